@@ -1,1 +1,17 @@
-//! Placeholder while the workspace is laid out.
+//! The value that travels through Ravelin: configuration's schema, rule language, check, generation, delta, digest.
+//! It must not perform network input or output, and knows nothing of consensus, transport or serving.
+
+pub mod delta;
+pub mod digest;
+pub mod feed;
+pub mod generation;
+pub mod key;
+pub mod map;
+pub mod object;
+
+pub use delta::{Delta, DeltaError};
+pub use digest::Digest;
+pub use generation::GenerationId;
+pub use key::{Key, KeyError};
+pub use map::{Change, ConfigMap};
+pub use object::{Kind, Object, Record, RecordError, RecordWire, State, Status};

@@ -1,0 +1,392 @@
+//! The Feed lane: the messages between a control node and a proxy, and the proxy's pure receiving half.
+//! It must not encode frames, read a clock or open a connection; it never takes a proxy backwards.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bincode::{Decode, Encode};
+
+use crate::delta::Delta;
+use crate::generation::GenerationId;
+use crate::key::Key;
+use crate::map::{Change, ConfigMap};
+
+/// The version byte that feed messages are encoded under.
+pub const FEED_VERSION: u8 = 1;
+
+/// What a proxy says to a control node.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub enum ToControl {
+    /// The first message on the lane.
+    Hello {
+        /// The generation held, if any: deltas start from it.
+        generation: Option<GenerationId>,
+        /// The named view asked for; empty means the default one, of everything.
+        view: String,
+        /// The proxy's build, for people.
+        build: String,
+    },
+    /// How far a generation has come in this proxy.
+    Acknowledge {
+        /// The generation meant.
+        generation: GenerationId,
+        /// How far.
+        stage: Stage,
+    },
+    /// The last transfer could not be used: send the whole.
+    NeedWhole {
+        /// Why, for people.
+        reason: String,
+    },
+}
+
+/// How far a generation has come in a proxy.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub enum Stage {
+    /// Complete, and its digest is right.
+    Received,
+    /// Compiled.
+    Validated,
+    /// Every worker's next request gets it.
+    Serving,
+    /// Not taken; the proxy goes on with what it had.
+    Refused {
+        /// Why, one text each.
+        reasons: Vec<String>,
+    },
+}
+
+/// What a control node says to a proxy.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub enum ToProxy {
+    /// The proxy holds what the control node would send. Repeated as a sign of life.
+    UpToDate {
+        /// The generation meant.
+        generation: GenerationId,
+        /// No quorum stands behind the control node at the moment.
+        stale: bool,
+    },
+    /// One part of a transfer. Parts come in order; a first part ends any transfer before it.
+    Part(Part),
+    /// The control node will not feed this proxy.
+    Refused {
+        /// Why, for people.
+        reason: String,
+    },
+}
+
+/// One part of a whole generation or of a delta. Each part is usable by itself: a record is never split.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Part {
+    /// Which transfer, on this lane.
+    pub transfer: u64,
+    /// What the transfer brings.
+    pub content: Content,
+    /// The place of this part, from 0.
+    pub part: u32,
+    /// How many parts there are.
+    pub of: u32,
+    /// Records to put.
+    pub puts: Vec<(Key, Arc<[u8]>)>,
+    /// Keys to delete; empty in a whole generation.
+    pub deletes: Vec<Key>,
+}
+
+/// What a transfer brings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub enum Content {
+    /// A complete generation.
+    Whole {
+        /// The generation.
+        target: GenerationId,
+    },
+    /// The change from one generation to a later one.
+    Delta {
+        /// Where it starts.
+        base: GenerationId,
+        /// Where it leads.
+        target: GenerationId,
+    },
+}
+
+impl Content {
+    /// The generation that the transfer leads to.
+    pub fn target(&self) -> GenerationId {
+        match self {
+            Self::Whole { target } | Self::Delta { target, .. } => *target,
+        }
+    }
+}
+
+/// Bytes of a part besides its records, with room to spare: ids, counts and lengths.
+const PART_OVERHEAD_BYTES: usize = 512;
+/// Bytes of one record or key besides its text: two lengths.
+const ENTRY_OVERHEAD_BYTES: usize = 16;
+
+/// Cuts a transfer into parts whose encoding is at most `part_bytes_max` each, or one record where that is larger.
+pub fn split(
+    transfer: u64,
+    content: Content,
+    puts: impl IntoIterator<Item = (Key, Arc<[u8]>)>,
+    deletes: impl IntoIterator<Item = Key>,
+    part_bytes_max: usize,
+) -> Vec<Part> {
+    let empty = || Part { transfer, content, part: 0, of: 0, puts: Vec::new(), deletes: Vec::new() };
+    let room = part_bytes_max.saturating_sub(PART_OVERHEAD_BYTES);
+    let mut parts = vec![empty()];
+    let mut used = 0;
+    let entries = puts
+        .into_iter()
+        .map(|(key, bytes)| (key, Some(bytes)))
+        .chain(deletes.into_iter().map(|key| (key, None)));
+    for (key, bytes) in entries {
+        let cost = ENTRY_OVERHEAD_BYTES + key.as_str().len() + bytes.as_ref().map_or(0, |bytes| bytes.len());
+        if used > 0 && used + cost > room {
+            parts.push(empty());
+            used = 0;
+        }
+        used += cost;
+        if let Some(last) = parts.last_mut() {
+            match bytes {
+                Some(bytes) => last.puts.push((key, bytes)),
+                None => last.deletes.push(key),
+            }
+        }
+    }
+    let of = u32::try_from(parts.len()).unwrap_or(u32::MAX);
+    for (place, part) in (0..).zip(&mut parts) {
+        part.part = place;
+        part.of = of;
+    }
+    parts
+}
+
+/// Bounds of what a proxy takes in one transfer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReceiverLimits {
+    /// Parts of one transfer.
+    pub parts_max: u32,
+    /// Records and keys of one transfer.
+    pub entries_max: usize,
+    /// Bytes of keys and records of one transfer.
+    pub transfer_bytes_max: usize,
+}
+
+impl Default for ReceiverLimits {
+    fn default() -> Self {
+        Self { parts_max: 65_536, entries_max: 4_000_000, transfer_bytes_max: 1 << 30 }
+    }
+}
+
+/// What the caller has to do after a message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// Nothing: a part on the way, or a sign of life.
+    Nothing,
+    /// A newer generation is complete and its digest is right; it counts as held once [`Receiver::adopt`] is called.
+    Complete {
+        /// The generation.
+        generation: GenerationId,
+        /// Its content.
+        map: ConfigMap,
+    },
+    /// The transfer cannot be used; ask for the whole.
+    NeedWhole {
+        /// Why, for people.
+        reason: String,
+    },
+    /// The control node offers a generation that is not newer than the held one: try another node.
+    GoesBackwards {
+        /// What was offered.
+        offered: GenerationId,
+        /// What is held.
+        held: GenerationId,
+    },
+    /// The control node speaks for another cluster, or refuses this proxy: try another node.
+    Refused {
+        /// Why, for people.
+        reason: String,
+    },
+}
+
+struct Transfer {
+    id: u64,
+    content: Content,
+    next: u32,
+    of: u32,
+    bytes: usize,
+    changes: BTreeMap<Key, Change>,
+}
+
+/// The receiving half of one feed lane: gathers parts, checks digests, refuses to go back.
+///
+/// Memory is bounded by [`ReceiverLimits`]. A new lane begins with [`Receiver::reconnected`].
+pub struct Receiver {
+    cluster: [u8; 16],
+    limits: ReceiverLimits,
+    held: Option<(GenerationId, ConfigMap)>,
+    transfer: Option<Transfer>,
+}
+
+impl Receiver {
+    /// A receiver for one cluster, with the generation that the proxy already serves, if any.
+    pub fn new(cluster: [u8; 16], limits: ReceiverLimits, held: Option<(GenerationId, ConfigMap)>) -> Self {
+        Self { cluster, limits, held, transfer: None }
+    }
+
+    /// The generation held: what a `Hello` names.
+    pub fn held(&self) -> Option<GenerationId> {
+        self.held.as_ref().map(|(generation, _)| *generation)
+    }
+
+    /// Makes a generation from [`Step::Complete`] the held one. A caller that refuses it does not adopt it.
+    pub fn adopt(&mut self, generation: GenerationId, map: ConfigMap) {
+        self.held = Some((generation, map));
+    }
+
+    /// Forgets what a lost lane had begun.
+    pub fn reconnected(&mut self) {
+        self.transfer = None;
+    }
+
+    /// Takes one message. Total: no message panics or grows memory beyond the limits.
+    pub fn handle(&mut self, message: ToProxy) -> Step {
+        match message {
+            ToProxy::UpToDate { generation, .. } => self.up_to_date(generation),
+            ToProxy::Refused { reason } => Step::Refused { reason },
+            ToProxy::Part(part) => self.part(part),
+        }
+    }
+
+    fn up_to_date(&self, generation: GenerationId) -> Step {
+        match self.held() {
+            _ if generation.cluster != self.cluster => foreign(),
+            Some(held) if held == generation => Step::Nothing,
+            Some(held) if !generation.is_newer_than(&held) => {
+                Step::GoesBackwards { offered: generation, held }
+            }
+            _ => Step::NeedWhole {
+                reason: format!("told to be up to date with {generation}, which is not held"),
+            },
+        }
+    }
+
+    fn part(&mut self, part: Part) -> Step {
+        let target = part.content.target();
+        if target.cluster != self.cluster {
+            self.transfer = None;
+            return foreign();
+        }
+        if let Some(held) = self.held().filter(|held| !target.is_newer_than(held)) {
+            self.transfer = None;
+            // The last part alone asks for an answer: a repeated transfer of the held generation is harmless.
+            let repeated = held == target;
+            return if repeated { Step::Nothing } else { Step::GoesBackwards { offered: target, held } };
+        }
+        if part.part == 0 {
+            if let Content::Delta { base, .. } = part.content
+                && self.held() != Some(base)
+            {
+                self.transfer = None;
+                return Step::NeedWhole {
+                    reason: format!("the delta starts from {base}, which is not held"),
+                };
+            }
+            self.transfer = Some(Transfer {
+                id: part.transfer,
+                content: part.content,
+                next: 0,
+                of: part.of,
+                bytes: 0,
+                changes: BTreeMap::new(),
+            });
+        }
+        match self.take(part) {
+            Ok(Some(transfer)) => self.complete(transfer),
+            Ok(None) => Step::Nothing,
+            Err(reason) => {
+                self.transfer = None;
+                Step::NeedWhole { reason }
+            }
+        }
+    }
+
+    fn take(&mut self, part: Part) -> Result<Option<Transfer>, String> {
+        let limits = self.limits;
+        let Some(transfer) = self.transfer.as_mut() else {
+            return Err(format!("part {} of transfer {} came without a beginning", part.part, part.transfer));
+        };
+        let expected = (transfer.id, transfer.next, transfer.of, transfer.content);
+        if (part.transfer, part.part, part.of, part.content) != expected || part.part >= part.of {
+            return Err(format!("part {} of transfer {} does not follow", part.part, part.transfer));
+        }
+        if part.of > limits.parts_max {
+            return Err(format!("{} parts are more than the {} allowed", part.of, limits.parts_max));
+        }
+        for (key, change) in part
+            .puts
+            .into_iter()
+            .map(|(key, bytes)| (key, Change::Put(bytes)))
+            .chain(part.deletes.into_iter().map(|key| (key, Change::Delete)))
+        {
+            transfer.bytes += key.as_str().len();
+            if let Change::Put(bytes) = &change {
+                transfer.bytes += bytes.len();
+            }
+            transfer.changes.insert(key, change);
+        }
+        if transfer.bytes > limits.transfer_bytes_max || transfer.changes.len() > limits.entries_max {
+            return Err(format!(
+                "the transfer is larger than the {} bytes or {} entries allowed",
+                limits.transfer_bytes_max, limits.entries_max
+            ));
+        }
+        transfer.next += 1;
+        Ok(if transfer.next == transfer.of { self.transfer.take() } else { None })
+    }
+
+    fn complete(&self, transfer: Transfer) -> Step {
+        let target = transfer.content.target();
+        let mut map = match (transfer.content, &self.held) {
+            (Content::Whole { .. }, _) => ConfigMap::new(),
+            (Content::Delta { base, .. }, Some((held, map))) if *held == base => map.clone(),
+            (Content::Delta { base, .. }, _) => {
+                return Step::NeedWhole {
+                    reason: format!("the delta starts from {base}, which is not held"),
+                };
+            }
+        };
+        map.change(transfer.changes);
+        if map.digest() != target.digest {
+            let found = map.digest().short();
+            return Step::NeedWhole { reason: format!("the transfer gives digest {found}, not {target}") };
+        }
+        Step::Complete { generation: target, map }
+    }
+}
+
+fn foreign() -> Step {
+    Step::Refused { reason: "the control node speaks for another cluster".to_owned() }
+}
+
+impl Delta {
+    /// The delta as parts of one transfer; see [`split`].
+    pub fn to_parts(&self, transfer: u64, part_bytes_max: usize) -> Vec<Part> {
+        let content = Content::Delta { base: self.base, target: self.target };
+        split(transfer, content, self.puts.iter().cloned(), self.deletes.iter().cloned(), part_bytes_max)
+    }
+}
+
+/// A whole generation as parts of one transfer; see [`split`].
+pub fn whole_to_parts(
+    generation: GenerationId,
+    map: &ConfigMap,
+    transfer: u64,
+    part_bytes_max: usize,
+) -> Vec<Part> {
+    let puts = map.iter().map(|(key, bytes)| (key.clone(), Arc::clone(bytes)));
+    split(transfer, Content::Whole { target: generation }, puts, [], part_bytes_max)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,144 @@
+//! Checks of the receiver: parts against the whole, never backwards, bounded, and asking for the whole when in doubt.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::digest::Digest;
+
+fn key(text: &str) -> Key {
+    Key::new(text).expect("test keys are short and printable")
+}
+
+fn map(entries: &[(&str, &str)]) -> ConfigMap {
+    entries.iter().map(|(k, v)| (key(k), Arc::from(v.as_bytes()))).collect()
+}
+
+fn id(revision: u64, map: &ConfigMap) -> GenerationId {
+    GenerationId { cluster: [7; 16], recovery_epoch: 0, revision, digest: map.digest() }
+}
+
+fn receiver(held: Option<(GenerationId, ConfigMap)>) -> Receiver {
+    Receiver::new([7; 16], ReceiverLimits::default(), held)
+}
+
+fn delta(base: (GenerationId, &ConfigMap), target: (GenerationId, &ConfigMap)) -> Delta {
+    let mut delta = Delta { base: base.0, target: target.0, puts: Vec::new(), deletes: Vec::new() };
+    for (key, change) in target.1.diff(base.1) {
+        match change {
+            Change::Put(bytes) => delta.puts.push((key, bytes)),
+            Change::Delete => delta.deletes.push(key),
+        }
+    }
+    delta
+}
+
+fn feed(receiver: &mut Receiver, parts: Vec<Part>) -> Step {
+    parts.into_iter().map(|part| receiver.handle(ToProxy::Part(part))).last().expect("a transfer has a part")
+}
+
+#[test]
+fn an_older_generation_is_refused_and_the_same_one_is_harmless() {
+    let (old, new) = (map(&[("a", "1")]), map(&[("a", "2")]));
+    let mut receiver = receiver(Some((id(5, &new), new.clone())));
+    let step = feed(&mut receiver, whole_to_parts(id(4, &old), &old, 1, 1000));
+    assert_eq!(step, Step::GoesBackwards { offered: id(4, &old), held: id(5, &new) });
+    assert_eq!(feed(&mut receiver, whole_to_parts(id(5, &new), &new, 2, 1000)), Step::Nothing);
+    let step = receiver.handle(ToProxy::UpToDate { generation: id(4, &old), stale: false });
+    assert!(matches!(step, Step::GoesBackwards { .. }));
+    assert_eq!(receiver.held(), Some(id(5, &new)));
+}
+
+#[test]
+fn a_wrong_base_a_wrong_digest_and_a_missing_part_ask_for_the_whole() {
+    let (old, new) = (map(&[("a", "1")]), map(&[("a", "2"), ("b", "3")]));
+    let change = delta((id(1, &old), &old), (id(2, &new), &new));
+    let mut empty = receiver(None);
+    assert!(matches!(feed(&mut empty, change.to_parts(1, 1000)), Step::NeedWhole { .. }));
+
+    let mut wrong = change.clone();
+    wrong.target.digest = Digest::of(b"other");
+    let mut held = receiver(Some((id(1, &old), old.clone())));
+    assert!(matches!(feed(&mut held, wrong.to_parts(1, 1000)), Step::NeedWhole { .. }));
+
+    let mut parts = change.to_parts(2, 0);
+    assert!(parts.len() > 1, "a tiny limit gives a part per record");
+    parts.remove(0);
+    assert!(matches!(feed(&mut held, parts), Step::NeedWhole { .. }));
+    assert_eq!(
+        feed(&mut held, change.to_parts(3, 1000)),
+        Step::Complete { generation: id(2, &new), map: new.clone() }
+    );
+    assert_eq!(held.held(), Some(id(1, &old)), "held changes only when adopted");
+}
+
+#[test]
+fn a_foreign_cluster_and_a_transfer_over_the_limits_are_refused() {
+    let new = map(&[("a", "2"), ("b", "3")]);
+    let foreign = GenerationId { cluster: [8; 16], ..id(1, &new) };
+    assert!(matches!(
+        feed(&mut receiver(None), whole_to_parts(foreign, &new, 1, 1000)),
+        Step::Refused { .. }
+    ));
+    for limits in [
+        ReceiverLimits { entries_max: 1, ..ReceiverLimits::default() },
+        ReceiverLimits { transfer_bytes_max: 2, ..ReceiverLimits::default() },
+        ReceiverLimits { parts_max: 0, ..ReceiverLimits::default() },
+    ] {
+        let mut bounded = Receiver::new([7; 16], limits, None);
+        let step = feed(&mut bounded, whole_to_parts(id(1, &new), &new, 1, 1000));
+        assert!(matches!(step, Step::NeedWhole { .. }), "{limits:?}");
+        assert!(bounded.transfer.is_none(), "nothing is kept");
+    }
+}
+
+#[test]
+fn a_new_first_part_ends_the_transfer_before_it() {
+    let new = map(&[("a", "2"), ("b", "3")]);
+    let mut receiver = receiver(None);
+    let mut begun = whole_to_parts(id(1, &new), &new, 1, 0);
+    begun.truncate(1);
+    assert_eq!(feed(&mut receiver, begun), Step::Nothing);
+    let step = feed(&mut receiver, whole_to_parts(id(1, &new), &new, 2, 0));
+    assert_eq!(step, Step::Complete { generation: id(1, &new), map: new });
+}
+
+proptest! {
+    #[test]
+    fn parts_of_any_size_bring_the_target(
+        a in prop::collection::btree_map("[a-d]{1,3}", "[xyz]{0,9}", 0..30),
+        b in prop::collection::btree_map("[a-d]{1,3}", "[xyz]{0,9}", 0..30),
+        part_bytes_max in 500usize..700,
+    ) {
+        let of = |m: &BTreeMap<String, String>| -> ConfigMap {
+            m.iter().map(|(k, v)| (key(k), Arc::from(v.as_bytes()))).collect()
+        };
+        let (old, new) = (of(&a), of(&b));
+        let expected = Step::Complete { generation: id(2, &new), map: new.clone() };
+        let mut held = receiver(Some((id(1, &old), old.clone())));
+        let change = delta((id(1, &old), &old), (id(2, &new), &new));
+        prop_assert_eq!(feed(&mut held, change.to_parts(1, part_bytes_max)), expected.clone());
+        let whole = whole_to_parts(id(2, &new), &new, 2, part_bytes_max);
+        prop_assert_eq!(feed(&mut receiver(None), whole), expected);
+    }
+
+    #[test]
+    fn no_sequence_of_parts_panics_or_brings_a_wrong_digest(
+        parts in prop::collection::vec((0u64..2, 0u32..3, 0u32..3, any::<bool>(), "[ab]"), 0..12),
+    ) {
+        let target = map(&[("a", "1"), ("b", "1")]);
+        let mut receiver = receiver(None);
+        for (transfer, part, of, deletes, text) in parts {
+            let step = receiver.handle(ToProxy::Part(Part {
+                transfer,
+                content: Content::Whole { target: id(3, &target) },
+                part,
+                of,
+                puts: if deletes { vec![] } else { vec![(key(&text), Arc::from(b"1".as_slice()))] },
+                deletes: if deletes { vec![key(&text)] } else { vec![] },
+            }));
+            if let Step::Complete { map, .. } = step {
+                prop_assert_eq!(map.digest(), target.digest());
+            }
+        }
+    }
+}

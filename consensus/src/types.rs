@@ -1,0 +1,123 @@
+//! The numbers of the protocol, each a type of its own so that a term is never compared with an index.
+//!
+//! Nothing here knows of messages, logs or roles.
+
+use std::fmt;
+use std::hash::Hash;
+
+macro_rules! number {
+    ($(#[$meta:meta])* $name:ident($inner:ty)) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+        pub struct $name(pub $inner);
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+    };
+}
+
+number! {
+    /// Name of a member of the cluster. Carries no order that the protocol may use: every rule treats all ids alike.
+    NodeId(u64)
+}
+number! {
+    /// Raft term (§5.1 of the paper). 0 is the term before any election.
+    Term(u64)
+}
+number! {
+    /// Place of an entry in the log, counted from 1. 0 means "before the log".
+    Index(u64)
+}
+number! {
+    /// Name of one [`Batch`](crate::Batch). Grows by one with each batch of one life of a core.
+    Token(u64)
+}
+number! {
+    /// The caller's name for a proposal; the core only hands it back.
+    ProposalId(u64)
+}
+number! {
+    /// The caller's name for a linearizable read; the core only hands it back.
+    ReadId(u64)
+}
+number! {
+    /// A leader's count of its read rounds within its term (ReadIndex, dissertation §6.4). Never taken from a client.
+    Round(u64)
+}
+number! {
+    /// Raised by hand when a cluster is recovered after loss of its quorum; messages of another epoch are foreign.
+    RecoveryEpoch(u32)
+}
+number! {
+    /// One life of one data directory. A node that lost its disk comes back with another one, and is no member.
+    Incarnation(u64)
+}
+
+impl Term {
+    /// Terms above this are refused as malformed, so that `term + 1` never overflows.
+    pub const MAX: Term = Term(u64::MAX >> 2);
+
+    /// The term after this one.
+    #[must_use]
+    pub fn next(self) -> Term {
+        Term(self.0.saturating_add(1))
+    }
+}
+
+impl Index {
+    /// The place before the first entry.
+    pub const ZERO: Index = Index(0);
+    /// Indices above this are refused as malformed, so that sums of an index and a length never overflow.
+    pub const MAX: Index = Index(u64::MAX >> 2);
+
+    /// The next place.
+    #[must_use]
+    pub fn next(self) -> Index {
+        Index(self.0.saturating_add(1))
+    }
+
+    /// The place before; 0 stays 0.
+    #[must_use]
+    pub fn previous(self) -> Index {
+        Index(self.0.saturating_sub(1))
+    }
+
+    /// `count` places further.
+    #[must_use]
+    pub fn plus(self, count: usize) -> Index {
+        Index(self.0.saturating_add(count as u64))
+    }
+}
+
+/// Identity of a cluster, drawn once at `init`.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub struct ClusterId(pub [u8; 16]);
+
+/// A reading of the caller's monotonic clock. The core only ever compares two of them, and stores none.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub struct Time {
+    /// Microseconds since an origin of the caller's choice.
+    pub micros: u64,
+}
+
+/// What a command entry carries. Cloning must be cheap (shared bytes): the log, each message and the state machine
+/// hold the same payload.
+pub trait Payload: Clone + Eq + Hash + fmt::Debug {
+    /// Bytes counted against the core's bounds. Must be the same on every node and cost O(1).
+    fn size_bytes(&self) -> u64;
+}
+
+impl Payload for () {
+    fn size_bytes(&self) -> u64 {
+        0
+    }
+}
+
+impl Payload for u8 {
+    fn size_bytes(&self) -> u64 {
+        1
+    }
+}

@@ -1,1 +1,5 @@
-//! Placeholder while the workspace is laid out.
+//! The data plane: takes generations, compiles them into a table, and carries requests by it. It never links the
+//! control plane or consensus, and holds no provider credential.
+
+pub mod connection;
+pub mod worker;

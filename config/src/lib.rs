@@ -3,15 +3,21 @@
 
 pub mod delta;
 pub mod digest;
+pub mod duration;
+pub mod dynamic;
 pub mod feed;
 pub mod generation;
 pub mod key;
 pub mod map;
 pub mod object;
+pub mod problem;
+pub mod static_config;
 
 pub use delta::{Delta, DeltaError};
 pub use digest::Digest;
+pub use duration::GoDuration;
 pub use generation::GenerationId;
 pub use key::{Key, KeyError};
 pub use map::{Change, ConfigMap};
 pub use object::{Kind, Object, Record, RecordError, RecordWire, State, Status};
+pub use problem::{Position, Problem, Severity};

@@ -1,0 +1,33 @@
+//! Traefik v3.7's dynamic model as Rust types: what the bytes of a checked object mean.
+//!
+//! The types are read from canonical JSON (`object::Object::bytes`), where names, scalars and durations already have
+//! their one form; `options` brings a user's text into it and judges it. A type here therefore accepts unknown fields
+//! and must never be used to decide whether a configuration is right. Absent options have Traefik's default.
+
+mod middleware;
+mod router;
+mod service;
+mod tls;
+
+pub use middleware::{
+    Chain, Headers, InFlightReq, IpStrategy, Middleware, RedirectScheme, SourceCriterion, StripPrefix,
+};
+pub use router::{Domain, HttpRouter, RouterObservability, RouterTls};
+pub use service::{
+    Cookie, ForwardingTimeouts, HealthCheck, HttpService, LoadBalancer, PassiveHealthCheck,
+    ResponseForwarding, Server, ServersTransport, Sticky, Strategy, TransportCertificate, Weighted,
+    WeightedService,
+};
+pub use tls::{ClientAuth, GeneratedCertificate, TlsCertificate, TlsOptions, TlsStore};
+
+fn is_false(value: &bool) -> bool {
+    !*value
+}
+
+fn is_zero(value: &i64) -> bool {
+    *value == 0
+}
+
+fn yes() -> bool {
+    true
+}

@@ -1,0 +1,14 @@
+//! Traefik's static configuration: the sections that work, as Rust types, and how they are read from file, flags or
+//! environment. Which options exist at all stands in `options`; this module must not judge single values twice.
+
+mod entry_point;
+mod sections;
+
+pub use entry_point::{
+    Address, AddressError, EncodedCharacters, EntryPoint, ForwardedHeaders, Http, Http2, HttpTls, LifeCycle,
+    Observability, Protocol, Redirection, Redirections, RespondingTimeouts, Transport, UnderscoreHeaders,
+};
+pub use sections::{
+    AccessLog, AccessLogFields, AccessLogFilters, AccessLogHeaders, Api, DefaultMode, FileProvider, Global,
+    Log, Ping, Providers, StaticConfig,
+};

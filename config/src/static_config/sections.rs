@@ -1,0 +1,259 @@
+//! The static sections other than entry points.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::EntryPoint;
+use crate::duration::GoDuration;
+use crate::dynamic::ServersTransport;
+
+/// The whole static configuration, as far as it works.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct StaticConfig {
+    /// Entry points by name. Never empty once loaded.
+    pub entry_points: BTreeMap<String, EntryPoint>,
+    /// Where dynamic configuration comes from.
+    pub providers: Providers,
+    /// The API, if on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub api: Option<Api>,
+    /// The ping endpoint, if on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ping: Option<Ping>,
+    /// The process's own log.
+    pub log: Log,
+    /// The access log, if on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub access_log: Option<AccessLog>,
+    /// Settings of the whole process.
+    pub global: Global,
+    /// The transport named `default@internal`.
+    pub servers_transport: ServersTransport,
+}
+
+/// Where dynamic configuration comes from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Providers {
+    /// Least time between two configurations taken from one provider.
+    pub providers_throttle_duration: GoDuration,
+    /// Which provider's router wins a tie in priority, first wins; empty means Traefik's order.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub precedence: Vec<String>,
+    /// A file or directory.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub file: Option<FileProvider>,
+    /// Providers that Traefik knows and that do not work yet, as written.
+    #[serde(flatten)]
+    pub other: BTreeMap<String, Value>,
+}
+
+impl Default for Providers {
+    fn default() -> Self {
+        Self {
+            providers_throttle_duration: GoDuration::from_secs(2),
+            precedence: Vec::new(),
+            file: None,
+            other: BTreeMap::new(),
+        }
+    }
+}
+
+/// A file or directory of dynamic configuration. With both given the directory wins.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct FileProvider {
+    /// Every `.toml`, `.yaml` and `.yml` in it and below.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub directory: String,
+    /// One file.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub filename: String,
+    /// Read again on change.
+    pub watch: bool,
+    /// Log the file as its template gave it. Not working yet: templates are not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub debug_log_generated_template: Option<bool>,
+}
+
+impl Default for FileProvider {
+    fn default() -> Self {
+        Self {
+            directory: String::new(),
+            filename: String::new(),
+            watch: true,
+            debug_log_generated_template: None,
+        }
+    }
+}
+
+/// The API.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Api {
+    /// Serve it on the entry point `traefik` without a router of one's own.
+    pub insecure: bool,
+    /// Serve the dashboard. Not working yet.
+    pub dashboard: bool,
+    /// Serve `/debug`. Not working yet.
+    pub debug: bool,
+    /// Path in front of `/api`.
+    pub base_path: String,
+}
+
+impl Default for Api {
+    fn default() -> Self {
+        Self { insecure: false, dashboard: true, debug: false, base_path: "/".to_owned() }
+    }
+}
+
+/// The ping endpoint.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Ping {
+    /// Entry point that serves it.
+    pub entry_point: String,
+    /// Make no router for it: the user's own leads to `ping@internal`.
+    pub manual_routing: bool,
+    /// Status while the process ends.
+    pub terminating_status_code: i64,
+}
+
+impl Default for Ping {
+    fn default() -> Self {
+        Self { entry_point: "traefik".to_owned(), manual_routing: false, terminating_status_code: 503 }
+    }
+}
+
+/// The process's own log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Log {
+    /// `TRACE`, `DEBUG`, `INFO`, `WARN`, `ERROR`, `FATAL`, `PANIC`, in any case.
+    pub level: String,
+    /// `common` or `json`.
+    pub format: String,
+    /// No colours.
+    pub no_color: bool,
+    /// File in place of standard output.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub file_path: String,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self {
+            level: "ERROR".to_owned(),
+            format: "common".to_owned(),
+            no_color: false,
+            file_path: String::new(),
+        }
+    }
+}
+
+/// The access log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct AccessLog {
+    /// File in place of standard output.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub file_path: String,
+    /// `common`, `genericCLF` or `json`.
+    pub format: String,
+    /// Lines that may wait in memory; 0 means each is written at once.
+    pub buffering_size: i64,
+    /// Log requests to internal services too.
+    pub add_internals: bool,
+    /// Which requests are logged.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub filters: Option<AccessLogFilters>,
+    /// Which fields are logged.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fields: Option<AccessLogFields>,
+}
+
+impl Default for AccessLog {
+    fn default() -> Self {
+        Self {
+            file_path: String::new(),
+            format: "common".to_owned(),
+            buffering_size: 0,
+            add_internals: false,
+            filters: None,
+            fields: None,
+        }
+    }
+}
+
+/// Which requests are logged: those that fit any filter; all if there is none.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct AccessLogFilters {
+    /// Statuses and ranges, as `200` or `300-302`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub status_codes: Vec<String>,
+    /// Requests that were tried again.
+    pub retry_attempts: bool,
+    /// Requests that took at least this long.
+    pub min_duration: GoDuration,
+}
+
+/// Which fields are logged.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct AccessLogFields {
+    /// `keep` (unset) or `drop`, for fields not named.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub default_mode: String,
+    /// `keep` or `drop` by field.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub names: BTreeMap<String, String>,
+    /// Headers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub headers: Option<AccessLogHeaders>,
+    /// Query parameters in the request's target.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub query_parameters: Option<DefaultMode>,
+}
+
+/// Which headers are logged.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct AccessLogHeaders {
+    /// `keep`, `drop` (unset) or `redact`, for headers not named.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub default_mode: String,
+    /// `keep`, `drop` or `redact` by header.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub names: BTreeMap<String, String>,
+}
+
+/// One mode for all of a kind.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct DefaultMode {
+    /// `keep`, `drop` or `redact`.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub default_mode: String,
+}
+
+/// Settings of the whole process.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Global {
+    /// Taken without effect: Ravelin calls nobody.
+    pub check_new_version: bool,
+    /// Taken without effect: Ravelin calls nobody.
+    pub send_anonymous_usage: bool,
+    /// Do not add the client's address to X-Forwarded-For.
+    pub not_append_x_forwarded_for: bool,
+}
+
+impl Default for Global {
+    fn default() -> Self {
+        Self { check_new_version: true, send_anonymous_usage: false, not_append_x_forwarded_for: false }
+    }
+}

@@ -3,6 +3,7 @@
 
 pub mod delta;
 pub mod digest;
+pub mod document;
 pub mod duration;
 pub mod dynamic;
 pub mod feed;

@@ -1,0 +1,52 @@
+//! Benchmarks against a peer or a limit, measured in one run: `proxy` (Ravelin, a bare hyper as the
+//! floor, nginx) and `change` (cost of one changed route among many). They print figures and ratios
+//! and judge nothing; no figure gates CI.
+
+mod backend;
+mod change;
+mod floor;
+mod load;
+mod peer;
+mod proxy;
+mod stats;
+
+use std::net::SocketAddr;
+
+use clap::{Parser, Subcommand};
+
+/// Ravelin's benchmarks.
+#[derive(Parser)]
+struct Arguments {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Subcommand)]
+enum What {
+    /// Requests through one worker: CPU, system calls, allocations, latency, memory, ratios.
+    Proxy {
+        /// Alternated rounds.
+        #[arg(long, default_value_t = 7)]
+        rounds: u32,
+        /// Requests in a round.
+        #[arg(long, default_value_t = 60_000)]
+        requests: u64,
+    },
+    /// One route changed by `apply` among 1k, 10k and 100k.
+    Change,
+    /// The backend of `proxy` (a process of its own).
+    #[command(hide = true)]
+    Backend { listen: SocketAddr },
+    /// The floor of `proxy` (a process of its own): bare hyper, own pool, a host map, one header, a log.
+    #[command(hide = true)]
+    Floor { listen: SocketAddr, upstream: SocketAddr, log: std::path::PathBuf },
+}
+
+fn main() -> anyhow::Result<()> {
+    match Arguments::parse().what {
+        What::Proxy { rounds, requests } => proxy::run(rounds, requests),
+        What::Change => change::run(),
+        What::Backend { listen } => backend::run(listen),
+        What::Floor { listen, upstream, log } => floor::run(listen, upstream, &log),
+    }
+}

@@ -1,0 +1,141 @@
+//! The processes that a benchmark compares: started with their committed configuration, pinned to one
+//! core, ended by their pid. It must not tune a peer beyond what stands in `bench/peers/`.
+
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use rustix::process::Pid;
+use rustix::thread::{CpuSet, sched_setaffinity};
+
+const NGINX: &str = include_str!("../peers/nginx.conf");
+const RAVELIN: &str = include_str!("../peers/ravelin.yaml");
+const START_TIME_MAX: Duration = Duration::from_secs(20);
+
+/// What is compared.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// The shipped binary, standalone, one worker.
+    Ravelin,
+    /// Bare hyper on both sides.
+    Floor,
+    /// Debian's nginx.
+    Nginx,
+}
+
+impl Kind {
+    /// Its name in the output.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Ravelin => "ravelin",
+            Self::Floor => "floor (bare hyper)",
+            Self::Nginx => "nginx",
+        }
+    }
+}
+
+/// A running process; killed when dropped.
+pub(crate) struct Peer {
+    /// Where it listens.
+    pub(crate) address: SocketAddr,
+    child: Child,
+}
+
+impl Peer {
+    /// Its process id.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// SIGTERM, and waits for its end (a profiler writes its results then).
+    pub(crate) fn terminate(mut self) -> anyhow::Result<()> {
+        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).context("its process id")?;
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).context("SIGTERM")?;
+        self.child.wait().context("its end")?;
+        Ok(())
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The backend on core `core`.
+pub(crate) fn backend(core: usize) -> anyhow::Result<Peer> {
+    let address = free_address()?;
+    let mut command = Command::new(std::env::current_exe().context("this binary")?);
+    command.arg("backend").arg(address.to_string());
+    start(command, address, Some(core))
+}
+
+/// Starts one of the compared processes in `folder`, before `wrap` if a profiler runs it.
+pub(crate) fn proxy(kind: Kind, folder: &Path, upstream: SocketAddr, wrap: &[String], core: Option<usize>) -> anyhow::Result<Peer> {
+    let address = free_address()?;
+    let own = std::env::current_exe().context("this binary")?;
+    let fill = |text: &str| {
+        text.replace("{folder}", &folder.display().to_string())
+            .replace("{listen}", &address.to_string())
+            .replace("{upstream}", &upstream.to_string())
+    };
+    let mut words: Vec<String> = wrap.to_vec();
+    match kind {
+        Kind::Ravelin => {
+            let file = folder.join("ravelin.yaml");
+            std::fs::write(&file, fill(RAVELIN)).context("its configuration")?;
+            words.push(own.with_file_name("ravelin").display().to_string());
+            words.push(format!("--configFile={}", file.display()));
+        }
+        Kind::Floor => {
+            let log = folder.join("floor-access.log").display().to_string();
+            words.extend([own.display().to_string(), "floor".to_owned(), address.to_string(), upstream.to_string(), log]);
+        }
+        Kind::Nginx => {
+            let file = folder.join("nginx.conf");
+            std::fs::write(&file, fill(NGINX)).context("its configuration")?;
+            let file = file.display().to_string();
+            words.extend(["nginx".to_owned(), "-p".to_owned(), folder.display().to_string(), "-c".to_owned(), file]);
+        }
+    }
+    let (program, arguments) = words.split_first().context("a program")?;
+    let mut command = Command::new(program);
+    command.args(arguments).env("RAVELIN_WORKERS", "1");
+    start(command, address, core)
+}
+
+fn start(mut command: Command, address: SocketAddr, core: Option<usize>) -> anyhow::Result<Peer> {
+    let shown = format!("{command:?}");
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let child = command.spawn().with_context(|| format!("{shown} could not be started"))?;
+    let mut peer = Peer { address, child };
+    if let Some(core) = core {
+        pin(Some(peer.pid()), core)?;
+    }
+    let begun = Instant::now();
+    while TcpStream::connect(address).is_err() {
+        if let Some(status) = peer.child.try_wait().context("its state")? {
+            bail!("{shown} ended with {status}");
+        }
+        if begun.elapsed() > START_TIME_MAX {
+            bail!("{shown} does not listen on {address} after {START_TIME_MAX:?}");
+        }
+        std::thread::sleep(Duration::from_millis(5)); // another process can only be asked again
+    }
+    Ok(peer)
+}
+
+/// Pins a process (or this thread) to one core; its later threads inherit that.
+pub(crate) fn pin(pid: Option<u32>, core: usize) -> anyhow::Result<()> {
+    let mut set = CpuSet::new();
+    set.set(core);
+    let pid = pid.and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw);
+    sched_setaffinity(pid, &set).context("pinning to a core")
+}
+
+fn free_address() -> anyhow::Result<SocketAddr> {
+    TcpListener::bind("127.0.0.1:0").context("a free port")?.local_addr().context("its address")
+}

@@ -1,0 +1,145 @@
+//! `proxy`: the same requests through Ravelin, the floor and nginx, in alternated rounds: CPU seconds
+//! per 100,000 requests, latency, system calls, allocations, memory, ratios. It judges nothing.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, bail};
+
+use super::load::{self, Head};
+use super::peer::{self, Kind, Peer};
+use super::stats::{Spread, cpu_seconds, percentile, resident_mib};
+
+const KINDS: [Kind; 3] = [Kind::Ravelin, Kind::Floor, Kind::Nginx];
+const CONNECTIONS: u64 = 32;
+const PROXY_CORE: usize = 0;
+const LOAD_CORE: usize = 1;
+
+struct Rounds {
+    cpu: Vec<f64>,
+    kernel: Vec<f64>,
+    latencies: Vec<u32>,
+    resident: f64,
+}
+
+/// Measures both heads and prints a table each.
+pub(crate) fn run(rounds: u32, requests: u64) -> anyhow::Result<()> {
+    let folder = tempfile::tempdir().context("a temporary folder")?;
+    peer::pin(None, LOAD_CORE)?;
+    let backend = peer::backend(LOAD_CORE)?;
+    println!(
+        "one worker on core {PROXY_CORE}, load and backend on core {LOAD_CORE}, {CONNECTIONS} connections, \
+         {rounds} alternated rounds of {requests} requests\n"
+    );
+    for head in [Head::Small, Head::Browser] {
+        measure(folder.path(), backend.address, head, rounds, requests)?;
+    }
+    counts(folder.path(), backend.address)
+}
+
+fn measure(folder: &Path, upstream: SocketAddr, head: Head, rounds: u32, requests: u64) -> anyhow::Result<()> {
+    let mut peers = Vec::new();
+    for kind in KINDS {
+        match peer::proxy(kind, folder, upstream, &[], Some(PROXY_CORE)) {
+            Ok(peer) => {
+                send(peer.address, head, requests / 10)?; // warm: pools filled, pages touched
+                peers.push((kind, peer, Rounds { cpu: vec![], kernel: vec![], latencies: vec![], resident: 0.0 }));
+            }
+            Err(error) => println!("skipped {}: {error:#}", kind.name()),
+        }
+    }
+    for _ in 0..rounds {
+        for (_, peer, measured) in &mut peers {
+            round(peer, head, requests, measured)?;
+        }
+    }
+    println!("{}", head.name());
+    println!("  {:<20} {:<26} {:<10} p50/p99/p99.9 µs       MiB", "", "CPU s per 100k (least–most)", "kernel s");
+    let mut medians = Vec::new();
+    for (kind, _, measured) in &mut peers {
+        let cpu = Spread::of(&measured.cpu);
+        measured.latencies.sort_unstable();
+        let at = |share| percentile(&measured.latencies, share);
+        println!(
+            "  {:<20} {:<27} {:<10.3} {:>5}/{:>5}/{:>6}    {:>8.1}",
+            kind.name(),
+            cpu.to_string(),
+            Spread::of(&measured.kernel).median,
+            at(0.5),
+            at(0.99),
+            at(0.999),
+            measured.resident
+        );
+        medians.push((*kind, cpu.median));
+    }
+    ratios(&medians);
+    Ok(())
+}
+
+fn ratios(medians: &[(Kind, f64)]) {
+    let of = |wanted: Kind| medians.iter().find(|(kind, _)| *kind == wanted).map(|(_, median)| *median);
+    for other in [Kind::Floor, Kind::Nginx] {
+        if let (Some(ravelin), Some(peer)) = (of(Kind::Ravelin), of(other)) {
+            println!("  ravelin / {:<10} {:.3}", other.name(), ravelin / peer);
+        }
+    }
+    println!();
+}
+
+fn round(peer: &Peer, head: Head, requests: u64, measured: &mut Rounds) -> anyhow::Result<()> {
+    let before = cpu_seconds(peer.pid())?;
+    measured.latencies.extend(send(peer.address, head, requests)?);
+    let after = cpu_seconds(peer.pid())?;
+    let scale = 100_000.0 / requests as f64;
+    measured.kernel.push((after.1 - before.1) * scale);
+    measured.cpu.push((after.0 + after.1 - before.0 - before.1) * scale);
+    measured.resident = resident_mib(peer.pid())?;
+    Ok(())
+}
+
+fn send(target: SocketAddr, head: Head, requests: u64) -> anyhow::Result<Vec<u32>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("a runtime")?;
+    tokio::task::LocalSet::new().block_on(&runtime, load::run(target, head, CONNECTIONS, requests))
+}
+
+/// System calls and allocations per request: the difference of two runs under a tracer.
+fn counts(folder: &Path, upstream: SocketAddr) -> anyhow::Result<()> {
+    println!("counts per request (two runs, the difference divided), {}", Head::Browser.name());
+    for kind in KINDS {
+        let calls = counted(kind, folder, upstream, "strace", 20_000);
+        let allocations = counted(kind, folder, upstream, "valgrind", 2_000);
+        let shown = |count: anyhow::Result<f64>| count.map_or_else(|error| format!("({error:#})"), |count| format!("{count:.2}"));
+        println!("  {:<20} system calls {:<10} allocations {}", kind.name(), shown(calls), shown(allocations));
+    }
+    Ok(())
+}
+
+fn counted(kind: Kind, folder: &Path, upstream: SocketAddr, tool: &str, requests: u64) -> anyhow::Result<f64> {
+    if Command::new(tool).arg("--version").output().is_err() {
+        bail!("{tool} is not installed");
+    }
+    let few = traced(kind, folder, upstream, tool, requests)?;
+    let many = traced(kind, folder, upstream, tool, requests * 2)?;
+    Ok((many - few) / requests as f64)
+}
+
+/// The total that a tracer counts while the process answers `requests`.
+fn traced(kind: Kind, folder: &Path, upstream: SocketAddr, tool: &str, requests: u64) -> anyhow::Result<f64> {
+    let out = folder.join(format!("{tool}.out"));
+    let out_text = out.display().to_string();
+    let wrap: Vec<String> = match tool {
+        "strace" => ["strace", "-f", "-c", "-o", &out_text].map(str::to_owned).to_vec(),
+        _ => ["valgrind".to_owned(), "--tool=dhat".to_owned(), format!("--log-file={out_text}"), "--dhat-out-file=/dev/null".to_owned()].to_vec(),
+    };
+    let peer = peer::proxy(kind, folder, upstream, &wrap, None)?;
+    send(peer.address, Head::Browser, requests)?;
+    peer.terminate()?;
+    let text = std::fs::read_to_string(&out).context("the tracer's output")?;
+    let total = match tool {
+        "strace" => text.lines().rev().find(|line| line.ends_with("total")).and_then(|line| line.split_whitespace().nth(3)),
+        _ => text.lines().find_map(|line| line.split("Total:").nth(1)).and_then(|rest| rest.split(" in ").nth(1)?.split(' ').next()),
+    };
+    let digits: String = total.context("the tracer's total")?.chars().filter(char::is_ascii_digit).collect();
+    digits.parse().context("the tracer's total")
+}

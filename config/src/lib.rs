@@ -12,6 +12,7 @@ pub mod key;
 pub mod map;
 pub mod object;
 pub mod problem;
+pub mod rule;
 pub mod static_config;
 
 pub use delta::{Delta, DeltaError};

@@ -1,6 +1,7 @@
 //! The value that travels through Ravelin: configuration's schema, rule language, check, generation, delta, digest.
 //! It must not perform network input or output, and knows nothing of consensus, transport or serving.
 
+pub mod canonical;
 pub mod delta;
 pub mod digest;
 pub mod document;

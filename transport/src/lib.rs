@@ -7,12 +7,15 @@
 //!
 //! * [`seam`]: the `Transport` and `Connection` traits and the two halves of a lane.
 //! * [`peer`], [`lane`]: who speaks, and what each role may open.
+//! * [`identity`]: certificates, keys and the files they live in.
 //! * [`codec`]: the only encoder and decoder of wire and disk structures.
 //! * [`frame`]: length-prefixed frames as a plain incremental decoder.
 
+mod certificate;
 pub mod codec;
 pub mod error;
 pub mod frame;
+pub mod identity;
 pub mod lane;
 pub mod peer;
 pub mod seam;

@@ -1,0 +1,197 @@
+//! Identity files: one TOML document per node, readable by its owner only, written once and whole.
+//!
+//! Errors must name the file and the mend, and never quote the file: a line of it may be part of the private key.
+
+use super::{Controller, Identity, IdentityError, Parts};
+use crate::peer::{ClusterId, PeerId, PeerRole, hex_bytes};
+use serde::Deserialize;
+use std::fmt::Write as _;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write as _};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+/// The format this version writes, and the newest that it reads.
+const FORMAT: u32 = 1;
+
+/// The largest file that is read, in bytes: thousands of controllers would fit.
+const FILE_BYTES_MAX: u64 = 1 << 20;
+
+#[derive(Deserialize)]
+struct FormatOnly {
+    format: u32,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct IdentityV1 {
+    #[serde(rename = "format")]
+    _format: u32,
+    cluster: String,
+    recovery_epoch: u32,
+    role: String,
+    node: u64,
+    incarnation: u64,
+    certificate: String,
+    private_key: String,
+    authority: String,
+    controllers: Vec<ControllerV1>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ControllerV1 {
+    node: u64,
+    incarnation: u64,
+    address: String,
+    public_key_sha256: String,
+}
+
+impl Identity {
+    /// Reads an identity file. Refuses one that others may read, is not whole, or whose parts do not belong together.
+    ///
+    /// # Errors
+    /// [`IdentityError`] naming the file, what is wrong with it, and what to do.
+    pub fn load(path: &Path) -> Result<Self, IdentityError> {
+        let text = read_secret(path)?;
+        let malformed = |reason: String| IdentityError::Malformed { path: path.to_owned(), reason };
+        let at_line = |error: &toml::de::Error| {
+            let line = error
+                .span()
+                .map_or(1, |span| text.bytes().take(span.start).filter(|c| *c == b'\n').count() + 1);
+            malformed(format!("line {line}: {}", without_quotes(error.message())))
+        };
+        let FormatOnly { format } = toml::from_str(&text).map_err(|error| at_line(&error))?;
+        if format > FORMAT {
+            return Err(IdentityError::NewerFormat { path: path.to_owned(), found: format, known: FORMAT });
+        }
+        if format == 0 {
+            return Err(malformed("format 0 does not exist".to_owned()));
+        }
+        let file: IdentityV1 = toml::from_str(&text).map_err(|error| at_line(&error))?;
+        file.parts().and_then(Self::checked).map_err(malformed)
+    }
+
+    /// Writes a new identity file of mode 0600: whole or not at all, never over another.
+    ///
+    /// # Errors
+    /// [`IdentityError::Exists`] or [`IdentityError::Write`].
+    pub fn save(&self, path: &Path) -> Result<(), IdentityError> {
+        write_secret(path, &self.to_toml())
+    }
+
+    pub(super) fn to_toml(&self) -> String {
+        let mut text = format!(
+            "# Identity of {} in a Ravelin cluster. Whoever can read this file can be this node: keep it secret, mode 0600.\n\
+             format = {FORMAT}\ncluster = \"{}\"\nrecovery_epoch = {}\nrole = \"{}\"\nnode = {}\nincarnation = {}\n",
+            self.peer,
+            self.cluster(),
+            self.recovery_epoch,
+            self.role(),
+            self.node(),
+            self.incarnation
+        );
+        for (name, pem) in [
+            ("certificate", &self.certificate_pem),
+            ("private_key", &self.private_key_pem),
+            ("authority", &self.authority_pem),
+        ] {
+            let pem = pem.replace("\r\n", "\n");
+            let _ = writeln!(text, "{name} = \"\"\"\n{}\n\"\"\"", pem.trim_end());
+        }
+        for controller in &self.controllers {
+            let key: String = controller.public_key_sha256.iter().map(|byte| format!("{byte:02x}")).collect();
+            let _ = write!(
+                text,
+                "\n[[controllers]]\nnode = {}\nincarnation = {}\naddress = \"{}\"\npublic_key_sha256 = \"{key}\"\n",
+                controller.node, controller.incarnation, controller.address
+            );
+        }
+        text
+    }
+}
+
+impl IdentityV1 {
+    fn parts(self) -> Result<Parts, String> {
+        let cluster: ClusterId = self.cluster.parse().map_err(|error| format!("cluster: {error}"))?;
+        let role: PeerRole = self.role.parse().map_err(|error| format!("role: {error}"))?;
+        let controller = |controller: ControllerV1| {
+            Ok(Controller {
+                node: controller.node,
+                incarnation: controller.incarnation,
+                public_key_sha256: hex_bytes(&controller.public_key_sha256).ok_or_else(|| {
+                    format!("controller {}: public_key_sha256 is not 64 hexadecimal digits", controller.node)
+                })?,
+                address: controller.address,
+            })
+        };
+        Ok(Parts {
+            peer: PeerId::new(cluster, role, self.node),
+            recovery_epoch: self.recovery_epoch,
+            incarnation: self.incarnation,
+            certificate_pem: self.certificate,
+            private_key_pem: self.private_key,
+            authority_pem: self.authority,
+            controllers: self.controllers.into_iter().map(controller).collect::<Result<_, String>>()?,
+        })
+    }
+}
+
+/// A parser's message without what it quotes from the file: all from the first quotation mark to the last.
+fn without_quotes(message: &str) -> String {
+    let line = message.lines().next().unwrap_or_default();
+    match (line.split_once('"'), line.rsplit_once('"')) {
+        (Some((before, _)), Some((_, after))) => format!("{before}…{after}"),
+        _ => line.to_owned(),
+    }
+}
+
+/// Reads a file that only its owner may read. The open file is judged, not its name, so it cannot be exchanged in between.
+pub(super) fn read_secret(path: &Path) -> Result<String, IdentityError> {
+    let read = |source: io::Error| match source.kind() {
+        io::ErrorKind::NotFound => IdentityError::Missing { path: path.to_owned() },
+        _ => IdentityError::Read { path: path.to_owned(), source },
+    };
+    let file = File::open(path).map_err(read)?;
+    let metadata = file.metadata().map_err(read)?;
+    let mode = metadata.permissions().mode() & 0o7777;
+    if mode & 0o077 != 0 {
+        return Err(IdentityError::Permissions { path: path.to_owned(), mode });
+    }
+    if !metadata.is_file() || metadata.len() > FILE_BYTES_MAX {
+        let reason = format!("not a regular file of at most {FILE_BYTES_MAX} bytes");
+        return Err(IdentityError::Malformed { path: path.to_owned(), reason });
+    }
+    let mut bytes = Vec::new();
+    file.take(FILE_BYTES_MAX).read_to_end(&mut bytes).map_err(read)?;
+    String::from_utf8(bytes).map_err(|_| {
+        let reason = "not UTF-8 text, so not an identity file".to_owned();
+        IdentityError::Malformed { path: path.to_owned(), reason }
+    })
+}
+
+/// Writes a new file of mode 0600. It is written under a temporary name and then linked to its own: the link fails if the name is
+/// taken, and a crash leaves no half file under it.
+pub(super) fn write_secret(path: &Path, text: &str) -> Result<(), IdentityError> {
+    let failed = |source: io::Error| match source.kind() {
+        io::ErrorKind::AlreadyExists => IdentityError::Exists { path: path.to_owned() },
+        _ => IdentityError::Write { path: path.to_owned(), source },
+    };
+    let directory = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    let mut temporary = path.as_os_str().to_owned();
+    temporary.push(format!(".{}.tmp", std::process::id()));
+    let temporary = PathBuf::from(temporary);
+    let _ = fs::remove_file(&temporary);
+    let written = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&temporary)
+        .and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_all()))
+        .and_then(|()| fs::hard_link(&temporary, path));
+    let _ = fs::remove_file(&temporary);
+    written.and_then(|()| File::open(directory)?.sync_all()).map_err(failed)
+}

@@ -2,4 +2,6 @@
 //! control plane or consensus, and holds no provider credential.
 
 pub mod connection;
+pub mod guard;
+pub mod live;
 pub mod worker;

@@ -1,0 +1,121 @@
+//! What is refused before any rule of the protocol sees it: strangers, nonsense, and damage on disk.
+
+use crate::core::Core;
+use crate::durable::{Corrupt, Durable};
+use crate::effect::Effects;
+use crate::entry::Entry;
+use crate::message::{AppendOutcome, Body, Message, SnapshotOutcome};
+use crate::types::{Index, NodeId, Payload, Round, Term};
+
+impl<P: Payload> Core<P> {
+    /// Whether a message may change anything: same cluster and epoch, from the admitted incarnation of another
+    /// member (I29, B16), and possible at all.
+    pub(super) fn admits(&self, from: NodeId, message: &Message<P>) -> bool {
+        message.cluster == self.params.cluster
+            && message.recovery_epoch == self.params.recovery_epoch
+            && from != self.params.id
+            && self.log.configuration().incarnation(from) == Some(message.incarnation)
+            && is_well_formed(message)
+    }
+
+    /// A request of an earlier term is answered in kind, so that the sender learns the term; nothing else in the
+    /// answer matters, and it promises nothing. Answers of an earlier term are dropped.
+    pub(super) fn answer_stale(&self, to: NodeId, body: &Body<P>, out: &mut Effects<P>) {
+        let answer = match body {
+            Body::PreVote { .. } => Body::PreVoteReply { granted: false },
+            Body::Vote { .. } => Body::VoteReply { granted: false },
+            Body::Append { prev_index, .. } => Body::AppendReply {
+                outcome: AppendOutcome::Rejected {
+                    prev_index: *prev_index,
+                    hint_index: Index::ZERO,
+                    hint_term: Term(0),
+                },
+                round: Round(0),
+            },
+            Body::Snapshot { meta, .. } => {
+                Body::SnapshotReply { index: meta.index, outcome: SnapshotOutcome::Failed, round: Round(0) }
+            }
+            Body::PreVoteReply { .. }
+            | Body::VoteReply { .. }
+            | Body::AppendReply { .. }
+            | Body::SnapshotReply { .. } => return,
+        };
+        self.send(to, answer, out);
+    }
+}
+
+/// Whether an honest member could have sent this: bounds that keep sums from overflowing, and terms in order.
+fn is_well_formed<P>(message: &Message<P>) -> bool {
+    let term = message.term;
+    let end = |index: Index, entry_term: Term| {
+        index <= Index::MAX && entry_term <= term && (index == Index::ZERO) == (entry_term == Term(0))
+    };
+    if term > Term::MAX {
+        return false;
+    }
+    match &message.body {
+        Body::PreVote { last_index, last_term } => end(*last_index, *last_term),
+        Body::Vote { last_index, last_term } => term > Term(0) && end(*last_index, *last_term),
+        Body::Append { prev_index, prev_term, entries, commit, .. } => {
+            let mut before = *prev_term;
+            let rising = entries.iter().all(|entry| {
+                let fits = entry.term >= before && entry.term > Term(0);
+                before = entry.term;
+                fits
+            });
+            let usable = entries.iter().all(configures_someone);
+            end(*prev_index, *prev_term) && rising && usable && before <= term && *commit <= Index::MAX
+        }
+        Body::AppendReply { outcome: AppendOutcome::Accepted { matched }, .. } => *matched <= Index::MAX,
+        Body::AppendReply {
+            outcome: AppendOutcome::Rejected { prev_index, hint_index, hint_term }, ..
+        } => *prev_index <= Index::MAX && hint_index <= prev_index && *hint_term <= Term::MAX,
+        Body::Snapshot { meta, .. } => {
+            meta.index > Index::ZERO && end(meta.index, meta.term) && meta.configuration.is_usable()
+        }
+        Body::PreVoteReply { .. } | Body::VoteReply { .. } | Body::SnapshotReply { .. } => true,
+    }
+}
+
+fn configures_someone<P>(entry: &Entry<P>) -> bool {
+    match &entry.kind {
+        crate::entry::EntryKind::Configuration(configuration) => configuration.is_usable(),
+        _ => true,
+    }
+}
+
+/// Whether what is durable can be a member's (I36, I37).
+pub(super) fn check_durable<P: Payload>(durable: &Durable<P>) -> Result<(), Corrupt> {
+    let hard_state = durable.hard_state.term;
+    if hard_state > Term::MAX || durable.last_index() > Index::MAX || durable.base() > Index::MAX {
+        return Err(Corrupt::OutOfRange);
+    }
+    let mut index = durable.base();
+    let mut before = Term(0);
+    if let Some(meta) = &durable.snapshot {
+        if meta.index == Index::ZERO || meta.term == Term(0) {
+            return Err(Corrupt::NotAnEntry { index: meta.index });
+        }
+        if !meta.configuration.is_usable() {
+            return Err(Corrupt::NoVoters);
+        }
+        before = meta.term;
+    }
+    for entry in &durable.entries {
+        index = index.next();
+        if entry.term == Term(0) {
+            return Err(Corrupt::NotAnEntry { index });
+        }
+        if entry.term < before {
+            return Err(Corrupt::TermFalls { index, term: entry.term, before });
+        }
+        if !configures_someone(entry) {
+            return Err(Corrupt::NoVoters);
+        }
+        before = entry.term;
+    }
+    if before > hard_state {
+        return Err(Corrupt::TermAhead { index, term: before, hard_state });
+    }
+    Ok(())
+}

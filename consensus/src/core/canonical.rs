@@ -1,0 +1,130 @@
+//! Two views under which a core behaves the same: tokens and rounds counted from where they matter, and other names
+//! for the nodes. Both exist so that cores with equal futures are equal values.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use crate::configuration::Configuration;
+use crate::core::{Constants, Core};
+use crate::durable::{HardState, SnapshotMeta};
+use crate::entry::{Entry, EntryKind};
+use crate::params::Params;
+use crate::progress::{Mode, Progress};
+use crate::role::{Ballot, Follower, Leader, Role};
+use crate::types::{Incarnation, NodeId, Payload, Round, Token};
+
+/// By how much [`Core::canonical`] lowered the numbers of a core.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub struct Renumbering {
+    /// Lowers every token that this core has issued and that is not completed; completed ones become 0.
+    pub tokens: Token,
+    /// Lowers every round of this leader's term; rounds that no waiting read needs become 0.
+    pub rounds: Round,
+}
+
+impl Renumbering {
+    /// The new number of a token.
+    #[must_use]
+    pub fn token(&self, token: Token) -> Token {
+        Token(token.0.saturating_sub(self.tokens.0))
+    }
+
+    /// The new number of a round.
+    #[must_use]
+    pub fn round(&self, round: Round) -> Round {
+        Round(round.0.saturating_sub(self.rounds.0))
+    }
+}
+
+impl<P: Payload> Core<P> {
+    /// The representative of all cores that behave like this one: tokens counted from the last completed one, rounds
+    /// from the newest that no waiting read depends on. What the driver holds must be renumbered alike.
+    #[must_use]
+    pub fn canonical(&self) -> (Core<P>, Renumbering) {
+        let mut core = self.clone();
+        let mut renumbering = Renumbering { tokens: core.persistence.renumber(), rounds: Round(0) };
+        if let Role::Leader(leader) = &mut core.role {
+            let open = u64::from(leader.reads.open.is_some());
+            renumbering.rounds = Round(leader.reads.round.0.saturating_sub(open));
+            leader.reads.round = renumbering.round(leader.reads.round);
+            leader.stalled = leader.stalled.map(|token| renumbering.token(token));
+            for progress in leader.progress.values_mut() {
+                progress.round = renumbering.round(progress.round);
+            }
+        }
+        (core, renumbering)
+    }
+
+    /// The same core under other names for the nodes; `name` must be one-to-one. Ids carry no meaning, so a renamed
+    /// core does the renamed things.
+    #[must_use]
+    pub fn renamed(&self, params: Arc<Params>, name: &impl Fn(NodeId) -> NodeId) -> Core<P> {
+        let mut core = self.clone();
+        core.params = Constants(params);
+        core.hard_state = rename_hard_state(core.hard_state, name);
+        core.persistence.map_hard_states(|hard_state| rename_hard_state(hard_state, name));
+        core.log.map_configurations(|configuration| rename_configuration(configuration, name));
+        core.role = match core.role {
+            Role::Follower(follower) => Role::Follower(Follower {
+                leader: follower.leader.map(name),
+                installing: follower.installing.map(|meta| rename_meta(meta, name)),
+                ..follower
+            }),
+            Role::PreCandidate(ballot) => Role::PreCandidate(rename_ballot(ballot, name)),
+            Role::Candidate(ballot) => Role::Candidate(rename_ballot(ballot, name)),
+            Role::Leader(leader) => Role::Leader(rename_leader(leader, name)),
+        };
+        core
+    }
+}
+
+fn rename_hard_state(hard_state: HardState, name: &impl Fn(NodeId) -> NodeId) -> HardState {
+    HardState { term: hard_state.term, vote: hard_state.vote.map(name) }
+}
+
+fn rename_ballot(ballot: Ballot, name: &impl Fn(NodeId) -> NodeId) -> Ballot {
+    Ballot { granted: ballot.granted.into_iter().map(name).collect::<BTreeSet<_>>() }
+}
+
+fn rename_leader(leader: Leader, name: &impl Fn(NodeId) -> NodeId) -> Leader {
+    let rename = |(node, progress): (NodeId, Progress)| {
+        let mode = match progress.mode {
+            Mode::Snapshot { meta } => Mode::Snapshot { meta: rename_meta(meta, name) },
+            mode => mode,
+        };
+        (name(node), Progress { mode, ..progress })
+    };
+    Leader { progress: leader.progress.into_iter().map(rename).collect(), ..leader }
+}
+
+pub(crate) fn rename_configuration(
+    configuration: Configuration,
+    name: &impl Fn(NodeId) -> NodeId,
+) -> Configuration {
+    let part = |part: BTreeMap<NodeId, Incarnation>| -> BTreeMap<NodeId, Incarnation> {
+        part.into_iter().map(|(node, incarnation)| (name(node), incarnation)).collect()
+    };
+    Configuration {
+        voters: part(configuration.voters),
+        outgoing: part(configuration.outgoing),
+        learners: part(configuration.learners),
+    }
+}
+
+fn rename_meta(meta: SnapshotMeta, name: &impl Fn(NodeId) -> NodeId) -> SnapshotMeta {
+    SnapshotMeta { configuration: rename_configuration(meta.configuration, name), ..meta }
+}
+
+impl<P: Payload> Entry<P> {
+    /// The same entry under other names for the nodes.
+    #[must_use]
+    pub fn renamed(self, name: &impl Fn(NodeId) -> NodeId) -> Entry<P> {
+        let kind = match self.kind {
+            EntryKind::Configuration(configuration) => {
+                EntryKind::Configuration(rename_configuration(configuration, name))
+            }
+            kind => kind,
+        };
+        Entry { term: self.term, kind }
+    }
+}

@@ -1,0 +1,162 @@
+//! What must hold of all cores of a cluster at once, with the history of the run.
+
+use crate::core::Core;
+use crate::durable::Durable;
+use crate::effect::RoleName;
+use crate::invariant::{History, Violation};
+use crate::quorum;
+use crate::types::{Index, NodeId, Payload, Term};
+
+/// One member as a harness sees it.
+#[derive(Clone, Copy, Debug)]
+pub struct View<'a, P> {
+    /// Its core.
+    pub core: &'a Core<P>,
+    /// What its disk really holds, where the harness knows.
+    pub durable: Option<&'a Durable<P>>,
+}
+
+type Check<P> = fn(&[View<'_, P>], &History<P>) -> Result<(), Violation>;
+
+/// The cluster invariants by id.
+#[must_use]
+pub fn cluster_invariants<P: Payload>() -> [(&'static str, Check<P>); 6] {
+    [
+        ("I6", logs_match),
+        ("I9", leaders_are_complete),
+        ("I11", committed_entries_stay),
+        ("I15", beliefs_are_durable),
+        ("I16", commits_are_held_by_a_quorum),
+        ("I36", disks_agree_with_memory),
+    ]
+}
+
+/// Every cluster invariant.
+///
+/// # Errors
+/// The first one that is broken.
+pub fn check_cluster<P: Payload>(views: &[View<'_, P>], history: &History<P>) -> Result<(), Violation> {
+    cluster_invariants().iter().try_for_each(|(_, check)| check(views, history))
+}
+
+/// Figure 3 of the paper, "Log Matching": an entry at the same index with the same term means equal logs up to it.
+fn logs_match<P: Payload>(views: &[View<'_, P>], _: &History<P>) -> Result<(), Violation> {
+    for (at, left) in views.iter().enumerate() {
+        for right in views.iter().skip(at + 1) {
+            let (left, right) = (left.core, right.core);
+            let first = left.first_index().max(right.first_index());
+            let last = left.last_index().min(right.last_index());
+            let mut agreed = false;
+            for index in (first.0..=last.0).rev().map(Index) {
+                agreed |= left.term_at(index) == right.term_at(index);
+                if agreed && left.entry(index) != right.entry(index) {
+                    let detail =
+                        format!("{} and {} agree after {index}, but not there", left.id(), right.id());
+                    return Err(Violation::new("I6", detail));
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// "Leader Completeness" against what was committed in lower terms; a deposed leader need not hold later commits.
+fn leaders_are_complete<P: Payload>(views: &[View<'_, P>], history: &History<P>) -> Result<(), Violation> {
+    for core in views.iter().map(|view| view.core).filter(|core| core.role() == RoleName::Leader) {
+        for index in (core.first_index().0..=history.commit_index().0).map(Index) {
+            let Some(committed) = history.entry(index) else { continue };
+            if committed.by < core.term() && core.entry(index) != Some(&committed.entry) {
+                let detail = format!("leader {} of term {} lacks entry {index}", core.id(), core.term());
+                return Err(Violation::new("I9", detail));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Every core's committed entries are those of the history.
+fn committed_entries_stay<P: Payload>(views: &[View<'_, P>], history: &History<P>) -> Result<(), Violation> {
+    for core in views.iter().map(|view| view.core) {
+        for index in (core.first_index().0..=core.commit_index().0).map(Index) {
+            if history.entry(index).map(|committed| &committed.entry) != core.entry(index) {
+                let detail = format!("{} holds another entry {index} than was committed", core.id());
+                return Err(Violation::new("I11", detail));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A peer that has moved on to a later term may have cut what its old leader believes of it.
+fn beliefs_are_durable<P: Payload>(views: &[View<'_, P>], _: &History<P>) -> Result<(), Violation> {
+    for leader in views.iter().map(|view| view.core) {
+        for peer in leader.peers() {
+            let Some(durable) = durable_of(views, peer.id) else { continue };
+            if durable.hard_state.term > leader.term() {
+                continue;
+            }
+            let first = leader.first_index().max(durable.base());
+            let differs = |index: &Index| durable.term_at(*index) != leader.term_at(*index);
+            if let Some(index) = (first.0..=peer.matched.0).map(Index).find(differs) {
+                let detail = format!("{} believes {} to hold entry {index}", leader.id(), peer.id);
+                return Err(Violation::new("I15", detail));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn durable_of<'a, P: Payload>(views: &[View<'a, P>], node: NodeId) -> Option<&'a Durable<P>> {
+    views.iter().find(|view| view.core.id() == node).and_then(|view| view.durable)
+}
+
+/// Holds for ever after the commit, through every crash. Asked of the configuration of whoever is furthest.
+fn commits_are_held_by_a_quorum<P: Payload>(
+    views: &[View<'_, P>],
+    history: &History<P>,
+) -> Result<(), Violation> {
+    if views.iter().any(|view| view.durable.is_none()) {
+        return Ok(());
+    }
+    let furthest = views.iter().map(|view| view.core).max_by_key(|core| core.commit_index());
+    let Some(furthest) = furthest else { return Ok(()) };
+    let holds = |durable: &Durable<P>, index: Index, term: Term| {
+        index < durable.base() || durable.term_at(index) == Some(term)
+    };
+    for index in (1..=history.commit_index().0).map(Index) {
+        let Some(term) = history.entry(index).map(|committed| committed.entry.term) else { continue };
+        let held = quorum::reached(furthest.configuration_at(index), |node| {
+            durable_of(views, node).is_some_and(|durable| holds(durable, index, term))
+        });
+        if !held {
+            return Err(Violation::new(
+                "I16",
+                format!("entry {index} is committed, and not durable at a quorum"),
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// What a core calls durable is on its disk.
+fn disks_agree_with_memory<P: Payload>(views: &[View<'_, P>], _: &History<P>) -> Result<(), Violation> {
+    for (core, durable) in views.iter().filter_map(|view| Some((view.core, view.durable?))) {
+        // The disk may be ahead of what was reported to the core, never behind.
+        let reported = core.durable_hard_state();
+        let behind = durable.hard_state.term < reported.term
+            || durable.hard_state.term == reported.term
+                && reported.vote.is_some()
+                && durable.hard_state != reported;
+        if behind {
+            let detail = format!("{}: {:?} on disk, {reported:?} reported", core.id(), durable.hard_state);
+            return Err(Violation::new("I36", detail));
+        }
+        let first = core.first_index().max(durable.base().next());
+        let differs = |index: &Index| durable.term_at(*index) != core.term_at(*index);
+        if let Some(index) = (first.0..=core.durable_index().0).map(Index).find(differs) {
+            let detail = format!("{}: entry {index} on disk differs from memory", core.id());
+            return Err(Violation::new("I36", detail));
+        }
+    }
+    Ok(())
+}

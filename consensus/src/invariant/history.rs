@@ -1,0 +1,162 @@
+//! What a run has shown so far, which no single core remembers: who led, what was committed, when reads began.
+
+use crate::core::Core;
+use crate::effect::{Effect, RoleName};
+use crate::entry::Entry;
+use crate::invariant::Violation;
+use crate::types::{Index, NodeId, Payload, ReadId, Term};
+
+/// A committed entry, and the lowest term in which someone knew it to be committed.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Committed<P> {
+    /// The entry.
+    pub entry: Entry<P>,
+    /// The term.
+    pub by: Term,
+}
+
+/// The memory of a run. Feed it every step.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct History<P> {
+    leaders: Vec<(Term, NodeId)>,
+    committed: Vec<Committed<P>>,
+    reads: Vec<(ReadId, Index)>,
+}
+
+impl<P> Default for History<P> {
+    fn default() -> Self {
+        History { leaders: Vec::new(), committed: Vec::new(), reads: Vec::new() }
+    }
+}
+
+impl<P: Payload> History<P> {
+    /// The leader that `term` had, if any was seen.
+    #[must_use]
+    pub fn leader(&self, term: Term) -> Option<NodeId> {
+        self.leaders.iter().find(|(of, _)| *of == term).map(|(_, node)| *node)
+    }
+
+    /// Every term that had a leader, with it.
+    #[must_use]
+    pub fn leaders(&self) -> &[(Term, NodeId)] {
+        &self.leaders
+    }
+
+    /// The committed entries from index 1 on.
+    #[must_use]
+    pub fn committed(&self) -> &[Committed<P>] {
+        &self.committed
+    }
+
+    /// The greatest index that anybody has committed.
+    #[must_use]
+    pub fn commit_index(&self) -> Index {
+        Index::ZERO.plus(self.committed.len())
+    }
+
+    /// A read was handed to some core: from now on, its answer must reach at least what is committed now.
+    pub fn read_began(&mut self, id: ReadId) {
+        self.reads.push((id, self.commit_index()));
+    }
+
+    /// The same history under other names for the nodes.
+    #[must_use]
+    pub fn renamed(&self, name: &impl Fn(NodeId) -> NodeId) -> History<P> {
+        let rename = |committed: &Committed<P>| Committed {
+            entry: committed.entry.clone().renamed(name),
+            by: committed.by,
+        };
+        History {
+            leaders: self.leaders.iter().map(|(term, node)| (*term, name(*node))).collect(),
+            committed: self.committed.iter().map(rename).collect(),
+            reads: self.reads.clone(),
+        }
+    }
+
+    /// Takes note of a step of one core.
+    ///
+    /// # Errors
+    /// The step contradicts what was seen before.
+    pub fn record(&mut self, after: &Core<P>, effects: &[Effect<P>]) -> Result<(), Violation> {
+        self.record_leader(after)?;
+        self.record_commit(after)?;
+        for effect in effects {
+            match effect {
+                Effect::ReadReady { id, index } => self.record_read(*id, Some(*index))?,
+                Effect::ReadFailed { id, .. } => self.record_read(*id, None)?,
+                Effect::Apply { first, entries } => self.check_applied(*first, entries)?,
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// I1, over the whole run: two leaders of a term that never meet are caught too.
+    fn record_leader(&mut self, after: &Core<P>) -> Result<(), Violation> {
+        if after.role() != RoleName::Leader {
+            return Ok(());
+        }
+        match self.leader(after.term()) {
+            Some(other) if other != after.id() => {
+                let detail = format!("{other} and {} both led term {}", after.id(), after.term());
+                Err(Violation::new("I1", detail))
+            }
+            Some(_) => Ok(()),
+            None => {
+                self.leaders.push((after.term(), after.id()));
+                self.leaders.sort_unstable();
+                Ok(())
+            }
+        }
+    }
+
+    fn record_commit(&mut self, after: &Core<P>) -> Result<(), Violation> {
+        let commit = after.commit_index();
+        for committed in self.committed.iter_mut().take(usize::try_from(commit.0).unwrap_or(usize::MAX)) {
+            committed.by = committed.by.min(after.term());
+        }
+        while self.commit_index() < commit {
+            let index = self.commit_index().next();
+            let Some(entry) = after.entry(index) else {
+                return Err(Violation::new("I11", format!("entry {index} committed by one who has it not")));
+            };
+            self.committed.push(Committed { entry: entry.clone(), by: after.term() });
+        }
+        Ok(())
+    }
+
+    fn record_read(&mut self, id: ReadId, ready: Option<Index>) -> Result<(), Violation> {
+        let Some(at) = self.reads.iter().position(|(read, _)| *read == id) else {
+            return Err(Violation::new("I41", format!("read {id} was answered twice, or never asked")));
+        };
+        let (_, began) = self.reads.remove(at);
+        match ready {
+            Some(index) if index < began => Err(Violation::new(
+                "I31",
+                format!("read {id} answered at {index}, {began} was committed before"),
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    fn check_applied(&self, first: Index, entries: &[Entry<P>]) -> Result<(), Violation> {
+        let mut index = first.previous();
+        for entry in entries {
+            index = index.next();
+            let at = usize::try_from(index.0).ok().and_then(|at| at.checked_sub(1));
+            if at.and_then(|at| self.committed.get(at)).is_none_or(|committed| committed.entry != *entry) {
+                return Err(Violation::new(
+                    "I10",
+                    format!("entry {index} applied differs from the committed one"),
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// The committed entry at `index`, counted from 1.
+    #[must_use]
+    pub fn entry(&self, index: Index) -> Option<&Committed<P>> {
+        self.committed.get(usize::try_from(index.0.checked_sub(1)?).ok()?)
+    }
+}

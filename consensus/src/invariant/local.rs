@@ -1,0 +1,108 @@
+//! What must hold of one core after every step.
+
+use crate::core::Core;
+use crate::durable::HardState;
+use crate::invariant::Violation;
+use crate::progress::Mode;
+use crate::role::{Leader, Role};
+use crate::types::{Index, Payload};
+
+fn holds(condition: bool, id: &'static str, detail: impl FnOnce() -> String) -> Result<(), Violation> {
+    if condition { Ok(()) } else { Err(Violation::new(id, detail())) }
+}
+
+impl<P: Payload> Core<P> {
+    /// The local invariants. Costs a walk over the log.
+    ///
+    /// # Errors
+    /// The first one that is broken.
+    pub fn check(&self) -> Result<(), Violation> {
+        self.check_terms()?;
+        self.check_indices()?;
+        match &self.role {
+            Role::Follower(follower) => holds(follower.matched <= self.log.last_index(), "I13", || {
+                format!("matched {} beyond the log's end {}", follower.matched, self.log.last_index())
+            }),
+            Role::PreCandidate(_) => Ok(()),
+            Role::Candidate(ballot) => {
+                let own = HardState { term: self.hard_state.term, vote: Some(self.params.id) };
+                let solicited = !ballot.granted.is_empty();
+                holds(self.hard_state == own, "I19", || {
+                    "a candidate that has not voted for itself".to_owned()
+                })?;
+                holds(!solicited || self.persistence.hard_state() == own, "I19", || {
+                    "votes counted before our own was durable".to_owned()
+                })?;
+                holds(self.configuration().is_voter(self.params.id, self.params.incarnation), "I24", || {
+                    "a candidate that is no voter".to_owned()
+                })
+            }
+            Role::Leader(leader) => self.check_leader(leader),
+        }
+    }
+
+    fn check_terms(&self) -> Result<(), Violation> {
+        let durable = self.persistence.hard_state();
+        holds(durable.term <= self.hard_state.term, "I3", || {
+            format!("durable term {} above {}", durable.term, self.hard_state.term)
+        })?;
+        holds(self.persistence.written() == self.hard_state, "I4", || {
+            "term or vote changed without being written".to_owned()
+        })?;
+        let durable_end = self.log.term_at(self.persistence.index()).unwrap_or_default();
+        holds(durable_end <= durable.term, "I5", || {
+            format!("durable entry of term {durable_end}, durable term {}", durable.term)
+        })?;
+        holds(self.log.last_term() <= self.hard_state.term, "I5", || {
+            format!("entry of term {} in term {}", self.log.last_term(), self.hard_state.term)
+        })?;
+        holds(self.log.is_coherent(), "I28", || {
+            "derived parts of the log differ from its entries".to_owned()
+        })?;
+        holds(self.persistence.is_coherent(self.log.last_index()), "I36", || {
+            "pending writes do not lead to the log in memory".to_owned()
+        })
+    }
+
+    fn check_indices(&self) -> Result<(), Violation> {
+        let snapshot = self.log.snapshot_index();
+        let ladder =
+            [self.log.base(), snapshot, self.applied, self.handed, self.commit, self.log.last_index()];
+        holds(ladder.is_sorted(), "I17", || {
+            format!("base, snapshot, applied, handed, commit, last: {ladder:?}")
+        })?;
+        holds(self.handed <= self.persistence.index().max(snapshot), "I18", || {
+            format!("applied to {} while durable to {}", self.handed, self.persistence.index())
+        })
+    }
+
+    fn check_leader(&self, leader: &Leader) -> Result<(), Violation> {
+        holds(self.log.last_term() == self.hard_state.term, "I8", || {
+            "a leader without an entry of its term".to_owned()
+        })?;
+        holds(leader.uncommitted_bytes == self.log.bytes_after(self.commit), "I39", || {
+            format!("{} uncommitted bytes counted", leader.uncommitted_bytes)
+        })?;
+        let serves = self.log.term_at(self.commit) == Some(self.hard_state.term);
+        holds(serves || leader.reads.open.is_none(), "I32", || {
+            "a read round before a commit of this term".to_owned()
+        })?;
+        for (node, progress) in &leader.progress {
+            let next = progress.next;
+            holds(progress.matched < next && next <= self.log.last_index().next(), "I40", || {
+                format!("{node}: matched {}, next {next}", progress.matched)
+            })?;
+            let reachable = self.log.term_at(next.previous()).is_some() || self.log.snapshot().is_some();
+            holds(reachable, "I35", || format!("{node} needs entry {next}, which is gone"))?;
+            if let Mode::Replicate { inflight } = &progress.mode {
+                let within = inflight.len() <= self.params.inflight_messages_max;
+                let sorted = inflight.iter().map(|(last, _)| *last).is_sorted();
+                let last = inflight.back().map_or(Index::ZERO, |(last, _)| *last);
+                holds(within && sorted && last < next, "I39", || {
+                    format!("{node}: {} in flight", inflight.len())
+                })?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,70 @@
+//! The one place where members are counted: commit, elections, reads and check-quorum all ask here.
+
+use std::collections::BTreeMap;
+
+use crate::configuration::Configuration;
+use crate::types::{Incarnation, NodeId};
+
+/// The greatest value that a majority of the voters has reached and, in a joint configuration, a majority of the
+/// outgoing voters as well (paper §5.3 and §6; I4, I16, I20). Learners are never asked. 0 without voters.
+pub fn agreed(configuration: &Configuration, value: impl Fn(NodeId) -> u64) -> u64 {
+    let incoming = majority(&configuration.voters, &value);
+    if configuration.outgoing.is_empty() {
+        incoming
+    } else {
+        incoming.min(majority(&configuration.outgoing, &value))
+    }
+}
+
+/// Whether enough of the members for which `said_yes` holds are voters (I19: each counts once).
+pub fn reached(configuration: &Configuration, said_yes: impl Fn(NodeId) -> bool) -> bool {
+    agreed(configuration, |node| u64::from(said_yes(node))) == 1
+}
+
+fn majority(members: &BTreeMap<NodeId, Incarnation>, value: &impl Fn(NodeId) -> u64) -> u64 {
+    // At most seven voters: a fixed array spares an allocation on the path of every acknowledgement.
+    let mut small = [0u64; 8];
+    let mut large: Vec<u64>;
+    let values: &mut [u64] = if members.len() <= small.len() {
+        &mut small[..members.len()]
+    } else {
+        large = vec![0; members.len()];
+        &mut large
+    };
+    for (slot, node) in values.iter_mut().zip(members.keys()) {
+        *slot = value(*node);
+    }
+    values.sort_unstable();
+    // ⌊n/2⌋ + 1 members have at least the value that stands ⌊n/2⌋ + 1 places before the end.
+    let quorum = members.len() / 2 + 1;
+    members.len().checked_sub(quorum).and_then(|at| values.get(at)).copied().unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{agreed, reached};
+    use crate::configuration::Configuration;
+    use crate::types::{Incarnation, NodeId};
+
+    fn configuration(voters: &[u64], outgoing: &[u64]) -> Configuration {
+        let part = |ids: &[u64]| ids.iter().map(|id| (NodeId(*id), Incarnation(0))).collect();
+        Configuration { voters: part(voters), outgoing: part(outgoing), learners: part(&[99]) }
+    }
+
+    #[test]
+    fn majorities_of_small_sets() {
+        let identity = |node: NodeId| node.0;
+        assert_eq!(agreed(&configuration(&[], &[]), identity), 0);
+        assert_eq!(agreed(&configuration(&[5], &[]), identity), 5);
+        assert_eq!(agreed(&configuration(&[5, 6], &[]), identity), 5);
+        assert_eq!(agreed(&configuration(&[5, 6, 7], &[]), identity), 6);
+        assert_eq!(agreed(&configuration(&[5, 6, 7, 8], &[]), identity), 6);
+        assert_eq!(agreed(&configuration(&[5, 6, 7], &[1, 2]), identity), 1);
+    }
+
+    #[test]
+    fn learners_do_not_count() {
+        assert!(!reached(&configuration(&[1, 2, 3], &[]), |node| node.0 == 1 || node.0 == 99));
+        assert!(!reached(&configuration(&[], &[]), |_| true));
+    }
+}

@@ -1,0 +1,67 @@
+//! The four roles and the data that only makes sense in each. What they do is in the files below.
+
+mod candidate;
+mod follower;
+mod leader;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::durable::SnapshotMeta;
+use crate::effect::RoleName;
+use crate::progress::Progress;
+use crate::read::Reads;
+use crate::types::{Index, NodeId, Round, Token};
+
+/// What a core is at the moment.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub(crate) enum Role {
+    Follower(Follower),
+    PreCandidate(Ballot),
+    Candidate(Ballot),
+    Leader(Leader),
+}
+
+/// Listens to a leader, or waits for one. Everything here belongs to the current term.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
+pub(crate) struct Follower {
+    pub(crate) leader: Option<NodeId>,
+    /// Our log (durable or not) equals this leader's up to here.
+    pub(crate) matched: Index,
+    /// The newest read round heard of.
+    pub(crate) round: Round,
+    /// An acknowledgement waits for the disk, or for the end of this step.
+    pub(crate) ack_owed: bool,
+    /// A granted vote waits for the disk, or for the end of this step.
+    pub(crate) vote_owed: bool,
+    /// The snapshot whose bytes are on their way.
+    pub(crate) installing: Option<SnapshotMeta>,
+}
+
+/// Who said yes so far. A set: each voter counts once (I19).
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
+pub(crate) struct Ballot {
+    pub(crate) granted: BTreeSet<NodeId>,
+}
+
+/// Won the election of the current term.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub(crate) struct Leader {
+    /// Every other member.
+    pub(crate) progress: BTreeMap<NodeId, Progress>,
+    pub(crate) reads: Reads,
+    /// Bytes of the entries after the commit index.
+    pub(crate) uncommitted_bytes: u64,
+    /// The batch that our own disk was busy with at the last look.
+    pub(crate) stalled: Option<Token>,
+}
+
+impl Role {
+    pub(crate) fn name(&self) -> RoleName {
+        match self {
+            Role::Follower(_) => RoleName::Follower,
+            Role::PreCandidate(_) => RoleName::PreCandidate,
+            Role::Candidate(_) => RoleName::Candidate,
+            Role::Leader(_) => RoleName::Leader,
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! Elections: when to campaign, who gets our vote, and when a campaign is won (paper §5.2, §5.4.1; dissertation §9.6).
+
+use crate::core::Core;
+use crate::effect::Effects;
+use crate::input::Timer;
+use crate::message::Body;
+use crate::quorum;
+use crate::role::{Ballot, Follower, Role};
+use crate::types::{Index, NodeId, Payload, Term};
+
+impl<P: Payload> Core<P> {
+    /// Timers begin. A lone voter needs nobody's silence and nobody's vote but its own.
+    pub(crate) fn start(&mut self, out: &mut Effects<P>) {
+        if !matches!(self.role, Role::Follower(_)) {
+            return;
+        }
+        self.set_election_timer(out);
+        if self.may_campaign() && quorum::reached(self.log.configuration(), |node| node == self.params.id) {
+            self.campaign(out);
+        }
+    }
+
+    /// I24: only an admitted voter campaigns.
+    fn may_campaign(&self) -> bool {
+        self.log.configuration().is_voter(self.params.id, self.params.incarnation)
+            && self.hard_state.term < Term::MAX
+    }
+
+    /// Silence for a whole election timeout.
+    pub(crate) fn election_timeout(&mut self, out: &mut Effects<P>) {
+        if matches!(self.role, Role::Leader(_)) {
+            return;
+        }
+        self.set_election_timer(out);
+        if !self.may_campaign() {
+            return;
+        }
+        if self.params.pre_vote { self.ask_around(out) } else { self.campaign(out) }
+    }
+
+    /// §9.6: a candidate that was not elected asks again in its term, so that a node that cannot win never raises
+    /// the term of those that can hear it (L3).
+    fn ask_around(&mut self, out: &mut Effects<P>) {
+        let body = Body::PreVote { last_index: self.log.last_index(), last_term: self.log.last_term() };
+        self.role = Role::PreCandidate(Ballot { granted: [self.params.id].into() });
+        self.ask_voters(&body, out);
+        self.campaign_if_welcome(out);
+    }
+
+    fn ask_voters(&self, body: &Body<P>, out: &mut Effects<P>) {
+        let configuration = self.log.configuration();
+        for node in configuration.members().filter(|node| *node != self.params.id) {
+            if !configuration.learners.contains_key(&node) {
+                self.send(node, body.clone(), out);
+            }
+        }
+    }
+
+    /// I22: answers without changing anything here. Whoever has a leader refuses.
+    pub(crate) fn on_pre_vote(
+        &mut self,
+        from: NodeId,
+        last_index: Index,
+        last_term: Term,
+        out: &mut Effects<P>,
+    ) {
+        if self.leader().is_none() && self.log.is_not_behind(last_index, last_term) {
+            self.send(from, Body::PreVoteReply { granted: true }, out);
+        }
+    }
+
+    pub(crate) fn on_pre_vote_reply(&mut self, from: NodeId, granted: bool, out: &mut Effects<P>) {
+        if let Role::PreCandidate(ballot) = &mut self.role
+            && granted
+        {
+            ballot.granted.insert(from);
+            self.campaign_if_welcome(out);
+        }
+    }
+
+    fn campaign_if_welcome(&mut self, out: &mut Effects<P>) {
+        if let Role::PreCandidate(ballot) = &self.role
+            && quorum::reached(self.log.configuration(), |node| ballot.granted.contains(&node))
+        {
+            self.campaign(out);
+        }
+    }
+
+    /// Raises the term and votes for itself. Nobody is asked before that vote is durable: else a restart could win
+    /// with answers to a log that it no longer has.
+    fn campaign(&mut self, out: &mut Effects<P>) {
+        self.hard_state.term = self.hard_state.term.next();
+        self.hard_state.vote = Some(self.params.id);
+        self.role = Role::Candidate(Ballot::default());
+        self.set_election_timer(out);
+    }
+
+    /// Once our own vote is durable it counts, and the others are asked; with a quorum, we lead (I1, I19).
+    pub(crate) fn settle_candidate(&mut self, out: &mut Effects<P>) {
+        let Role::Candidate(ballot) = &mut self.role else { return };
+        if self.persistence.hard_state() == self.hard_state && ballot.granted.insert(self.params.id) {
+            let body = Body::Vote { last_index: self.log.last_index(), last_term: self.log.last_term() };
+            self.ask_voters(&body, out);
+        }
+        if let Role::Candidate(ballot) = &self.role
+            && quorum::reached(self.log.configuration(), |node| ballot.granted.contains(&node))
+        {
+            self.become_leader(out);
+        }
+    }
+
+    /// §5.2 and §5.4.1 (I2, I21): at most one vote a term, and only for a log that is not behind ours. The answer
+    /// leaves when the vote is durable.
+    pub(crate) fn on_vote(&mut self, from: NodeId, last_index: Index, last_term: Term, out: &mut Effects<P>) {
+        let open = match self.hard_state.vote {
+            Some(vote) => vote == from,
+            None => self.leader().is_none(),
+        };
+        if !open || !self.log.is_not_behind(last_index, last_term) {
+            return;
+        }
+        self.hard_state.vote = Some(from);
+        if !matches!(self.role, Role::Follower(_)) {
+            self.role = Role::Follower(Follower::default());
+        }
+        if let Role::Follower(follower) = &mut self.role {
+            follower.vote_owed = true;
+        }
+        self.set_election_timer(out);
+    }
+
+    pub(crate) fn on_vote_reply(&mut self, from: NodeId, granted: bool) {
+        if let Role::Candidate(ballot) = &mut self.role
+            && granted
+        {
+            ballot.granted.insert(from);
+        }
+    }
+
+    /// Steps back to following `leader`, or nobody yet, in the current term.
+    pub(crate) fn become_follower(&mut self, leader: Option<NodeId>, out: &mut Effects<P>) {
+        if matches!(self.role, Role::Leader(_)) {
+            self.abandon_reads(leader, out);
+            out.push(crate::effect::Effect::CancelTimer(Timer::Heartbeat));
+            if self.params.check_quorum {
+                out.push(crate::effect::Effect::CancelTimer(Timer::CheckQuorum));
+            }
+        }
+        self.role = Role::Follower(Follower { leader, ..Follower::default() });
+        self.set_election_timer(out);
+    }
+}

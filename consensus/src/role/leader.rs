@@ -1,0 +1,316 @@
+//! Leading: taking proposals, feeding peers, committing, confirming reads, and knowing when to stop (paper §5.3, §5.4;
+//! dissertation §6.2, §6.4, §10.2.1).
+
+use crate::core::{Core, envelope};
+use crate::effect::{Effect, Effects, RejectReason};
+use crate::entry::{Entry, EntryKind};
+use crate::input::Timer;
+use crate::log::Log;
+use crate::message::{AppendOutcome, Body, SnapshotOutcome};
+use crate::params::Params;
+use crate::progress::{Mode, Progress};
+use crate::quorum;
+use crate::read::Reads;
+use crate::role::{Leader, Role};
+use crate::types::{Index, NodeId, Payload, ProposalId, ReadId, Round, Term};
+
+impl<P: Payload> Core<P> {
+    /// Begins its term with an empty entry: only with an entry of its own term can a leader commit (§5.4.2).
+    pub(crate) fn become_leader(&mut self, out: &mut Effects<P>) {
+        let last = self.log.last_index();
+        let members = self.log.configuration().members();
+        let progress = members.filter(|node| *node != self.params.id).map(|node| (node, Progress::new(last)));
+        let progress = progress.collect();
+        self.log.append(Entry { term: self.hard_state.term, kind: EntryKind::Empty });
+        let uncommitted_bytes = self.log.bytes_after(self.commit);
+        self.role =
+            Role::Leader(Leader { progress, reads: Reads::default(), uncommitted_bytes, stalled: None });
+        out.push(Effect::CancelTimer(Timer::Election));
+        self.set_heartbeat_timer(out);
+        self.set_check_quorum_timer(out);
+    }
+
+    fn set_heartbeat_timer(&self, out: &mut Effects<P>) {
+        let interval = self.params.heartbeat_interval;
+        out.push(Effect::SetTimer { timer: Timer::Heartbeat, min: interval, max: interval });
+    }
+
+    fn set_check_quorum_timer(&self, out: &mut Effects<P>) {
+        if self.params.check_quorum {
+            let interval = self.params.check_quorum_interval;
+            out.push(Effect::SetTimer { timer: Timer::CheckQuorum, min: interval, max: interval });
+        }
+    }
+
+    /// Appends a command to the log, or says at once that it never will be there (I41).
+    pub(crate) fn propose(&mut self, id: ProposalId, payload: P, out: &mut Effects<P>) {
+        let known = self.leader();
+        let term = self.hard_state.term;
+        let entry = Entry { term, kind: EntryKind::Command(payload) };
+        let size = entry.size_bytes();
+        let reason = match &mut self.role {
+            _ if size > self.params.entry_bytes_max => RejectReason::TooLarge,
+            Role::Leader(_) if self.log.bytes().saturating_add(size) > self.params.log_bytes_max => {
+                RejectReason::LogFull
+            }
+            Role::Leader(leader) => {
+                let uncommitted = leader.uncommitted_bytes.saturating_add(size);
+                if uncommitted > self.params.uncommitted_bytes_max {
+                    RejectReason::Busy
+                } else {
+                    leader.uncommitted_bytes = uncommitted;
+                    let index = self.log.append(entry);
+                    out.push(Effect::Accepted { id, index, term });
+                    return;
+                }
+            }
+            _ => RejectReason::NotLeader,
+        };
+        out.push(Effect::Rejected { id, leader: known, reason });
+    }
+
+    /// Queues a linearizable read for the next round.
+    pub(crate) fn read(&mut self, id: ReadId, out: &mut Effects<P>) {
+        let known = self.leader();
+        match &mut self.role {
+            Role::Leader(leader) if leader.reads.len() < self.params.reads_pending_max => {
+                leader.reads.queued.push(id);
+            }
+            _ => out.push(Effect::ReadFailed { id, leader: known }),
+        }
+    }
+
+    pub(crate) fn abandon_reads(&mut self, known: Option<NodeId>, out: &mut Effects<P>) {
+        if let Role::Leader(leader) = &mut self.role {
+            for id in leader.reads.abandon() {
+                out.push(Effect::ReadFailed { id, leader: known });
+            }
+        }
+    }
+
+    /// A sign of life to every peer, and another try wherever something may have been lost.
+    pub(crate) fn heartbeat(&mut self, out: &mut Effects<P>) {
+        if !matches!(self.role, Role::Leader(_)) {
+            return;
+        }
+        self.set_heartbeat_timer(out);
+        let Some((desk, leader)) = self.desk() else { return };
+        for (node, progress) in &mut leader.progress {
+            if let Mode::Probe { sent } = &mut progress.mode {
+                *sent = None;
+            }
+            if !desk.feed(*node, progress, out) {
+                desk.remind(*node, progress, out);
+            }
+        }
+    }
+
+    /// Dissertation §6.2: a leader without a quorum, or whose own disk stands still, lets others try (B9, B23).
+    pub(crate) fn check_quorum(&mut self, out: &mut Effects<P>) {
+        let own = self.params.id;
+        let oldest = self.persistence.oldest_pending();
+        let Role::Leader(leader) = &mut self.role else { return };
+        let heard = |node| {
+            node == own || leader.progress.get(&node).is_some_and(|progress: &Progress| progress.active)
+        };
+        let stalled = oldest.is_some() && leader.stalled == oldest;
+        if !self.params.check_quorum {
+            return;
+        }
+        if stalled || !quorum::reached(self.log.configuration(), heard) {
+            return self.become_follower(None, out);
+        }
+        leader.stalled = oldest;
+        for progress in leader.progress.values_mut() {
+            progress.active = false;
+        }
+        self.set_check_quorum_timer(out);
+    }
+
+    pub(crate) fn unreachable(&mut self, node: NodeId) {
+        if let Role::Leader(leader) = &mut self.role
+            && let Some(progress) = leader.progress.get_mut(&node)
+        {
+            progress.pause();
+        }
+    }
+
+    /// Takes note of an answer. Whatever it says, its sender was there, in our term, in that round (I32).
+    fn answered(&mut self, from: NodeId, round: Round) -> Option<(&Log<P>, &mut Progress)> {
+        let Role::Leader(leader) = &mut self.role else { return None };
+        let newest = leader.reads.round;
+        let progress = leader.progress.get_mut(&from)?;
+        progress.active = self.params.check_quorum;
+        progress.round = progress.round.max(round.min(newest));
+        Some((&self.log, progress))
+    }
+
+    pub(crate) fn on_append_reply(&mut self, from: NodeId, outcome: AppendOutcome, round: Round) {
+        let Some((log, progress)) = self.answered(from, round) else { return };
+        match outcome {
+            // I15: nobody can match more than we have.
+            AppendOutcome::Accepted { matched } if matched <= log.last_index() => {
+                progress.accepted(matched, log.base());
+            }
+            AppendOutcome::Accepted { .. } => {}
+            AppendOutcome::Rejected { prev_index, hint_index, hint_term } => {
+                // §5.3: skip a whole term of conflict at a time (B32). Before our base only a snapshot helps.
+                let meeting = log.meeting_point(hint_index, hint_term);
+                progress.rejected(prev_index, meeting.unwrap_or(log.base().previous()));
+            }
+        }
+    }
+
+    pub(crate) fn on_snapshot_reply(
+        &mut self,
+        from: NodeId,
+        index: Index,
+        outcome: SnapshotOutcome,
+        round: Round,
+    ) {
+        let Some((_, progress)) = self.answered(from, round) else { return };
+        if let Mode::Snapshot { meta } = &progress.mode
+            && meta.index == index
+            && outcome == SnapshotOutcome::Failed
+        {
+            progress.pause();
+        }
+    }
+
+    /// Commits, confirms reads and feeds every peer with what is new.
+    pub(crate) fn settle_leader(&mut self, out: &mut Effects<P>) {
+        self.advance_commit();
+        let round_begun = self.settle_reads(out);
+        let Some((desk, leader)) = self.desk() else { return };
+        for (node, progress) in &mut leader.progress {
+            if !desk.feed(*node, progress, out) && (round_begun || desk.has_commit_for(progress)) {
+                desk.remind(*node, progress, out);
+            }
+        }
+    }
+
+    /// §5.3, §5.4.2 (I7, I16): the greatest index that a quorum holds durably, ourselves included only as far as our
+    /// own disk; and only if it is of our own term, which then commits all before it.
+    fn advance_commit(&mut self) {
+        let own = self.params.id;
+        let own_durable = self.persistence.index();
+        let Role::Leader(leader) = &mut self.role else { return };
+        let agreed = quorum::agreed(self.log.configuration(), |node| {
+            if node == own {
+                own_durable.0
+            } else {
+                leader.progress.get(&node).map_or(0, |progress| progress.matched.0)
+            }
+        });
+        let agreed = Index(agreed);
+        if agreed > self.commit && self.log.term_at(agreed) == Some(self.hard_state.term) {
+            let committed_bytes = self.log.sum(self.commit.next(), agreed);
+            leader.uncommitted_bytes = leader.uncommitted_bytes.saturating_sub(committed_bytes);
+            self.commit = agreed;
+        }
+    }
+
+    /// Dissertation §6.4: no read before an entry of our own term is committed (B10); a round is confirmed by a
+    /// quorum that answered it or a later one. Says whether a round was begun, of which every peer must hear now.
+    fn settle_reads(&mut self, out: &mut Effects<P>) -> bool {
+        let own = self.params.id;
+        let serves = self.log.term_at(self.commit) == Some(self.hard_state.term);
+        let Role::Leader(Leader { progress, reads, .. }) = &mut self.role else { return false };
+        let mut begun = false;
+        while serves {
+            begun |= reads.begin(self.commit);
+            let round = reads.round;
+            let confirmed = quorum::reached(self.log.configuration(), |node| {
+                node == own || progress.get(&node).is_some_and(|progress| progress.round >= round)
+            });
+            let Some(open) = reads.open.take_if(|_| confirmed) else { break };
+            let index = open.index;
+            open.ids.into_iter().for_each(|id| out.push(Effect::ReadReady { id, index }));
+        }
+        begun
+    }
+
+    /// What feeding a peer reads, and what it changes.
+    fn desk(&mut self) -> Option<(Desk<'_, P>, &mut Leader)> {
+        let Role::Leader(leader) = &mut self.role else { return None };
+        let desk = Desk {
+            params: &self.params,
+            term: self.hard_state.term,
+            log: &self.log,
+            commit: self.commit,
+            round: leader.reads.round,
+        };
+        Some((desk, leader))
+    }
+}
+
+/// Everything that feeding a peer may look at.
+struct Desk<'a, P> {
+    params: &'a Params,
+    term: Term,
+    log: &'a Log<P>,
+    commit: Index,
+    round: Round,
+}
+
+impl<P: Payload> Desk<'_, P> {
+    /// Sends all that the window allows (I39); entries leave while our own disk still writes them (dissertation
+    /// §10.2.1). Says whether anything was sent.
+    fn feed(&self, node: NodeId, progress: &mut Progress, out: &mut Effects<P>) -> bool {
+        let mut sent = false;
+        while progress.next <= self.log.last_index()
+            && progress.may_send(self.params.inflight_messages_max, self.params.inflight_bytes_max)
+        {
+            sent = true;
+            if !self.append(node, progress, true, out) {
+                self.begin_snapshot(node, progress, out);
+            }
+        }
+        sent
+    }
+
+    /// Whether the peer has not heard of a commit that it can use.
+    fn has_commit_for(&self, progress: &Progress) -> bool {
+        let usable = self.commit.min(progress.next.previous());
+        matches!(progress.mode, Mode::Replicate { .. }) && progress.told_commit < usable
+    }
+
+    /// Says again what the peer can be told without entries.
+    fn remind(&self, node: NodeId, progress: &mut Progress, out: &mut Effects<P>) {
+        if let Mode::Snapshot { meta } = &progress.mode {
+            let body = Body::Snapshot { meta: meta.clone(), round: self.round };
+            out.push(Effect::Send { to: node, message: envelope(self.params, self.term, body) });
+        } else if !self.append(node, progress, false, out) {
+            self.begin_snapshot(node, progress, out);
+        }
+    }
+
+    /// `false` if the entry before is no longer in the log.
+    fn append(
+        &self,
+        node: NodeId,
+        progress: &mut Progress,
+        with_entries: bool,
+        out: &mut Effects<P>,
+    ) -> bool {
+        let prev_index = progress.next.previous();
+        let Some(prev_term) = self.log.term_at(prev_index) else { return false };
+        let entries_max = if with_entries { self.params.append_entries_max } else { 0 };
+        let (entries, bytes) = self.log.bounded(progress.next, entries_max, self.params.append_bytes_max);
+        let last = prev_index.plus(entries.len());
+        progress.sent(last, bytes, !entries.is_empty());
+        progress.told_commit = progress.told_commit.max(self.commit.min(last));
+        let (commit, round) = (self.commit, self.round);
+        let body = Body::Append { prev_index, prev_term, entries, commit, round };
+        out.push(Effect::Send { to: node, message: envelope(self.params, self.term, body) });
+        true
+    }
+
+    /// I35: who needs an entry that we no longer have gets the newest snapshot.
+    fn begin_snapshot(&self, node: NodeId, progress: &mut Progress, out: &mut Effects<P>) {
+        let Some(meta) = self.log.snapshot() else { return progress.pause() };
+        progress.mode = Mode::Snapshot { meta: meta.clone() };
+        self.remind(node, progress, out);
+        out.push(Effect::SendSnapshot { to: node, meta: meta.clone() });
+    }
+}

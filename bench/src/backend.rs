@@ -24,7 +24,9 @@ pub(crate) fn run(listen: SocketAddr) -> anyhow::Result<()> {
 
 async fn connection(mut stream: TcpStream) {
     let _ = stream.set_nodelay(true);
-    let mut answer = format!("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {BODY_BYTES}\r\n\r\n").into_bytes();
+    let mut answer =
+        format!("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {BODY_BYTES}\r\n\r\n")
+            .into_bytes();
     answer.resize(answer.len() + BODY_BYTES, b'x');
     let mut buffer = vec![0; 16 << 10];
     let mut filled = 0;
@@ -33,7 +35,9 @@ async fn connection(mut stream: TcpStream) {
             Ok(0) | Err(_) => return,
             Ok(count) => filled += count,
         }
-        let Some(end) = buffer[..filled].windows(4).position(|window| window == b"\r\n\r\n") else { continue };
+        let Some(end) = buffer[..filled].windows(4).position(|window| window == b"\r\n\r\n") else {
+            continue;
+        };
         buffer.copy_within(end + 4..filled, 0);
         filled -= end + 4;
         if stream.write_all(&answer).await.is_err() {

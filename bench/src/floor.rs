@@ -90,7 +90,8 @@ async fn checkout(floor: &Floor, upstream: SocketAddr) -> SendRequest<Incoming> 
     }
     let stream = TcpStream::connect(upstream).await.expect("the bench's backend listens");
     stream.set_nodelay(true).expect("a connected socket");
-    let (sender, connection) = client::handshake(TokioIo::new(stream)).await.expect("a handshake sends nothing");
+    let (sender, connection) =
+        client::handshake(TokioIo::new(stream)).await.expect("a handshake sends nothing");
     tokio::task::spawn_local(connection);
     sender
 }

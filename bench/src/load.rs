@@ -45,7 +45,12 @@ impl Head {
 }
 
 /// Sends `requests` over `connections`; every latency in microseconds.
-pub(crate) async fn run(target: SocketAddr, head: Head, connections: u64, requests: u64) -> anyhow::Result<Vec<u32>> {
+pub(crate) async fn run(
+    target: SocketAddr,
+    head: Head,
+    connections: u64,
+    requests: u64,
+) -> anyhow::Result<Vec<u32>> {
     let mut clients = Vec::new();
     for _ in 0..connections {
         let each = requests / connections;
@@ -81,7 +86,9 @@ async fn answer(stream: &mut TcpStream, buffer: &mut [u8]) -> anyhow::Result<()>
             bail!("the peer closed before its answer was whole");
         }
         filled += count;
-        let Some(end) = buffer[..filled].windows(4).position(|window| window == b"\r\n\r\n") else { continue };
+        let Some(end) = buffer[..filled].windows(4).position(|window| window == b"\r\n\r\n") else {
+            continue;
+        };
         let head = std::str::from_utf8(&buffer[..end]).context("a head in text")?;
         if !head.starts_with("HTTP/1.1 200") {
             bail!("an answer other than 200: {head}");

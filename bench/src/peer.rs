@@ -74,7 +74,13 @@ pub(crate) fn backend(core: usize) -> anyhow::Result<Peer> {
 }
 
 /// Starts one of the compared processes in `folder`, before `wrap` if a profiler runs it.
-pub(crate) fn proxy(kind: Kind, folder: &Path, upstream: SocketAddr, wrap: &[String], core: Option<usize>) -> anyhow::Result<Peer> {
+pub(crate) fn proxy(
+    kind: Kind,
+    folder: &Path,
+    upstream: SocketAddr,
+    wrap: &[String],
+    core: Option<usize>,
+) -> anyhow::Result<Peer> {
     let address = free_address()?;
     let own = std::env::current_exe().context("this binary")?;
     let fill = |text: &str| {
@@ -89,21 +95,34 @@ pub(crate) fn proxy(kind: Kind, folder: &Path, upstream: SocketAddr, wrap: &[Str
             std::fs::write(&file, fill(RAVELIN)).context("its configuration")?;
             words.push(own.with_file_name("ravelin").display().to_string());
             words.push(format!("--configFile={}", file.display()));
+            words.push("--workers=1".to_owned());
         }
         Kind::Floor => {
             let log = folder.join("floor-access.log").display().to_string();
-            words.extend([own.display().to_string(), "floor".to_owned(), address.to_string(), upstream.to_string(), log]);
+            words.extend([
+                own.display().to_string(),
+                "floor".to_owned(),
+                address.to_string(),
+                upstream.to_string(),
+                log,
+            ]);
         }
         Kind::Nginx => {
             let file = folder.join("nginx.conf");
             std::fs::write(&file, fill(NGINX)).context("its configuration")?;
             let file = file.display().to_string();
-            words.extend(["nginx".to_owned(), "-p".to_owned(), folder.display().to_string(), "-c".to_owned(), file]);
+            words.extend([
+                "nginx".to_owned(),
+                "-p".to_owned(),
+                folder.display().to_string(),
+                "-c".to_owned(),
+                file,
+            ]);
         }
     }
     let (program, arguments) = words.split_first().context("a program")?;
     let mut command = Command::new(program);
-    command.args(arguments).env("RAVELIN_WORKERS", "1");
+    command.args(arguments);
     start(command, address, core)
 }
 

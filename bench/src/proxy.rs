@@ -38,13 +38,23 @@ pub(crate) fn run(rounds: u32, requests: u64) -> anyhow::Result<()> {
     counts(folder.path(), backend.address)
 }
 
-fn measure(folder: &Path, upstream: SocketAddr, head: Head, rounds: u32, requests: u64) -> anyhow::Result<()> {
+fn measure(
+    folder: &Path,
+    upstream: SocketAddr,
+    head: Head,
+    rounds: u32,
+    requests: u64,
+) -> anyhow::Result<()> {
     let mut peers = Vec::new();
     for kind in KINDS {
         match peer::proxy(kind, folder, upstream, &[], Some(PROXY_CORE)) {
             Ok(peer) => {
                 send(peer.address, head, requests / 10)?; // warm: pools filled, pages touched
-                peers.push((kind, peer, Rounds { cpu: vec![], kernel: vec![], latencies: vec![], resident: 0.0 }));
+                peers.push((
+                    kind,
+                    peer,
+                    Rounds { cpu: vec![], kernel: vec![], latencies: vec![], resident: 0.0 },
+                ));
             }
             Err(error) => println!("skipped {}: {error:#}", kind.name()),
         }
@@ -55,7 +65,10 @@ fn measure(folder: &Path, upstream: SocketAddr, head: Head, rounds: u32, request
         }
     }
     println!("{}", head.name());
-    println!("  {:<20} {:<26} {:<10} p50/p99/p99.9 µs       MiB", "", "CPU s per 100k (least–most)", "kernel s");
+    println!(
+        "  {:<20} {:<26} {:<10} p50/p99/p99.9 µs       MiB",
+        "", "CPU s per 100k (least–most)", "kernel s"
+    );
     let mut medians = Vec::new();
     for (kind, _, measured) in &mut peers {
         let cpu = Spread::of(&measured.cpu);
@@ -109,13 +122,26 @@ fn counts(folder: &Path, upstream: SocketAddr) -> anyhow::Result<()> {
     for kind in KINDS {
         let calls = counted(kind, folder, upstream, "strace", 20_000);
         let allocations = counted(kind, folder, upstream, "valgrind", 2_000);
-        let shown = |count: anyhow::Result<f64>| count.map_or_else(|error| format!("({error:#})"), |count| format!("{count:.2}"));
-        println!("  {:<20} system calls {:<10} allocations {}", kind.name(), shown(calls), shown(allocations));
+        let shown = |count: anyhow::Result<f64>| {
+            count.map_or_else(|error| format!("({error:#})"), |count| format!("{count:.2}"))
+        };
+        println!(
+            "  {:<20} system calls {:<10} allocations {}",
+            kind.name(),
+            shown(calls),
+            shown(allocations)
+        );
     }
     Ok(())
 }
 
-fn counted(kind: Kind, folder: &Path, upstream: SocketAddr, tool: &str, requests: u64) -> anyhow::Result<f64> {
+fn counted(
+    kind: Kind,
+    folder: &Path,
+    upstream: SocketAddr,
+    tool: &str,
+    requests: u64,
+) -> anyhow::Result<f64> {
     if Command::new(tool).arg("--version").output().is_err() {
         bail!("{tool} is not installed");
     }
@@ -130,15 +156,28 @@ fn traced(kind: Kind, folder: &Path, upstream: SocketAddr, tool: &str, requests:
     let out_text = out.display().to_string();
     let wrap: Vec<String> = match tool {
         "strace" => ["strace", "-f", "-c", "-o", &out_text].map(str::to_owned).to_vec(),
-        _ => ["valgrind".to_owned(), "--tool=dhat".to_owned(), format!("--log-file={out_text}"), "--dhat-out-file=/dev/null".to_owned()].to_vec(),
+        _ => [
+            "valgrind".to_owned(),
+            "--tool=dhat".to_owned(),
+            format!("--log-file={out_text}"),
+            "--dhat-out-file=/dev/null".to_owned(),
+        ]
+        .to_vec(),
     };
     let peer = peer::proxy(kind, folder, upstream, &wrap, None)?;
     send(peer.address, Head::Browser, requests)?;
     peer.terminate()?;
     let text = std::fs::read_to_string(&out).context("the tracer's output")?;
     let total = match tool {
-        "strace" => text.lines().rev().find(|line| line.ends_with("total")).and_then(|line| line.split_whitespace().nth(3)),
-        _ => text.lines().find_map(|line| line.split("Total:").nth(1)).and_then(|rest| rest.split(" in ").nth(1)?.split(' ').next()),
+        "strace" => text
+            .lines()
+            .rev()
+            .find(|line| line.ends_with("total"))
+            .and_then(|line| line.split_whitespace().nth(3)),
+        _ => text
+            .lines()
+            .find_map(|line| line.split("Total:").nth(1))
+            .and_then(|rest| rest.split(" in ").nth(1)?.split(' ').next()),
     };
     let digits: String = total.context("the tracer's total")?.chars().filter(char::is_ascii_digit).collect();
     digits.parse().context("the tracer's total")

@@ -43,7 +43,9 @@ pub(crate) fn cpu_seconds(pid: u32) -> anyhow::Result<(f64, f64)> {
     let path = format!("/proc/{pid}/stat");
     let text = fs::read_to_string(&path).with_context(|| path.clone())?;
     let fields: Vec<&str> = text.rsplit(") ").next().unwrap_or_default().split(' ').collect();
-    let ticks = |index: usize| fields.get(index).and_then(|field| field.parse::<f64>().ok()).context("a field of stat");
+    let ticks = |index: usize| {
+        fields.get(index).and_then(|field| field.parse::<f64>().ok()).context("a field of stat")
+    };
     Ok((ticks(11)? / 100.0, ticks(12)? / 100.0)) // USER_HZ is 100 on every Linux
 }
 

@@ -57,7 +57,14 @@ fn graph_is_ours(name: &str) -> bool {
 /// Package name → names of its normal dependencies.
 fn graph(root: &Path) -> anyhow::Result<BTreeMap<String, BTreeSet<String>>> {
     let output = Command::new(super::process::cargo_program())
-        .args(["metadata", "--format-version", "1", "--locked", "--filter-platform", "x86_64-unknown-linux-gnu"])
+        .args([
+            "metadata",
+            "--format-version",
+            "1",
+            "--locked",
+            "--filter-platform",
+            "x86_64-unknown-linux-gnu",
+        ])
         .current_dir(root)
         .output()
         .context("cargo metadata could not be started")?;

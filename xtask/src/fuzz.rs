@@ -20,7 +20,8 @@ const SECONDS_IN_VERIFY: u64 = 10;
 pub(crate) fn short(root: &Path, log: &Path) -> anyhow::Result<Outcome> {
     if !process::answers("cargo", &["+nightly", "--version"]) || !process::answers("c++", &["--version"]) {
         return Ok(Outcome::Passed(
-            "no nightly toolchain or C++ compiler: the corpora were only replayed, by the step `test`".to_owned(),
+            "no nightly toolchain or C++ compiler: the corpora were only replayed, by the step `test`"
+                .to_owned(),
         ));
     }
     let folder = build(root, log)?;
@@ -39,7 +40,8 @@ pub(crate) fn short(root: &Path, log: &Path) -> anyhow::Result<Outcome> {
 pub(crate) fn run(root: &Path, seconds: u64, only: Option<&str>) -> anyhow::Result<()> {
     let folder = build(root, &root.join("target/verify/fuzz-build.log"))?;
     for target in targets(root)?.iter().filter(|target| only.is_none_or(|only| only == *target)) {
-        let status = command(root, &folder, target, seconds)?.status().context("the target could not be started")?;
+        let status =
+            command(root, &folder, target, seconds)?.status().context("the target could not be started")?;
         if !status.success() {
             bail!("{}", replay_hint(target));
         }
@@ -48,7 +50,9 @@ pub(crate) fn run(root: &Path, seconds: u64, only: Option<&str>) -> anyhow::Resu
 }
 
 fn replay_hint(target: &str) -> String {
-    format!("target {target} failed: copy its artifact from target/fuzz/artifacts into fuzz/corpus/{target}/ and run `cargo test -p ravelin-fuzz`")
+    format!(
+        "target {target} failed: copy its artifact from target/fuzz/artifacts into fuzz/corpus/{target}/ and run `cargo test -p ravelin-fuzz`"
+    )
 }
 
 fn targets(root: &Path) -> anyhow::Result<Vec<String>> {

@@ -80,7 +80,11 @@ fn main() -> anyhow::Result<()> {
         Chore::Bench { subject } => bench::run(&root, &subject),
         Chore::Model { only } => {
             let filter: Vec<String> = only.into_iter().collect();
-            process::cargo(&root, "run -q --profile quick -p ravelin-model-check --bin model -- check", &filter)
+            process::cargo(
+                &root,
+                "run -q --profile quick -p ravelin-model-check --bin model -- check",
+                &filter,
+            )
         }
         Chore::Mutants { only } => {
             let filter: Vec<String> = only.into_iter().collect();

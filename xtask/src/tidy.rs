@@ -63,7 +63,9 @@ fn check_file(shown: &str, text: &str, found: &mut Vec<String>) {
         found.push(format!("{shown}: {lines} lines, at most {FILE_LINES_MAX}: split it by duty"));
     }
     if !text.starts_with("//!") {
-        found.push(format!("{shown}:1: the file must begin with a `//!` comment: what it is for, what it must not do"));
+        found.push(format!(
+            "{shown}:1: the file must begin with a `//!` comment: what it is for, what it must not do"
+        ));
     }
     let stem = Path::new(shown).file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
     if NAMES_BANNED.contains(&stem) || stem == "mod" {
@@ -177,7 +179,10 @@ mod tests {
         assert!(breaches_of("config/src/utils.rs", "//! A.\n")[0].contains("name it after its duty"));
         assert!(breaches_of("config/src/key.rs", "//! A.\n// TODO later\n")[0].contains("TODO"));
         assert!(breaches_of("cluster/src/a.rs", "//! A.\nuse quinn::Endpoint;\n")[0].contains("quinn"));
-        assert!(breaches_of("config/src/key.rs", &format!("//! A.\n{}", "\n".repeat(700)))[0].contains("701 lines"));
+        assert!(
+            breaches_of("config/src/key.rs", &format!("//! A.\n{}", "\n".repeat(700)))[0]
+                .contains("701 lines")
+        );
         assert!(breaches_of("config/src/key.rs", "//! A.\n#[ignore]\nfn a() {}\n")[0].contains("ignored"));
     }
 }

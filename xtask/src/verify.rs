@@ -32,9 +32,15 @@ const STEPS: [Step; 12] = [
     ("licences-and-advisories", deny),
     ("test", |root, log| cargo(root, log, "test --locked --workspace")),
     ("loom", loom),
-    ("model", |root, log| figures(root, log, "run --locked -q --profile quick -p ravelin-model-check --bin model -- check")),
-    ("mutants", |root, log| figures(root, log, "run --locked -q --profile quick -p ravelin-model-check --bin mutants")),
-    ("simulation", |root, log| figures(root, log, "run --locked -q --profile quick -p ravelin-model-check --bin sim -- --seeds 300")),
+    ("model", |root, log| {
+        figures(root, log, "run --locked -q --profile quick -p ravelin-model-check --bin model -- check")
+    }),
+    ("mutants", |root, log| {
+        figures(root, log, "run --locked -q --profile quick -p ravelin-model-check --bin mutants")
+    }),
+    ("simulation", |root, log| {
+        figures(root, log, "run --locked -q --profile quick -p ravelin-model-check --bin sim -- --seeds 300")
+    }),
     ("fuzz", |root, log| fuzz::short(root, log)),
 ];
 
@@ -62,7 +68,9 @@ pub(crate) fn verify(root: &Path, only: Option<&str>) -> anyhow::Result<()> {
             }
             Ok(Outcome::Skipped(why)) => {
                 failed += 1;
-                println!("FAIL  {name:<24} {seconds:>7.1} s  skipped ({why}), but xtask/skips.toml does not allow it");
+                println!(
+                    "FAIL  {name:<24} {seconds:>7.1} s  skipped ({why}), but xtask/skips.toml does not allow it"
+                );
             }
             Err(error) => {
                 failed += 1;

@@ -12,6 +12,7 @@ pub mod generation;
 pub mod key;
 pub mod map;
 pub mod object;
+pub mod options;
 pub mod problem;
 pub mod rule;
 pub mod static_config;

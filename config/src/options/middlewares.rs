@@ -1,0 +1,238 @@
+//! Options of HTTP middlewares, all kinds.
+
+use super::services::CLIENT_TLS;
+use super::{Field, content, duration, flag, free, group, integer, switch, text, text_map, texts};
+
+const IP_STRATEGY: &[Field] = &[integer("depth").or("0"), texts("excludedIPs"), integer("ipv6Subnet")];
+
+const SOURCE_CRITERION: &[Field] =
+    &[switch("ipStrategy", IP_STRATEGY), text("requestHeaderName"), flag("requestHost")];
+
+/// The switches of `encodedCharacters`, on an entry point or as a middleware.
+pub(super) const ENCODED_CHARACTERS: &[Field] = &[
+    flag("allowEncodedSlash").or("true"),
+    flag("allowEncodedBackSlash").or("true"),
+    flag("allowEncodedNullCharacter").or("true"),
+    flag("allowEncodedSemicolon").or("true"),
+    flag("allowEncodedPercent").or("true"),
+    flag("allowEncodedQuestionMark").or("true"),
+    flag("allowEncodedHash").or("true"),
+];
+
+const USERS: &[Field] = &[
+    texts("users"),
+    content("usersFile"),
+    text("realm").or("traefik"),
+    flag("removeHeader"),
+    text("headerField"),
+];
+
+const DEAD: &str = "deprecated in Traefik and without effect";
+
+const HEADERS: &[Field] = &[
+    text_map("customRequestHeaders"),
+    text_map("customResponseHeaders"),
+    flag("accessControlAllowCredentials"),
+    texts("accessControlAllowHeaders"),
+    texts("accessControlAllowMethods"),
+    texts("accessControlAllowOriginList"),
+    texts("accessControlAllowOriginListRegex"),
+    texts("accessControlExposeHeaders"),
+    integer("accessControlMaxAge").or("0"),
+    flag("addVaryHeader"),
+    texts("allowedHosts"),
+    texts("hostsProxyHeaders"),
+    text_map("sslProxyHeaders"),
+    integer("stsSeconds").or("0"),
+    flag("stsIncludeSubdomains"),
+    flag("stsPreload"),
+    flag("forceSTSHeader"),
+    flag("frameDeny"),
+    text("customFrameOptionsValue"),
+    flag("contentTypeNosniff"),
+    flag("browserXssFilter"),
+    text("customBrowserXSSValue"),
+    text("contentSecurityPolicy"),
+    text("contentSecurityPolicyReportOnly"),
+    text("publicKey"),
+    text("referrerPolicy"),
+    text("permissionsPolicy"),
+    flag("isDevelopment"),
+    text("featurePolicy").differs(DEAD),
+    flag("sslRedirect").differs(DEAD),
+    flag("sslTemporaryRedirect").differs(DEAD),
+    text("sslHost").differs(DEAD),
+    flag("sslForceHost").differs(DEAD),
+];
+
+const SUBJECT: &[Field] = &[
+    flag("country"),
+    flag("province"),
+    flag("locality"),
+    flag("organization"),
+    flag("organizationalUnit"),
+    flag("commonName"),
+    flag("serialNumber"),
+    flag("domainComponent"),
+];
+
+const ISSUER: &[Field] = &[
+    flag("country"),
+    flag("province"),
+    flag("locality"),
+    flag("organization"),
+    flag("commonName"),
+    flag("serialNumber"),
+    flag("domainComponent"),
+];
+
+const FORWARD_AUTH: &[Field] = &[
+    text("address"),
+    group("tls", CLIENT_TLS),
+    flag("trustForwardHeader"),
+    texts("authResponseHeaders"),
+    text("authResponseHeadersRegex"),
+    texts("authRequestHeaders"),
+    texts("addAuthCookiesToResponse"),
+    text("headerField"),
+    flag("forwardBody"),
+    integer("maxBodySize").or("-1"),
+    integer("maxResponseBodySize").or("-1"),
+    flag("preserveLocationHeader"),
+    flag("preserveRequestMethod"),
+    text("authSigninURL"),
+];
+
+const REDIS: &[Field] = &[
+    texts("endpoints").or("127.0.0.1:6379"),
+    group("tls", CLIENT_TLS),
+    text("username"),
+    text("password"),
+    integer("db").or("0"),
+    integer("poolSize").or("0"),
+    integer("minIdleConns").or("0"),
+    integer("maxActiveConns").or("0"),
+    duration("readTimeout").or("3s"),
+    duration("writeTimeout").or("3s"),
+    duration("dialTimeout").or("5s"),
+];
+
+pub(super) const MIDDLEWARE: &[Field] = &[
+    group("chain", &[texts("middlewares")]),
+    group("headers", HEADERS),
+    group("inFlightReq", &[integer("amount"), switch("sourceCriterion", SOURCE_CRITERION)]),
+    group("redirectScheme", &[text("scheme"), text("port"), flag("permanent")]),
+    group("stripPrefix", &[texts("prefixes"), flag("forceSlash").or("true")]),
+    group("addPrefix", &[text("prefix")]).not_yet("the middleware `addPrefix` does not work yet"),
+    group("basicAuth", USERS).not_yet("the middleware `basicAuth` does not work yet"),
+    group(
+        "buffering",
+        &[
+            integer("maxRequestBodyBytes").or("0"),
+            integer("memRequestBodyBytes").or("1048576"),
+            integer("maxResponseBodyBytes").or("0"),
+            integer("memResponseBodyBytes").or("1048576"),
+            text("retryExpression"),
+            flag("disableRequestBuffer"),
+            flag("disableResponseBuffer"),
+        ],
+    )
+    .not_yet("the middleware `buffering` does not work yet"),
+    group(
+        "circuitBreaker",
+        &[
+            text("expression"),
+            duration("checkPeriod").or("100ms"),
+            duration("fallbackDuration").or("10s"),
+            duration("recoveryDuration").or("10s"),
+            integer("responseCode").or("503"),
+        ],
+    )
+    .not_yet("the middleware `circuitBreaker` does not work yet"),
+    switch(
+        "compress",
+        &[
+            texts("encodings").or("gzip, br, zstd"),
+            texts("excludedContentTypes"),
+            texts("includedContentTypes"),
+            integer("minResponseBodyBytes").or("1024"),
+            text("defaultEncoding"),
+        ],
+    )
+    .not_yet("the middleware `compress` does not work yet"),
+    switch("contentType", &[flag("autoDetect")]).not_yet("the middleware `contentType` does not work yet"),
+    group("digestAuth", USERS).not_yet("the middleware `digestAuth` does not work yet"),
+    switch("encodedCharacters", ENCODED_CHARACTERS).not_yet(
+        "the middleware `encodedCharacters` does not work yet; the entry point's option of that name does",
+    ),
+    group(
+        "errors",
+        &[
+            texts("status"),
+            text_map("statusRewrites"),
+            text("service"),
+            text("query"),
+            texts("errorRequestHeaders"),
+        ],
+    )
+    .not_yet("the middleware `errors` does not work yet"),
+    group("forwardAuth", FORWARD_AUTH).not_yet("the middleware `forwardAuth` does not work yet"),
+    group("grpcWeb", &[texts("allowOrigins")]).not_yet("the middleware `grpcWeb` does not work yet"),
+    group(
+        "ipAllowList",
+        &[texts("sourceRange"), switch("ipStrategy", IP_STRATEGY), integer("rejectStatusCode").or("403")],
+    )
+    .not_yet("the middleware `ipAllowList` does not work yet"),
+    group("ipWhiteList", &[texts("sourceRange"), switch("ipStrategy", IP_STRATEGY)])
+        .not_yet("the middleware `ipWhiteList` does not work yet"),
+    group(
+        "passTLSClientCert",
+        &[
+            flag("pem"),
+            group(
+                "info",
+                &[
+                    flag("notAfter"),
+                    flag("notBefore"),
+                    flag("sans"),
+                    flag("serialNumber"),
+                    group("subject", SUBJECT),
+                    group("issuer", ISSUER),
+                ],
+            ),
+        ],
+    )
+    .not_yet("the middleware `passTLSClientCert` does not work yet"),
+    free("plugin").not_yet("plugins do not work yet"),
+    group(
+        "rateLimit",
+        &[
+            integer("average").or("0"),
+            duration("period").or("1s"),
+            integer("burst").or("1"),
+            switch("sourceCriterion", SOURCE_CRITERION),
+            group("redis", REDIS),
+        ],
+    )
+    .not_yet("the middleware `rateLimit` does not work yet"),
+    group("redirectRegex", &[text("regex"), text("replacement"), flag("permanent")])
+        .not_yet("the middleware `redirectRegex` does not work yet"),
+    group("replacePath", &[text("path")]).not_yet("the middleware `replacePath` does not work yet"),
+    group("replacePathRegex", &[text("regex"), text("replacement")])
+        .not_yet("the middleware `replacePathRegex` does not work yet"),
+    group(
+        "retry",
+        &[
+            integer("attempts"),
+            duration("initialInterval").or("0s"),
+            duration("timeout").or("0s"),
+            integer("maxRequestBodyBytes").or("2097152"),
+            texts("status"),
+            flag("disableRetryOnNetworkError"),
+            flag("retryNonIdempotentMethod"),
+        ],
+    )
+    .not_yet("the middleware `retry` does not work yet"),
+    group("stripPrefixRegex", &[texts("regex")])
+        .not_yet("the middleware `stripPrefixRegex` does not work yet"),
+];

@@ -1,0 +1,45 @@
+//! Options of providers. Only the file provider works; of the others the names are known, their options are taken
+//! unread, so that a file that Traefik takes is taken.
+
+use super::{Field, duration, flag, free, switch, text, texts};
+
+const FILE: &[Field] = &[
+    text("directory").differs(
+        "names that begin with `..` (folders of a mounted ConfigMap) are left out, so that each \
+                               object is read once",
+    ),
+    text("filename"),
+    flag("watch").or("true"),
+    flag("debugLogGeneratedTemplate").not_yet("templates in configuration files do not work yet"),
+];
+
+macro_rules! later {
+    ($($name:literal),* $(,)?) => {
+        &[
+            duration("providersThrottleDuration").or("2s"),
+            texts("precedence").or("Traefik's order, see the reference"),
+            switch("file", FILE),
+            $(free($name).not_yet(concat!("the provider `", $name, "` does not work yet")),)*
+            free("plugin").not_yet("plugins do not work yet"),
+        ]
+    };
+}
+
+pub(super) const PROVIDERS: &[Field] = later![
+    "docker",
+    "swarm",
+    "kubernetesIngress",
+    "kubernetesIngressNGINX",
+    "kubernetesCRD",
+    "kubernetesGateway",
+    "knative",
+    "consulCatalog",
+    "nomad",
+    "ecs",
+    "consul",
+    "etcd",
+    "zooKeeper",
+    "redis",
+    "http",
+    "rest",
+];

@@ -1,0 +1,342 @@
+//! Options of the static configuration.
+
+use super::middlewares::ENCODED_CHARACTERS;
+use super::providers::PROVIDERS;
+use super::routers::{TLS, VERBOSITY};
+use super::services::{CLIENT_TLS, DEFAULT_TRANSPORT, SPIFFE};
+use super::{
+    Field, Support, any_case, choice, contents, duration, flag, free, group, integer, named, number, switch,
+    text, text_map, texts,
+};
+
+const NO_CALLS: &str = "taken without effect: Ravelin calls nobody";
+const NO_METRICS: &str = "metrics do not work yet";
+const NO_TRACING: &str = "tracing does not work yet";
+const NO_OTLP: &str = "OpenTelemetry does not work yet";
+const NO_ROTATION: &str = "rotating the log does not work yet; use a tool such as logrotate";
+const NO_PROXY_PROTOCOL: &str = "the PROXY protocol does not work yet";
+
+const FORWARDED_HEADERS: &[Field] =
+    &[flag("insecure"), texts("trustedIPs"), texts("connection"), flag("notAppendXForwardedFor")];
+
+const REDIRECTION: &[Field] = &[
+    text("to"),
+    text("scheme").or("https"),
+    flag("permanent").or("true"),
+    integer("priority").or("9223372036854775806"),
+];
+
+const HTTP: &[Field] = &[
+    switch("redirections", &[group("entryPoint", REDIRECTION)]),
+    texts("middlewares"),
+    switch("tls", TLS),
+    flag("encodeQuerySemicolons"),
+    flag("sanitizePath").or("true"),
+    integer("maxHeaderBytes").or("1048576"),
+    switch("encodedCharacters", ENCODED_CHARACTERS),
+    choice(
+        "underscoreHeadersStrategy",
+        &[("keep", Support::Same), ("delete", Support::Same), ("reject", Support::Same)],
+    )
+    .or("delete (Traefik: keep)")
+    .differs("unset, header names with an underscore are dropped; `keep` restores Traefik's way"),
+];
+
+/// One entry point.
+pub(super) const ENTRY_POINT: &[Field] = &[
+    text("address"),
+    flag("allowACMEByPass").differs("taken without effect: there is no ACME challenge to bypass yet"),
+    flag("reusePort"),
+    flag("asDefault"),
+    group(
+        "transport",
+        &[
+            group(
+                "lifeCycle",
+                &[duration("requestAcceptGraceTimeout").or("0s"), duration("graceTimeOut").or("10s")],
+            ),
+            group(
+                "respondingTimeouts",
+                &[
+                    duration("readTimeout").or("60s"),
+                    duration("writeTimeout").or("0s"),
+                    duration("idleTimeout").or("180s"),
+                ],
+            ),
+            duration("keepAliveMaxTime").or("0s"),
+            integer("keepAliveMaxRequests").or("0"),
+        ],
+    ),
+    switch("proxyProtocol", &[flag("insecure"), texts("trustedIPs")]).not_yet(NO_PROXY_PROTOCOL),
+    group("forwardedHeaders", FORWARDED_HEADERS),
+    group("http", HTTP),
+    group(
+        "http2",
+        &[
+            integer("maxConcurrentStreams").or("250"),
+            integer("maxDecoderHeaderTableSize").or("4096"),
+            integer("maxEncoderHeaderTableSize").or("4096"),
+        ],
+    ),
+    switch("http3", &[integer("advertisedPort")]).not_yet("HTTP/3 does not work yet"),
+    group("udp", &[duration("timeout").or("3s")]).not_yet("UDP does not work yet"),
+    group(
+        "observability",
+        &[
+            flag("accessLogs").or("true"),
+            flag("metrics").or("true").not_yet(NO_METRICS),
+            flag("tracing").or("true").not_yet(NO_TRACING),
+            choice("traceVerbosity", VERBOSITY)
+                .or("minimal")
+                .differs("taken without effect: there is no tracing yet"),
+        ],
+    ),
+];
+
+const OTLP_GRPC: Field = switch(
+    "grpc",
+    &[text("endpoint").or("localhost:4317"), flag("insecure"), group("tls", CLIENT_TLS), text_map("headers")],
+);
+const OTLP_HTTP: Field = switch(
+    "http",
+    &[text("endpoint").or("https://localhost:4318"), group("tls", CLIENT_TLS), text_map("headers")],
+);
+const OTLP: &[Field] = &[OTLP_GRPC, OTLP_HTTP];
+
+const OTLP_LOG: &[Field] = &[
+    switch("grpc", &[text("endpoint"), flag("insecure"), group("tls", CLIENT_TLS), text_map("headers")]),
+    switch("http", &[text("endpoint"), group("tls", CLIENT_TLS), text_map("headers")]),
+    text("serviceName"),
+    text_map("resourceAttributes"),
+];
+
+const API: &[Field] = &[
+    flag("insecure"),
+    flag("dashboard").or("true").not_yet("the dashboard does not work yet"),
+    flag("debug").not_yet("`/debug` does not work yet"),
+    text("basePath").or("/"),
+    text("dashboardName").differs("taken without effect: there is no dashboard yet"),
+    flag("disableDashboardAd").differs("taken without effect: there are no advertisements"),
+];
+
+const PING: &[Field] =
+    &[text("entryPoint").or("traefik"), flag("manualRouting"), integer("terminatingStatusCode").or("503")];
+
+const LEVELS: &[(&str, Support)] = &[
+    ("TRACE", Support::Same),
+    ("DEBUG", Support::Same),
+    ("INFO", Support::Same),
+    ("WARN", Support::Same),
+    ("ERROR", Support::Same),
+    ("FATAL", Support::Same),
+    ("PANIC", Support::Same),
+];
+
+const LOG: &[Field] = &[
+    any_case("level", LEVELS).or("ERROR"),
+    choice("format", &[("common", Support::Same), ("json", Support::Same)]).or("common"),
+    flag("noColor"),
+    text("filePath"),
+    integer("maxSize").or("0").not_yet(NO_ROTATION),
+    integer("maxAge").or("0").not_yet(NO_ROTATION),
+    integer("maxBackups").or("0").not_yet(NO_ROTATION),
+    flag("compress").not_yet(NO_ROTATION),
+    switch("otlp", OTLP_LOG).not_yet(NO_OTLP),
+];
+
+const KEEP_DROP: &[(&str, Support)] = &[("keep", Support::Same), ("drop", Support::Same)];
+const KEEP_DROP_REDACT: &[(&str, Support)] =
+    &[("keep", Support::Same), ("drop", Support::Same), ("redact", Support::Same)];
+
+const ACCESS_LOG: &[Field] = &[
+    text("filePath").or("standard output"),
+    choice("format", &[("common", Support::Same), ("genericCLF", Support::Same), ("json", Support::Same)])
+        .or("common"),
+    integer("bufferingSize").or("0"),
+    flag("addInternals"),
+    flag("dualOutput").not_yet("writing the access log to two places does not work yet"),
+    group(
+        "filters",
+        &[
+            texts("statusCodes"),
+            flag("retryAttempts")
+                .differs("never keeps a line, as in Traefik: requests are not tried again yet"),
+            duration("minDuration").or("0s"),
+        ],
+    ),
+    group(
+        "fields",
+        &[
+            choice("defaultMode", KEEP_DROP).or("keep"),
+            text_map("names"),
+            group("headers", &[choice("defaultMode", KEEP_DROP_REDACT).or("drop"), text_map("names")]),
+            group("queryParameters", &[choice("defaultMode", KEEP_DROP_REDACT).or("keep")]),
+        ],
+    ),
+    switch("otlp", OTLP_LOG).not_yet(NO_OTLP),
+];
+
+const STATSD: &[Field] = &[
+    text("address"),
+    duration("pushInterval").or("10s"),
+    flag("addEntryPointsLabels").or("true"),
+    flag("addRoutersLabels"),
+    flag("addServicesLabels").or("true"),
+    text("prefix").or("traefik"),
+];
+
+const METRICS: &[Field] = &[
+    flag("addInternals"),
+    switch(
+        "prometheus",
+        &[
+            texts("buckets").or("0.1, 0.3, 1.2, 5"),
+            flag("addEntryPointsLabels").or("true"),
+            flag("addRoutersLabels"),
+            flag("addServicesLabels").or("true"),
+            text("entryPoint").or("traefik"),
+            flag("manualRouting"),
+            text_map("headerLabels"),
+        ],
+    ),
+    switch("datadog", STATSD),
+    switch("statsD", STATSD),
+    switch(
+        "influxDB2",
+        &[
+            text("address"),
+            text("token"),
+            duration("pushInterval").or("10s"),
+            text("org"),
+            text("bucket"),
+            flag("addEntryPointsLabels").or("true"),
+            flag("addRoutersLabels"),
+            flag("addServicesLabels").or("true"),
+            text_map("additionalLabels"),
+        ],
+    ),
+    switch(
+        "otlp",
+        &[
+            OTLP_GRPC,
+            OTLP_HTTP,
+            flag("addEntryPointsLabels").or("true"),
+            flag("addRoutersLabels"),
+            flag("addServicesLabels").or("true"),
+            texts("explicitBoundaries"),
+            duration("pushInterval").or("10s"),
+            text("serviceName").or("traefik"),
+            text_map("resourceAttributes"),
+        ],
+    ),
+];
+
+const TRACING: &[Field] = &[
+    switch("otlp", OTLP),
+    text("serviceName").or("traefik"),
+    number("sampleRate").or("1"),
+    text_map("resourceAttributes"),
+    text_map("globalAttributes"),
+    texts("capturedRequestHeaders"),
+    texts("capturedResponseHeaders"),
+    texts("safeQueryParams"),
+    flag("addInternals"),
+];
+
+const ACME: &[Field] = &[
+    text("email"),
+    texts("emailAddresses"),
+    text("caServer").or("https://acme-v02.api.letsencrypt.org/directory"),
+    contents("caCertificates"),
+    flag("caSystemCertPool"),
+    text("caServerName"),
+    integer("certificatesDuration").or("2160"),
+    duration("clientTimeout").or("2m"),
+    duration("clientResponseHeaderTimeout").or("30s"),
+    duration("certificateTimeout").or("30s"),
+    text("preferredChain"),
+    text("profile"),
+    flag("disableCommonName"),
+    text("storage").or("acme.json"),
+    text("keyType").or("RSA4096"),
+    group("eab", &[text("kid"), text("hmacEncoded")]),
+    switch("httpChallenge", &[text("entryPoint"), duration("delay")]),
+    switch("tlsChallenge", &[duration("delay")]),
+    switch(
+        "dnsChallenge",
+        &[
+            text("provider"),
+            texts("resolvers"),
+            group(
+                "propagation",
+                &[
+                    flag("disableChecks"),
+                    flag("disableANSChecks"),
+                    flag("requireAllRNS"),
+                    duration("delayBeforeChecks"),
+                ],
+            ),
+            duration("delayBeforeCheck"),
+            flag("disablePropagationCheck"),
+        ],
+    ),
+];
+
+const EXPERIMENTAL: &[Field] = &[
+    free("plugins").not_yet("plugins do not work yet"),
+    free("localPlugins").not_yet("plugins do not work yet"),
+    flag("abortOnPluginFailure").differs("taken without effect: there are no plugins yet"),
+    switch("fastProxy", &[flag("debug")]).differs("taken without effect: there is one way to servers"),
+    flag("otlpLogs").not_yet(NO_OTLP),
+    flag("knative").not_yet("the provider `knative` does not work yet"),
+    flag("kubernetesGateway").not_yet("the provider `kubernetesGateway` does not work yet"),
+    flag("kubernetesIngressNGINX").not_yet("the provider `kubernetesIngressNGINX` does not work yet"),
+];
+
+pub(super) const STATIC: &[Field] = &[
+    group(
+        "global",
+        &[
+            flag("checkNewVersion").or("true").differs(NO_CALLS),
+            flag("sendAnonymousUsage").differs(NO_CALLS),
+            flag("notAppendXForwardedFor"),
+        ],
+    ),
+    named("entryPoints", ENTRY_POINT),
+    group("providers", PROVIDERS),
+    switch("api", API),
+    switch("ping", PING),
+    switch("log", LOG),
+    switch("accessLog", ACCESS_LOG),
+    group("serversTransport", DEFAULT_TRANSPORT),
+    switch("metrics", METRICS).not_yet(NO_METRICS),
+    switch("tracing", TRACING).not_yet(NO_TRACING),
+    named("certificatesResolvers", &[switch("acme", ACME), switch("tailscale", &[])])
+        .not_yet("certificate resolvers do not work yet"),
+    switch("hostResolver", &[flag("cnameFlattening"), text("resolvConfig"), integer("resolvDepth").or("5")])
+        .not_yet("flattening CNAMEs does not work yet"),
+    group(
+        "tcpServersTransport",
+        &[
+            duration("dialKeepAlive").or("15s"),
+            duration("dialTimeout").or("30s"),
+            duration("terminationDelay"),
+            group("tls", &[flag("insecureSkipVerify"), contents("rootCAs"), switch("spiffe", SPIFFE)]),
+        ],
+    )
+    .not_yet("TCP routing does not work yet"),
+    group("spiffe", &[text("workloadAPIAddr")]).not_yet("SPIFFE does not work yet"),
+    switch("ocsp", &[text_map("responderOverrides")]).not_yet("OCSP stapling does not work yet"),
+    group("experimental", EXPERIMENTAL),
+    group(
+        "core",
+        &[choice(
+            "defaultRuleSyntax",
+            &[
+                ("v3", Support::Same),
+                ("v2", Support::NotYet("the rule syntax of version 2 does not work yet")),
+            ],
+        )
+        .or("v3")],
+    ),
+];

@@ -1,0 +1,152 @@
+//! Options of HTTP services and of transports to servers.
+
+use super::{
+    Field, Support, choice, content, contents, duration, flag, free, group, groups, integer, switch, text,
+    text_map, texts,
+};
+
+const NO_STICKY: &str = "sticky sessions do not work yet";
+const NO_HEALTH: &str = "health checks do not work yet";
+
+const COOKIE: &[Field] = &[
+    text("name").or("six characters made from the service's name"),
+    flag("secure"),
+    flag("httpOnly"),
+    choice("sameSite", &[("none", Support::Same), ("lax", Support::Same), ("strict", Support::Same)]),
+    integer("maxAge").or("0"),
+    text("path").or("/"),
+    text("domain"),
+];
+
+const STICKY: &[Field] = &[switch("cookie", COOKIE)];
+
+const HEALTH_CHECK: &[Field] = &[
+    text("scheme"),
+    choice("mode", &[("http", Support::Same), ("grpc", Support::Same)]).or("http"),
+    text("path"),
+    text("method").or("GET"),
+    integer("status").or("200 to 399"),
+    integer("port").or("the server's"),
+    duration("interval").or("30s"),
+    duration("unhealthyInterval").or("as `interval`"),
+    duration("timeout").or("5s"),
+    text("hostname"),
+    flag("followRedirects").or("true"),
+    text_map("headers"),
+];
+
+const LOAD_BALANCER: &[Field] = &[
+    groups("servers", &[text("url"), integer("weight").or("1"), flag("preservePath")]),
+    choice(
+        "strategy",
+        &[
+            ("wrr", Support::Same),
+            ("p2c", Support::NotYet("the strategy `p2c` does not work yet")),
+            ("hrw", Support::NotYet("the strategy `hrw` does not work yet")),
+            ("leasttime", Support::NotYet("the strategy `leasttime` does not work yet")),
+        ],
+    )
+    .or("wrr"),
+    switch("sticky", STICKY).not_yet(NO_STICKY),
+    group("healthCheck", HEALTH_CHECK).not_yet(NO_HEALTH),
+    group("passiveHealthCheck", &[duration("failureWindow").or("10s"), integer("maxFailedAttempts").or("1")])
+        .not_yet("passive health checks do not work yet"),
+    flag("passHostHeader").or("true"),
+    group("responseForwarding", &[duration("flushInterval").or("100ms")]),
+    text("serversTransport").or("default@internal"),
+];
+
+const WEIGHTED_SERVICE: &[Field] = &[text("name"), integer("weight").or("1")];
+
+const NO_COMPOSITE_HEALTH: Field = switch("healthCheck", &[]).not_yet(NO_HEALTH);
+
+pub(super) const SERVICE: &[Field] = &[
+    group("loadBalancer", LOAD_BALANCER),
+    group(
+        "weighted",
+        &[
+            groups("services", WEIGHTED_SERVICE),
+            switch("sticky", STICKY).not_yet(NO_STICKY),
+            NO_COMPOSITE_HEALTH,
+        ],
+    ),
+    group("highestRandomWeight", &[groups("services", WEIGHTED_SERVICE), NO_COMPOSITE_HEALTH])
+        .not_yet("the service kind `highestRandomWeight` does not work yet"),
+    group(
+        "mirroring",
+        &[
+            text("service"),
+            flag("mirrorBody").or("true"),
+            integer("maxBodySize").or("-1"),
+            groups("mirrors", &[text("name"), integer("percent").or("0")]),
+            NO_COMPOSITE_HEALTH,
+        ],
+    )
+    .not_yet("the service kind `mirroring` does not work yet"),
+    group(
+        "failover",
+        &[
+            text("service"),
+            text("fallback"),
+            NO_COMPOSITE_HEALTH,
+            group("errors", &[texts("status"), integer("maxRequestBodyBytes").or("-1")]),
+        ],
+    )
+    .not_yet("the service kind `failover` does not work yet"),
+    texts("middlewares"),
+];
+
+/// Go's names of TLS versions.
+pub(super) const TLS_VERSIONS: &[(&str, Support)] = &[
+    ("VersionTLS10", Support::Different("TLS 1.0 is not spoken: 1.2 is the oldest")),
+    ("VersionTLS11", Support::Different("TLS 1.1 is not spoken: 1.2 is the oldest")),
+    ("VersionTLS12", Support::Same),
+    ("VersionTLS13", Support::Same),
+];
+
+/// SPIFFE towards servers.
+pub(super) const SPIFFE: &[Field] = &[texts("ids"), text("trustDomain")];
+
+pub(super) const SERVERS_TRANSPORT: &[Field] = &[
+    text("serverName"),
+    flag("insecureSkipVerify"),
+    contents("rootCAs").or("the system's"),
+    groups("certificates", &[content("certFile"), content("keyFile")]),
+    texts("cipherSuites").not_yet("choosing cipher suites towards servers does not work yet"),
+    choice("minVersion", TLS_VERSIONS).or("VersionTLS12"),
+    choice("maxVersion", TLS_VERSIONS).or("VersionTLS13"),
+    integer("maxIdleConnsPerHost").or("200"),
+    group(
+        "forwardingTimeouts",
+        &[
+            duration("dialTimeout").or("30s"),
+            duration("responseHeaderTimeout").or("0s"),
+            duration("idleConnTimeout").or("90s"),
+            duration("readIdleTimeout").or("0s"),
+            duration("pingTimeout").or("15s"),
+        ],
+    ),
+    flag("disableHTTP2"),
+    text("peerCertURI").not_yet("checking a URI of the server's certificate does not work yet"),
+    switch("spiffe", SPIFFE).not_yet("SPIFFE does not work yet"),
+];
+
+/// The static section of the same name: the transport `default@internal`.
+pub(super) const DEFAULT_TRANSPORT: &[Field] = &[
+    flag("insecureSkipVerify"),
+    contents("rootCAs").or("the system's"),
+    integer("maxIdleConnsPerHost").or("200"),
+    group(
+        "forwardingTimeouts",
+        &[
+            duration("dialTimeout").or("30s"),
+            duration("responseHeaderTimeout").or("0s"),
+            duration("idleConnTimeout").or("90s"),
+        ],
+    ),
+    switch("spiffe", SPIFFE).not_yet("SPIFFE does not work yet"),
+];
+
+/// TLS towards a server that is no HTTP server of a service (provider, collector, authentication).
+pub(super) const CLIENT_TLS: &[Field] =
+    &[content("ca"), content("cert"), content("key"), flag("insecureSkipVerify"), free("caOptional")];

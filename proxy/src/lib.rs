@@ -4,4 +4,5 @@
 pub mod connection;
 pub mod guard;
 pub mod live;
+pub mod table;
 pub mod worker;

@@ -94,7 +94,13 @@ const INTERIM_BYTES_MAX: usize = 16 * 1024;
 
 impl ConnectionFacts {
     /// The facts of a connection just accepted.
-    pub fn new(id: u64, peer: SocketAddr, local: SocketAddr, entry_point: Arc<str>, protocol: Protocol) -> Self {
+    pub fn new(
+        id: u64,
+        peer: SocketAddr,
+        local: SocketAddr,
+        entry_point: Arc<str>,
+        protocol: Protocol,
+    ) -> Self {
         Self {
             id,
             peer,
@@ -112,7 +118,10 @@ impl ConnectionFacts {
     /// Relays an interim answer (103, not 101) of the running request. Returns `false` where it cannot be sent: over
     /// HTTP/2, to an HTTP/1.0 client, after the answer's head, or when too many wait.
     pub fn send_interim(&self, status: StatusCode, fields: &HeaderMap) -> bool {
-        if !self.interim_allowed.get() || !status.is_informational() || status == StatusCode::SWITCHING_PROTOCOLS {
+        if !self.interim_allowed.get()
+            || !status.is_informational()
+            || status == StatusCode::SWITCHING_PROTOCOLS
+        {
             return false;
         }
         let mut head = Vec::with_capacity(256);

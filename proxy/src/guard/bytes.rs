@@ -1,0 +1,173 @@
+//! Classes of bytes that HTTP/1 syntax distinguishes, as tables and word-wise scans. They say what a byte may be and
+//! never what a message means.
+
+const TOKEN: u8 = 1;
+const PATH: u8 = 2;
+const QUERY: u8 = 4;
+const FRAGMENT: u8 = 8;
+
+const CLASSES: [u8; 256] = classes();
+
+const fn classes() -> [u8; 256] {
+    let mut table = [0_u8; 256];
+    let mut index = 0;
+    while index < 256 {
+        let byte = index as u8;
+        let token = byte.is_ascii_alphanumeric()
+            || matches!(
+                byte,
+                b'!' | b'#'
+                    | b'$'
+                    | b'%'
+                    | b'&'
+                    | b'\''
+                    | b'*'
+                    | b'+'
+                    | b'-'
+                    | b'.'
+                    | b'^'
+                    | b'_'
+                    | b'`'
+                    | b'|'
+                    | b'~'
+            );
+        // The two sets are those of `http::Uri`, so that whatever passes here is a URI there. They are wider than
+        // RFC 3986 where clients are known to send bytes unescaped.
+        let path =
+            matches!(byte, 0x21 | 0x22 | 0x24..=0x3B | 0x3D | 0x40..=0x5F | 0x61..=0x7E) || byte >= 0x80;
+        let query = matches!(byte, 0x21 | 0x24..=0x3B | 0x3D | 0x3F..=0x7E) || byte >= 0x80;
+        let fragment = matches!(byte, 0x21..=0x7E) || byte >= 0x80;
+        table[index] =
+            (token as u8) * TOKEN | (path as u8) * PATH | (query as u8) * QUERY | (fragment as u8) * FRAGMENT;
+        index += 1;
+    }
+    table
+}
+
+/// May stand in a method or a field name (RFC 9110 §5.6.2).
+pub(super) fn is_token(byte: u8) -> bool {
+    CLASSES[usize::from(byte)] & TOKEN != 0
+}
+
+/// Which part of a request target a byte stands in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum TargetPart {
+    /// Before a `?`.
+    Path,
+    /// After a `?`.
+    Query,
+    /// After a `#`, which no request target may hold; kept apart so that the request path can name it.
+    Fragment,
+}
+
+impl TargetPart {
+    /// Length of the longest prefix that may stand in this part. `?` ends a path, `#` ends path and query.
+    pub(super) fn prefix(self, bytes: &[u8]) -> usize {
+        let mask = match self {
+            Self::Path => PATH,
+            Self::Query => QUERY,
+            Self::Fragment => FRAGMENT,
+        };
+        prefix(bytes, |byte| CLASSES[usize::from(byte)] & mask != 0)
+    }
+}
+
+/// Length of the longest prefix of token bytes.
+pub(super) fn token_prefix(bytes: &[u8]) -> usize {
+    prefix(bytes, is_token)
+}
+
+fn prefix(bytes: &[u8], allowed: impl Fn(u8) -> bool) -> usize {
+    bytes.iter().position(|&byte| !allowed(byte)).unwrap_or(bytes.len())
+}
+
+/// May stand in a field value (RFC 9110 §5.5): a tab, anything visible, and opaque bytes from 0x80.
+pub(super) fn is_value(byte: u8) -> bool {
+    byte == b'\t' || (byte >= b' ' && byte != 0x7F)
+}
+
+const ONES: u64 = u64::MAX / 0xFF;
+const HIGHS: u64 = ONES * 0x80;
+
+/// Length of the longest prefix of bytes that may stand in a field value, eight at a time.
+pub(super) fn value_prefix(bytes: &[u8]) -> usize {
+    let mut at = 0;
+    let (words, _) = bytes.as_chunks::<8>();
+    for word in words {
+        let word = u64::from_le_bytes(*word);
+        // A byte below 0x20 borrows into its top bit; 0x7F becomes zero by the exclusive or and then borrows too.
+        // Borrows may spread upwards into neighbours, which only costs the slow look below.
+        let below = word.wrapping_sub(ONES * 0x20) & !word;
+        let delete = word ^ (ONES * 0x7F);
+        let delete = delete.wrapping_sub(ONES) & !delete;
+        if (below | delete) & HIGHS != 0 {
+            break;
+        }
+        at += 8;
+    }
+    at + bytes.get(at..).map_or(0, |rest| {
+        let mut taken = 0;
+        // A tab in a long value must not send the rest of it down the slow way.
+        while let Some(&byte) = rest.get(taken) {
+            if !is_value(byte) {
+                return taken;
+            }
+            taken += 1;
+            if taken >= 16 {
+                return taken + rest.get(taken..).map_or(0, value_prefix);
+            }
+        }
+        taken
+    })
+}
+
+/// `bytes` without spaces and tabs at its ends.
+pub(super) fn trim(bytes: &[u8]) -> &[u8] {
+    let blank = |byte: &u8| matches!(byte, b' ' | b'\t');
+    let start = bytes.iter().position(|byte| !blank(byte)).unwrap_or(bytes.len());
+    let end = bytes.iter().rposition(|byte| !blank(byte)).map_or(start, |last| last + 1);
+    bytes.get(start..end).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_target_byte_passes_exactly_where_the_uri_type_takes_it() {
+        for byte in 0..0x80_u8 {
+            if byte != b'?' && byte != b'#' {
+                let path = http::Uri::try_from([b"/a".as_slice(), &[byte], b"b"].concat()).is_ok();
+                assert_eq!(TargetPart::Path.prefix(&[byte]) == 1, path, "path byte {byte:#x}");
+            }
+            if byte != b'#' {
+                let query = http::Uri::try_from([b"/?a".as_slice(), &[byte], b"b"].concat()).is_ok();
+                assert_eq!(TargetPart::Query.prefix(&[byte]) == 1, query, "query byte {byte:#x}");
+            }
+        }
+        assert_eq!(TargetPart::Path.prefix(b"/a?b"), 2);
+        assert_eq!(TargetPart::Path.prefix(b"/a#b"), 2);
+        assert_eq!(TargetPart::Query.prefix(b"a?b#c"), 3);
+    }
+
+    #[test]
+    fn the_word_scan_equals_the_byte_scan_at_every_offset() {
+        for bad in 0..=255_u8 {
+            for length in 0..40 {
+                let mut bytes = vec![b'a'; 48];
+                bytes[length] = bad;
+                bytes[(length + 7) % 48] = 0xFF;
+                bytes[(length + 9) % 48] = b'\t';
+                let naive = bytes.iter().position(|&byte| !is_value(byte)).unwrap_or(bytes.len());
+                assert_eq!(value_prefix(&bytes), naive, "byte {bad:#x} at {length}");
+            }
+        }
+    }
+
+    #[test]
+    fn trimming_leaves_inner_blanks() {
+        assert_eq!(trim(b" \t a b\t "), b"a b");
+        assert_eq!(trim(b" \t"), b"");
+        assert_eq!(trim(b""), b"");
+    }
+}

@@ -1,0 +1,6 @@
+//! The table: everything that a request of one generation needs, immutable and shared by all workers.
+//! It must not read configuration bytes (the compiler does) and holds nothing that changes while it serves.
+
+pub mod index;
+
+pub use index::{Rank, Ranked, RouteIndex};

@@ -1,0 +1,256 @@
+//! Finds the route of a request: host, then path, then the few candidates in order of rank, each tried in full.
+//! It must find exactly what a scan of all routes by rank would find; the keys only narrow the search.
+//!
+//! Every part is persistent: a clone is O(1), and a change copies one path of the tries and one short list.
+
+use std::cmp::{Ordering, Reverse};
+use std::sync::Arc;
+
+use foldhash::fast::FixedState;
+use imbl::shared_ptr::DefaultSharedPtr;
+use ravelin_config::rule::{CompiledRule, HostKeys, PathKeys, RequestFacts, RouteKeys};
+use smallvec::SmallVec;
+
+/// Where a route stands among all: a higher priority first, then the provider's precedence, then the name.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Rank {
+    /// Higher first.
+    pub priority: i64,
+    /// Lower first.
+    pub precedence: u32,
+    /// Qualified name, unique within one index.
+    pub name: Arc<str>,
+}
+
+impl Ord for Rank {
+    fn cmp(&self, other: &Self) -> Ordering {
+        let key = |rank: &Self| (Reverse(rank.priority), rank.precedence);
+        key(self).cmp(&key(other)).then_with(|| self.name.cmp(&other.name))
+    }
+}
+
+impl PartialOrd for Rank {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+/// What an index holds: something with a rank and a rule.
+pub trait Ranked {
+    /// Its rank; it never changes.
+    fn rank(&self) -> &Rank;
+    /// Its rule; it never changes.
+    fn rule(&self) -> &CompiledRule;
+}
+
+type Map<V> = imbl::GenericHashMap<Arc<str>, V, FixedState, DefaultSharedPtr>;
+/// Sorted by rank.
+type List<R> = Arc<[Arc<R>]>;
+
+/// An ordered set of routes that can be searched by request.
+pub struct RouteIndex<R> {
+    hosts: Map<Arc<Paths<R>>>,
+    parents: Map<Arc<Paths<R>>>,
+    any_host: Arc<Paths<R>>,
+    len: usize,
+}
+
+struct Paths<R> {
+    exact: Map<List<R>>,
+    prefixes: Map<List<R>>,
+    /// Length in bytes of each prefix and how many prefixes have it; longest first.
+    lengths: Arc<[(usize, usize)]>,
+    any_path: List<R>,
+}
+
+impl<R> Clone for RouteIndex<R> {
+    fn clone(&self) -> Self {
+        Self {
+            hosts: self.hosts.clone(),
+            parents: self.parents.clone(),
+            any_host: Arc::clone(&self.any_host),
+            len: self.len,
+        }
+    }
+}
+
+impl<R> Clone for Paths<R> {
+    fn clone(&self) -> Self {
+        Self {
+            exact: self.exact.clone(),
+            prefixes: self.prefixes.clone(),
+            lengths: Arc::clone(&self.lengths),
+            any_path: Arc::clone(&self.any_path),
+        }
+    }
+}
+
+impl<R> Default for Paths<R> {
+    fn default() -> Self {
+        Self {
+            exact: Map::default(),
+            prefixes: Map::default(),
+            lengths: Arc::from([]),
+            any_path: Arc::from([]),
+        }
+    }
+}
+
+impl<R> Default for RouteIndex<R> {
+    fn default() -> Self {
+        Self { hosts: Map::default(), parents: Map::default(), any_host: Arc::default(), len: 0 }
+    }
+}
+
+/// Puts `route` at its place, in place of one of equal rank; or takes out the one of rank `rank`.
+fn listed<R: Ranked>(list: &[Arc<R>], rank: &Rank, route: Option<&Arc<R>>) -> List<R> {
+    let (before, after) = match list.binary_search_by(|held| held.rank().cmp(rank)) {
+        Ok(place) => (list.get(..place), list.get(place + 1..)),
+        Err(place) => (list.get(..place), list.get(place..)),
+    };
+    let parts = [before.unwrap_or_default(), after.unwrap_or_default()];
+    let [before, after] = parts;
+    before.iter().chain(route).chain(after).cloned().collect()
+}
+
+impl<R: Ranked> Paths<R> {
+    fn is_empty(&self) -> bool {
+        self.exact.is_empty() && self.prefixes.is_empty() && self.any_path.is_empty()
+    }
+
+    fn set(&mut self, keys: &PathKeys, rank: &Rank, route: Option<&Arc<R>>) {
+        match keys {
+            PathKeys::Any => self.any_path = listed(&self.any_path, rank, route),
+            PathKeys::Among { exact, prefixes } => {
+                for key in exact {
+                    set_in(&mut self.exact, key, rank, route);
+                }
+                for key in prefixes {
+                    let change = set_in(&mut self.prefixes, key, rank, route);
+                    if change != 0 {
+                        self.lengths = counted(&self.lengths, key.len(), change);
+                    }
+                }
+            }
+        }
+    }
+
+    fn candidates<'a>(&'a self, path: &str, lists: &mut SmallVec<[&'a [Arc<R>]; 8]>) {
+        lists.push(&self.any_path);
+        if let Some(list) = self.exact.get(path) {
+            lists.push(list);
+        }
+        for (length, _) in self.lengths.iter() {
+            if let Some(list) = path.get(..*length).and_then(|prefix| self.prefixes.get(prefix)) {
+                lists.push(list);
+            }
+        }
+    }
+}
+
+/// Changes one list of a map. Returns by how many keys the map grew: 1, 0 or -1.
+fn set_in<R: Ranked>(map: &mut Map<List<R>>, key: &str, rank: &Rank, route: Option<&Arc<R>>) -> isize {
+    let old = map.get(key);
+    let new = listed(old.map_or(&[][..], |list| list), rank, route);
+    match (old.is_some(), new.is_empty()) {
+        (false, true) => 0,
+        (true, true) => {
+            map.remove(key);
+            -1
+        }
+        (had, false) => {
+            map.insert(Arc::from(key), new);
+            isize::from(!had)
+        }
+    }
+}
+
+fn counted(lengths: &[(usize, usize)], length: usize, change: isize) -> Arc<[(usize, usize)]> {
+    let mut lengths = lengths.to_vec();
+    match lengths.binary_search_by_key(&Reverse(length), |(length, _)| Reverse(*length)) {
+        Ok(place) => {
+            if let Some((_, count)) = lengths.get_mut(place) {
+                *count = count.saturating_add_signed(change);
+            }
+        }
+        Err(place) => lengths.insert(place, (length, usize::try_from(change).unwrap_or(0))),
+    }
+    lengths.retain(|(_, count)| *count > 0);
+    Arc::from(lengths)
+}
+
+impl<R: Ranked> RouteIndex<R> {
+    /// How many routes there are.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there is no route.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Adds a route under the keys of its rule. Its rank must not be in the index.
+    pub fn insert(&mut self, keys: &RouteKeys, route: &Arc<R>) {
+        self.set(keys, route.rank(), Some(route));
+        self.len += 1;
+    }
+
+    /// Takes out the route of this rank, which was inserted with these keys.
+    pub fn remove(&mut self, keys: &RouteKeys, rank: &Rank) {
+        self.set(keys, rank, None);
+        self.len = self.len.saturating_sub(1);
+    }
+
+    fn set(&mut self, keys: &RouteKeys, rank: &Rank, route: Option<&Arc<R>>) {
+        let set_host = |map: &mut Map<Arc<Paths<R>>>, host: &str| {
+            let mut paths = map.get(host).map(|paths| Paths::clone(paths)).unwrap_or_default();
+            paths.set(&keys.paths, rank, route);
+            if paths.is_empty() {
+                map.remove(host);
+            } else {
+                map.insert(Arc::from(host), Arc::new(paths));
+            }
+        };
+        match &keys.hosts {
+            HostKeys::Any => {
+                let mut paths = Paths::clone(&self.any_host);
+                paths.set(&keys.paths, rank, route);
+                self.any_host = Arc::new(paths);
+            }
+            HostKeys::Among { exact, parents } => {
+                exact.iter().for_each(|host| set_host(&mut self.hosts, host));
+                parents.iter().for_each(|parent| set_host(&mut self.parents, parent));
+            }
+        }
+    }
+
+    /// The first route by rank whose rule matches.
+    pub fn find(&self, facts: &RequestFacts<'_>) -> Option<&Arc<R>> {
+        let host = facts.host.trim_end_matches('.');
+        let mut lists: SmallVec<[&[Arc<R>]; 8]> = SmallVec::new();
+        self.any_host.candidates(facts.path, &mut lists);
+        if let Some(paths) = self.hosts.get(host) {
+            paths.candidates(facts.path, &mut lists);
+        }
+        if let Some(paths) = host.split_once('.').and_then(|(_, parent)| self.parents.get(parent)) {
+            paths.candidates(facts.path, &mut lists);
+        }
+        lists.retain(|list| !list.is_empty());
+        // The heads of all lists compete; a route that stands in two lists may be tried twice, to the same effect.
+        loop {
+            let best = lists.iter_mut().min_by(|a, b| match (a.first(), b.first()) {
+                (Some(a), Some(b)) => a.rank().cmp(b.rank()),
+                (a, b) => b.is_some().cmp(&a.is_some()),
+            })?;
+            let (route, rest) = best.split_first()?;
+            if route.rule().matches(facts) {
+                return Some(route);
+            }
+            *best = rest;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

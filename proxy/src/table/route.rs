@@ -1,0 +1,113 @@
+//! Routes and entry points as a request meets them.
+//! It must not decide what a router means: the compiler has.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use ravelin_config::rule::{CompiledRule, RequestFacts};
+use ravelin_config::{GenerationId, static_config};
+
+use super::index::{Rank, Ranked, RouteIndex};
+use crate::middleware::Middleware;
+use crate::service::Service;
+
+/// One compiled generation. A request sees exactly one.
+pub struct Table {
+    /// What it was compiled from; `None` before the first generation.
+    pub generation: Option<GenerationId>,
+    /// Entry points by name.
+    pub entry_points: BTreeMap<Arc<str>, Arc<EntryPointTable>>,
+}
+
+/// One entry point and its routes.
+pub struct EntryPointTable {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Its configuration; shared between generations while unchanged, so that pointers tell of a change.
+    pub config: Arc<static_config::EntryPoint>,
+    /// Routes for requests that came without TLS.
+    pub plain: RouteIndex<Route>,
+    /// Routes for requests that came over TLS.
+    pub tls: RouteIndex<Route>,
+}
+
+/// One router on one entry point.
+pub struct Route {
+    /// Where it stands among the others; holds its qualified name.
+    pub rank: Rank,
+    /// The compiled rule.
+    pub rule: CompiledRule,
+    /// What happens to a request that it gets.
+    pub outcome: Outcome,
+    /// Qualified name of the service, as logged; empty in error.
+    pub service_name: Arc<str>,
+    /// Whether its requests are logged.
+    pub access_log: bool,
+    /// Qualified name of its TLS options, for routers over TLS.
+    pub tls_options: Option<Arc<str>>,
+}
+
+/// What happens to a request.
+pub enum Outcome {
+    /// It passes the middlewares in order and goes to the service.
+    Serve {
+        /// In order: the entry point's, the router's, with chains laid out flat.
+        middlewares: Box<[Middleware]>,
+        /// Where it goes.
+        service: Arc<Service>,
+    },
+    /// The router is in error and has no last good value: 503 in its own place, so that no other router gets the request.
+    Error {
+        /// Why, as logged and shown by the API.
+        reason: Arc<str>,
+    },
+}
+
+impl Route {
+    /// The router's qualified name.
+    pub fn name(&self) -> &Arc<str> {
+        &self.rank.name
+    }
+}
+
+impl Ranked for Route {
+    fn rank(&self) -> &Rank {
+        &self.rank
+    }
+
+    fn rule(&self) -> &CompiledRule {
+        &self.rule
+    }
+}
+
+impl EntryPointTable {
+    /// The route of a request, if any. A router with TLS sees only requests over TLS, one without only the others.
+    pub fn route(&self, over_tls: bool, facts: &RequestFacts<'_>) -> Option<&Arc<Route>> {
+        if over_tls { self.tls.find(facts) } else { self.plain.find(facts) }
+    }
+}
+
+impl Table {
+    /// The table of a process that has no generation yet: no entry points, nothing served.
+    pub fn empty() -> Self {
+        Self { generation: None, entry_points: BTreeMap::new() }
+    }
+
+    /// The entry point of this name.
+    pub fn entry_point(&self, name: &str) -> Option<&Arc<EntryPointTable>> {
+        self.entry_points.get(name)
+    }
+}
+
+impl fmt::Debug for Route {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Route").field("rank", &self.rank).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Table").field("generation", &self.generation).finish_non_exhaustive()
+    }
+}

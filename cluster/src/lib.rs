@@ -1,1 +1,7 @@
-//! Placeholder while the workspace is laid out.
+//! The control plane: one synchronous node machine (`node`), what it keeps (`storage`, `store`), what it says (`request`),
+//! and the shell that gives it sockets, files, threads and time (`shell`).
+//!
+//! It must not serve user traffic, and nothing in `node` and the modules it uses may do I/O or read a clock.
+
+pub mod request;
+pub mod storage;

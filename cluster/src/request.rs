@@ -1,0 +1,282 @@
+//! What is asked of a control node and what it answers, on lane Forward: the operator's CLI, agents and the
+//! controller speak this. It must not hold behaviour: `api` answers, `shell::client` asks.
+
+use bincode::{Decode, Encode};
+use serde::Serialize;
+
+pub mod parts;
+pub mod status;
+
+/// The version byte of every frame on lane Forward.
+pub const REQUEST_VERSION: u8 = 1;
+
+/// How often a request may be passed on from node to node.
+pub const HOPS_MAX: u8 = 3;
+
+/// Most objects in one answer to [`Request::Get`].
+pub const GET_OBJECTS_MAX: u32 = 4096;
+
+/// Names one request for its whole life: retries and hand-overs keep it, so that it takes effect at most once.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
+pub struct RequestId(pub [u8; 16]);
+
+impl std::fmt::Display for RequestId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl std::fmt::Debug for RequestId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "RequestId({self})")
+    }
+}
+
+impl Serialize for RequestId {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// A request on its way: who asks, how long there is left, how far it may travel.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Envelope {
+    /// Chosen at random by whoever asks first.
+    pub id: RequestId,
+    /// How many nodes passed it on already; refused above [`HOPS_MAX`].
+    pub hops: u8,
+    /// Time left for an answer, in milliseconds, when the frame was made.
+    pub deadline_millis: u32,
+    /// Who asked first, for the record of the change: `operator-1`.
+    pub author: String,
+    /// What is asked.
+    pub request: Request,
+}
+
+/// What is asked.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub enum Request {
+    /// Put the objects of these documents into the configuration, as `name@cluster`, as one change.
+    Apply {
+        /// Texts in Traefik's formats, static or dynamic or both in one.
+        documents: Vec<SourceDocument>,
+        /// What happens to objects of `@cluster` that the documents do not name.
+        mode: ApplyMode,
+    },
+    /// Remove objects by key, for example `http/routers/web@cluster`.
+    Delete {
+        /// Full keys. A key that is not there is no error.
+        keys: Vec<String>,
+    },
+    /// Read objects.
+    Get {
+        /// Only keys that begin with this.
+        prefix: String,
+        /// Only keys after this one: how the next page is asked for.
+        after: Option<String>,
+        /// At most so many objects, itself at most [`GET_OBJECTS_MAX`].
+        limit: u32,
+        /// Whether the answer must reflect everything that was committed before the question.
+        consistency: Consistency,
+    },
+    /// How the cluster stands.
+    Status {
+        /// The asked node alone, or all that answer it in time.
+        scope: Scope,
+    },
+    /// What the asked node saw happen.
+    Events {
+        /// Only events whose number is higher than this; 0 for all that are kept.
+        since: u64,
+    },
+    /// A command for the log; only control nodes may ask, and only the leader does it.
+    Propose {
+        /// The encoded command.
+        command: Vec<u8>,
+    },
+}
+
+/// One text in one of Traefik's formats.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct SourceDocument {
+    /// The name that problems are reported under, usually the file's.
+    pub name: String,
+    /// How to read it.
+    pub format: SourceFormat,
+    /// The text.
+    pub text: String,
+}
+
+/// How a document is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub enum SourceFormat {
+    /// YAML (and so JSON).
+    Yaml,
+    /// TOML.
+    Toml,
+}
+
+impl SourceFormat {
+    /// The format that a file name's ending tells; `None` for any other.
+    pub fn of_name(name: &str) -> Option<Self> {
+        match name.rsplit_once('.')?.1.to_ascii_lowercase().as_str() {
+            "yaml" | "yml" | "json" => Some(Self::Yaml),
+            "toml" => Some(Self::Toml),
+            _ => None,
+        }
+    }
+}
+
+/// What `Apply` does with objects that its documents do not name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub enum ApplyMode {
+    /// They stay.
+    Merge,
+    /// Those of `@cluster` go; static objects and those of other providers stay.
+    Replace,
+}
+
+/// How fresh an answer must be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub enum Consistency {
+    /// Reflects everything that was committed before the question was asked.
+    Linearizable,
+    /// What the asked node has applied.
+    Stale,
+}
+
+/// How far a status question goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub enum Scope {
+    /// The asked node alone.
+    Node,
+    /// Every control node that answers in time.
+    Cluster,
+}
+
+/// What is answered.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Response {
+    /// The change is committed (or there was nothing to change) and applied on the answering node.
+    Done(Change),
+    /// The request was judged and nothing was changed.
+    Refused(Refusal),
+    /// Nothing was done, and nothing will be: asking again is safe and may succeed.
+    Unavailable {
+        /// Why, for people.
+        reason: String,
+    },
+    /// No answer in time. The change may still take effect, once; ask again under the same id, or look.
+    Unknown {
+        /// Why, for people.
+        reason: String,
+    },
+    /// The asked node is not the one to do it; ask again where this points. Only control nodes see this.
+    Redirect {
+        /// The node that is, as far as known.
+        node: Option<u64>,
+    },
+    /// Objects, by key in order.
+    Objects(Objects),
+    /// How the cluster stands.
+    Status(status::ClusterStatus),
+    /// Events of the asked node, oldest first.
+    Events(Vec<status::EventRecord>),
+    /// A proposed command stands in the leader's log; whether it is committed shows when it is applied.
+    Proposed,
+}
+
+/// A committed change.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Change {
+    /// The request that led to it.
+    pub id: RequestId,
+    /// The generation that holds it.
+    pub generation: status::Generation,
+    /// Records that were put.
+    pub put: u64,
+    /// Records that were deleted.
+    pub deleted: u64,
+    /// Objects of the change that are in error or carry a warning, at most [`VERDICTS_MAX`].
+    pub verdicts: Vec<Verdict>,
+}
+
+/// Most verdicts in one answer; the rest is found with `Get`.
+pub const VERDICTS_MAX: usize = 256;
+
+/// The verdict of the check on one object.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Verdict {
+    /// The object's key.
+    pub key: String,
+    /// `enabled`, `warning` or `disabled`.
+    pub state: String,
+    /// Why, one text each.
+    pub errors: Vec<String>,
+}
+
+/// Why a request was refused.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Refusal {
+    /// What kind of refusal.
+    pub reason: RefusalReason,
+    /// What is wrong and, where known, where: at most [`VERDICTS_MAX`] texts.
+    pub problems: Vec<String>,
+}
+
+impl Refusal {
+    /// A refusal with one text.
+    pub fn new(reason: RefusalReason, problem: impl Into<String>) -> Self {
+        Self { reason, problems: vec![problem.into()] }
+    }
+}
+
+/// What kind of refusal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum RefusalReason {
+    /// A document cannot be read.
+    Unreadable,
+    /// The request itself makes no sense: a bad key, too many hops, the wrong lane's role.
+    BadRequest,
+    /// Larger than a bound.
+    TooLarge,
+    /// The write came from a controller whose epoch is over.
+    StaleEpoch,
+    /// The state changed under the request again and again.
+    Conflict,
+}
+
+/// An answer to [`Request::Get`].
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Objects {
+    /// The generation that was read.
+    pub generation: Option<status::Generation>,
+    /// Whether the answer may be behind.
+    pub stale: bool,
+    /// The objects, by key in order.
+    pub objects: Vec<ObjectView>,
+    /// The key to continue after, if there is more.
+    pub next: Option<String>,
+}
+
+/// One object as `Get` shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ObjectView {
+    /// The object's key.
+    pub key: String,
+    /// `enabled`, `warning` or `disabled`.
+    pub state: String,
+    /// Why, one text each.
+    pub errors: Vec<String>,
+    /// The wanted object, as canonical JSON.
+    pub object: String,
+    /// The last good object where the wanted one is in error, as canonical JSON.
+    pub last_good: Option<String>,
+}

@@ -1,0 +1,254 @@
+//! The header of a data directory: which format, whose cluster, which node, which life. Nothing in a directory is read
+//! before it; it must not be guessed, repaired or overwritten when it does not fit.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use super::disk::{Disk, DiskError, TEMPORARY_SUFFIX, read_all, remove_if_present, replace_file};
+use super::segment::is_segment_name;
+use super::snapshot::is_snapshot_name;
+use super::{SNAPSHOT_DIRECTORY, WAL_DIRECTORY};
+
+/// The format of everything in the directory. A newer one is refused.
+pub const FORMAT_VERSION: u32 = 1;
+
+/// The header's file.
+pub const VERSION_NAME: &str = "VERSION";
+
+const TITLE: &str = "Ravelin data directory. Do not edit, copy to another node, or restore from a backup.";
+const HEADER_BYTES_MAX: u64 = 4096;
+
+/// Whose directory it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Owner {
+    /// The cluster.
+    pub cluster: [u8; 16],
+    /// The node.
+    pub node: u64,
+    /// The life of this node's data directory.
+    pub incarnation: u64,
+}
+
+/// A data directory whose header fits its owner.
+#[derive(Clone)]
+pub struct DataDirectory {
+    disk: Arc<dyn Disk>,
+    owner: Owner,
+    fresh: bool,
+}
+
+/// Why a directory was refused. Nothing in it was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum DirectoryError {
+    /// A file call failed.
+    #[error("cannot use the data directory")]
+    Disk(#[from] DiskError),
+    /// It belongs to another cluster.
+    #[error(
+        "{path} belongs to cluster {found}, but this node's identity is of cluster {expected}. Point the node at its own \
+         data directory, or give it an empty one"
+    )]
+    OtherCluster {
+        /// The header.
+        path: String,
+        /// The cluster in the header.
+        found: String,
+        /// The cluster of the identity.
+        expected: String,
+    },
+    /// It belongs to another node of this cluster, or to another life of this node.
+    #[error(
+        "{path} belongs to node {found}, but this is node {expected}. Point the node at its own data directory, or give \
+         it an empty one; a directory must never move between nodes"
+    )]
+    OtherNode {
+        /// The header.
+        path: String,
+        /// Node and incarnation in the header.
+        found: String,
+        /// Node and incarnation of the identity.
+        expected: String,
+    },
+    /// A newer Ravelin wrote it.
+    #[error(
+        "{path} says format {found}, but this version of Ravelin reads only up to {FORMAT_VERSION}. Start the version \
+         that wrote it, or a newer one; nothing was changed"
+    )]
+    Newer {
+        /// The header.
+        path: String,
+        /// The format found.
+        found: u32,
+    },
+    /// The header cannot be read as one.
+    #[error(
+        "{path} is damaged ({what}). Keep a copy of the directory. If the other controllers have a quorum, replace this \
+         node by a new one with an empty directory; do not edit the file"
+    )]
+    Damaged {
+        /// The header.
+        path: String,
+        /// What does not fit.
+        what: String,
+    },
+    /// There is data, but no header.
+    #[error(
+        "{path} is missing, yet there is data beside it ({evidence}). If this is the data directory of a node, put the \
+         file back; if it is not, choose an empty directory"
+    )]
+    Missing {
+        /// The header.
+        path: String,
+        /// A file that belongs to some node.
+        evidence: String,
+    },
+}
+
+impl DataDirectory {
+    /// Checks the header, or makes one in a directory that holds no data yet.
+    ///
+    /// # Errors
+    /// [`DirectoryError`]; nothing was changed then, except that temporary files may be gone.
+    pub fn open(disk: Arc<dyn Disk>, owner: Owner) -> Result<Self, DirectoryError> {
+        let path = disk.describe(VERSION_NAME);
+        let fresh = match read_all(&*disk, VERSION_NAME, HEADER_BYTES_MAX) {
+            Ok(bytes) => check_header(&path, &bytes, &owner)?,
+            Err(error) if error.is_not_found() => {
+                refuse_foreign_data(&*disk, &path)?;
+                replace_file(&*disk, VERSION_NAME, header(&owner, true).as_bytes())?;
+                true
+            }
+            Err(error) => return Err(error.into()),
+        };
+        for directory in [WAL_DIRECTORY, SNAPSHOT_DIRECTORY] {
+            disk.create_directory(directory)?;
+        }
+        disk.sync_directory("")?;
+        for directory in ["", WAL_DIRECTORY, SNAPSHOT_DIRECTORY] {
+            for name in disk.list(directory)?.iter().filter(|name| name.ends_with(TEMPORARY_SUFFIX)) {
+                let path = if directory.is_empty() { name.clone() } else { format!("{directory}/{name}") };
+                remove_if_present(&*disk, &path)?;
+            }
+        }
+        Ok(Self { disk, owner, fresh })
+    }
+
+    /// The disk that it lies on.
+    pub fn disk(&self) -> &Arc<dyn Disk> {
+        &self.disk
+    }
+
+    /// Whose it is.
+    pub fn owner(&self) -> &Owner {
+        &self.owner
+    }
+
+    /// Whether no log was ever completed here: what lies in it, if anything, was never acknowledged.
+    pub fn is_fresh(&self) -> bool {
+        self.fresh
+    }
+
+    /// Records that the log exists from now on, so that its absence is damage.
+    pub(super) fn mark_started(&mut self) -> Result<(), DiskError> {
+        replace_file(&*self.disk, VERSION_NAME, header(&self.owner, false).as_bytes())?;
+        self.fresh = false;
+        Ok(())
+    }
+}
+
+impl std::fmt::Debug for DataDirectory {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "DataDirectory({}, {})",
+            self.disk.describe(""),
+            node_of(self.owner.node, self.owner.incarnation)
+        )
+    }
+}
+
+/// 32 hexadecimal digits.
+pub(super) fn cluster_hex(cluster: &[u8; 16]) -> String {
+    cluster.iter().fold(String::with_capacity(32), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+pub(super) fn node_of(node: u64, incarnation: u64) -> String {
+    format!("{node} (incarnation {incarnation:016x})")
+}
+
+fn header(owner: &Owner, fresh: bool) -> String {
+    let mut text = format!(
+        "{TITLE}\nformat = {FORMAT_VERSION}\ncluster = {}\nnode = {}\nincarnation = {:016x}\nlog = {}\n",
+        cluster_hex(&owner.cluster),
+        owner.node,
+        owner.incarnation,
+        if fresh { "starting" } else { "started" },
+    );
+    let checksum = crc32c::crc32c(text.as_bytes());
+    let _ = writeln!(text, "crc32c = {checksum:08x}");
+    text
+}
+
+/// Whether the log was never completed; the error if the header is not this owner's.
+fn check_header(path: &str, bytes: &[u8], owner: &Owner) -> Result<bool, DirectoryError> {
+    let damaged = |what: &str| DirectoryError::Damaged { path: path.to_owned(), what: what.to_owned() };
+    let text = std::str::from_utf8(bytes).map_err(|_| damaged("it is not text"))?;
+    let field = |name: &str| {
+        text.lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(" = "))
+            .ok_or_else(|| damaged(name))
+    };
+    let format: u32 = field("format")?.parse().map_err(|_| damaged("format"))?;
+    if format > FORMAT_VERSION {
+        // Asked first: a newer header may look different in everything else.
+        return Err(DirectoryError::Newer { path: path.to_owned(), found: format });
+    }
+    let (body, checksum) = text.rsplit_once("crc32c = ").ok_or_else(|| damaged("crc32c"))?;
+    if checksum != format!("{:08x}\n", crc32c::crc32c(body.as_bytes())) {
+        return Err(damaged("its checksum does not match"));
+    }
+    let (cluster, expected) = (field("cluster")?, cluster_hex(&owner.cluster));
+    if cluster != expected {
+        return Err(DirectoryError::OtherCluster {
+            path: path.to_owned(),
+            found: cluster.to_owned(),
+            expected,
+        });
+    }
+    let node: u64 = field("node")?.parse().map_err(|_| damaged("node"))?;
+    let incarnation = u64::from_str_radix(field("incarnation")?, 16).map_err(|_| damaged("incarnation"))?;
+    if (node, incarnation) != (owner.node, owner.incarnation) {
+        return Err(DirectoryError::OtherNode {
+            path: path.to_owned(),
+            found: node_of(node, incarnation),
+            expected: node_of(owner.node, owner.incarnation),
+        });
+    }
+    match field("log")? {
+        "starting" => Ok(true),
+        "started" => Ok(false),
+        _ => Err(damaged("log")),
+    }
+}
+
+fn refuse_foreign_data(disk: &dyn Disk, path: &str) -> Result<(), DirectoryError> {
+    for (directory, is_data) in
+        [(WAL_DIRECTORY, is_segment_name as fn(&str) -> bool), (SNAPSHOT_DIRECTORY, is_snapshot_name)]
+    {
+        let names = match disk.list(directory) {
+            Err(error) if error.is_not_found() => continue,
+            other => other?,
+        };
+        if let Some(name) = names.iter().find(|name| is_data(name)) {
+            let evidence = disk.describe(&format!("{directory}/{name}"));
+            return Err(DirectoryError::Missing { path: path.to_owned(), evidence });
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,111 @@
+//! Headers of data directories: what is accepted, what is refused and how it is said.
+
+use std::sync::Arc;
+
+use super::*;
+use crate::storage::testing::{OWNER, assert_golden};
+use crate::storage::{SimDisk, Wal, WalLimits};
+
+fn open(disk: &SimDisk, owner: Owner) -> Result<DataDirectory, DirectoryError> {
+    DataDirectory::open(Arc::new(disk.clone()), owner)
+}
+
+fn used() -> SimDisk {
+    let disk = SimDisk::new(1);
+    let directory = open(&disk, OWNER).expect("fresh");
+    assert!(directory.is_fresh());
+    Wal::open(directory, WalLimits { segment_bytes: 512 }).expect("fresh");
+    disk
+}
+
+#[test]
+fn the_header_of_a_started_directory_has_its_golden_bytes() {
+    assert_golden("data-directory-version", header(&OWNER, false).as_bytes());
+}
+
+#[test]
+fn its_owner_finds_it_started_after_the_log_was_made() {
+    let disk = used();
+    assert!(!open(&disk, OWNER).expect("ours").is_fresh());
+}
+
+#[test]
+fn another_cluster_is_refused_with_both_ids_and_the_path() {
+    let owner = Owner { cluster: [0xee; 16], ..OWNER };
+    let disk = used();
+    let before = disk.content(VERSION_NAME);
+    let text = open(&disk, owner).expect_err("another cluster's").to_string();
+    for part in
+        ["simulated:VERSION", &cluster_hex(&OWNER.cluster), &"ee".repeat(16), "its own data directory"]
+    {
+        assert!(text.contains(part), "{text}");
+    }
+    assert_eq!(disk.content(VERSION_NAME), before, "nothing was changed");
+}
+
+#[test]
+fn another_node_or_another_life_is_refused() {
+    for owner in [Owner { node: 8, ..OWNER }, Owner { incarnation: 9, ..OWNER }] {
+        let text = open(&used(), owner).expect_err("not its own").to_string();
+        assert!(text.contains("belongs to node 7 (incarnation 0000000001020304)"), "{text}");
+        assert!(text.contains(&format!("this is node {}", node_of(owner.node, owner.incarnation))), "{text}");
+    }
+}
+
+#[test]
+fn a_newer_format_is_refused_whatever_else_it_says() {
+    let disk = used();
+    disk.put(VERSION_NAME, b"format = 2\nwho knows\n");
+    let error = open(&disk, OWNER).expect_err("newer");
+    assert!(matches!(&error, DirectoryError::Newer { found: 2, .. }), "{error}");
+    assert!(error.to_string().contains("reads only up to 1"), "{error}");
+}
+
+#[test]
+fn every_flipped_bit_of_the_header_is_refused() {
+    let disk = used();
+    let bytes = disk.content(VERSION_NAME).expect("there").len() as u64;
+    for place in 0..bytes * 8 {
+        assert!(disk.flip_bit(VERSION_NAME, place / 8, (place % 8) as u8));
+        let refused = open(&disk, OWNER).expect_err("one bit is wrong");
+        assert!(!matches!(refused, DirectoryError::Disk(_)), "bit {place}: {refused}");
+        assert!(disk.flip_bit(VERSION_NAME, place / 8, (place % 8) as u8));
+    }
+    open(&disk, OWNER).expect("whole again");
+}
+
+#[test]
+fn data_without_a_header_is_not_taken_over() {
+    let disk = used();
+    disk.remove(VERSION_NAME).expect("there");
+    let error = open(&disk, OWNER).expect_err("whose is it?");
+    assert!(
+        matches!(&error, DirectoryError::Missing { evidence, .. } if evidence.ends_with(".wal")),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_start_cut_short_at_any_call_is_simply_begun_again() {
+    let mut finished = false;
+    for calls in 0..60 {
+        let disk = SimDisk::new(calls);
+        disk.cut_power_after(calls);
+        let start = || Wal::open(open(&disk, OWNER)?, WalLimits { segment_bytes: 512 });
+        finished = start().is_ok();
+        disk.crash();
+        let (_, recovered) = start().expect("an interrupted first start leaves nothing in the way");
+        assert_eq!(recovered.entries.len(), 0);
+    }
+    assert!(finished, "the last rounds were not interrupted at all");
+}
+
+#[test]
+fn unfinished_files_are_removed() {
+    let disk = used();
+    for path in ["wal/segment.tmp", "snapshots/1-1.tmp", "VERSION.tmp"] {
+        disk.put(path, b"half");
+    }
+    open(&disk, OWNER).expect("ours");
+    assert!(!disk.paths().iter().any(|path| path.ends_with(".tmp")), "{:?}", disk.paths());
+}

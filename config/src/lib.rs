@@ -5,6 +5,7 @@ pub mod canonical;
 pub mod delta;
 pub mod digest;
 pub mod document;
+pub mod draft;
 pub mod duration;
 pub mod dynamic;
 pub mod feed;
@@ -19,6 +20,7 @@ pub mod static_config;
 
 pub use delta::{Delta, DeltaError};
 pub use digest::Digest;
+pub use draft::{Draft, draft_from_documents, draft_with_files};
 pub use duration::GoDuration;
 pub use generation::GenerationId;
 pub use key::{Key, KeyError};

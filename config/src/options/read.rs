@@ -343,7 +343,7 @@ impl Reader {
 
     /// Notes a wrong type; gives the value as it was written.
     fn wrong(&mut self, node: &Node, due: &str, mend: Option<&str>) -> Json {
-        let message = format!("{due} is due, not {}", shown(&node.value));
+        let message = format!("expected {due}, found {}", shown(&node.value));
         self.push(node.at, message, mend.map(str::to_owned));
         node.to_json()
     }

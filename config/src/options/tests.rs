@@ -144,9 +144,9 @@ fn what_does_not_fit_is_named_with_its_mend_and_stays_as_written() {
     assert_eq!(
         findings,
         [
-            "rule: text is due, not a list",
+            "rule: expected text, found a list",
             "midlewares: field not found (did you mean `middlewares`?)",
-            "priority: a whole number is due, not \"high\"",
+            "priority: expected a whole number, found \"high\"",
             "Tls: `tls` is given twice, in different case",
             "rUle: `rule` is given twice, in different case",
             "tls.domain: field not found (did you mean `domains`?)",
@@ -158,16 +158,16 @@ fn what_does_not_fit_is_named_with_its_mend_and_stays_as_written() {
     assert_eq!(
         findings,
         [
-            "headers.customRequestHeaders.A: text is due, not a list",
-            "headers.stsSeconds: a whole number is due, not \"1.500000\"",
+            "headers.customRequestHeaders.A: expected text, found a list",
+            "headers.stsSeconds: expected a whole number, found \"1.500000\"",
         ]
     );
     let (_, findings) = reading(services::SERVICE, "loadBalancer: {servers: {url: x}, strategy: wr}");
     assert_eq!(
         findings,
         [
-            "loadBalancer.servers: a list is due, not keys with values (begin each item with `- `)",
-            "loadBalancer.strategy: one of wrr, p2c, hrw, leasttime is due, not \"wr\" (did you mean `wrr`?)",
+            "loadBalancer.servers: expected a list, found keys with values (begin each item with `- `)",
+            "loadBalancer.strategy: expected one of wrr, p2c, hrw, leasttime, found \"wr\" (did you mean `wrr`?)",
         ]
     );
 }

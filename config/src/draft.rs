@@ -1,0 +1,246 @@
+//! What a provider wants: one object per key, made from documents, and what was wrong with their text.
+//!
+//! A document that can be read always gives a draft. What does not fit the options' table stays in the object as it was
+//! written, so that the check finds it again from the object alone; here it is noted with its place, for log and
+//! `validate`. This module must not decide what is served.
+
+mod files;
+
+use std::collections::BTreeMap;
+use std::collections::btree_map;
+use std::sync::Arc;
+
+use serde_json::Value as Json;
+
+pub use files::{FILE_BYTES_MAX, ReadFile, read_file};
+
+use crate::digest::Digest;
+use crate::document::{Document, Entry, Node, Value};
+use crate::key::Key;
+use crate::object::{Kind, Object};
+use crate::options::{self, Field, Finding, Type};
+use crate::problem::{Position, Problem, Severity};
+
+/// What a provider wants.
+#[derive(Clone, Debug, Default)]
+pub struct Draft {
+    /// The provider's name, as behind the `@`.
+    pub provider: String,
+    /// Everything it wants; what is not here is not wanted.
+    pub objects: BTreeMap<Key, Arc<Object>>,
+    /// What is wrong with the text, in its order; with the object's key where it belongs to one.
+    pub problems: Vec<(Option<Key>, Problem)>,
+    /// Where each object stands in the text.
+    pub places: BTreeMap<Key, Place>,
+}
+
+/// Where an object stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The document's name.
+    pub file: Arc<str>,
+    /// Where its name stands, or its item of a list begins.
+    pub at: Position,
+    /// The option, as `http.routers.web`.
+    pub path: String,
+}
+
+impl Draft {
+    /// Shares the objects that did not change with an earlier draft, so that who compares drafts compares pointers.
+    pub fn keep_unchanged(&mut self, earlier: &Self) {
+        for (key, object) in &mut self.objects {
+            if let Some(same) = earlier.objects.get(key).filter(|same| **same == *object) {
+                *object = Arc::clone(same);
+            }
+        }
+    }
+}
+
+/// Makes a draft from documents in the order of their precedence: of two objects with one name the first wins, the
+/// later one is reported. Files that certificates and keys name are read from the disk, relative to the working
+/// directory.
+///
+/// # Errors
+/// Problems that leave no draft: two documents of one name. Texts that cannot be read fail earlier, as documents.
+pub fn draft_from_documents(provider: &str, documents: &[Document]) -> Result<Draft, Vec<Problem>> {
+    draft_with_files(provider, documents, &read_file)
+}
+
+/// As [`draft_from_documents`], with files read by the caller's function.
+///
+/// # Errors
+/// As [`draft_from_documents`].
+pub fn draft_with_files(
+    provider: &str,
+    documents: &[Document],
+    files: &ReadFile<'_>,
+) -> Result<Draft, Vec<Problem>> {
+    let draft = Draft { provider: provider.to_owned(), ..Draft::default() };
+    let mut drafting = Drafting { draft, files, document: Arc::from("") };
+    for document in documents {
+        drafting.document = Arc::from(document.name.as_str());
+        drafting.document(&document.root);
+    }
+    Ok(drafting.draft)
+}
+
+struct Drafting<'a> {
+    draft: Draft,
+    files: &'a ReadFile<'a>,
+    document: Arc<str>,
+}
+
+impl Drafting<'_> {
+    fn document(&mut self, root: &Node) {
+        for entry in root.entries() {
+            let Some(field) =
+                options::DYNAMIC.iter().find(|field| field.name.eq_ignore_ascii_case(&entry.key))
+            else {
+                continue; // A static section, or a name that Traefik ignores too.
+            };
+            match field.name {
+                "http" | "tls" => self.section(field, entry),
+                _ => self.later(field, entry),
+            }
+        }
+    }
+
+    /// A section whose function comes later: judged by the table, no objects.
+    fn later(&mut self, field: &Field, entry: &Entry) {
+        let alone = Node { at: entry.at, value: Value::Map(vec![entry.clone()]) };
+        let reading = options::read(std::slice::from_ref(field), &alone, "", false);
+        self.note(None, reading.findings);
+    }
+
+    fn section(&mut self, section: &Field, entry: &Entry) {
+        let (path, fields) = (section.name, section.ty.fields());
+        let Some(entries) = self.entries(&entry.node, path) else { return };
+        for entry in entries {
+            let Some(field) = fields.iter().find(|field| field.name.eq_ignore_ascii_case(&entry.key)) else {
+                let alone = Node { at: entry.at, value: Value::Map(vec![entry.clone()]) };
+                let reading = options::read(fields, &alone, path, false);
+                self.note(None, reading.findings);
+                continue;
+            };
+            let path = format!("{path}.{}", field.name);
+            match field.ty {
+                Type::Named(fields) => self.named(kind_of(&path), fields, &entry.node, &path),
+                Type::Groups(fields) => self.certificates(fields, &entry.node, &path),
+                _ => {}
+            }
+        }
+    }
+
+    /// The entries of a map; notes anything else but nothing.
+    fn entries<'n>(&mut self, node: &'n Node, path: &str) -> Option<&'n [Entry]> {
+        match &node.value {
+            Value::Map(entries) => Some(entries),
+            Value::Null => None,
+            _ => {
+                let message = "expected keys with values";
+                let problem = Problem::error(&self.document, node.at, path, message);
+                self.draft.problems.push((None, problem));
+                None
+            }
+        }
+    }
+
+    fn named(&mut self, kind: Kind, fields: &'static [Field], node: &Node, path: &str) {
+        let Some(entries) = self.entries(node, path) else { return };
+        for entry in entries {
+            if entry.node.value == Value::Null {
+                continue;
+            }
+            let path = format!("{path}.{}", entry.key);
+            let name = format!("{}@{}", entry.key, self.draft.provider);
+            self.object(kind, &name, fields, &entry.node, entry.at, path);
+        }
+    }
+
+    /// Certificates have no names: their key is made from what `certFile` says.
+    fn certificates(&mut self, fields: &'static [Field], node: &Node, path: &str) {
+        let items = match &node.value {
+            Value::List(items) => items.as_slice(),
+            Value::Null => return,
+            _ => {
+                let problem = Problem::error(&self.document, node.at, path, "expected a list");
+                return self.draft.problems.push((None, problem.mend("begin each item with `- `")));
+            }
+        };
+        for (index, item) in items.iter().enumerate() {
+            let path = format!("{path}[{index}]");
+            let file = item.entry("certFile").map(|entry| entry.node.to_json()).unwrap_or_default();
+            let digest = match file.as_str() {
+                Some(text) => Digest::of(text.as_bytes()),
+                None => Digest::of(item.to_json().to_string().as_bytes()),
+            };
+            let name = format!("{digest}@{}", self.draft.provider);
+            self.object(Kind::TlsCertificate, &name, fields, item, item.at, path);
+        }
+    }
+
+    fn object(
+        &mut self,
+        kind: Kind,
+        name: &str,
+        fields: &'static [Field],
+        node: &Node,
+        at: Position,
+        path: String,
+    ) {
+        let refuse = |message: String| (None, Problem::error(&self.document, at, &path, message));
+        let key = match Key::of(kind, name) {
+            Ok(key) => key,
+            Err(error) => {
+                return self.draft.problems.push(refuse(format!("the name cannot be used: {error}")));
+            }
+        };
+        let mut reading = options::read(fields, node, &path, false);
+        files::resolve(fields, &mut reading, self.files, node, &path);
+        let reading_json = match &reading.json {
+            json @ Json::Object(_) => json.clone(),
+            // What is no map at all stays under a name that no table has, so that the check finds it.
+            other => serde_json::json!({ "": other }),
+        };
+        let object = match options::object(kind, &reading_json) {
+            Ok(object) => Arc::new(object),
+            Err(error) => return self.draft.problems.push(refuse(error.to_string())),
+        };
+        match self.draft.objects.entry(key.clone()) {
+            btree_map::Entry::Vacant(vacant) => {
+                vacant.insert(object);
+                self.draft.places.insert(key.clone(), Place { file: Arc::clone(&self.document), at, path });
+                self.note(Some(&key), reading.findings);
+            }
+            btree_map::Entry::Occupied(_) => {
+                let first = self.draft.places.get(&key).map_or(String::new(), |place| {
+                    format!(" at {}:{}:{}", place.file, place.at.line, place.at.column)
+                });
+                let message = format!("already defined{first}, which is the one that counts");
+                let problem = Problem::error(&self.document, at, &path, message)
+                    .mend("rename or remove one of them")
+                    .severity(Severity::Warning);
+                self.draft.problems.push((Some(key), problem));
+            }
+        }
+    }
+
+    fn note(&mut self, key: Option<&Key>, findings: Vec<Finding>) {
+        let file = &self.document;
+        self.draft.problems.extend(findings.into_iter().map(|finding| (key.cloned(), finding.in_file(file))));
+    }
+}
+
+fn kind_of(path: &str) -> Kind {
+    match path {
+        "http.routers" => Kind::HttpRouter,
+        "http.services" => Kind::HttpService,
+        "http.middlewares" => Kind::HttpMiddleware,
+        "http.serversTransports" => Kind::HttpServersTransport,
+        "tls.stores" => Kind::TlsStore,
+        _ => Kind::TlsOptions,
+    }
+}
+
+#[cfg(test)]
+mod tests;

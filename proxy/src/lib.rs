@@ -3,6 +3,7 @@
 
 pub mod connection;
 pub mod guard;
+pub mod last_good;
 pub mod live;
 pub mod table;
 pub mod worker;

@@ -1,0 +1,201 @@
+//! The last good generations on this proxy's disk, sealed: what it serves after a restart with no control plane.
+//! It must not serve what it cannot open and check in full; age is never a reason to refuse.
+//!
+//! A file is a header and sealed chunks. Chunks are parts of feed transfers, so that reading a file goes through the
+//! same checks as receiving: first one whole generation, then deltas. A change appends its own bytes only; when the
+//! deltas outgrow the whole, a new file begins. The newest [`FILES_KEPT`] files stay.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use ravelin_config::feed::{Part, whole_to_parts};
+use ravelin_config::{Change, ConfigMap, Delta, GenerationId};
+use ravelin_transport::codec::{self, CodecError};
+
+mod format;
+mod seal;
+
+pub use format::{FORMAT_VERSION, LastGoodError};
+use format::{Header, SALT_BYTES};
+use seal::Sealer;
+
+/// Files kept: the one in use and the one before it.
+pub const FILES_KEPT: usize = 2;
+/// Bytes of one chunk before sealing, or one record where that is larger.
+const CHUNK_BYTES_MAX: usize = 512 << 10;
+/// Deltas may always grow to this many bytes before a new file begins.
+const DELTA_BYTES_MIN: u64 = 1 << 20;
+
+/// Who may open the files: the node's own key, for one cluster and node.
+#[derive(Clone)]
+pub struct Sealing {
+    /// Derived from the node's private key, never a constant.
+    pub key: [u8; 32],
+    /// The cluster.
+    pub cluster: [u8; 16],
+    /// The node.
+    pub node: u64,
+}
+
+/// What was found on disk.
+pub struct Loaded {
+    /// The newest generation that could be opened and checked.
+    pub newest: Option<(GenerationId, ConfigMap)>,
+    /// Every file, or tail of a file, that could not be used, and why.
+    pub problems: Vec<LastGoodError>,
+}
+
+/// The store of last good generations. One process at a time; all calls block, so it lives off the workers.
+pub struct LastGood {
+    directory: PathBuf,
+    sealing: Sealing,
+    open: Option<OpenFile>,
+}
+
+struct OpenFile {
+    path: PathBuf,
+    file: File,
+    sealer: Sealer,
+    whole_bytes: u64,
+    delta_bytes: u64,
+    held: (GenerationId, ConfigMap),
+}
+
+fn io_error<'a>(path: &'a Path, doing: &'static str) -> impl FnOnce(io::Error) -> LastGoodError + 'a {
+    move |source| LastGoodError::Io { path: path.to_owned(), doing, source }
+}
+
+impl LastGood {
+    /// Opens the directory, which is made if it is not there, and reads the newest usable generation.
+    ///
+    /// # Errors
+    /// [`LastGoodError::Io`] if the directory cannot be made or listed. Unusable files are told in [`Loaded::problems`].
+    pub fn open(directory: &Path, sealing: Sealing) -> Result<(Self, Loaded), LastGoodError> {
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(directory)
+            .map_err(io_error(directory, "make"))?;
+        let mut loaded = Loaded { newest: None, problems: Vec::new() };
+        for path in files(directory)? {
+            let (found, problem) = format::read(&path, &sealing);
+            loaded.problems.extend(problem);
+            if let Some(found) = found {
+                loaded.newest = Some(found);
+                break;
+            }
+        }
+        // A file is never appended to after a restart: its last chunk may have been torn, and its key must not seal
+        // another chunk under the same number.
+        Ok((Self { directory: directory.to_owned(), sealing, open: None }, loaded))
+    }
+
+    /// Keeps a generation that is served. Durable when it returns.
+    ///
+    /// # Errors
+    /// [`LastGoodError`]; what was kept before stays usable.
+    pub fn save(&mut self, generation: GenerationId, map: &ConfigMap) -> Result<(), LastGoodError> {
+        if let Some(open) = &mut self.open {
+            if open.held.0 == generation {
+                return Ok(());
+            }
+            let room = open.whole_bytes.max(DELTA_BYTES_MIN);
+            if generation.is_newer_than(&open.held.0) && open.delta_bytes < room {
+                let result = open.append(generation, map);
+                if result.is_err() {
+                    // Half a chunk may stand in the file: nothing more goes there.
+                    self.open = None;
+                }
+                return result;
+            }
+        }
+        self.begin(generation, map, seal::random_salt())
+    }
+
+    fn begin(
+        &mut self,
+        generation: GenerationId,
+        map: &ConfigMap,
+        salt: [u8; SALT_BYTES],
+    ) -> Result<(), LastGoodError> {
+        let path = self.directory.join(format::file_name(&generation));
+        let temporary = path.with_extension("tmp");
+        let header = Header { cluster: self.sealing.cluster, node: self.sealing.node, salt };
+        let mut sealer = Sealer::new(&self.sealing.key, &header);
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&temporary)
+            .map_err(io_error(&temporary, "make"))?;
+        file.write_all(&header.to_bytes()).map_err(io_error(&temporary, "write"))?;
+        let parts = whole_to_parts(generation, map, 0, CHUNK_BYTES_MAX);
+        let whole_bytes = write_parts(&mut file, &temporary, &mut sealer, &parts)?;
+        file.sync_all().map_err(io_error(&temporary, "sync"))?;
+        fs::rename(&temporary, &path).map_err(io_error(&path, "rename to"))?;
+        let sync = File::open(&self.directory).and_then(|directory| directory.sync_all());
+        sync.map_err(io_error(&self.directory, "sync"))?;
+        let held = (generation, map.clone());
+        self.open = Some(OpenFile { path, file, sealer, whole_bytes, delta_bytes: 0, held });
+        for old in files(&self.directory)?.into_iter().skip(FILES_KEPT) {
+            fs::remove_file(&old).map_err(io_error(&old, "remove"))?;
+        }
+        Ok(())
+    }
+}
+
+impl OpenFile {
+    fn append(&mut self, generation: GenerationId, map: &ConfigMap) -> Result<(), LastGoodError> {
+        let mut delta =
+            Delta { base: self.held.0, target: generation, puts: Vec::new(), deletes: Vec::new() };
+        for (key, change) in map.diff(&self.held.1) {
+            match change {
+                Change::Put(bytes) => delta.puts.push((key, bytes)),
+                Change::Delete => delta.deletes.push(key),
+            }
+        }
+        let parts = delta.to_parts(0, CHUNK_BYTES_MAX);
+        self.delta_bytes += write_parts(&mut self.file, &self.path, &mut self.sealer, &parts)?;
+        self.file.sync_data().map_err(io_error(&self.path, "sync"))?;
+        self.held = (generation, map.clone());
+        Ok(())
+    }
+}
+
+fn write_parts(
+    file: &mut File,
+    path: &Path,
+    sealer: &mut Sealer,
+    parts: &[Part],
+) -> Result<u64, LastGoodError> {
+    let mut written = 0;
+    for part in parts {
+        let encoded = codec::encode(FORMAT_VERSION, part);
+        let encoded = encoded.map_err(|source: CodecError| LastGoodError::Encode { source })?;
+        let chunk = sealer.seal(&encoded)?;
+        file.write_all(&chunk).map_err(io_error(path, "write"))?;
+        written += chunk.len() as u64;
+    }
+    Ok(written)
+}
+
+/// The files of last good generations, newest first by their names; leftovers of a crash are removed.
+fn files(directory: &Path) -> Result<Vec<PathBuf>, LastGoodError> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(directory).map_err(io_error(directory, "list"))? {
+        let path = entry.map_err(io_error(directory, "list"))?.path();
+        match path.extension().and_then(|extension| extension.to_str()) {
+            Some("sealed") => files.push(path),
+            Some("tmp") => fs::remove_file(&path).map_err(io_error(&path, "remove"))?,
+            _ => {}
+        }
+    }
+    files.sort_unstable_by(|a, b| b.cmp(a));
+    Ok(files)
+}
+
+#[cfg(test)]
+mod tests;

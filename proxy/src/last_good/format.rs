@@ -1,0 +1,180 @@
+//! The bytes of a last good file: magic, format version, cluster, node, salt, then length-prefixed sealed chunks.
+//! It must not trust any of them before they are opened.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use ravelin_config::feed::{Part, Receiver, ReceiverLimits, Step, ToProxy};
+use ravelin_config::{ConfigMap, GenerationId};
+use ravelin_transport::codec::{self, CodecError, ENCODED_BYTES_MAX};
+
+use super::Sealing;
+use super::seal::Sealer;
+
+/// The version of the format; other versions are refused.
+pub const FORMAT_VERSION: u8 = 1;
+
+const MAGIC: &[u8; 8] = b"RVLNGOOD";
+pub(super) const SALT_BYTES: usize = 32;
+const HEADER_BYTES: usize = 8 + 1 + 16 + 8 + SALT_BYTES;
+/// What sealing adds to a chunk.
+const TAG_BYTES: usize = 16;
+
+/// Why a last good file cannot be used or written.
+#[derive(Debug, thiserror::Error)]
+pub enum LastGoodError {
+    /// A file call failed.
+    #[error("cannot {doing} {}", path.display())]
+    Io {
+        /// The file or directory.
+        path: PathBuf,
+        /// What was tried.
+        doing: &'static str,
+        /// The cause.
+        #[source]
+        source: io::Error,
+    },
+    /// Not a file of last good generations.
+    #[error("{} is not a file of last good generations", path.display())]
+    NotOne {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Written by another version.
+    #[error("{} has format version {found}; this build reads {FORMAT_VERSION}", path.display())]
+    Version {
+        /// The file.
+        path: PathBuf,
+        /// Its version.
+        found: u8,
+    },
+    /// Of another cluster or another node.
+    #[error("{} belongs to another cluster or node", path.display())]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Damaged, cut short, or sealed with another key; what came before is used.
+    #[error("{} is damaged at byte {at}: {detail}", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// Where the first unusable chunk begins.
+        at: usize,
+        /// What is wrong.
+        detail: String,
+    },
+    /// A part cannot be encoded within the limits.
+    #[error("a part of the generation cannot be encoded")]
+    Encode {
+        /// The cause.
+        #[source]
+        source: CodecError,
+    },
+    /// The cipher failed.
+    #[error("the cipher refused to seal a chunk")]
+    Seal,
+}
+
+pub(super) struct Header {
+    pub(super) cluster: [u8; 16],
+    pub(super) node: u64,
+    pub(super) salt: [u8; SALT_BYTES],
+}
+
+impl Header {
+    pub(super) fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(HEADER_BYTES);
+        bytes.extend_from_slice(MAGIC);
+        bytes.push(FORMAT_VERSION);
+        bytes.extend_from_slice(&self.cluster);
+        bytes.extend_from_slice(&self.node.to_le_bytes());
+        bytes.extend_from_slice(&self.salt);
+        bytes
+    }
+
+    fn from_bytes(path: &Path, bytes: &[u8]) -> Result<Self, LastGoodError> {
+        let not_one = || LastGoodError::NotOne { path: path.to_owned() };
+        let rest = bytes.strip_prefix(MAGIC.as_slice()).ok_or_else(not_one)?;
+        let (&found, rest) = rest.split_first().ok_or_else(not_one)?;
+        if found != FORMAT_VERSION {
+            return Err(LastGoodError::Version { path: path.to_owned(), found });
+        }
+        let (cluster, rest) = rest.split_first_chunk::<16>().ok_or_else(not_one)?;
+        let (node, rest) = rest.split_first_chunk::<8>().ok_or_else(not_one)?;
+        let (salt, _) = rest.split_first_chunk::<SALT_BYTES>().ok_or_else(not_one)?;
+        Ok(Self { cluster: *cluster, node: u64::from_le_bytes(*node), salt: *salt })
+    }
+}
+
+/// Names sort by generation: epoch, then revision, both of fixed width.
+pub(super) fn file_name(generation: &GenerationId) -> String {
+    format!(
+        "{:010}-{:020}-{}.sealed",
+        generation.recovery_epoch,
+        generation.revision,
+        generation.digest.short()
+    )
+}
+
+/// The newest complete generation of a file, and what stopped the reading before its end.
+pub(super) fn read(
+    path: &Path,
+    sealing: &Sealing,
+) -> (Option<(GenerationId, ConfigMap)>, Option<LastGoodError>) {
+    let bytes = match fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(source) => {
+            return (None, Some(LastGoodError::Io { path: path.to_owned(), doing: "read", source }));
+        }
+    };
+    let header = match Header::from_bytes(path, &bytes) {
+        Ok(header) => header,
+        Err(error) => return (None, Some(error)),
+    };
+    if (header.cluster, header.node) != (sealing.cluster, sealing.node) {
+        return (None, Some(LastGoodError::Foreign { path: path.to_owned() }));
+    }
+    let mut sealer = Sealer::new(&sealing.key, &header);
+    let mut receiver = Receiver::new(sealing.cluster, ReceiverLimits::default(), None);
+    let mut newest = None;
+    let mut at = HEADER_BYTES;
+    while at < bytes.len() {
+        let taken = chunk(&bytes, at).and_then(|sealed| {
+            let step = receiver.handle(ToProxy::Part(open(&mut sealer, sealed)?));
+            Ok((sealed.len(), step))
+        });
+        let detail = match taken {
+            Ok((length, Step::Nothing)) => {
+                at += 4 + length;
+                continue;
+            }
+            Ok((length, Step::Complete { generation, map })) => {
+                receiver.adopt(generation, map.clone());
+                newest = Some((generation, map));
+                at += 4 + length;
+                continue;
+            }
+            Ok((_, step)) => format!("its parts do not fit: {step:?}"),
+            Err(detail) => detail,
+        };
+        return (newest, Some(LastGoodError::Damaged { path: path.to_owned(), at, detail }));
+    }
+    (newest, None)
+}
+
+fn chunk(bytes: &[u8], at: usize) -> Result<&[u8], String> {
+    let cut = || "it is cut short".to_owned();
+    let (length, rest) = bytes.get(at..).and_then(<[u8]>::split_first_chunk::<4>).ok_or_else(cut)?;
+    let length = u32::from_le_bytes(*length) as usize;
+    if length > ENCODED_BYTES_MAX + TAG_BYTES {
+        return Err(format!("a chunk of {length} bytes is larger than any that is written"));
+    }
+    rest.get(..length).ok_or_else(cut)
+}
+
+fn open(sealer: &mut Sealer, sealed: &[u8]) -> Result<Part, String> {
+    let opened = sealer.open(sealed).ok_or("a chunk does not open with this node's key")?;
+    codec::decode(FORMAT_VERSION, &opened).map_err(|error| error.to_string())
+}

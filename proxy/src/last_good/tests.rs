@@ -1,0 +1,165 @@
+//! Checks of the files: what is saved comes back, whatever is damaged is told and the next older one used.
+
+use std::sync::Arc;
+
+use ravelin_config::{Digest, Key};
+
+use super::*;
+
+fn sealing() -> Sealing {
+    Sealing { key: [7; 32], cluster: [1; 16], node: 3 }
+}
+
+fn map(entries: &[(&str, &str)]) -> ConfigMap {
+    let entry = |(key, text): &(&str, &str)| {
+        (Key::new(key).expect("a short printable key"), Arc::from(text.as_bytes()))
+    };
+    entries.iter().map(entry).collect()
+}
+
+fn id(revision: u64, map: &ConfigMap) -> GenerationId {
+    GenerationId { cluster: [1; 16], recovery_epoch: 0, revision, digest: map.digest() }
+}
+
+fn open(directory: &Path) -> (LastGood, Loaded) {
+    LastGood::open(directory, sealing()).expect("the directory is ours")
+}
+
+fn newest(directory: &Path) -> (Option<(GenerationId, ConfigMap)>, Vec<LastGoodError>) {
+    let (_, loaded) = open(directory);
+    (loaded.newest, loaded.problems)
+}
+
+fn only_file(directory: &Path) -> PathBuf {
+    files(directory).expect("it can be listed").first().expect("a file was written").clone()
+}
+
+/// Two generations in one file; the offset at which the second begins.
+fn two(directory: &Path) -> ([(GenerationId, ConfigMap); 2], usize) {
+    let first = map(&[("a", "1"), ("b", "1")]);
+    let second = map(&[("a", "2")]);
+    let (mut store, loaded) = open(directory);
+    assert!(loaded.newest.is_none() && loaded.problems.is_empty());
+    store.save(id(1, &first), &first).expect("saved");
+    let length = fs::metadata(only_file(directory)).expect("it is there").len();
+    store.save(id(2, &second), &second).expect("saved");
+    ([(id(1, &first), first), (id(2, &second), second)], usize::try_from(length).expect("a small file"))
+}
+
+#[test]
+fn what_was_saved_comes_back_and_saving_twice_writes_once() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let ([_, second], _) = two(directory.path());
+    let (found, problems) = newest(directory.path());
+    assert!(problems.is_empty(), "{problems:?}");
+    assert_eq!(found, Some(second.clone()));
+    let (mut store, _) = open(directory.path());
+    store.save(second.0, &second.1).expect("saved");
+    let before = fs::read(only_file(directory.path())).expect("readable");
+    store.save(second.0, &second.1).expect("saved");
+    assert_eq!(fs::read(only_file(directory.path())).expect("readable"), before);
+}
+
+#[test]
+fn any_flipped_bit_is_told_and_an_older_generation_used() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let ([first, _], second_at) = two(directory.path());
+    let path = only_file(directory.path());
+    let good = fs::read(&path).expect("readable");
+    for at in 0..good.len() {
+        let mut bad = good.clone();
+        if let Some(byte) = bad.get_mut(at) {
+            *byte ^= 0x10;
+        }
+        fs::write(&path, &bad).expect("writable");
+        let (found, problems) = newest(directory.path());
+        assert_eq!(problems.len(), 1, "byte {at}");
+        let expected = (at >= second_at).then(|| first.clone());
+        assert_eq!(found, expected, "byte {at}");
+    }
+}
+
+#[test]
+fn a_torn_tail_loses_only_the_last_generation() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let ([first, second], second_at) = two(directory.path());
+    let path = only_file(directory.path());
+    let good = fs::read(&path).expect("readable");
+    for length in second_at + 1..good.len() {
+        fs::write(&path, good.get(..length).expect("shorter")).expect("writable");
+        let (found, problems) = newest(directory.path());
+        assert_eq!((found, problems.len()), (Some(first.clone()), 1), "cut at {length}");
+    }
+    // After a restart a new file is begun, and the damaged one is still there as the older one.
+    let (mut store, _) = open(directory.path());
+    store.save(second.0, &second.1).expect("saved");
+    assert_eq!(newest(directory.path()).0, Some(second));
+}
+
+#[test]
+fn foreign_newer_and_other_files_are_told_apart() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    two(directory.path());
+    let foreign = Sealing { cluster: [2; 16], ..sealing() };
+    let (_, loaded) = LastGood::open(directory.path(), foreign).expect("the directory is ours");
+    assert!(loaded.newest.is_none());
+    assert!(matches!(loaded.problems.as_slice(), [LastGoodError::Foreign { .. }]));
+    let stranger = Sealing { key: [8; 32], ..sealing() };
+    let (_, loaded) = LastGood::open(directory.path(), stranger).expect("the directory is ours");
+    assert!(matches!(loaded.problems.as_slice(), [LastGoodError::Damaged { at: 65, .. }]));
+
+    let path = only_file(directory.path());
+    let good = fs::read(&path).expect("readable");
+    let mut newer = good.clone();
+    *newer.get_mut(8).expect("the version byte") = 9;
+    fs::write(&path, &newer).expect("writable");
+    let (_, problems) = newest(directory.path());
+    let text = problems.first().map(ToString::to_string).unwrap_or_default();
+    assert!(text.ends_with("has format version 9; this build reads 1"), "{text}");
+    fs::write(&path, b"something else").expect("writable");
+    assert!(matches!(newest(directory.path()).1.as_slice(), [LastGoodError::NotOne { .. }]));
+}
+
+#[test]
+fn a_new_file_begins_when_deltas_outgrow_the_whole_and_old_files_go() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let (mut store, _) = open(directory.path());
+    let large = "x".repeat(400_000);
+    for revision in 1..20 {
+        let text = format!("{revision}{large}");
+        let map = map(&[("a", &text)]);
+        store.save(id(revision, &map), &map).expect("saved");
+    }
+    let kept = files(directory.path()).expect("it can be listed");
+    assert_eq!(kept.len(), FILES_KEPT);
+    for path in &kept {
+        let bytes = fs::metadata(path).expect("it is there").len();
+        assert!(bytes < 2_500_000, "{bytes} bytes are more than a whole, its room for deltas, and one delta");
+    }
+    let (found, _) = newest(directory.path());
+    assert_eq!(found.map(|(generation, _)| generation.revision), Some(19));
+    let damaged = kept.first().expect("two files");
+    fs::write(damaged, b"RVLNGOOD").expect("writable");
+    let (found, problems) = newest(directory.path());
+    assert_eq!(problems.len(), 1);
+    assert!(found.is_some_and(|(generation, _)| generation.revision < 19), "the older file is used");
+}
+
+#[test]
+fn golden_bytes() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let (mut store, _) = open(directory.path());
+    let map = map(&[("http/routers/web@file", "{}")]);
+    store.begin(id(42, &map), &map, [5; SALT_BYTES]).expect("saved");
+    let path = only_file(directory.path());
+    assert_eq!(
+        path.file_name().and_then(|name| name.to_str()),
+        Some("0000000000-00000000000000000042-c3df9e482150.sealed")
+    );
+    let bytes = fs::read(&path).expect("readable");
+    assert_eq!(bytes.get(..9), Some(b"RVLNGOOD\x01".as_slice()));
+    assert_eq!(
+        Digest::of(&bytes).to_string(),
+        "66eaf323e89cf9ba503bf0b321e1f431827851126747a83d603966291212a68b"
+    );
+}

@@ -1,5 +1,8 @@
-//! Two views under which a core behaves the same: tokens and rounds counted from where they matter, and other names
-//! for the nodes. Both exist so that cores with equal futures are equal values.
+//! Two views under which a core behaves the same: tokens counted from the last completed one, and other names for the
+//! nodes. Both exist so that cores with equal futures are equal values.
+//!
+//! Read rounds need no such view: they begin at 0 in each term and only reads raise them. They live in messages and in
+//! followers too, so no core could renumber them alone.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -11,15 +14,13 @@ use crate::entry::{Entry, EntryKind};
 use crate::params::Params;
 use crate::progress::{Mode, Progress};
 use crate::role::{Ballot, Follower, Leader, Role};
-use crate::types::{Incarnation, NodeId, Payload, Round, Token};
+use crate::types::{Incarnation, NodeId, Payload, Token};
 
 /// By how much [`Core::canonical`] lowered the numbers of a core.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub struct Renumbering {
     /// Lowers every token that this core has issued and that is not completed; completed ones become 0.
     pub tokens: Token,
-    /// Lowers every round of this leader's term; rounds that no waiting read needs become 0.
-    pub rounds: Round,
 }
 
 impl Renumbering {
@@ -28,31 +29,18 @@ impl Renumbering {
     pub fn token(&self, token: Token) -> Token {
         Token(token.0.saturating_sub(self.tokens.0))
     }
-
-    /// The new number of a round.
-    #[must_use]
-    pub fn round(&self, round: Round) -> Round {
-        Round(round.0.saturating_sub(self.rounds.0))
-    }
 }
 
 impl<P: Payload> Core<P> {
-    /// The representative of all cores that behave like this one: tokens counted from the last completed one, rounds
-    /// from the newest that no waiting read depends on. What the driver holds must be renumbered alike.
+    /// The representative of all cores that behave like this one: tokens counted from the last completed one. What
+    /// the driver holds must be renumbered alike.
     #[must_use]
-    pub fn canonical(&self) -> (Core<P>, Renumbering) {
-        let mut core = self.clone();
-        let mut renumbering = Renumbering { tokens: core.persistence.renumber(), rounds: Round(0) };
-        if let Role::Leader(leader) = &mut core.role {
-            let open = u64::from(leader.reads.open.is_some());
-            renumbering.rounds = Round(leader.reads.round.0.saturating_sub(open));
-            leader.reads.round = renumbering.round(leader.reads.round);
+    pub fn canonical(mut self) -> (Core<P>, Renumbering) {
+        let renumbering = Renumbering { tokens: self.persistence.renumber() };
+        if let Role::Leader(leader) = &mut self.role {
             leader.stalled = leader.stalled.map(|token| renumbering.token(token));
-            for progress in leader.progress.values_mut() {
-                progress.round = renumbering.round(progress.round);
-            }
         }
-        (core, renumbering)
+        (self, renumbering)
     }
 
     /// The same core under other names for the nodes; `name` must be one-to-one. Ids carry no meaning, so a renamed

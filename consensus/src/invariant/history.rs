@@ -20,7 +20,7 @@ pub struct Committed<P> {
 pub struct History<P> {
     leaders: Vec<(Term, NodeId)>,
     committed: Vec<Committed<P>>,
-    reads: Vec<(ReadId, Index)>,
+    reads: Vec<(ReadId, NodeId, Index)>,
 }
 
 impl<P> Default for History<P> {
@@ -54,9 +54,20 @@ impl<P: Payload> History<P> {
         Index::ZERO.plus(self.committed.len())
     }
 
-    /// A read was handed to some core: from now on, its answer must reach at least what is committed now.
-    pub fn read_began(&mut self, id: ReadId) {
-        self.reads.push((id, self.commit_index()));
+    /// The reads that wait for an answer: which, where, and what was committed when they began.
+    #[must_use]
+    pub fn reads(&self) -> &[(ReadId, NodeId, Index)] {
+        &self.reads
+    }
+
+    /// A read was handed to `node`: from now on, its answer must reach at least what is committed now.
+    pub fn read_began(&mut self, id: ReadId, node: NodeId) {
+        self.reads.push((id, node, self.commit_index()));
+    }
+
+    /// `node` has restarted: what was asked of it is not answered any more.
+    pub fn restarted(&mut self, node: NodeId) {
+        self.reads.retain(|(_, at, _)| *at != node);
     }
 
     /// The same history under other names for the nodes.
@@ -69,7 +80,7 @@ impl<P: Payload> History<P> {
         History {
             leaders: self.leaders.iter().map(|(term, node)| (*term, name(*node))).collect(),
             committed: self.committed.iter().map(rename).collect(),
-            reads: self.reads.clone(),
+            reads: self.reads.iter().map(|(id, node, index)| (*id, name(*node), *index)).collect(),
         }
     }
 
@@ -126,10 +137,10 @@ impl<P: Payload> History<P> {
     }
 
     fn record_read(&mut self, id: ReadId, ready: Option<Index>) -> Result<(), Violation> {
-        let Some(at) = self.reads.iter().position(|(read, _)| *read == id) else {
+        let Some(at) = self.reads.iter().position(|(read, ..)| *read == id) else {
             return Err(Violation::new("I41", format!("read {id} was answered twice, or never asked")));
         };
-        let (_, began) = self.reads.remove(at);
+        let (_, _, began) = self.reads.remove(at);
         match ready {
             Some(index) if index < began => Err(Violation::new(
                 "I31",

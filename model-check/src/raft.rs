@@ -1,0 +1,23 @@
+//! Model checking of the shipped Raft core: stateright explores every order of messages, timers, disk writes and
+//! crashes within printed bounds. Nothing of the protocol is implemented here; a node is the shipped
+//! [`Core`](ravelin_consensus::Core), its disk and its unfinished writes.
+//!
+//! What is abstracted: time (any timer may run out at any moment), loss (a message that is never delivered), and the
+//! state machine (it applies at once). Cores that differ only in the names of nodes or tokens are one state.
+
+mod action;
+mod bounds;
+mod member;
+mod model;
+mod network;
+mod property;
+mod run;
+mod state;
+mod symmetry;
+
+pub use action::{Action, Event};
+pub use bounds::{Bounds, CONFIGURATIONS, Disk};
+pub use model::Raft;
+pub use property::Mark;
+pub use run::{Report, check};
+pub use state::State;

@@ -1,0 +1,80 @@
+//! What may happen next in a state of the model.
+
+use ravelin_consensus::Timer;
+
+/// One event, and which messages remain in flight after it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Action {
+    /// What happens.
+    pub event: Event,
+    /// Bit i: message i of (those in flight before, then those just sent) is in flight afterwards.
+    pub kept: u64,
+}
+
+/// One event. Nodes and messages are named by their place.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Event {
+    /// A message arrives.
+    Deliver {
+        /// Which.
+        packet: usize,
+        /// Whether it stays in flight.
+        again: bool,
+    },
+    /// A timer runs out.
+    Timer {
+        /// Whose.
+        node: usize,
+        /// Which.
+        timer: Timer,
+    },
+    /// A client proposes a command.
+    Propose {
+        /// To whom.
+        node: usize,
+    },
+    /// A client asks for a linearizable read.
+    Read {
+        /// Whom.
+        node: usize,
+    },
+    /// The oldest unfinished write becomes durable, and the node learns it.
+    Persist {
+        /// Whose.
+        node: usize,
+    },
+    /// The process dies and restarts.
+    Crash {
+        /// Whose.
+        node: usize,
+        /// So many of its unfinished writes had become durable.
+        persisted: usize,
+    },
+    /// The state machine's snapshot of all that is applied is durable.
+    TakeSnapshot {
+        /// Whose.
+        node: usize,
+    },
+    /// The bytes of an offered snapshot have arrived.
+    InstallSnapshot {
+        /// Where.
+        node: usize,
+    },
+}
+
+impl Event {
+    /// The node that takes part, unless it is a delivery.
+    #[must_use]
+    pub fn node(&self) -> Option<usize> {
+        match self {
+            Event::Deliver { .. } => None,
+            Event::Timer { node, .. }
+            | Event::Propose { node }
+            | Event::Read { node }
+            | Event::Persist { node }
+            | Event::Crash { node, .. }
+            | Event::TakeSnapshot { node }
+            | Event::InstallSnapshot { node } => Some(*node),
+        }
+    }
+}

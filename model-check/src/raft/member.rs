@@ -1,0 +1,158 @@
+//! One node of the model: the shipped core, what its disk holds, and its unfinished writes.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use ravelin_consensus::invariant::{Violation, check_step};
+use ravelin_consensus::{
+    Batch, Configuration, Core, Corrupt, Durable, Effect, Effects, Input, NodeId, Params, SnapshotMeta, Time,
+};
+
+use crate::raft::bounds::Disk;
+use crate::raft::network::{Load, Packet};
+use crate::raft::symmetry::{Renamings, fingerprint, slot};
+
+/// A node and its hash under each renaming.
+#[derive(Clone, Debug)]
+pub(crate) struct Member {
+    pub(crate) core: Core<Load>,
+    pub(crate) disk: Durable<Load>,
+    pub(crate) queue: VecDeque<Batch<Load>>,
+    /// The snapshot whose bytes are on their way here.
+    pub(crate) awaited: Option<SnapshotMeta>,
+    pub(crate) hashes: Vec<u64>,
+}
+
+/// What one event made of a node.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    pub(crate) member: Arc<Member>,
+    pub(crate) sent: Vec<Arc<Packet>>,
+    /// What the history of the run must know of: applied entries and answered reads.
+    pub(crate) told: Vec<Effect<Load>>,
+    pub(crate) violation: Option<Violation>,
+}
+
+/// What all nodes of a model share.
+#[derive(Clone, Debug)]
+pub(crate) struct Shared {
+    pub(crate) params: Vec<Arc<Params>>,
+    pub(crate) configuration: Configuration,
+    pub(crate) renamings: Renamings,
+    pub(crate) disk: Disk,
+}
+
+impl Shared {
+    /// A node that starts from what a disk holds.
+    pub(crate) fn start(&self, node: NodeId, disk: Durable<Load>) -> Result<Outcome, Corrupt> {
+        let params = Arc::clone(&self.params[slot(node)]);
+        let core = Core::restore(params, disk.clone())?;
+        let member = Member { core, disk, queue: VecDeque::new(), awaited: None, hashes: Vec::new() };
+        Ok(self.perform(&member, Input::Start))
+    }
+
+    /// Carries out one input and all that a driver does at once: the state machine applies, and with
+    /// [`Disk::AtOnce`] writes are finished.
+    pub(crate) fn perform(&self, before: &Member, input: Input<Load>) -> Outcome {
+        let mut work = Work {
+            shared: self,
+            member: before.clone(),
+            sent: Vec::new(),
+            told: Vec::new(),
+            violation: None,
+        };
+        work.step(input);
+        if self.disk == Disk::AtOnce {
+            while work.violation.is_none() && work.persist_oldest() {}
+        }
+        work.finish()
+    }
+
+    /// The oldest unfinished write reaches the disk and is reported.
+    pub(crate) fn persist(&self, before: &Member) -> Outcome {
+        let mut work = Work {
+            shared: self,
+            member: before.clone(),
+            sent: Vec::new(),
+            told: Vec::new(),
+            violation: None,
+        };
+        work.persist_oldest();
+        work.finish()
+    }
+}
+
+struct Work<'a> {
+    shared: &'a Shared,
+    member: Member,
+    sent: Vec<Arc<Packet>>,
+    told: Vec<Effect<Load>>,
+    violation: Option<Violation>,
+}
+
+impl Work<'_> {
+    fn persist_oldest(&mut self) -> bool {
+        let Some(batch) = self.member.queue.pop_front() else { return false };
+        self.member.disk.write(&batch);
+        self.step(Input::Persisted(batch.token));
+        true
+    }
+
+    fn step(&mut self, input: Input<Load>) {
+        let mut effects = Effects::new();
+        let before = self.member.core.clone();
+        self.member.core.step(Time::default(), input, &mut effects);
+        let core = &self.member.core;
+        let broken = check_step(&before, core, effects.as_slice(), Some(&self.member.disk))
+            .and_then(|()| core.check());
+        if self.violation.is_none() {
+            self.violation = broken.err();
+        }
+        let id = core.id();
+        for effect in effects.drain() {
+            match effect {
+                Effect::Send { to, message } => {
+                    self.sent.push(Arc::new(Packet::new(id, to, message, &self.shared.renamings)));
+                }
+                Effect::Persist(batch) => self.member.queue.push_back(batch),
+                Effect::Apply { first, entries } => {
+                    let last = first.plus(entries.len()).previous();
+                    self.told.push(Effect::Apply { first, entries });
+                    self.step(Input::Applied(last));
+                }
+                Effect::InstallSnapshot { meta, .. } => self.member.awaited = Some(meta),
+                Effect::Halt(reason) => {
+                    let detail = format!("{id} halted: {reason:?}");
+                    self.violation.get_or_insert(Violation { id: "I11", detail });
+                }
+                effect @ (Effect::ReadReady { .. } | Effect::ReadFailed { .. }) => self.told.push(effect),
+                _ => {}
+            }
+        }
+    }
+
+    fn finish(self) -> Outcome {
+        let Work { shared, mut member, sent, told, violation } = self;
+        let (core, renumbering) = member.core.canonical();
+        for batch in &mut member.queue {
+            batch.token = renumbering.token(batch.token);
+        }
+        member.core = core;
+        member.hashes = (0..shared.renamings.len()).map(|at| hash_renamed(&member, shared, at)).collect();
+        Outcome { member: Arc::new(member), sent, told, violation }
+    }
+}
+
+/// The hash of a node under a renaming. Members and snapshots are the same set under any, so only votes are renamed
+/// outside the core.
+fn hash_renamed(member: &Member, shared: &Shared, at: usize) -> u64 {
+    let name = |node: NodeId| shared.renamings.name(at, node);
+    let core = member.core.renamed(Arc::clone(&shared.params[0]), &name);
+    let mut disk = member.disk.clone();
+    disk.hard_state.vote = disk.hard_state.vote.map(name);
+    let mut queue = member.queue.clone();
+    for batch in &mut queue {
+        batch.hard_state.vote = batch.hard_state.vote.map(name);
+    }
+    fingerprint(&(name(member.core.id()), core, disk, queue, &member.awaited))
+}

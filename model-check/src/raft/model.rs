@@ -1,0 +1,319 @@
+//! The model: which events are possible in a state, and what each makes of it.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use ravelin_consensus::invariant::{History, Violation};
+use ravelin_consensus::{
+    ClusterId, Configuration, Durable, Incarnation, Input, NodeId, Params, ProposalId, ReadId, RoleName,
+    SnapshotMeta, Timer,
+};
+use stateright::{Model, Property};
+
+use crate::raft::action::{Action, Event};
+use crate::raft::bounds::Bounds;
+use crate::raft::member::{Member, Outcome, Shared};
+use crate::raft::network::{Packet, choices, keep};
+use crate::raft::property;
+use crate::raft::state::{State, Used};
+use crate::raft::symmetry::{Renamings, fingerprint, node_at, slot};
+
+const SHARDS: usize = 64;
+/// Outcomes remembered per shard; beyond that a shard is emptied, which only costs time.
+const OUTCOMES_MAX: usize = 40_000;
+
+/// The shipped core under every order of events within [`Bounds`].
+pub struct Raft {
+    pub(crate) bounds: Bounds,
+    shared: Shared,
+    /// The core is deterministic, so what an event makes of a node is computed once.
+    outcomes: Vec<Mutex<HashMap<(u64, u64), Arc<Outcome>>>>,
+    /// States whose actions were listed.
+    pub(crate) expanded: AtomicU64,
+    /// Transitions taken.
+    pub(crate) generated: AtomicU64,
+    /// Bits of [`Mark`](property::Mark): rare things that happened in some transition.
+    pub(crate) marks: AtomicU64,
+}
+
+impl Raft {
+    /// A model within these bounds.
+    #[must_use]
+    pub fn new(bounds: Bounds) -> Raft {
+        let incarnation = Incarnation(1);
+        let nodes = (1..=u64::from(bounds.nodes)).map(NodeId);
+        let params = |node| {
+            let mut params = Params::new(ClusterId::default(), node, incarnation);
+            params.pre_vote = bounds.pre_vote;
+            params.check_quorum = bounds.check_quorum;
+            params.inflight_messages_max = 1;
+            params.log_trailing_bytes_max = 0;
+            Arc::new(params)
+        };
+        let shared = Shared {
+            params: nodes.clone().map(params).collect(),
+            configuration: Configuration::of_voters(nodes.map(|node| (node, incarnation))),
+            renamings: Renamings::all(bounds.nodes),
+            disk: bounds.disk,
+        };
+        Raft {
+            bounds,
+            shared,
+            outcomes: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            expanded: AtomicU64::new(0),
+            generated: AtomicU64::new(0),
+            marks: AtomicU64::new(0),
+        }
+    }
+
+    fn remembered(
+        &self,
+        member: &Member,
+        event: &impl Hash,
+        compute: impl FnOnce() -> Outcome,
+    ) -> Arc<Outcome> {
+        let key = (member.hashes[0], fingerprint(event));
+        let shard = &self.outcomes[usize::try_from(key.0 ^ key.1).unwrap_or_default() % SHARDS];
+        if let Some(outcome) = shard.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
+            return Arc::clone(outcome);
+        }
+        let outcome = Arc::new(compute());
+        let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+        if shard.len() >= OUTCOMES_MAX {
+            shard.clear();
+        }
+        shard.insert(key, Arc::clone(&outcome));
+        outcome
+    }
+
+    /// What an event makes of the node that takes part.
+    fn outcome(&self, state: &State, event: Event) -> (usize, Arc<Outcome>) {
+        if let Event::Deliver { packet, .. } = event {
+            let packet = &state.network[packet];
+            let at = slot(packet.to);
+            let member = &state.members[at];
+            let input = || Input::Message { from: packet.from, message: packet.message.clone() };
+            return (at, self.remembered(member, &packet.hash(), || self.shared.perform(member, input())));
+        }
+        let at = event.node().unwrap_or_default();
+        let member = &state.members[at];
+        // Reads are told apart by their number, which is not part of the event.
+        let read = ReadId(u64::from(state.used.reads));
+        let outcome = self.remembered(member, &(event, read), || match event {
+            Event::Timer { timer, .. } => self.shared.perform(member, Input::Timer(timer)),
+            Event::Propose { .. } => {
+                self.shared.perform(member, Input::Propose { id: ProposalId(0), payload: () })
+            }
+            Event::Read { .. } => self.shared.perform(member, Input::Read(read)),
+            Event::Persist { .. } => self.shared.persist(member),
+            Event::Crash { persisted, .. } => self.crash(member, persisted),
+            Event::TakeSnapshot { .. } => self.take_snapshot(member),
+            Event::InstallSnapshot { .. } => self.install_snapshot(member),
+            Event::Deliver { .. } => unreachable!("deliveries are handled above"),
+        });
+        (at, outcome)
+    }
+
+    fn crash(&self, member: &Member, persisted: usize) -> Outcome {
+        let mut disk = member.disk.clone();
+        for batch in member.queue.iter().take(persisted) {
+            disk.write(batch);
+        }
+        match self.shared.start(member.core.id(), disk) {
+            Ok(outcome) => outcome,
+            Err(corrupt) => Outcome {
+                member: Arc::new(member.clone()),
+                sent: Vec::new(),
+                told: Vec::new(),
+                violation: Some(Violation { id: "I36", detail: corrupt.to_string() }),
+            },
+        }
+    }
+
+    fn take_snapshot(&self, member: &Member) -> Outcome {
+        let core = &member.core;
+        let index = core.applied_index();
+        let meta = SnapshotMeta {
+            index,
+            term: core.term_at(index).unwrap_or_default(),
+            digest: [0; 32],
+            configuration: core.configuration_at(index).clone(),
+        };
+        let mut member = member.clone();
+        member.disk.compact(&meta);
+        self.shared.perform(&member, Input::SnapshotTaken(meta))
+    }
+
+    fn install_snapshot(&self, member: &Member) -> Outcome {
+        let mut member = member.clone();
+        match member.awaited.take() {
+            Some(meta) => self.shared.perform(&member, Input::SnapshotInstalled(meta)),
+            None => self.shared.perform(&member, Input::Start),
+        }
+    }
+
+    fn events(&self, state: &State) -> Vec<Event> {
+        let mut events = Vec::new();
+        for packet in 0..state.network.len() {
+            events.push(Event::Deliver { packet, again: false });
+            if self.bounds.duplicate {
+                events.push(Event::Deliver { packet, again: true });
+            }
+        }
+        for (node, member) in state.members.iter().enumerate() {
+            let core = &member.core;
+            let leads = core.role() == RoleName::Leader;
+            if !leads && core.term().0 < self.bounds.terms {
+                events.push(Event::Timer { node, timer: Timer::Election });
+            }
+            if leads {
+                events.push(Event::Timer { node, timer: Timer::Heartbeat });
+                if self.bounds.check_quorum {
+                    events.push(Event::Timer { node, timer: Timer::CheckQuorum });
+                }
+                if state.used.proposals < self.bounds.proposals {
+                    events.push(Event::Propose { node });
+                }
+            }
+            if leads && state.used.reads < self.bounds.reads {
+                events.push(Event::Read { node });
+            }
+            if !member.queue.is_empty() {
+                events.push(Event::Persist { node });
+            }
+            if state.used.crashes < self.bounds.crashes {
+                events.extend((0..=member.queue.len()).map(|persisted| Event::Crash { node, persisted }));
+            }
+            let snapshot = core.snapshot().map_or(0, |meta| meta.index.0);
+            if state.used.snapshots < self.bounds.snapshots && core.applied_index().0 > snapshot {
+                events.push(Event::TakeSnapshot { node });
+            }
+            if member.awaited.is_some() {
+                events.push(Event::InstallSnapshot { node });
+            }
+        }
+        events
+    }
+
+    /// The messages in flight before `event` that may be afterwards, then those that it sends.
+    fn candidates<'a>(
+        state: &'a State,
+        event: Event,
+        outcome: &'a Outcome,
+    ) -> impl Iterator<Item = &'a Arc<Packet>> {
+        let gone = match event {
+            Event::Deliver { packet, again: false } => Some(packet),
+            _ => None,
+        };
+        let staying = state.network.iter().enumerate().filter(move |(at, _)| Some(*at) != gone);
+        staying.map(|(_, packet)| packet).chain(&outcome.sent)
+    }
+}
+
+impl Model for Raft {
+    type State = State;
+    type Action = Action;
+
+    fn init_states(&self) -> Vec<State> {
+        let disk = Durable::genesis(self.shared.configuration.clone());
+        let start =
+            |at| self.shared.start(node_at(at), disk.clone()).expect("a genesis contradicts nothing").member;
+        let members = (0..usize::from(self.bounds.nodes)).map(start).collect();
+        let history = Arc::new(History::default());
+        vec![State::new(members, Vec::new(), history, Used::default(), None, &self.shared.renamings)]
+    }
+
+    fn actions(&self, state: &State, actions: &mut Vec<Action>) {
+        self.expanded.fetch_add(1, Ordering::Relaxed);
+        if state.violation.is_some() {
+            return;
+        }
+        for event in self.events(state) {
+            let (at, outcome) = self.outcome(state, event);
+            let unchanged = outcome.member.hashes[0] == state.members[at].hashes[0];
+            if unchanged && outcome.sent.is_empty() && outcome.told.is_empty() && outcome.violation.is_none()
+            {
+                // A message without effect is the same as one that is never delivered.
+                continue;
+            }
+            let count = Raft::candidates(state, event, &outcome).count();
+            actions
+                .extend(choices(count, self.bounds.inflight).into_iter().map(|kept| Action { event, kept }));
+        }
+    }
+
+    fn next_state(&self, state: &State, action: Action) -> Option<State> {
+        self.generated.fetch_add(1, Ordering::Relaxed);
+        let (at, outcome) = self.outcome(state, action.event);
+        let before = &state.members[at];
+        let mut members = state.members.clone();
+        members[at] = Arc::clone(&outcome.member);
+        let network = keep(Raft::candidates(state, action.event, &outcome), action.kept);
+        let mut used = state.used;
+        match action.event {
+            Event::Propose { .. } => used.proposals += 1,
+            Event::Read { .. } => used.reads += 1,
+            Event::Crash { .. } => used.crashes += 1,
+            Event::TakeSnapshot { .. } => used.snapshots += 1,
+            _ => {}
+        }
+        let (history, broken) = self.record(state, &action.event, before, &outcome);
+        let violation =
+            outcome.violation.clone().or(broken).map(Arc::new).or_else(|| state.violation.clone());
+        let next = State::new(members, network, history, used, violation, &self.shared.renamings);
+        property::mark(&self.marks, state, action.event, before, &outcome, &next);
+        Some(next)
+    }
+
+    fn properties(&self) -> Vec<Property<Raft>> {
+        property::of(&self.bounds)
+    }
+}
+
+impl Raft {
+    fn record(
+        &self,
+        state: &State,
+        event: &Event,
+        before: &Member,
+        outcome: &Outcome,
+    ) -> (Arc<History<()>>, Option<Violation>) {
+        let after = &outcome.member.core;
+        let leads = after.role() == RoleName::Leader && before.core.role() != RoleName::Leader;
+        let asks = matches!(event, Event::Read { .. });
+        let forgets = matches!(event, Event::Crash { .. }) && self.bounds.reads > 0;
+        if !leads
+            && !asks
+            && !forgets
+            && outcome.told.is_empty()
+            && after.commit_index() <= before.core.commit_index()
+        {
+            return (Arc::clone(&state.history), None);
+        }
+        let mut history = History::clone(&state.history);
+        if asks {
+            history.read_began(ReadId(u64::from(state.used.reads)), after.id());
+        }
+        if forgets {
+            history.restarted(after.id());
+        }
+        let broken = history.record(after, &outcome.told).err();
+        (Arc::new(history), broken)
+    }
+
+    /// Whether one of the catalogue's cluster invariants holds in a state.
+    pub(crate) fn cluster_holds(&self, state: &State, id: &str) -> bool {
+        let views: Vec<_> = state
+            .members
+            .iter()
+            .map(|member| ravelin_consensus::invariant::View {
+                core: &member.core,
+                durable: Some(&member.disk),
+            })
+            .collect();
+        let invariants = ravelin_consensus::invariant::cluster_invariants();
+        invariants.iter().filter(|(of, _)| *of == id).all(|(_, check)| check(&views, &state.history).is_ok())
+    }
+}

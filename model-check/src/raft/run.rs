@@ -1,0 +1,119 @@
+//! One search from beginning to end, and what may be said about it.
+
+use std::fmt;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use stateright::{Checker, HasDiscoveries, Model};
+
+use crate::raft::bounds::Bounds;
+use crate::raft::model::Raft;
+use crate::raft::property;
+
+/// What a search has found.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// Its bounds.
+    pub bounds: Bounds,
+    /// Distinct states, up to renaming of nodes.
+    pub states: usize,
+    /// Transitions taken.
+    pub transitions: u64,
+    /// Longest path of the depth-first search.
+    pub depth: usize,
+    /// How long it took.
+    pub elapsed: Duration,
+    /// Whether every state that was found had all its transitions taken, by the model's own count.
+    pub exhaustive: bool,
+    /// Broken invariants, each with the path that breaks it.
+    pub violations: Vec<(&'static str, String)>,
+    /// Witnesses that were not found.
+    pub unseen: Vec<&'static str>,
+}
+
+/// Searches everything within the bounds, or until an invariant is broken.
+#[must_use]
+pub fn check(bounds: Bounds, threads: usize) -> Report {
+    let begun = Instant::now();
+    let checker = Raft::new(bounds)
+        .checker()
+        .threads(threads)
+        .finish_when(HasDiscoveries::AnyFailures)
+        .spawn_dfs()
+        .join();
+    let model = checker.model();
+    // Counted before paths are rebuilt, which runs the model again.
+    let expanded = model.expanded.load(Ordering::Relaxed);
+    let transitions = model.generated.load(Ordering::Relaxed);
+    let elapsed = begun.elapsed();
+    let discoveries = checker.discoveries();
+    let mut violations = Vec::new();
+    let mut unseen = Vec::new();
+    for question in model.properties() {
+        let found = discoveries.get(question.name);
+        match (property::is_invariant(&question), found) {
+            (true, Some(path)) => violations.push((question.name, explain(path.clone()))),
+            (false, None) => unseen.push(question.name),
+            _ => {}
+        }
+    }
+    let states = checker.unique_state_count();
+    Report {
+        bounds,
+        states,
+        transitions,
+        depth: checker.max_depth(),
+        elapsed,
+        // stateright's own `is_done` is true for a truncated search too.
+        exhaustive: violations.is_empty() && expanded == states as u64,
+        violations,
+        unseen,
+    }
+}
+
+fn explain(path: stateright::Path<crate::raft::State, crate::raft::Action>) -> String {
+    let steps = path.into_vec();
+    let mut text = String::new();
+    for (at, (state, action)) in steps.iter().enumerate() {
+        text.push_str(&format!("state {at}\n{state:?}"));
+        if let Some(action) = action {
+            text.push_str(&format!("then {:?}\n", action.event));
+        }
+    }
+    text
+}
+
+impl Report {
+    /// Whether the search is complete, found what it had to find, and nothing else.
+    #[must_use]
+    pub fn holds(&self) -> bool {
+        self.exhaustive
+            && self.violations.is_empty()
+            && self.unseen.is_empty()
+            && self.bounds.states.is_none_or(|states| states == self.states)
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Report { bounds, states, transitions, depth, elapsed, .. } = self;
+        write!(
+            f,
+            "{bounds}: {states} states, {transitions} transitions, depth {depth}, {:.1} s",
+            elapsed.as_secs_f64()
+        )?;
+        if let Some(expected) = bounds.states.filter(|expected| expected != states) {
+            write!(f, "\n  expected exactly {expected} states")?;
+        }
+        if !self.exhaustive {
+            f.write_str("\n  NOT EXHAUSTIVE")?;
+        }
+        for name in &self.unseen {
+            write!(f, "\n  never seen: {name}")?;
+        }
+        for (name, path) in &self.violations {
+            write!(f, "\n  BROKEN: {name}\n{path}")?;
+        }
+        Ok(())
+    }
+}

@@ -172,6 +172,12 @@ pub enum TransportError {
         /// The address asked for.
         address: SocketAddr,
     },
+    /// Another endpoint of the process has the name.
+    #[error("an endpoint named {name} exists already")]
+    NameInUse {
+        /// The name asked for.
+        name: String,
+    },
     /// The socket could not be opened for another reason.
     #[error("cannot listen on {address}")]
     Bind {
@@ -299,6 +305,7 @@ impl TransportError {
             | Self::ReceiverDropped { .. }
             | Self::LaneBroken { .. } => false,
             Self::AddressInUse { .. }
+            | Self::NameInUse { .. }
             | Self::Bind { .. }
             | Self::Credentials { .. }
             | Self::Resolve { .. }
@@ -318,6 +325,9 @@ impl TransportError {
         matches!(self, Self::Shutdown)
     }
 }
+
+/// Longest reason that is sent to or shown from a peer, in bytes and characters.
+pub(crate) const REASON_MAX: usize = 256;
 
 /// Text from a peer for logs and errors: at most `max` characters, control characters made visible.
 pub(crate) fn cleaned(text: &[u8], max: usize) -> String {

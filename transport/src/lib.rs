@@ -7,17 +7,25 @@
 //!
 //! * [`seam`]: the `Transport` and `Connection` traits and the two halves of a lane.
 //! * [`peer`], [`lane`]: who speaks, and what each role may open.
+//! * [`quic`]: the transport over the network. [`memory`]: the same without one, and the simulator's network.
 //! * [`identity`]: certificates, keys and the files they live in.
 //! * [`codec`]: the only encoder and decoder of wire and disk structures.
+//! * [`backoff`]: when to dial again.
 //! * [`frame`]: length-prefixed frames as a plain incremental decoder.
 
+pub mod backoff;
 mod certificate;
 pub mod codec;
+#[cfg(test)]
+mod conformance;
 pub mod error;
 pub mod frame;
 pub mod identity;
 pub mod lane;
+pub mod memory;
 pub mod peer;
+pub mod quic;
+mod random;
 pub mod seam;
 
 pub use error::{LaneRefusal, Refusal, RefusalKind, Side, TransportError};

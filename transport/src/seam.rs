@@ -3,7 +3,7 @@
 //! Implementations live in their own modules; nothing here may name one of them. What is promised here is what the
 //! conformance suite checks on every transport.
 
-use crate::error::TransportError;
+use crate::error::{Refusal, TransportError};
 use crate::lane::{FRAME_BYTES_MAX, Lane};
 use crate::peer::{PeerId, PeerRole};
 use bytes::Bytes;
@@ -32,6 +32,21 @@ pub struct Expected {
     pub role: PeerRole,
     /// The node that must be in the certificate; `None` accepts any of the role.
     pub node: Option<u64>,
+}
+
+impl Expected {
+    pub(crate) fn check(self, peer: &PeerId) -> Result<(), Refusal> {
+        let Self { role, node } = self;
+        if peer.role() != role {
+            return Err(Refusal::WrongRole { expected: role, found: peer.role() });
+        }
+        match node {
+            Some(expected) if expected != peer.node() => {
+                Err(Refusal::WrongNode { role, expected, found: peer.node() })
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 /// Makes authenticated connections. Chosen at run time, shared behind an `Arc`.

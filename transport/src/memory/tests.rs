@@ -1,0 +1,1 @@
+//! The memory transport and the simulated network.

@@ -1,0 +1,415 @@
+//! Lanes over QUIC: mutually authenticated TLS 1.3, one bidirectional stream per lane.
+//!
+//! Everything that quinn leaves open for strangers is closed here: no 0-RTT, no tickets, no resumption (a resumed session would skip the
+//! judgement of certificates), no datagrams, no migration, bounded windows. quinn must not be named outside this module.
+//!
+//! After the handshake the accepting side sends one byte, its transport version, on a stream of its own. Only then is a dialled
+//! connection handed out: with TLS 1.3 a client is otherwise done before the server has judged it.
+
+mod connection;
+mod lane;
+mod tls;
+mod wire;
+
+use crate::certificate::{Trust, Verified};
+use crate::error::{Refusal, TransportError};
+use crate::identity::Identity;
+use crate::lane::Lane;
+use crate::peer::PeerId;
+use crate::seam::{BoxFuture, Connection, Target, Transport};
+use connection::{Policy, QuicConnection};
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::time::Duration;
+use tls::{Tls, Verdict};
+use tokio::sync::{Mutex, mpsc};
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::timeout;
+
+/// The byte that the accepting side sends once it has accepted a peer.
+const TRANSPORT_VERSION: u8 = 1;
+
+/// Connections that are ready but not yet taken by [`Transport::accept`]. Beyond it handshakes wait.
+const ACCEPTED_MAX: usize = 64;
+
+/// Addresses of one name that are tried in turn.
+const ADDRESSES_MAX: usize = 4;
+
+/// How long a shutdown waits for peers to hear of it.
+const SHUTDOWN_WAIT: Duration = Duration::from_secs(2);
+
+/// Limits and times of a QUIC transport. The defaults suit nodes of one cluster, near or far.
+#[derive(Debug, Clone)]
+pub struct QuicOptions {
+    /// A connection on which nothing was heard for so long is lost.
+    pub idle_timeout: Duration,
+    /// How often a quiet connection is kept alive. Less than a third of `idle_timeout`.
+    pub keep_alive_interval: Duration,
+    /// Longest handshake with a peer that dials.
+    pub handshake_timeout: Duration,
+    /// Longest try to reach one address when dialling.
+    pub connect_timeout: Duration,
+    /// Longest wait for a lane to be accepted.
+    pub lane_timeout: Duration,
+    /// Lanes that each side may have open at once.
+    pub lanes_max: u32,
+    /// Bytes that one lane may have in flight, unread. All lanes together: this times a little more than twice `lanes_max` per connection.
+    pub lane_window_bytes: u32,
+    /// The round-trip time assumed before one was measured.
+    pub initial_rtt: Duration,
+    /// Let the network card cut large sends into packets. Some cards lie about it: turn it off if connections stall.
+    pub segmentation_offload: bool,
+    /// Connections at once; further ones are refused.
+    pub connections_max: usize,
+    /// Handshakes at once; further ones are refused.
+    pub handshakes_max: usize,
+    /// Handshakes at once from which on a peer must first prove that it is where it says it is.
+    pub handshakes_before_retry: usize,
+}
+
+impl Default for QuicOptions {
+    fn default() -> Self {
+        Self {
+            idle_timeout: Duration::from_secs(10),
+            keep_alive_interval: Duration::from_millis(2500),
+            handshake_timeout: Duration::from_secs(10),
+            connect_timeout: Duration::from_secs(3),
+            lane_timeout: Duration::from_secs(5),
+            lanes_max: 16,
+            lane_window_bytes: 512 << 10,
+            initial_rtt: Duration::from_millis(25),
+            segmentation_offload: true,
+            connections_max: 16_384,
+            handshakes_max: 1024,
+            handshakes_before_retry: 256,
+        }
+    }
+}
+
+/// A QUIC endpoint with one identity. Dropping it closes its connections.
+pub struct QuicTransport {
+    endpoint: quinn::Endpoint,
+    local_address: SocketAddr,
+    core: Arc<Core>,
+    accepted: Mutex<mpsc::Receiver<Result<Arc<dyn Connection>, TransportError>>>,
+    accept_loop: JoinHandle<()>,
+}
+
+/// What dialling and accepting share.
+struct Core {
+    me: PeerId,
+    tls: Tls,
+    options: QuicOptions,
+    quic: Arc<quinn::TransportConfig>,
+}
+
+impl QuicTransport {
+    /// Opens the socket and starts accepting. Port 0 takes a free one, see [`Transport::local_address`]. Must be called within a tokio
+    /// runtime, on which all of the transport's work then runs.
+    ///
+    /// # Errors
+    /// [`TransportError::AddressInUse`], [`TransportError::Bind`], or [`TransportError::Credentials`].
+    pub fn bind(
+        identity: &Identity,
+        listen: SocketAddr,
+        options: QuicOptions,
+    ) -> Result<Self, TransportError> {
+        let socket = UdpSocket::bind(listen).map_err(|error| match error.kind() {
+            io::ErrorKind::AddrInUse => TransportError::AddressInUse { address: listen },
+            _ => TransportError::Bind { address: listen, source: Arc::new(error) },
+        })?;
+        let core = Arc::new(Core::new(identity, options)?);
+        let server = core.server_config(core.tls.server_template());
+        Self::start(core, socket, Some(server), listen)
+    }
+
+    /// A transport that only dials, from any free port: for the command line and for nodes that nobody dials.
+    ///
+    /// # Errors
+    /// As [`QuicTransport::bind`].
+    pub fn dial_only(identity: &Identity, options: QuicOptions) -> Result<Self, TransportError> {
+        let any = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
+        let socket = UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0))
+            .or_else(|_| UdpSocket::bind(any))
+            .map_err(|error| TransportError::Bind { address: any, source: Arc::new(error) })?;
+        Self::start(Arc::new(Core::new(identity, options)?), socket, None, any)
+    }
+
+    fn start(
+        core: Arc<Core>,
+        socket: UdpSocket,
+        server: Option<quinn::ServerConfig>,
+        asked: SocketAddr,
+    ) -> Result<Self, TransportError> {
+        let bind_error = |error: io::Error| TransportError::Bind { address: asked, source: Arc::new(error) };
+        let runtime = Arc::new(quinn::TokioRuntime);
+        let endpoint = quinn::Endpoint::new(quinn::EndpointConfig::default(), server, socket, runtime)
+            .map_err(bind_error)?;
+        let local_address = endpoint.local_addr().map_err(bind_error)?;
+        let (sender, receiver) = mpsc::channel(ACCEPTED_MAX);
+        let accept_loop = tokio::spawn(accept_loop(endpoint.clone(), Arc::clone(&core), sender));
+        Ok(Self { endpoint, local_address, core, accepted: Mutex::new(receiver), accept_loop })
+    }
+
+    async fn dial(&self, target: &Target) -> Result<QuicConnection, TransportError> {
+        let resolved = tokio::net::lookup_host(&target.address).await;
+        let addresses = resolved.map_err(|error| TransportError::Resolve {
+            address: target.address.clone(),
+            source: Arc::new(error),
+        })?;
+        let mut last = TransportError::Unreachable {
+            address: target.address.clone(),
+            reason: "the name has no address".to_owned(),
+        };
+        for address in addresses.take(ADDRESSES_MAX) {
+            match self.core.dial_address(&self.endpoint, address, target).await {
+                Err(error @ TransportError::Unreachable { .. }) => last = error,
+                decided => return decided,
+            }
+        }
+        Err(last)
+    }
+}
+
+impl Transport for QuicTransport {
+    fn connect<'a>(
+        &'a self,
+        target: &'a Target,
+    ) -> BoxFuture<'a, Result<Arc<dyn Connection>, TransportError>> {
+        Box::pin(async { Ok(Arc::new(self.dial(target).await?) as Arc<dyn Connection>) })
+    }
+
+    fn accept(&self) -> BoxFuture<'_, Result<Arc<dyn Connection>, TransportError>> {
+        Box::pin(async { self.accepted.lock().await.recv().await.unwrap_or(Err(TransportError::Shutdown)) })
+    }
+
+    fn local_address(&self) -> Option<SocketAddr> {
+        Some(self.local_address)
+    }
+
+    fn shutdown(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async {
+            self.accept_loop.abort();
+            self.endpoint.close(wire::CLOSE_SHUTDOWN, b"shutting down");
+            let _ = timeout(SHUTDOWN_WAIT, self.endpoint.wait_idle()).await;
+        })
+    }
+}
+
+impl Drop for QuicTransport {
+    fn drop(&mut self) {
+        self.accept_loop.abort();
+        self.endpoint.close(wire::CLOSE_SHUTDOWN, b"shutting down");
+    }
+}
+
+impl Core {
+    fn new(identity: &Identity, options: QuicOptions) -> Result<Self, TransportError> {
+        let trust = Trust::of(identity).map_err(|reason| TransportError::Credentials { reason })?;
+        let tls = Tls::new(identity, trust)?;
+        let quic = Arc::new(quic_config(&options)?);
+        Ok(Self { me: identity.peer().clone(), tls, options, quic })
+    }
+
+    fn server_config(&self, crypto: Arc<dyn quinn::crypto::ServerConfig>) -> quinn::ServerConfig {
+        let mut config = quinn::ServerConfig::with_crypto(crypto);
+        let mut tokens = quinn::ValidationTokenConfig::default();
+        tokens.sent(0);
+        config.transport_config(Arc::clone(&self.quic));
+        config.validation_token_config(tokens);
+        config.migration(false);
+        config.max_incoming(self.options.handshakes_max);
+        config.incoming_buffer_size(64 << 10);
+        config.incoming_buffer_size_total(16 << 20);
+        config
+    }
+
+    async fn dial_address(
+        &self,
+        endpoint: &quinn::Endpoint,
+        address: SocketAddr,
+        target: &Target,
+    ) -> Result<QuicConnection, TransportError> {
+        let unreachable =
+            |reason: String| TransportError::Unreachable { address: target.address.clone(), reason };
+        let verdict = Verdict::default();
+        let mut config = quinn::ClientConfig::new(self.tls.client(&verdict)?);
+        config.transport_config(Arc::clone(&self.quic));
+        let connecting = match endpoint.connect_with(config, address, tls::SERVER_NAME) {
+            Err(quinn::ConnectError::EndpointStopping) => return Err(TransportError::Shutdown),
+            connecting => connecting.map_err(|error| unreachable(error.to_string()))?,
+        };
+        let within = self.options.connect_timeout;
+        let handshake = async {
+            let quinn =
+                connecting.await.map_err(|error| handshake_error(&error, &verdict, &target.address))?;
+            let verified = self.admitted(&quinn, &verdict, &target.address)?;
+            target
+                .expect
+                .check(&verified.peer)
+                .map_err(|refusal| refuse(&quinn, &target.address, refusal))?;
+            self.await_welcome(&quinn, &target.address).await?;
+            Ok((quinn, verified))
+        };
+        let (quinn, verified) = timeout(within, handshake)
+            .await
+            .map_err(|_| unreachable(format!("no answer from {address} within {within:?}")))??;
+        Ok(QuicConnection::new(quinn, target.address.clone(), self.policy(verified)))
+    }
+
+    async fn accept_incoming(&self, incoming: quinn::Incoming) -> Result<QuicConnection, TransportError> {
+        let address = incoming.remote_address().to_string();
+        let verdict = Verdict::default();
+        let config = Arc::new(self.server_config(self.tls.server(&verdict)?));
+        let within = self.options.handshake_timeout;
+        let handshake = async {
+            let connecting =
+                incoming.accept_with(config).map_err(|error| handshake_error(&error, &verdict, &address))?;
+            let quinn = connecting.await.map_err(|error| handshake_error(&error, &verdict, &address))?;
+            let verified = self.admitted(&quinn, &verdict, &address)?;
+            welcome(&quinn).await.map_err(|error| handshake_error(&error, &verdict, &address))?;
+            Ok((quinn, verified))
+        };
+        let (quinn, verified) =
+            timeout(within, handshake).await.map_err(|_| TransportError::Unreachable {
+                address: address.clone(),
+                reason: format!("its handshake did not end within {within:?}"),
+            })??;
+        Ok(QuicConnection::new(quinn, address, self.policy(verified)))
+    }
+
+    /// The peer that the handshake verified, if the two have any business with each other.
+    fn admitted(
+        &self,
+        quinn: &quinn::Connection,
+        verdict: &Verdict,
+        address: &str,
+    ) -> Result<Verified, TransportError> {
+        let judged = verdict
+            .get()
+            .cloned()
+            .unwrap_or_else(|| Err(Refusal::Certificate { reason: "none was presented".to_owned() }));
+        let admitted = judged.and_then(|verified| {
+            if Lane::any_between(self.me.role(), verified.peer.role()) {
+                Ok(verified)
+            } else {
+                Err(Refusal::NoLanes { here: self.me.role(), found: verified.peer.role() })
+            }
+        });
+        admitted.map_err(|refusal| refuse(quinn, address, refusal))
+    }
+
+    async fn await_welcome(&self, quinn: &quinn::Connection, address: &str) -> Result<(), TransportError> {
+        let mut byte = [0];
+        let read = match quinn.accept_uni().await {
+            Ok(mut stream) => stream.read_exact(&mut byte).await.map_err(|error| match error {
+                quinn::ReadExactError::ReadError(quinn::ReadError::ConnectionLost(error)) => Some(error),
+                _ => None,
+            }),
+            Err(error) => Err(Some(error)),
+        };
+        match (read, byte) {
+            (Ok(()), [TRANSPORT_VERSION]) => Ok(()),
+            (Ok(()), [version]) => {
+                let reason = format!("version {version}, this is version {TRANSPORT_VERSION}");
+                Err(refuse(quinn, address, Refusal::Version { reason }))
+            }
+            (Err(Some(error)), _) => {
+                Err(wire::unreachable_if_lost(wire::connection_error(&error, address, None), address))
+            }
+            (Err(None), _) => {
+                Err(TransportError::Protocol { reason: "it broke off its first stream".to_owned() })
+            }
+        }
+    }
+
+    fn policy(&self, verified: Verified) -> Policy {
+        Policy {
+            here: self.me.role(),
+            peer: verified.peer,
+            standing: verified.standing,
+            lane_timeout: self.options.lane_timeout,
+            lanes_max: self.options.lanes_max as usize,
+        }
+    }
+}
+
+/// Closes the connection, telling the peer why.
+fn refuse(quinn: &quinn::Connection, address: &str, refusal: Refusal) -> TransportError {
+    quinn.close(wire::close_code(refusal.kind()), wire::cut(&refusal.to_string()));
+    TransportError::Refused { address: address.to_owned(), refusal }
+}
+
+/// Tells a dialling peer that it was accepted.
+async fn welcome(quinn: &quinn::Connection) -> Result<(), quinn::ConnectionError> {
+    let mut stream = quinn.open_uni().await?;
+    if stream.write_all(&[TRANSPORT_VERSION]).await.is_err() || stream.finish().is_err() {
+        return Err(quinn.close_reason().unwrap_or(quinn::ConnectionError::Reset));
+    }
+    Ok(())
+}
+
+/// What a failed handshake means: this side's own verdict on the certificate if there was one, else what the peer or network did.
+fn handshake_error(error: &quinn::ConnectionError, verdict: &Verdict, address: &str) -> TransportError {
+    match verdict.get() {
+        Some(Err(refusal)) => {
+            TransportError::Refused { address: address.to_owned(), refusal: refusal.clone() }
+        }
+        _ => wire::unreachable_if_lost(wire::connection_error(error, address, None), address),
+    }
+}
+
+/// Takes incoming connections, each through a handshake of its own, until the endpoint is closed.
+async fn accept_loop(
+    endpoint: quinn::Endpoint,
+    core: Arc<Core>,
+    accepted: mpsc::Sender<Result<Arc<dyn Connection>, TransportError>>,
+) {
+    let mut running = JoinSet::new();
+    loop {
+        let incoming = tokio::select! {
+            incoming = endpoint.accept() => incoming,
+            Some(_) = running.join_next() => continue,
+        };
+        let Some(incoming) = incoming else { return };
+        let full = running.len() >= core.options.handshakes_max
+            || endpoint.open_connections() >= core.options.connections_max;
+        if full {
+            incoming.refuse();
+        } else if running.len() >= core.options.handshakes_before_retry && incoming.may_retry() {
+            let _ = incoming.retry();
+        } else {
+            let (core, accepted) = (Arc::clone(&core), accepted.clone());
+            running.spawn(async move {
+                let connection = core.accept_incoming(incoming).await;
+                let _ = accepted.send(connection.map(|it| Arc::new(it) as Arc<dyn Connection>)).await;
+            });
+        }
+    }
+}
+
+fn quic_config(options: &QuicOptions) -> Result<quinn::TransportConfig, TransportError> {
+    let idle = options.idle_timeout.try_into().map_err(|_| TransportError::Credentials {
+        reason: "idle_timeout is longer than QUIC can express".to_owned(),
+    })?;
+    // quinn gives streams back in lots of an eighth: so many more that the last lanes are never waited for.
+    let streams_max = options.lanes_max.saturating_add(options.lanes_max / 7 + 1);
+    let connection_window = options.lane_window_bytes.saturating_mul(streams_max.saturating_mul(2));
+    let mut config = quinn::TransportConfig::default();
+    config
+        .max_idle_timeout(Some(idle))
+        .keep_alive_interval(Some(options.keep_alive_interval))
+        .initial_rtt(options.initial_rtt)
+        .max_concurrent_bidi_streams(streams_max.into())
+        .max_concurrent_uni_streams(1_u32.into())
+        .stream_receive_window(options.lane_window_bytes.into())
+        .receive_window(connection_window.into())
+        .send_window(u64::from(connection_window))
+        .datagram_receive_buffer_size(None)
+        .enable_segmentation_offload(options.segmentation_offload);
+    Ok(config)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,1 @@
+//! QUIC from end to end.

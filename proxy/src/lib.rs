@@ -1,9 +1,20 @@
 //! The data plane: takes generations, compiles them into a table, and carries requests by it. It never links the
 //! control plane or consensus, and holds no provider credential.
 
+pub mod access_log;
+pub mod body;
 pub mod connection;
+pub mod error;
+pub mod exchange;
+pub mod forwarded;
 pub mod guard;
+pub mod host;
 pub mod last_good;
+pub mod limits;
 pub mod live;
+pub mod middleware;
+pub mod path;
+pub mod service;
 pub mod table;
+pub mod upstream;
 pub mod worker;

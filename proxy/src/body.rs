@@ -1,0 +1,241 @@
+//! The two body types of the request path. A body only moves bytes and tells its exchange when it ended; it decides nothing
+//! about status, retry or pooling.
+
+use std::cell::Cell;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+
+use crate::exchange::Exchange;
+use crate::upstream::lease::Lease;
+
+/// Why a body broke off. Whoever polls it cuts the connection: a broken body never looks complete.
+#[derive(Debug, thiserror::Error)]
+pub enum BodyError {
+    /// The client's body could not be read to its end.
+    #[error("the client's body broke off")]
+    Client(#[source] hyper::Error),
+    /// The upstream's body could not be read to its end.
+    #[error("the upstream's body broke off")]
+    Upstream(#[source] hyper::Error),
+}
+
+/// How far a request body has come; shared by the body (inside hyper's client) and the exchange that judges pooling.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// Nothing was taken from the client's body yet, so that it could be sent again.
+    Untouched,
+    /// Some bytes were taken.
+    Started,
+    /// The end was handed to hyper.
+    Complete,
+    /// The client's side failed.
+    Failed,
+}
+
+/// What is sent to an upstream as the request body.
+#[derive(Debug)]
+pub struct RequestBody {
+    incoming: Option<Incoming>,
+    progress: Option<Rc<Tracker>>,
+}
+
+/// The shared view on one request body.
+#[derive(Debug)]
+pub struct Tracker {
+    state: Cell<Progress>,
+    bytes: Cell<u64>,
+}
+
+impl Tracker {
+    /// How far the body has come.
+    pub fn progress(&self) -> Progress {
+        self.state.get()
+    }
+
+    /// Bytes of content taken from the client so far (without framing).
+    pub fn bytes(&self) -> u64 {
+        self.bytes.get()
+    }
+}
+
+impl RequestBody {
+    /// A request without a body. Allocates nothing.
+    pub fn empty() -> Self {
+        Self { incoming: None, progress: None }
+    }
+
+    /// Wraps the client's body. A body that is known to be empty needs no tracker and allocates nothing.
+    pub fn new(incoming: Incoming) -> (Self, Option<Rc<Tracker>>) {
+        if incoming.is_end_stream() {
+            return (Self::empty(), None);
+        }
+        let tracker = Rc::new(Tracker { state: Cell::new(Progress::Untouched), bytes: Cell::new(0) });
+        (Self { incoming: Some(incoming), progress: Some(Rc::clone(&tracker)) }, Some(tracker))
+    }
+
+    fn note(&self, state: Progress) {
+        if let Some(tracker) = &self.progress {
+            tracker.state.set(state);
+        }
+    }
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let Some(incoming) = self.incoming.as_mut() else { return Poll::Ready(None) };
+        match Pin::new(&mut *incoming).poll_frame(cx) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(None) => {
+                self.note(Progress::Complete);
+                Poll::Ready(None)
+            }
+            Poll::Ready(Some(Ok(frame))) => {
+                let ended = incoming.is_end_stream();
+                if let (Some(tracker), Some(data)) = (&self.progress, frame.data_ref()) {
+                    tracker.bytes.set(tracker.bytes.get() + data.len() as u64);
+                }
+                self.note(if ended { Progress::Complete } else { Progress::Started });
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Poll::Ready(Some(Err(error))) => {
+                self.note(Progress::Failed);
+                Poll::Ready(Some(Err(BodyError::Client(error))))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.incoming.as_ref().is_none_or(Body::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.incoming.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
+    }
+}
+
+/// What is sent to the client. It owns the exchange: dropping it, at the end or early, ends the exchange (log line, counts,
+/// in-flight places).
+#[derive(Debug)]
+pub struct ResponseBody {
+    source: Source,
+    exchange: Option<Box<Exchange>>,
+}
+
+#[derive(Debug)]
+enum Source {
+    Empty,
+    Full(Bytes),
+    Upstream { incoming: Incoming, lease: Option<Lease> },
+}
+
+impl ResponseBody {
+    /// No content.
+    pub fn empty() -> Self {
+        Self { source: Source::Empty, exchange: None }
+    }
+
+    /// Content that is already whole in memory.
+    pub fn full(content: impl Into<Bytes>) -> Self {
+        let content = content.into();
+        let source = if content.is_empty() { Source::Empty } else { Source::Full(content) };
+        Self { source, exchange: None }
+    }
+
+    /// Content streamed from an upstream; `lease` goes back to the pool at the end if the return rule allows it.
+    pub(crate) fn upstream(incoming: Incoming, mut lease: Lease) -> Self {
+        if incoming.is_end_stream() {
+            lease.response_ended();
+            return Self { source: Source::Empty, exchange: None };
+        }
+        Self { source: Source::Upstream { incoming, lease: Some(lease) }, exchange: None }
+    }
+
+    /// Binds the exchange to this body, so that it ends with it.
+    pub(crate) fn with_exchange(mut self, exchange: Box<Exchange>) -> Self {
+        self.exchange = Some(exchange);
+        self
+    }
+
+    fn poll_upstream(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let Source::Upstream { incoming, lease } = &mut self.source else { return Poll::Ready(None) };
+        match Pin::new(&mut *incoming).poll_frame(cx) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(Some(Ok(frame))) => {
+                if incoming.is_end_stream()
+                    && let Some(mut lease) = lease.take()
+                {
+                    lease.response_ended();
+                }
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Poll::Ready(None) => {
+                if let Some(mut lease) = lease.take() {
+                    lease.response_ended();
+                }
+                self.source = Source::Empty;
+                Poll::Ready(None)
+            }
+            Poll::Ready(Some(Err(error))) => {
+                self.source = Source::Empty;
+                if let Some(exchange) = self.exchange.as_mut() {
+                    exchange.broke_off();
+                }
+                Poll::Ready(Some(Err(BodyError::Upstream(error))))
+            }
+        }
+    }
+}
+
+impl Body for ResponseBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = self.get_mut();
+        let polled = match &mut this.source {
+            Source::Empty => Poll::Ready(None),
+            Source::Full(content) => {
+                let content = std::mem::take(content);
+                this.source = Source::Empty;
+                Poll::Ready(Some(Ok(Frame::data(content))))
+            }
+            Source::Upstream { .. } => this.poll_upstream(cx),
+        };
+        if let (Some(exchange), Poll::Ready(Some(Ok(frame)))) = (this.exchange.as_mut(), &polled)
+            && let Some(data) = frame.data_ref()
+        {
+            exchange.sent(data.len() as u64);
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.source {
+            Source::Empty => true,
+            Source::Full(content) => content.is_empty(),
+            Source::Upstream { incoming, .. } => incoming.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.source {
+            Source::Empty => SizeHint::with_exact(0),
+            Source::Full(content) => SizeHint::with_exact(content.len() as u64),
+            Source::Upstream { incoming, .. } => incoming.size_hint(),
+        }
+    }
+}

@@ -1,0 +1,237 @@
+//! Everything that can end a request without the service's own answer, and the one function that turns it into a response.
+//! It logs nothing and retries nothing: it says whose fault it was and whether sending again would be safe.
+
+use std::sync::Arc;
+
+use http::header::{CONTENT_TYPE, HeaderName, HeaderValue, X_CONTENT_TYPE_OPTIONS};
+use http::{Response, StatusCode};
+
+use crate::body::ResponseBody;
+
+/// Who caused an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// The client sent what may not be sent, or left.
+    Client,
+    /// This proxy or its configuration.
+    Proxy,
+    /// The server behind.
+    Upstream,
+}
+
+/// Why a request was not answered by its service.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RequestError {
+    /// The Host (or `:authority`) is missing where it must not be, a list, or no host at all.
+    #[error("bad host")]
+    BadHost,
+    /// The request target cannot be normalised, or holds what is refused.
+    #[error("bad request target: {0}")]
+    BadTarget(#[from] crate::path::PathError),
+    /// A field name with an underscore where `underscoreHeadersStrategy` is `reject`.
+    #[error("a field name holds an underscore")]
+    UnderscoreField,
+    /// An `Expect` that is not `100-continue`.
+    #[error("unknown expectation")]
+    Expectation,
+    /// CONNECT: this proxy opens no tunnels to arbitrary addresses.
+    #[error("CONNECT is not served")]
+    Connect,
+    /// The target is malformed in a way that only ends in a plain 400 (bad authority form and the like).
+    #[error("bad request")]
+    BadRequest,
+    /// No router matches.
+    #[error("no router matches")]
+    NoRoute,
+    /// The TLS options of the matched router are not those that the connection was made with.
+    #[error("the connection's TLS options are not the router's")]
+    Misdirected,
+    /// The matched router is in error and has no last good value.
+    #[error("router {router} is in error: {reason}")]
+    RouterInError {
+        /// Qualified name of the router.
+        router: Arc<str>,
+        /// The first error of its status.
+        reason: Arc<str>,
+    },
+    /// The service has no server that may be used.
+    #[error("no available server")]
+    NoServer,
+    /// A middleware answered for the service with an error of its own.
+    #[error("{reason}")]
+    Middleware {
+        /// The status it answers with.
+        status: StatusCode,
+        /// What the log says.
+        reason: &'static str,
+    },
+    /// The connection could not be made, or broke before the answer's head was complete.
+    #[error("upstream {what}")]
+    Upstream {
+        /// What failed.
+        what: UpstreamFailure,
+        /// The cause, where there is one.
+        #[source]
+        source: Option<Box<dyn std::error::Error + Send + Sync>>,
+        /// Nothing of the request reached the upstream's application, or it may be repeated safely.
+        retry_safe: bool,
+    },
+    /// The client's body broke off while it was being forwarded.
+    #[error("the client's body broke off")]
+    ClientBody,
+    /// The client left before it was answered.
+    #[error("the client left")]
+    ClientGone,
+    /// A bug: the request was ended instead of the process.
+    #[error("internal error: {0}")]
+    Internal(&'static str),
+}
+
+/// What failed at the upstream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UpstreamFailure {
+    /// Its name does not resolve.
+    Resolve,
+    /// Refused, unreachable, reset while connecting.
+    Connect,
+    /// No connection within the dial timeout.
+    ConnectTimeout,
+    /// The TLS handshake failed (certificate, version, protocol).
+    Tls,
+    /// The connection closed before a complete head of an answer.
+    Closed,
+    /// No head of an answer within the response header timeout.
+    HeaderTimeout,
+    /// What came is no HTTP answer that may be passed on.
+    Malformed,
+}
+
+impl std::fmt::Display for UpstreamFailure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Resolve => "name does not resolve",
+            Self::Connect => "cannot be connected to",
+            Self::ConnectTimeout => "did not accept a connection in time",
+            Self::Tls => "failed the TLS handshake",
+            Self::Closed => "closed the connection before its answer",
+            Self::HeaderTimeout => "did not answer in time",
+            Self::Malformed => "sent a malformed answer",
+        })
+    }
+}
+
+impl RequestError {
+    /// Shorthand for an upstream failure.
+    pub fn upstream(
+        what: UpstreamFailure,
+        source: impl Into<Option<Box<dyn std::error::Error + Send + Sync>>>,
+        retry_safe: bool,
+    ) -> Self {
+        Self::Upstream { what, source: source.into(), retry_safe }
+    }
+
+    /// Whose fault it was.
+    pub fn side(&self) -> Side {
+        match self {
+            Self::BadHost
+            | Self::BadTarget(_)
+            | Self::UnderscoreField
+            | Self::Expectation
+            | Self::Connect
+            | Self::BadRequest
+            | Self::NoRoute
+            | Self::Misdirected
+            | Self::ClientBody
+            | Self::ClientGone => Side::Client,
+            Self::RouterInError { .. } | Self::NoServer | Self::Middleware { .. } | Self::Internal(_) => {
+                Side::Proxy
+            }
+            Self::Upstream { .. } => Side::Upstream,
+        }
+    }
+
+    /// Whether the same request may be sent once more, to the same or another server, without being carried out twice.
+    pub fn retry_safe(&self) -> bool {
+        matches!(self, Self::Upstream { retry_safe: true, .. })
+    }
+
+    /// The status that the client sees.
+    pub fn status(&self) -> StatusCode {
+        match self {
+            Self::BadHost
+            | Self::BadTarget(_)
+            | Self::UnderscoreField
+            | Self::BadRequest
+            | Self::ClientBody => StatusCode::BAD_REQUEST,
+            Self::Expectation => StatusCode::EXPECTATION_FAILED,
+            Self::Connect => StatusCode::NOT_IMPLEMENTED,
+            Self::NoRoute => StatusCode::NOT_FOUND,
+            Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
+            Self::RouterInError { .. } | Self::NoServer => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Middleware { status, .. } => *status,
+            Self::Upstream { what, .. } => match what {
+                UpstreamFailure::ConnectTimeout | UpstreamFailure::HeaderTimeout => {
+                    StatusCode::GATEWAY_TIMEOUT
+                }
+                _ => StatusCode::BAD_GATEWAY,
+            },
+            Self::ClientGone => client_closed_request(),
+            Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+
+    /// The response for this error. The only place where an error becomes one.
+    pub fn into_response(self) -> Response<ResponseBody> {
+        match &self {
+            Self::NoRoute => plain_text(StatusCode::NOT_FOUND, "404 page not found\n"),
+            Self::NoServer => plain_text(StatusCode::SERVICE_UNAVAILABLE, "no available server\n"),
+            Self::RouterInError { router, .. } => {
+                let text = format!("router {router} is in error and has no last good configuration\n");
+                plain_text(StatusCode::SERVICE_UNAVAILABLE, text)
+            }
+            Self::UnderscoreField => plain_text(StatusCode::BAD_REQUEST, "Bad Request\n"),
+            Self::BadHost | Self::BadTarget(_) | Self::BadRequest | Self::Expectation | Self::Connect => {
+                bare(self.status(), "")
+            }
+            Self::Misdirected => plain_text(StatusCode::MISDIRECTED_REQUEST, "Misdirected Request\n"),
+            Self::ClientGone => bare(self.status(), "Client Closed Request"),
+            Self::Middleware { status, .. } => bare(*status, status.canonical_reason().unwrap_or_default()),
+            Self::Upstream { .. } | Self::ClientBody | Self::Internal(_) => {
+                let status = self.status();
+                bare(status, status.canonical_reason().unwrap_or_default())
+            }
+        }
+    }
+}
+
+/// 499: the client left. Only logs ever show it.
+pub fn client_closed_request() -> StatusCode {
+    const CODE: u16 = 499;
+    StatusCode::from_u16(CODE).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+}
+
+/// A text answer with Traefik's (that is Go's `http.Error`) fields.
+pub fn plain_text(status: StatusCode, text: impl Into<bytes::Bytes>) -> Response<ResponseBody> {
+    const TYPE: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
+    const NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");
+    let mut response = bare(status, text);
+    response.headers_mut().insert(CONTENT_TYPE, TYPE);
+    response.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, NOSNIFF);
+    response
+}
+
+/// An answer with a body and no field that describes it, as Traefik gives where the gateway itself failed.
+pub fn bare(status: StatusCode, text: impl Into<bytes::Bytes>) -> Response<ResponseBody> {
+    let mut response = Response::new(ResponseBody::full(text));
+    *response.status_mut() = status;
+    response
+}
+
+/// A redirect: `Location` and the reason phrase as its body.
+pub fn redirect(status: StatusCode, location: HeaderValue) -> Response<ResponseBody> {
+    const LOCATION: HeaderName = http::header::LOCATION;
+    let mut response = bare(status, status.canonical_reason().unwrap_or_default());
+    response.headers_mut().insert(LOCATION, location);
+    response
+}

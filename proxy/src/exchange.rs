@@ -1,0 +1,111 @@
+//! One request from its arrival to the last byte of its answer, for those who must know when it ends: the access log and policies
+//! that hold a place. It lives in the response body and acts once, when it is dropped.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, Version};
+use smallvec::SmallVec;
+
+use crate::access_log::WorkerLog;
+use crate::body::Tracker;
+use crate::connection::ConnectionFacts;
+use crate::error::client_closed_request;
+use crate::middleware::in_flight_req::Place;
+
+/// One request under way.
+#[derive(Default)]
+pub struct Exchange {
+    pub(crate) entry: Option<Box<Entry>>,
+    places: SmallVec<[Place; 1]>,
+}
+
+/// What a log line is made of. Names and values are shared, not copied.
+pub(crate) struct Entry {
+    pub(crate) log: WorkerLog,
+    pub(crate) connection: Rc<ConnectionFacts>,
+    pub(crate) started_at: SystemTime,
+    pub(crate) started: Instant,
+    pub(crate) number: u64,
+    pub(crate) method: Method,
+    pub(crate) target: Uri,
+    pub(crate) version: Version,
+    pub(crate) host: HeaderValue,
+    /// `X-Forwarded-For` where it is believed.
+    pub(crate) forwarded_for: Option<HeaderValue>,
+    pub(crate) router: Option<Arc<str>>,
+    pub(crate) service: Option<Arc<str>>,
+    pub(crate) server: Option<(Arc<str>, HeaderValue)>,
+    pub(crate) request_headers: Option<HeaderMap>,
+    pub(crate) request_body: Option<Rc<Tracker>>,
+    /// The answer as the service gave it, before middlewares changed it.
+    pub(crate) origin: Option<Origin>,
+    pub(crate) response_headers: Option<HeaderMap>,
+    /// `None` until there is an answer: the client left before.
+    pub(crate) status: Option<StatusCode>,
+    pub(crate) sent_bytes: u64,
+    pub(crate) broke_off: bool,
+}
+
+/// The service's answer.
+pub(crate) struct Origin {
+    pub(crate) status: StatusCode,
+    pub(crate) waited: std::time::Duration,
+    pub(crate) headers: Option<HeaderMap>,
+}
+
+impl Exchange {
+    /// Bytes of content were handed to the client's connection.
+    pub(crate) fn sent(&mut self, bytes: u64) {
+        if let Some(entry) = &mut self.entry {
+            entry.sent_bytes += bytes;
+        }
+    }
+
+    /// The answer's body broke off.
+    pub(crate) fn broke_off(&mut self) {
+        if let Some(entry) = &mut self.entry {
+            entry.broke_off = true;
+        }
+    }
+
+    /// Keeps a place until the exchange ends.
+    pub(crate) fn hold(&mut self, place: Place) {
+        self.places.push(place);
+    }
+
+    /// Whether anything depends on this exchange's end.
+    pub(crate) fn matters(&self) -> bool {
+        self.entry.is_some() || !self.places.is_empty()
+    }
+}
+
+impl Entry {
+    pub(crate) fn peer(&self) -> SocketAddr {
+        self.connection.peer
+    }
+
+    pub(crate) fn final_status(&self) -> StatusCode {
+        self.status.unwrap_or_else(client_closed_request)
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        if let Some(entry) = self.entry.take() {
+            let log = entry.log.clone();
+            log.write(&entry);
+        }
+    }
+}
+
+impl std::fmt::Debug for Exchange {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Exchange")
+            .field("logged", &self.entry.is_some())
+            .field("places", &self.places.len())
+            .finish_non_exhaustive()
+    }
+}

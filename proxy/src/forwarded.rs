@@ -1,0 +1,348 @@
+//! The one header policy: which fields of a client reach anyone behind this proxy, and which are ours. It runs once before
+//! routing (`admit`) and once before a request is sent (`dispatch`); nothing else adds or removes forwarding or hop-by-hop
+//! fields. It reads no body and chooses no route.
+
+use std::net::IpAddr;
+
+use http::header::{CONNECTION, Entry, HOST, HeaderMap, HeaderName, HeaderValue, TE, TRAILER, UPGRADE};
+use ipnet::IpNet;
+use ravelin_config::static_config::{EntryPoint, UnderscoreHeaders};
+
+use crate::error::RequestError;
+
+pub(crate) const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+pub(crate) const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+pub(crate) const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
+pub(crate) const X_FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
+pub(crate) const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+pub(crate) const X_FORWARDED_SERVER: HeaderName = HeaderName::from_static("x-forwarded-server");
+pub(crate) const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+
+/// Fields that belong to one connection, never passed on. `TE`, `Trailer` and `Upgrade` are handled on their own.
+const HOP_BY_HOP: [HeaderName; 6] = [
+    CONNECTION,
+    KEEP_ALIVE,
+    PROXY_CONNECTION,
+    http::header::PROXY_AUTHENTICATE,
+    http::header::PROXY_AUTHORIZATION,
+    http::header::TRANSFER_ENCODING,
+];
+
+/// Fields that a `Connection` field cannot take away: framing, routing, credentials and content (removing them would change
+/// what the request means), and ours.
+const IMMUNE: [&str; 12] = [
+    "host",
+    "content-length",
+    "transfer-encoding",
+    "content-type",
+    "content-encoding",
+    "authorization",
+    "cookie",
+    "set-cookie",
+    "trailer",
+    "te",
+    "upgrade",
+    "x-real-ip",
+];
+
+/// What one entry point believes and passes on.
+#[derive(Clone, Debug, Default)]
+pub struct ForwardedPolicy {
+    insecure: bool,
+    trusted: Box<[IpNet]>,
+    connection: Box<[HeaderName]>,
+    append_client: bool,
+    underscores: Underscores,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Underscores {
+    Keep,
+    #[default]
+    Drop,
+    Reject,
+}
+
+/// Why an entry point's policy cannot be used. The control plane has checked it before; here it only stops a table.
+#[derive(Debug, thiserror::Error)]
+pub enum PolicyError {
+    /// Neither an address nor a network.
+    #[error("{0:?} is neither an address nor a network")]
+    Network(String),
+    /// Not a field name.
+    #[error("{0:?} is no header name")]
+    FieldName(String),
+}
+
+/// What `admit` and `dispatch` need to know of the request's connection.
+#[derive(Clone, Copy, Debug)]
+pub struct Origin<'a> {
+    /// The peer's address.
+    pub peer: IpAddr,
+    /// The peer's address as a field value.
+    pub peer_value: &'a HeaderValue,
+    /// It came over TLS.
+    pub tls: bool,
+    /// This host's name.
+    pub server: &'a HeaderValue,
+}
+
+impl ForwardedPolicy {
+    /// From an entry point's configuration. `append_client` is false if `global.notAppendXForwardedFor` is set.
+    pub fn compile(entry_point: &EntryPoint, append_client: bool) -> Result<Self, PolicyError> {
+        let section = &entry_point.forwarded_headers;
+        let trusted = section.trusted_ips.iter().map(|text| network(text)).collect::<Result<_, _>>()?;
+        let connection = section
+            .connection
+            .iter()
+            .map(|name| name.parse().map_err(|_| PolicyError::FieldName(name.clone())))
+            .collect::<Result<_, _>>()?;
+        let underscores = match entry_point.http.underscore_headers_strategy {
+            None | Some(UnderscoreHeaders::Delete) => Underscores::Drop,
+            Some(UnderscoreHeaders::Keep) => Underscores::Keep,
+            Some(UnderscoreHeaders::Reject) => Underscores::Reject,
+        };
+        let append_client = append_client && !section.not_append_x_forwarded_for;
+        Ok(Self { insecure: section.insecure, trusted, connection, append_client, underscores })
+    }
+
+    /// Whether forwarding fields of this peer are believed.
+    pub fn trusts(&self, peer: IpAddr) -> bool {
+        self.insecure || self.trusted.iter().any(|network| network.contains(&peer))
+    }
+
+    /// Before routing: drops what the client may not say, then writes our own fields. `X-Forwarded-For` is written by
+    /// [`ForwardedPolicy::dispatch`], so that rules do not see it. `host` is the Host value as the client sent it.
+    pub fn admit(
+        &self,
+        headers: &mut HeaderMap,
+        host: Option<&HeaderValue>,
+        port: Option<u16>,
+        origin: Origin<'_>,
+    ) -> Result<(), RequestError> {
+        let trusted = self.trusts(origin.peer);
+        self.drop_unwanted(headers, trusted)?;
+        self.drop_listed(headers);
+        self.write_own(headers, host, port, origin);
+        Ok(())
+    }
+
+    fn drop_unwanted(&self, headers: &mut HeaderMap, trusted: bool) -> Result<(), RequestError> {
+        let mut unwanted = smallvec::SmallVec::<[HeaderName; 8]>::new();
+        for name in headers.keys() {
+            let underscored = name.as_str().as_bytes().contains(&b'_');
+            if underscored && self.underscores == Underscores::Reject {
+                return Err(RequestError::UnderscoreField);
+            }
+            let dropped = underscored
+                && (self.underscores == Underscores::Drop || (!trusted && is_alias(name.as_str())));
+            if dropped || (!trusted && is_forwarding(name.as_str())) {
+                unwanted.push(name.clone());
+            }
+        }
+        for name in unwanted {
+            headers.remove(name);
+        }
+        Ok(())
+    }
+
+    /// Removes what the client's `Connection` names, before ours are written, so that ours survive.
+    fn drop_listed(&self, headers: &mut HeaderMap) {
+        if !headers.contains_key(CONNECTION) {
+            return;
+        }
+        for name in listed(headers) {
+            if !is_immune(name.as_str()) && !self.connection.contains(&name) {
+                headers.remove(name);
+            }
+        }
+    }
+
+    fn write_own(
+        &self,
+        headers: &mut HeaderMap,
+        host: Option<&HeaderValue>,
+        port: Option<u16>,
+        origin: Origin<'_>,
+    ) {
+        const HTTP: HeaderValue = HeaderValue::from_static("http");
+        const HTTPS: HeaderValue = HeaderValue::from_static("https");
+        const WS: HeaderValue = HeaderValue::from_static("ws");
+        const WSS: HeaderValue = HeaderValue::from_static("wss");
+        let web_socket = is_web_socket(headers);
+        insert_if_blank(headers, X_REAL_IP, || Some(origin.peer_value.clone()));
+        insert_if_blank(headers, X_FORWARDED_PROTO, || {
+            Some(match (origin.tls, web_socket) {
+                (false, false) => HTTP,
+                (true, false) => HTTPS,
+                (false, true) => WS,
+                (true, true) => WSS,
+            })
+        });
+        let secure = origin.tls
+            || headers
+                .get(X_FORWARDED_PROTO)
+                .is_some_and(|proto| matches!(proto.as_bytes(), b"https" | b"wss"));
+        insert_if_blank(headers, X_FORWARDED_PORT, || Some(port_value(port, secure)));
+        insert_if_blank(headers, X_FORWARDED_HOST, || host.filter(|host| !host.is_empty()).cloned());
+        headers.insert(X_FORWARDED_SERVER, origin.server.clone());
+    }
+
+    /// Before sending: appends the client's address (unless a middleware took the field away), then removes every field of
+    /// this hop. Returns the protocol asked for if the request wants to switch protocols.
+    pub fn dispatch(
+        &self,
+        headers: &mut HeaderMap,
+        origin: Origin<'_>,
+        omit_forwarded_for: bool,
+    ) -> Option<HeaderValue> {
+        let upgrade = requested_upgrade(headers);
+        strip_hop_by_hop(headers);
+        if !omit_forwarded_for && self.append_client {
+            append_client(headers, origin.peer_value);
+        }
+        if let Some(protocol) = &upgrade {
+            const UPGRADE_VALUE: HeaderValue = HeaderValue::from_static("Upgrade");
+            headers.insert(CONNECTION, UPGRADE_VALUE);
+            headers.insert(UPGRADE, protocol.clone());
+        }
+        upgrade
+    }
+}
+
+/// Removes the fields of one hop from a request or an answer, with all that `Connection` names. `Te: trailers` stays, as does
+/// `Trailer`, which announces fields of the body.
+pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
+    if headers.contains_key(CONNECTION) {
+        for name in listed(headers) {
+            if !is_immune(name.as_str()) {
+                headers.remove(name);
+            }
+        }
+    }
+    let trailers = headers.get_all(TE).iter().any(accepts_trailers);
+    for name in HOP_BY_HOP {
+        headers.remove(name);
+    }
+    headers.remove(UPGRADE);
+    if headers.remove(TE).is_some() && trailers {
+        headers.insert(TE, HeaderValue::from_static("trailers"));
+    }
+}
+
+/// Removes the fields of one hop from an answer. There `Te` means nothing, and `Trailer` goes as Traefik does with answers
+/// that carry no body framed in chunks; `keep_trailer` says that one does.
+pub fn strip_answer(headers: &mut HeaderMap, keep_trailer: bool) {
+    strip_hop_by_hop(headers);
+    headers.remove(TE);
+    if !keep_trailer {
+        headers.remove(TRAILER);
+    }
+}
+
+/// The value of `Upgrade` if `Connection` names it.
+pub fn requested_upgrade(headers: &HeaderMap) -> Option<HeaderValue> {
+    let value = headers.get(UPGRADE)?;
+    names_upgrade(headers).then(|| value.clone())
+}
+
+fn names_upgrade(headers: &HeaderMap) -> bool {
+    tokens(headers).any(|token| token.eq_ignore_ascii_case("upgrade"))
+}
+
+fn is_web_socket(headers: &HeaderMap) -> bool {
+    headers.get(UPGRADE).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"))
+        && names_upgrade(headers)
+}
+
+fn tokens(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+    headers
+        .get_all(CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .map(str::trim)
+        .filter(|token| !token.is_empty())
+}
+
+fn listed(headers: &HeaderMap) -> smallvec::SmallVec<[HeaderName; 4]> {
+    tokens(headers).filter_map(|token| HeaderName::from_bytes(token.as_bytes()).ok()).collect()
+}
+
+fn is_immune(name: &str) -> bool {
+    IMMUNE.contains(&name) || name.starts_with("x-forwarded-")
+}
+
+/// Fields by which proxies tell each other who the client is and what it asked for.
+fn is_forwarding(name: &str) -> bool {
+    name.starts_with("x-forwarded-")
+        || matches!(
+            name,
+            "x-forwarded" | "forwarded" | "x-real-ip" | "x-original-url" | "x-rewrite-url" | "proxy"
+        )
+}
+
+fn is_alias(name: &str) -> bool {
+    is_forwarding(&name.replace('_', "-"))
+}
+
+fn accepts_trailers(value: &HeaderValue) -> bool {
+    value
+        .to_str()
+        .is_ok_and(|text| text.split(',').any(|token| token.trim().eq_ignore_ascii_case("trailers")))
+}
+
+/// An absent or empty field counts as unsaid.
+fn insert_if_blank(headers: &mut HeaderMap, name: HeaderName, value: impl FnOnce() -> Option<HeaderValue>) {
+    if headers.get(&name).is_none_or(HeaderValue::is_empty)
+        && let Some(value) = value()
+    {
+        headers.insert(name, value);
+    }
+}
+
+fn port_value(port: Option<u16>, secure: bool) -> HeaderValue {
+    match (port, secure) {
+        (Some(port), _) => HeaderValue::from(port),
+        (None, true) => HeaderValue::from_static("443"),
+        (None, false) => HeaderValue::from_static("80"),
+    }
+}
+
+fn append_client(headers: &mut HeaderMap, client: &HeaderValue) {
+    match headers.entry(X_FORWARDED_FOR) {
+        Entry::Vacant(entry) => {
+            entry.insert(client.clone());
+        }
+        Entry::Occupied(mut entry) => {
+            let mut joined = Vec::with_capacity(64);
+            for prior in entry.iter() {
+                joined.extend_from_slice(prior.as_bytes());
+                joined.extend_from_slice(b", ");
+            }
+            joined.extend_from_slice(client.as_bytes());
+            // Both parts were field values; joined by printable bytes they are one.
+            if let Ok(value) = HeaderValue::from_bytes(&joined) {
+                entry.insert(value);
+            }
+        }
+    }
+}
+
+/// An address or a network.
+pub(crate) fn network(text: &str) -> Result<IpNet, PolicyError> {
+    let text = text.trim();
+    text.parse::<IpNet>()
+        .or_else(|_| text.parse::<IpAddr>().map(IpNet::from))
+        .map_err(|_| PolicyError::Network(text.to_owned()))
+}
+
+/// The Host field's value of a request that has one.
+pub fn host_field(headers: &HeaderMap) -> Option<&HeaderValue> {
+    headers.get(HOST)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,301 @@
+//! Middlewares as the request path runs them: one kind per file, all kinds in the one table below. A chain runs its request
+//! halves in order until one answers, and the answer passes the response halves of those that were passed, in reverse.
+//! Nothing here forwards a request.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, Response};
+use ravelin_config::dynamic;
+
+use crate::body::ResponseBody;
+use crate::error::RequestError;
+use crate::forwarded::PolicyError;
+use crate::path::PathOptions;
+use crate::upstream::{TransportError, UrlError};
+
+pub mod headers;
+pub mod in_flight_req;
+pub mod redirect_scheme;
+pub mod source;
+pub mod strip_prefix;
+
+pub use in_flight_req::PolicyStates;
+
+/// The registration table: every kind that works. Compiled, immutable, shared by routers and workers.
+#[derive(Clone, Debug)]
+pub enum Middleware {
+    /// `headers`.
+    Headers(Arc<headers::Headers>),
+    /// `stripPrefix`.
+    StripPrefix(Arc<strip_prefix::StripPrefix>),
+    /// `redirectScheme`.
+    RedirectScheme(Arc<redirect_scheme::RedirectScheme>),
+    /// `inFlightReq`, bound to one router (or service).
+    InFlightReq(Arc<in_flight_req::InFlightReq>),
+}
+
+/// A middleware object compiled by itself, before it is bound to the routers that use it.
+#[derive(Clone, Debug)]
+pub enum Template {
+    /// The same for every router.
+    Shared(Middleware),
+    /// Every router that uses it has its own state.
+    InFlightReq(Arc<in_flight_req::Settings>),
+    /// Other middlewares in order, by qualified name.
+    Chain(Box<[Arc<str>]>),
+}
+
+/// Why a middleware or service cannot be compiled. The control plane has judged objects before they reach a proxy, so that one
+/// of these refuses a whole generation.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CompileError {
+    /// A reference that leads nowhere.
+    #[error("{0} does not exist")]
+    Missing(Arc<str>),
+    /// A kind or option that does not work yet.
+    #[error("{0} does not work yet")]
+    Unsupported(String),
+    /// An object without a kind.
+    #[error("no kind is given")]
+    NoKind,
+    /// An object of more than one kind.
+    #[error("more than one kind is given")]
+    SeveralKinds,
+    /// Chains that contain each other, or more than [`CHAIN_LENGTH_MAX`] in one.
+    #[error("the chain {0} never ends, or is longer than {CHAIN_LENGTH_MAX}")]
+    ChainLength(Arc<str>),
+    /// An option's value.
+    #[error("{option}: {reason}")]
+    Value {
+        /// Which option.
+        option: &'static str,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A server's URL.
+    #[error(transparent)]
+    Url(#[from] UrlError),
+    /// A servers transport.
+    #[error(transparent)]
+    Transport(#[from] TransportError),
+    /// An address or name in a policy.
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
+}
+
+/// Most middlewares in front of one router or service after chains are flattened.
+pub const CHAIN_LENGTH_MAX: usize = 256;
+
+/// What a middleware may see and change of a request on its way in.
+pub struct Head<'a> {
+    /// The method.
+    pub method: &'a Method,
+    /// The fields; ours are among them already, `X-Forwarded-For` is not.
+    pub headers: &'a mut HeaderMap,
+    /// The one normalised path. Who changes it sets it by [`Head::rewrite_path`].
+    pub path: PathText,
+    /// The query as the client sent it, without the question mark. `None`: the target has none.
+    pub query: Option<&'a str>,
+    /// The Host as the client sent it, or as a middleware set it: what is forwarded.
+    pub host: HeaderValue,
+    /// The connection is TLS.
+    pub tls: bool,
+    /// The client's address.
+    pub client: std::net::IpAddr,
+    /// What the entry point allows in paths.
+    pub path_options: PathOptions,
+    /// A middleware removed `X-Forwarded-For`: it is not written.
+    pub omit_forwarded_for: bool,
+}
+
+/// The path of a request: the client's own bytes while nothing changed it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PathText {
+    /// As in the request's URI, which was normal already.
+    Original(http::Uri),
+    /// Normalised or rewritten.
+    Own(Box<str>),
+}
+
+impl PathText {
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        match self {
+            // An absolute-form target may have no path at all.
+            Self::Original(uri) if uri.path().is_empty() => "/",
+            Self::Original(uri) => uri.path(),
+            Self::Own(text) => text,
+        }
+    }
+}
+
+impl Head<'_> {
+    /// Sets a rewritten path after bringing it into its one form again.
+    ///
+    /// # Errors
+    /// A path that climbs, or that cannot be normalised: the request is refused.
+    pub fn rewrite_path(&mut self, path: &str) -> Result<(), RequestError> {
+        let normal = crate::path::normalise(path, self.path_options)?;
+        self.path = PathText::Own(normal.into());
+        Ok(())
+    }
+}
+
+/// What the request half of a middleware decides.
+#[derive(Debug)]
+pub enum Flow {
+    /// On to the next; what its response half needs is kept.
+    Next(Kept),
+    /// This is the answer.
+    Answer(Box<Response<ResponseBody>>),
+    /// The request is refused with this error.
+    Refuse(RequestError),
+}
+
+/// What a middleware keeps from the request for the answer.
+#[derive(Debug, Default)]
+pub enum Kept {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// `headers`: the Origin, and whether the request came over TLS.
+    Headers {
+        /// The value of Origin.
+        origin: Option<HeaderValue>,
+        /// The client's side is TLS.
+        secure: bool,
+    },
+    /// `inFlightReq`: the place taken, given up when the exchange ends.
+    Place(in_flight_req::Place),
+}
+
+impl Middleware {
+    /// Compiles a list of qualified names for one router or service (`owner`): chains are flattened, kinds with state are bound
+    /// to the owner. State of an owner that had it before is kept.
+    ///
+    /// # Errors
+    /// A name that leads nowhere, or a chain without end.
+    pub fn compile(
+        names: &[Arc<str>],
+        templates: &dyn Fn(&str) -> Option<Arc<Template>>,
+        owner: &str,
+        states: &PolicyStates,
+    ) -> Result<Box<[Self]>, CompileError> {
+        let mut out = Vec::with_capacity(names.len());
+        let mut waiting: Vec<Arc<str>> = names.iter().rev().map(Arc::clone).collect();
+        let mut visited = 0;
+        while let Some(name) = waiting.pop() {
+            visited += 1;
+            if visited > CHAIN_LENGTH_MAX {
+                return Err(CompileError::ChainLength(name));
+            }
+            let template = templates(&name).ok_or_else(|| CompileError::Missing(Arc::clone(&name)))?;
+            match &*template {
+                Template::Shared(middleware) => out.push(middleware.clone()),
+                Template::InFlightReq(settings) => {
+                    out.push(Self::InFlightReq(Arc::new(in_flight_req::InFlightReq::bind(
+                        settings, owner, &name, states,
+                    ))));
+                }
+                Template::Chain(members) => waiting.extend(members.iter().rev().map(Arc::clone)),
+            }
+        }
+        Ok(out.into())
+    }
+
+    /// The request half.
+    pub(crate) fn request(&self, head: &mut Head<'_>) -> Flow {
+        match self {
+            Self::Headers(middleware) => middleware.request(head),
+            Self::StripPrefix(middleware) => middleware.request(head),
+            Self::RedirectScheme(middleware) => middleware.request(head),
+            Self::InFlightReq(middleware) => middleware.request(head),
+        }
+    }
+
+    /// The response half; returns what must live until the exchange ends.
+    pub(crate) fn response(
+        &self,
+        kept: Kept,
+        response: &mut Response<ResponseBody>,
+    ) -> Option<in_flight_req::Place> {
+        match (self, kept) {
+            (Self::Headers(middleware), Kept::Headers { origin, secure }) => {
+                middleware.response(origin.as_ref(), secure, response);
+                None
+            }
+            (_, Kept::Place(place)) => Some(place),
+            _ => None,
+        }
+    }
+}
+
+impl Template {
+    /// Compiles the middleware object of this qualified name.
+    ///
+    /// # Errors
+    /// No kind, several kinds, a kind that does not work yet, values that its constructor refuses.
+    pub fn compile(name: &str, config: &dynamic::Middleware) -> Result<Self, CompileError> {
+        if let Some(kind) = config.other.keys().next() {
+            return Err(CompileError::Unsupported(kind.clone()));
+        }
+        let mut found = Vec::with_capacity(1);
+        if let Some(chain) = &config.chain {
+            found.push(Self::Chain(
+                chain.middlewares.iter().map(|reference| qualify(reference, name)).collect(),
+            ));
+        }
+        if let Some(headers) = &config.headers {
+            found.push(Self::Shared(Middleware::Headers(Arc::new(headers::Headers::compile(headers)?))));
+        }
+        if let Some(settings) = &config.in_flight_req {
+            found.push(Self::InFlightReq(Arc::new(in_flight_req::Settings::compile(settings)?)));
+        }
+        if let Some(redirect) = &config.redirect_scheme {
+            let redirect = redirect_scheme::RedirectScheme::compile(redirect)?;
+            found.push(Self::Shared(Middleware::RedirectScheme(Arc::new(redirect))));
+        }
+        if let Some(strip) = &config.strip_prefix {
+            found.push(Self::Shared(Middleware::StripPrefix(Arc::new(strip_prefix::StripPrefix::compile(
+                strip,
+            )))));
+        }
+        match (found.pop(), found.is_empty()) {
+            (None, _) => Err(CompileError::NoKind),
+            (Some(template), true) => Ok(template),
+            (Some(_), false) => Err(CompileError::SeveralKinds),
+        }
+    }
+}
+
+/// A reference as seen from an object: without `@provider` it means the object's own provider.
+pub fn qualify(reference: &str, owner: &str) -> Arc<str> {
+    match (reference.contains('@'), owner.rsplit_once('@')) {
+        (false, Some((_, provider))) => format!("{reference}@{provider}").into(),
+        _ => reference.into(),
+    }
+}
+
+/// A text that Go's `http.Error` would have written, as a `Flow`.
+pub(crate) fn answer(response: Response<ResponseBody>) -> Flow {
+    Flow::Answer(Box::new(response))
+}
+
+/// Joined values of a configured list, or `None` if there are none.
+pub(crate) fn joined(option: &'static str, values: &[String]) -> Result<Option<HeaderValue>, CompileError> {
+    if values.is_empty() {
+        return Ok(None);
+    }
+    field_value(option, &values.join(",")).map(Some)
+}
+
+/// A configured text as a field value.
+pub(crate) fn field_value(option: &'static str, text: &str) -> Result<HeaderValue, CompileError> {
+    HeaderValue::from_maybe_shared(Bytes::copy_from_slice(text.trim().as_bytes()))
+        .map_err(|error| CompileError::Value { option, reason: format!("{text:?}: {error}") })
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -1,0 +1,274 @@
+//! The one normalised path. Routing, policy, rewriting and forwarding read this value only; it is normalised again after every
+//! rewrite. It knows no routes and never decodes a reserved character.
+
+use std::borrow::Cow;
+
+use ravelin_config::static_config::{EncodedCharacters, Http};
+
+/// Why a path is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PathError {
+    /// It does not begin with a slash.
+    #[error("the path does not begin with a slash")]
+    NotAbsolute,
+    /// A `%` without two hexadecimal digits.
+    #[error("a percent sign without two hexadecimal digits")]
+    Percent,
+    /// NUL, encoded or not.
+    #[error("the path holds a NUL")]
+    Nul,
+    /// A number sign: a fragment never travels.
+    #[error("the target holds a number sign")]
+    Fragment,
+    /// A blank or control byte.
+    #[error("the path holds a blank or control byte")]
+    Control,
+    /// A lead byte of an overlong UTF-8 form, by which some decoders smuggle dots and slashes.
+    #[error("the path holds an overlong UTF-8 form")]
+    Overlong,
+    /// An encoded character that the entry point's `encodedCharacters` refuses.
+    #[error("the path holds a refused encoded character")]
+    RefusedCharacter,
+    /// A dot segment would appear under some common decoding.
+    #[error("the path hides a dot segment")]
+    HiddenDotSegment,
+    /// The path cannot be part of a request target.
+    #[error("the path cannot be written as a request target")]
+    Unwritable,
+}
+
+/// What an entry point allows in paths.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PathOptions {
+    /// Resolve `//`, `/./` and `/../`. Off, doubled slashes stay and dot segments are refused.
+    pub sanitize: bool,
+    refused: u8,
+}
+
+const SLASH: u8 = 1;
+const BACK_SLASH: u8 = 1 << 1;
+const SEMICOLON: u8 = 1 << 2;
+const PERCENT: u8 = 1 << 3;
+const QUESTION_MARK: u8 = 1 << 4;
+const HASH: u8 = 1 << 5;
+
+impl Default for PathOptions {
+    fn default() -> Self {
+        Self { sanitize: true, refused: 0 }
+    }
+}
+
+impl PathOptions {
+    /// From an entry point's `http` section.
+    pub fn compile(http: &Http) -> Self {
+        let refused = http.encoded_characters.as_ref().map_or(0, refused_by);
+        Self { sanitize: http.sanitize_path, refused }
+    }
+
+    fn refuses(self, byte: u8) -> bool {
+        let bit = match byte {
+            b'/' => SLASH,
+            b'\\' => BACK_SLASH,
+            b';' => SEMICOLON,
+            b'%' => PERCENT,
+            b'?' => QUESTION_MARK,
+            b'#' => HASH,
+            _ => return false,
+        };
+        self.refused & bit != 0
+    }
+}
+
+fn refused_by(options: &EncodedCharacters) -> u8 {
+    let bits = [
+        (options.allow_encoded_slash, SLASH),
+        (options.allow_encoded_back_slash, BACK_SLASH),
+        (options.allow_encoded_semicolon, SEMICOLON),
+        (options.allow_encoded_percent, PERCENT),
+        (options.allow_encoded_question_mark, QUESTION_MARK),
+        (options.allow_encoded_hash, HASH),
+    ];
+    bits.iter().filter(|(allowed, _)| !allowed).fold(0, |all, (_, bit)| all | bit)
+}
+
+/// Brings a path into its one form: unreserved characters decoded, hexadecimal digits upper case, other bytes that no path
+/// holds raw encoded, doubled slashes and dot segments resolved. The result never holds a dot segment, also not under
+/// repeated decoding, encoded separators, backslashes or `;` parameters. Idempotent. A path that is normal already (the usual
+/// case) is borrowed.
+pub fn normalise(path: &str, options: PathOptions) -> Result<Cow<'_, str>, PathError> {
+    if !path.starts_with('/') {
+        return Err(PathError::NotAbsolute);
+    }
+    if is_normal(path.as_bytes()) {
+        return Ok(Cow::Borrowed(path));
+    }
+    let mut out = recode(path.as_bytes(), options)?;
+    if options.sanitize {
+        out = resolve(&out);
+    }
+    if hides_dot_segment(&out) {
+        return Err(PathError::HiddenDotSegment);
+    }
+    // Every byte pushed above is ASCII.
+    String::from_utf8(out).map(Cow::Owned).map_err(|_| PathError::Unwritable)
+}
+
+/// Bytes a path may hold raw: RFC 3986 `pchar` without `%`, the slash, and brackets, which Traefik passes raw.
+fn is_raw(byte: u8) -> bool {
+    is_unreserved(byte)
+        || matches!(
+            byte,
+            b'/' | b'!'
+                | b'$'
+                | b'&'
+                | b'\''
+                | b'('
+                | b')'
+                | b'*'
+                | b'+'
+                | b','
+                | b';'
+                | b'='
+                | b':'
+                | b'@'
+                | b'['
+                | b']'
+        )
+}
+
+fn is_unreserved(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
+}
+
+/// Whether nothing needs a closer look: only raw bytes, and no segment that is empty or begins with a dot.
+fn is_normal(path: &[u8]) -> bool {
+    let mut after_slash = false;
+    for &byte in path {
+        if !is_raw(byte) || (after_slash && matches!(byte, b'/' | b'.')) {
+            return false;
+        }
+        after_slash = byte == b'/';
+    }
+    true
+}
+
+fn recode(path: &[u8], options: PathOptions) -> Result<Vec<u8>, PathError> {
+    let mut out = Vec::with_capacity(path.len() + 8);
+    let mut at = 0;
+    while let Some(&byte) = path.get(at) {
+        at += 1;
+        match byte {
+            b'%' => {
+                let value = hex_pair(path.get(at..at + 2)).ok_or(PathError::Percent)?;
+                at += 2;
+                match value {
+                    0 => return Err(PathError::Nul),
+                    0xC0 | 0xC1 => return Err(PathError::Overlong),
+                    _ if options.refuses(value) => return Err(PathError::RefusedCharacter),
+                    _ if is_unreserved(value) => out.push(value),
+                    _ => push_encoded(&mut out, value),
+                }
+            }
+            0 => return Err(PathError::Nul),
+            b'#' | b'?' => return Err(PathError::Fragment),
+            0x01..=b' ' | 0x7F => return Err(PathError::Control),
+            b'\\' if options.refuses(byte) => return Err(PathError::RefusedCharacter),
+            _ if is_raw(byte) => out.push(byte),
+            _ => push_encoded(&mut out, byte),
+        }
+    }
+    Ok(out)
+}
+
+fn hex_pair(pair: Option<&[u8]>) -> Option<u8> {
+    let &[high, low] = pair? else { return None };
+    Some(hex_digit(high)? << 4 | hex_digit(low)?)
+}
+
+fn hex_digit(byte: u8) -> Option<u8> {
+    match byte {
+        b'0'..=b'9' => Some(byte - b'0'),
+        b'a'..=b'f' => Some(byte - b'a' + 10),
+        b'A'..=b'F' => Some(byte - b'A' + 10),
+        _ => None,
+    }
+}
+
+fn push_encoded(out: &mut Vec<u8>, byte: u8) {
+    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
+    out.push(b'%');
+    out.push(DIGITS[usize::from(byte >> 4)]);
+    out.push(DIGITS[usize::from(byte & 0xF)]);
+}
+
+/// Resolves empty and dot segments. A trailing slash stays, as does the one that a final dot segment leaves.
+fn resolve(path: &[u8]) -> Vec<u8> {
+    let mut out: Vec<u8> = Vec::with_capacity(path.len());
+    let mut open = true;
+    for segment in path.split(|&byte| byte == b'/').skip(1) {
+        open = false;
+        match segment {
+            b"" | b"." => open = true,
+            b".." => {
+                out.truncate(out.iter().rposition(|&byte| byte == b'/').unwrap_or(0));
+                open = true;
+            }
+            _ => {
+                out.push(b'/');
+                out.extend_from_slice(segment);
+            }
+        }
+    }
+    if open || out.is_empty() {
+        out.push(b'/');
+    }
+    out
+}
+
+/// How often a hidden segment is looked for after one more decoding: nobody decodes more often by mistake.
+const DECODINGS_MAX: usize = 3;
+
+fn hides_dot_segment(path: &[u8]) -> bool {
+    if has_dot_segment(path) {
+        return true;
+    }
+    let mut decoded = path.to_vec();
+    for _ in 0..DECODINGS_MAX {
+        if !decoded.contains(&b'%') {
+            return false;
+        }
+        decoded = decode(&decoded);
+        if has_dot_segment(&decoded) {
+            return true;
+        }
+    }
+    false
+}
+
+/// Decodes every well-formed escape once.
+fn decode(path: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(path.len());
+    let mut at = 0;
+    while let Some(&byte) = path.get(at) {
+        at += 1;
+        if byte == b'%'
+            && let Some(value) = hex_pair(path.get(at..at + 2))
+        {
+            out.push(value);
+            at += 2;
+        } else {
+            out.push(byte);
+        }
+    }
+    out
+}
+
+fn has_dot_segment(path: &[u8]) -> bool {
+    path.split(|&byte| matches!(byte, b'/' | b'\\')).any(|segment| {
+        let name = segment.split(|&byte| byte == b';').next().unwrap_or(segment);
+        matches!(name, b"." | b"..")
+    })
+}
+
+#[cfg(test)]
+mod tests;

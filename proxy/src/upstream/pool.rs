@@ -1,0 +1,204 @@
+//! The idle connections of one worker: last in, first out, by server. It opens connections when asked and none is idle, drops
+//! those that closed or lay too long, and knows nothing of requests.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::{Arc, Weak};
+use std::time::Instant;
+
+use hyper::client::conn::http2;
+
+use super::Upstream;
+use super::connect::{Connected, connect};
+use super::io::Meter;
+use super::lease::{Http1Connection, Lease};
+use super::return_rule::Reason;
+use crate::body::RequestBody;
+use crate::error::RequestError;
+
+/// One multiplexed connection, shared by the requests of this worker.
+pub(crate) struct Http2Connection {
+    pub(crate) sender: http2::SendRequest<RequestBody>,
+    pub(crate) meter: Rc<Meter>,
+    /// Requests under way.
+    pub(crate) streams: Cell<usize>,
+    allowed: Rc<Cell<usize>>,
+    idle_since: Cell<Instant>,
+}
+
+impl Http2Connection {
+    /// Room for one more request: four fifths of what the server allows, so that none waits inside hyper.
+    fn has_room(&self) -> bool {
+        !self.sender.is_closed() && self.streams.get() < (self.allowed.get() / 5 * 4).max(1)
+    }
+}
+
+struct Idle {
+    connection: Http1Connection,
+    since: Instant,
+}
+
+#[derive(Default)]
+struct PerServer {
+    upstream: Weak<Upstream>,
+    idle: Vec<Idle>,
+    http2: Vec<Rc<Http2Connection>>,
+}
+
+#[derive(Default)]
+struct Pools {
+    servers: RefCell<HashMap<u64, PerServer, foldhash::fast::RandomState>>,
+    draining: Cell<bool>,
+    workers: usize,
+    opened: Cell<u64>,
+    reused: Cell<u64>,
+    closed: Cell<u64>,
+}
+
+/// What a worker's pools did so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PoolCounts {
+    /// Connections opened.
+    pub opened: u64,
+    /// Requests that went out on a connection that stood already.
+    pub reused: u64,
+    /// Connections the return rule refused after an answer.
+    pub closed: u64,
+    /// HTTP/1 connections lying idle now.
+    pub idle: usize,
+}
+
+/// The pools of one worker. Cheap to clone; never leaves its thread.
+#[derive(Clone)]
+pub struct UpstreamPools(Rc<Pools>);
+
+impl UpstreamPools {
+    /// Empty pools of one of `workers` workers, which share the limit of idle connections evenly.
+    pub fn new(workers: usize) -> Self {
+        Self(Rc::new(Pools { workers: workers.max(1), ..Pools::default() }))
+    }
+
+    /// A connection to the server: an idle one, the latest used first, unless `fresh`, else a new one.
+    pub(crate) async fn lease(
+        &self,
+        upstream: &Arc<Upstream>,
+        http1_only: bool,
+        fresh: bool,
+    ) -> Result<Lease, RequestError> {
+        if !fresh && let Some(lease) = self.checkout(upstream, http1_only) {
+            self.0.reused.set(self.0.reused.get() + 1);
+            return Ok(lease);
+        }
+        self.0.opened.set(self.0.opened.get() + 1);
+        Ok(match connect(upstream, http1_only).await? {
+            Connected::Http1 { sender, meter, switch } => Lease::http1(
+                self.clone(),
+                Arc::clone(upstream),
+                Http1Connection { sender, meter, switch },
+                false,
+            ),
+            Connected::Http2 { sender, meter, allowed } => {
+                let connection = Http2Connection {
+                    sender,
+                    meter,
+                    streams: Cell::new(0),
+                    allowed,
+                    idle_since: Cell::new(Instant::now()),
+                };
+                let connection = Rc::new(connection);
+                self.with_server(upstream, |server| server.http2.push(Rc::clone(&connection)));
+                Lease::http2(self.clone(), Arc::clone(upstream), connection, false)
+            }
+        })
+    }
+
+    fn checkout(&self, upstream: &Arc<Upstream>, http1_only: bool) -> Option<Lease> {
+        let mut servers = self.0.servers.borrow_mut();
+        let server = servers.get_mut(&upstream.id)?;
+        if !http1_only && let Some(connection) = server.http2.iter().find(|connection| connection.has_room())
+        {
+            connection.idle_since.set(Instant::now());
+            return Some(Lease::http2(self.clone(), Arc::clone(upstream), Rc::clone(connection), true));
+        }
+        while let Some(idle) = server.idle.pop() {
+            let sender = &idle.connection.sender;
+            // Not ready means that the driver found bytes or an end that no idle connection has.
+            if !sender.is_closed() && sender.is_ready() {
+                return Some(Lease::http1(self.clone(), Arc::clone(upstream), idle.connection, true));
+            }
+        }
+        None
+    }
+
+    /// Keeps a connection that the return rule let pass. Beyond the limit the oldest goes.
+    pub(crate) fn put(&self, upstream: &Arc<Upstream>, connection: Http1Connection) {
+        let limit = upstream.transport.idle_connections_max.div_ceil(self.0.workers);
+        self.with_server(upstream, |server| {
+            server.idle.push(Idle { connection, since: Instant::now() });
+            if server.idle.len() > limit {
+                server.idle.remove(0);
+            }
+        });
+    }
+
+    fn with_server(&self, upstream: &Arc<Upstream>, act: impl FnOnce(&mut PerServer)) {
+        let mut servers = self.0.servers.borrow_mut();
+        let server = servers
+            .entry(upstream.id)
+            .or_insert_with(|| PerServer { upstream: Arc::downgrade(upstream), ..PerServer::default() });
+        act(server);
+    }
+
+    /// Drops connections that closed, that lay longer than their transport allows, or whose server no service names. Call it
+    /// about once a second.
+    pub fn sweep(&self, now: Instant) {
+        self.0.servers.borrow_mut().retain(|_, server| {
+            let Some(upstream) = server.upstream.upgrade().filter(|upstream| upstream.is_in_use()) else {
+                return false;
+            };
+            let limit = upstream.transport.idle_timeout;
+            let stale =
+                |since: Instant| limit.is_some_and(|limit| now.saturating_duration_since(since) >= limit);
+            server.idle.retain(|idle| !idle.connection.sender.is_closed() && !stale(idle.since));
+            server.http2.retain(|connection| {
+                if connection.streams.get() > 0 {
+                    connection.idle_since.set(now);
+                }
+                !connection.sender.is_closed() && !stale(connection.idle_since.get())
+            });
+            !server.idle.is_empty() || !server.http2.is_empty()
+        });
+    }
+
+    /// From now on nothing is kept: the worker drains.
+    pub fn drain(&self) {
+        self.0.draining.set(true);
+        self.0.servers.borrow_mut().clear();
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        self.0.draining.get()
+    }
+
+    pub(crate) fn count_closed(&self, _reason: Reason) {
+        self.0.closed.set(self.0.closed.get() + 1);
+    }
+
+    /// What was done so far.
+    pub fn counts(&self) -> PoolCounts {
+        let idle = self.0.servers.borrow().values().map(|server| server.idle.len()).sum();
+        PoolCounts {
+            opened: self.0.opened.get(),
+            reused: self.0.reused.get(),
+            closed: self.0.closed.get(),
+            idle,
+        }
+    }
+}
+
+impl std::fmt::Debug for UpstreamPools {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("UpstreamPools").field(&self.counts()).finish()
+    }
+}

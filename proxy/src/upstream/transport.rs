@@ -1,0 +1,153 @@
+//! How servers are reached: deadlines, limits of the pool, TLS. One per servers transport of the configuration, shared by all
+//! workers, so that TLS sessions are too. It opens nothing itself.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ravelin_config::GoDuration;
+use ravelin_config::dynamic::{ForwardingTimeouts, ServersTransport};
+use rustls::ClientConfig;
+
+use super::unique_id;
+
+mod tls;
+
+/// Idle connections kept per server where nothing is said, as Traefik's static default.
+const IDLE_CONNECTIONS_MAX: usize = 200;
+/// What an explicit 0 means: Go's own default.
+const IDLE_CONNECTIONS_OF_ZERO: usize = 2;
+
+/// How servers are reached.
+#[derive(Debug)]
+pub struct Transport {
+    pub(crate) id: u64,
+    /// Until a connection stands, name resolution and TLS included. `None`: no limit.
+    pub connect_timeout: Option<Duration>,
+    /// From the request sent until the answer's head is read.
+    pub response_header_timeout: Option<Duration>,
+    /// How long a connection may lie idle.
+    pub idle_timeout: Option<Duration>,
+    /// Idle connections kept per server by all workers together.
+    pub idle_connections_max: usize,
+    /// HTTP/2 silence after which a ping is sent.
+    pub(crate) ping_interval: Option<Duration>,
+    /// How long a ping's answer may take.
+    pub(crate) ping_timeout: Duration,
+    /// In place of the server's host, for SNI and the certificate's name.
+    pub(crate) server_name: Option<Box<str>>,
+    /// TLS that offers HTTP/2 (unless it is off) and HTTP/1.1.
+    pub(crate) tls: Arc<ClientConfig>,
+    /// TLS that offers HTTP/1.1 only, for requests that switch protocols.
+    pub(crate) tls_http1: Arc<ClientConfig>,
+}
+
+/// Why a servers transport cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum TransportError {
+    /// A root, certificate or key that is none.
+    #[error("{what} cannot be read: {cause}")]
+    Pem {
+        /// Which option.
+        what: &'static str,
+        /// What is wrong.
+        cause: String,
+    },
+    /// A TLS version or cipher suite that is not known, or a combination that allows nothing.
+    #[error("{0}")]
+    Tls(String),
+    /// An option that does not work yet.
+    #[error("{0} does not work yet")]
+    Unsupported(&'static str),
+}
+
+impl Transport {
+    /// From a servers transport of the configuration.
+    ///
+    /// # Errors
+    /// PEM that cannot be read, TLS settings that allow nothing, options that do not work yet.
+    pub fn compile(config: &ServersTransport) -> Result<Self, TransportError> {
+        if config.spiffe.is_some() {
+            return Err(TransportError::Unsupported("spiffe"));
+        }
+        if !config.peer_cert_uri.is_empty() {
+            return Err(TransportError::Unsupported("peerCertURI"));
+        }
+        let timeouts = config.forwarding_timeouts.clone().unwrap_or_default();
+        let (tls, tls_http1) = tls::client_configs(config)?;
+        let server_name = (!config.server_name.is_empty()).then(|| config.server_name.as_str().into());
+        Ok(Self::new(
+            &timeouts,
+            idle_connections(config.max_idle_conns_per_host),
+            server_name,
+            tls,
+            tls_http1,
+        ))
+    }
+
+    fn new(
+        timeouts: &ForwardingTimeouts,
+        idle_connections_max: usize,
+        server_name: Option<Box<str>>,
+        tls: Arc<ClientConfig>,
+        tls_http1: Arc<ClientConfig>,
+    ) -> Self {
+        Self {
+            id: unique_id(),
+            connect_timeout: positive(timeouts.dial_timeout),
+            response_header_timeout: positive(timeouts.response_header_timeout),
+            idle_timeout: positive(timeouts.idle_conn_timeout),
+            idle_connections_max,
+            ping_interval: positive(timeouts.read_idle_timeout),
+            ping_timeout: positive(timeouts.ping_timeout).unwrap_or(Duration::from_secs(15)),
+            server_name,
+            tls,
+            tls_http1,
+        }
+    }
+
+    /// Defaults with a certificate check that fails for every server: enough for servers without TLS.
+    #[cfg(test)]
+    pub(crate) fn plain() -> Self {
+        let (tls, tls_http1) = tls::without_roots();
+        Self::new(&ForwardingTimeouts::default(), IDLE_CONNECTIONS_MAX, None, tls, tls_http1)
+    }
+}
+
+fn idle_connections(configured: Option<i64>) -> usize {
+    match configured {
+        None => IDLE_CONNECTIONS_MAX,
+        Some(0) => IDLE_CONNECTIONS_OF_ZERO,
+        Some(number) => usize::try_from(number).unwrap_or(0),
+    }
+}
+
+/// Zero and negative durations mean no limit.
+fn positive(duration: GoDuration) -> Option<Duration> {
+    u64::try_from(duration.nanos()).ok().filter(|&nanos| nanos > 0).map(Duration::from_nanos)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unset_zero_and_set_limits_mean_what_traefik_means() {
+        assert_eq!(idle_connections(None), 200);
+        assert_eq!(idle_connections(Some(0)), 2);
+        assert_eq!(idle_connections(Some(7)), 7);
+        assert_eq!(idle_connections(Some(-1)), 0);
+        let transport = Transport::plain();
+        assert_eq!(transport.connect_timeout, Some(Duration::from_secs(30)));
+        assert_eq!(transport.response_header_timeout, None);
+        assert_eq!(transport.idle_timeout, Some(Duration::from_secs(90)));
+        assert_eq!(positive(GoDuration::from_secs(-1)), None);
+    }
+
+    #[test]
+    fn what_does_not_work_yet_is_an_error() {
+        let spiffe = ServersTransport { spiffe: Some(serde_json::json!({})), ..ServersTransport::default() };
+        assert!(matches!(Transport::compile(&spiffe), Err(TransportError::Unsupported("spiffe"))));
+        let uri = ServersTransport { peer_cert_uri: "spiffe://x".into(), ..ServersTransport::default() };
+        assert!(matches!(Transport::compile(&uri), Err(TransportError::Unsupported("peerCertURI"))));
+    }
+}

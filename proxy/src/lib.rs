@@ -3,9 +3,11 @@
 
 pub mod access_log;
 pub mod body;
+pub mod compile;
 pub mod connection;
 pub mod error;
 pub mod exchange;
+pub mod forward;
 pub mod forwarded;
 pub mod guard;
 pub mod host;
@@ -14,6 +16,7 @@ pub mod limits;
 pub mod live;
 pub mod middleware;
 pub mod path;
+pub mod request;
 pub mod service;
 pub mod table;
 pub mod upstream;

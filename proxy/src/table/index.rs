@@ -18,14 +18,19 @@ pub struct Rank {
     pub priority: i64,
     /// Lower first.
     pub precedence: u32,
-    /// Qualified name, unique within one index.
+    /// The name it is shown by: the router's own, or that of its copy for one entry point.
     pub name: Arc<str>,
+    /// The router's own qualified name; unique within one index.
+    pub router: Arc<str>,
 }
 
 impl Ord for Rank {
     fn cmp(&self, other: &Self) -> Ordering {
         let key = |rank: &Self| (Reverse(rank.priority), rank.precedence);
-        key(self).cmp(&key(other)).then_with(|| self.name.cmp(&other.name))
+        key(self)
+            .cmp(&key(other))
+            .then_with(|| self.name.cmp(&other.name))
+            .then_with(|| self.router.cmp(&other.router))
     }
 }
 

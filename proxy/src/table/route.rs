@@ -6,30 +6,49 @@ use std::fmt;
 use std::sync::Arc;
 
 use ravelin_config::rule::{CompiledRule, RequestFacts};
-use ravelin_config::{GenerationId, static_config};
+use ravelin_config::{ConfigMap, GenerationId, static_config};
 
 use super::index::{Rank, Ranked, RouteIndex};
+use super::sections::{Internal, Sections, TlsSettings};
+use super::tls_hosts::TlsHosts;
+use crate::limits::EntryPointPolicy;
 use crate::middleware::Middleware;
 use crate::service::Service;
 
 /// One compiled generation. A request sees exactly one.
+#[derive(Clone, Default)]
 pub struct Table {
     /// What it was compiled from; `None` before the first generation.
     pub generation: Option<GenerationId>,
+    /// The generation itself, for the API.
+    pub config: ConfigMap,
+    /// The static sections in force.
+    pub sections: Arc<Sections>,
+    /// Routers and middlewares that the static sections ask for.
+    pub internal: Arc<Internal>,
+    /// Certificates, stores and options.
+    pub tls: Arc<TlsSettings>,
     /// Entry points by name.
     pub entry_points: BTreeMap<Arc<str>, Arc<EntryPointTable>>,
+    /// What could not be used although the control plane let it pass, for log and API.
+    pub problems: Arc<[String]>,
 }
 
 /// One entry point and its routes.
+#[derive(Clone)]
 pub struct EntryPointTable {
     /// Its name.
     pub name: Arc<str>,
     /// Its configuration; shared between generations while unchanged, so that pointers tell of a change.
     pub config: Arc<static_config::EntryPoint>,
+    /// What holds before a route is known.
+    pub policy: Arc<EntryPointPolicy>,
     /// Routes for requests that came without TLS.
     pub plain: RouteIndex<Route>,
     /// Routes for requests that came over TLS.
     pub tls: RouteIndex<Route>,
+    /// Which TLS options each host of a router has.
+    pub tls_hosts: TlsHosts,
 }
 
 /// One router on one entry point.
@@ -37,15 +56,11 @@ pub struct Route {
     /// Where it stands among the others; holds its qualified name.
     pub rank: Rank,
     /// The compiled rule.
-    pub rule: CompiledRule,
+    pub rule: Arc<CompiledRule>,
     /// What happens to a request that it gets.
     pub outcome: Outcome,
-    /// Qualified name of the service, as logged; empty in error.
-    pub service_name: Arc<str>,
     /// Whether its requests are logged.
     pub access_log: bool,
-    /// Qualified name of its TLS options, for routers over TLS.
-    pub tls_options: Option<Arc<str>>,
 }
 
 /// What happens to a request.
@@ -86,12 +101,19 @@ impl EntryPointTable {
     pub fn route(&self, over_tls: bool, facts: &RequestFacts<'_>) -> Option<&Arc<Route>> {
         if over_tls { self.tls.find(facts) } else { self.plain.find(facts) }
     }
+
+    /// The qualified name of the TLS options for a host: those of the routers that name it, or `default`.
+    ///
+    /// For a connection the host is that of SNI. A request whose host has other options than its connection is misdirected.
+    pub fn tls_options(&self, host: &str) -> &str {
+        self.tls_hosts.options(host)
+    }
 }
 
 impl Table {
     /// The table of a process that has no generation yet: no entry points, nothing served.
     pub fn empty() -> Self {
-        Self { generation: None, entry_points: BTreeMap::new() }
+        Self::default()
     }
 
     /// The entry point of this name.
@@ -103,6 +125,12 @@ impl Table {
 impl fmt::Debug for Route {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Route").field("rank", &self.rank).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for EntryPointTable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EntryPointTable").field("name", &self.name).finish_non_exhaustive()
     }
 }
 

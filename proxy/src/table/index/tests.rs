@@ -24,7 +24,7 @@ impl Ranked for Entry {
 
 fn entry(name: &str, priority: i64, precedence: u32, text: &str) -> (RouteKeys, Arc<Entry>) {
     let parsed = rule::parse(text).unwrap_or_else(|error| panic!("{text}: {error}"));
-    let rank = Rank { priority, precedence, name: Arc::from(name) };
+    let rank = Rank { priority, precedence, name: Arc::from(name), router: Arc::from(name) };
     let entry = Entry { rank, rule: parsed.compile().expect("simple arguments only") };
     (parsed.necessary_keys(), Arc::new(entry))
 }

@@ -1,0 +1,196 @@
+//! Compiles generations into tables: what changed is parsed, and what refers to it is built again; the rest is shared.
+//! It must not touch workers or sockets. It refuses only what no proxy of this build could take: unreadable records and
+//! too many routes; a bad object costs its own routers (503 in their place), never the generation.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use imbl::OrdMap;
+use ravelin_config::{Change, ConfigMap, GenerationId, Key, Kind, Record, RecordWire, object};
+use ravelin_transport::codec;
+
+use crate::middleware::{PolicyStates, Template};
+use crate::service::Service;
+use crate::table::sections::{Internal, Sections, TlsSettings};
+use crate::table::{EntryPointTable, Table};
+use crate::upstream::{Transport, UpstreamRegistry};
+
+mod entry_points;
+mod internal;
+mod objects;
+mod references;
+mod router;
+
+use references::References;
+use router::Placement;
+
+/// Most placements of routers on entry points in one table.
+pub const ROUTES_MAX: usize = 2_000_000;
+
+/// Why a generation was refused; the table in force is unchanged.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// A record that this build cannot read.
+    #[error("the record of {key} cannot be read by this build: {reason}")]
+    Record {
+        /// Whose.
+        key: String,
+        /// Why.
+        reason: String,
+    },
+    /// More routes than [`ROUTES_MAX`].
+    #[error("{found} routes are more than the {ROUTES_MAX} allowed")]
+    Routes {
+        /// How many.
+        found: usize,
+    },
+}
+
+/// Compiled, or why not.
+type Compiled<T> = Result<Arc<T>, Arc<str>>;
+
+/// What all tables of a process share, whatever their generation.
+#[derive(Default)]
+pub struct Process {
+    /// Servers and their pools' identities.
+    pub upstreams: UpstreamRegistry,
+    /// Counts and places of policies.
+    pub states: PolicyStates,
+}
+
+/// Turns each newer configuration into a table, at the cost of the change.
+pub struct Compiler {
+    process: Arc<Process>,
+    map: ConfigMap,
+    state: State,
+}
+
+/// Everything derived from a configuration. Its maps are persistent, so that a copy to work on costs nothing.
+#[derive(Clone, Default)]
+struct State {
+    sections: Arc<Sections>,
+    internal: Arc<Internal>,
+    tls: Arc<TlsSettings>,
+    references: References,
+    transports: OrdMap<Arc<str>, Compiled<Transport>>,
+    templates: OrdMap<Arc<str>, Compiled<Template>>,
+    services: OrdMap<Arc<str>, Compiled<Service>>,
+    routers: OrdMap<Arc<str>, Arc<[Placement]>>,
+    entry_points: BTreeMap<Arc<str>, Arc<EntryPointTable>>,
+    routes: usize,
+    problems: OrdMap<Key, Arc<str>>,
+}
+
+/// One run of the compiler: the new state in the making.
+struct Run<'a> {
+    process: &'a Process,
+    map: &'a ConfigMap,
+    state: State,
+}
+
+/// Reads one record of a configuration.
+///
+/// # Errors
+/// [`Refusal::Record`] if this build does not know its form.
+pub fn record(key: &Key, bytes: &[u8]) -> Result<Record, Refusal> {
+    let refuse = |reason: String| Refusal::Record { key: key.to_string(), reason };
+    let wire: RecordWire =
+        codec::decode(object::RECORD_VERSION, bytes).map_err(|error| refuse(error.to_string()))?;
+    Record::from_wire(wire).map_err(|error| refuse(error.to_string()))
+}
+
+impl Compiler {
+    /// A compiler that starts from nothing.
+    pub fn new(process: Arc<Process>) -> Self {
+        Self { process, map: ConfigMap::new(), state: State::default() }
+    }
+
+    /// Compiles the next generation. Equal configurations give tables of equal meaning, whatever came before.
+    ///
+    /// # Errors
+    /// [`Refusal`]; the compiler stands as before.
+    pub fn apply(&mut self, generation: GenerationId, map: &ConfigMap) -> Result<Arc<Table>, Refusal> {
+        let changes = map.diff(&self.map);
+        // Every changed record is read before anything is built, so that a refusal costs nothing.
+        for (key, change) in &changes {
+            if let Change::Put(bytes) = change {
+                record(key, bytes)?;
+            }
+        }
+        let mut run = Run { process: &self.process, map, state: self.state.clone() };
+        run.build(changes.into_keys().collect())?;
+        self.state = run.state;
+        self.map = map.clone();
+        Ok(Arc::new(self.state.table(generation, map)))
+    }
+}
+
+impl State {
+    fn table(&self, generation: GenerationId, map: &ConfigMap) -> Table {
+        Table {
+            generation: Some(generation),
+            config: map.clone(),
+            sections: Arc::clone(&self.sections),
+            internal: Arc::clone(&self.internal),
+            tls: Arc::clone(&self.tls),
+            entry_points: self.entry_points.clone(),
+            problems: self.problems.iter().map(|(key, text)| format!("{key}: {text}")).collect(),
+        }
+    }
+
+    /// Notes, or with `None` forgets, what is wrong with an object.
+    fn note(&mut self, key: &Key, problem: Option<&str>) {
+        match problem {
+            Some(text) => drop(self.problems.insert(key.clone(), Arc::from(text))),
+            None => drop(self.problems.remove(key)),
+        }
+    }
+}
+
+impl Run<'_> {
+    /// The record of a key, if the configuration holds one.
+    fn record(&self, key: &Key) -> Option<Record> {
+        self.map.get(key.as_str()).and_then(|bytes| record(key, bytes).ok())
+    }
+
+    fn build(&mut self, changed: BTreeSet<Key>) -> Result<(), Refusal> {
+        let is_static = |key: &Key| matches!(key.kind(), Some(Kind::EntryPoint | Kind::StaticSection));
+        let is_tls =
+            |key: &Key| matches!(key.kind(), Some(Kind::TlsCertificate | Kind::TlsStore | Kind::TlsOptions));
+        if changed.iter().any(is_tls) {
+            self.tls(changed.iter().filter(|key| is_tls(key)));
+        }
+        let mut changed = changed;
+        if changed.iter().any(is_static) {
+            changed.extend(self.static_sections());
+        }
+        let affected = self.affected(changed);
+        for key in affected.iter().filter(|key| key.kind() == Some(Kind::HttpServersTransport)) {
+            self.transport(key);
+        }
+        for key in affected.iter().filter(|key| key.kind() == Some(Kind::HttpMiddleware)) {
+            self.template(key);
+        }
+        let services: BTreeSet<&Key> =
+            affected.iter().filter(|key| key.kind() == Some(Kind::HttpService)).collect();
+        self.services(&services);
+        let routers: Vec<&Key> = affected.iter().filter(|key| key.kind() == Some(Kind::HttpRouter)).collect();
+        self.routers(&routers);
+        match self.state.routes {
+            found if found > ROUTES_MAX => Err(Refusal::Routes { found }),
+            _ => Ok(()),
+        }
+    }
+
+    /// The changed keys and all that refer to them, directly or not. What changed objects refer to is noted first.
+    fn affected(&mut self, changed: BTreeSet<Key>) -> BTreeSet<Key> {
+        for key in &changed {
+            let refers_to = self.refers_to(key);
+            self.state.references.set(key, refers_to);
+        }
+        self.state.references.closure(changed)
+    }
+}
+
+#[cfg(test)]
+mod tests;

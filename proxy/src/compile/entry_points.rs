@@ -1,0 +1,164 @@
+//! The static part of a generation: sections, entry points, and what they ask for in routers and middlewares.
+//! It must not place routers; it says which ones have to be placed again.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use ravelin_config::static_config::{Address, EntryPoint, Protocol};
+use ravelin_config::{Key, Kind};
+use serde::de::DeserializeOwned;
+
+use super::{Run, internal};
+use crate::limits::EntryPointPolicy;
+use crate::service::DEFAULT_TRANSPORT;
+use crate::table::sections::Sections;
+use crate::table::{EntryPointTable, RouteIndex};
+
+/// The entry point that routers without entry points never use.
+const INTERNAL_ENTRY_POINT: &str = "traefik";
+
+impl Run<'_> {
+    /// The value in force of a static object; a text that does not read is noted and counts as absent.
+    fn static_value<T: DeserializeOwned>(&mut self, key: &Key) -> Option<T> {
+        let record = self.record(key);
+        let value = record.as_ref().and_then(|record| record.effective());
+        let parsed = value.map(|object| serde_json::from_slice(&object.bytes));
+        let problem = match &parsed {
+            Some(Err(error)) => Some(error.to_string()),
+            _ => None,
+        };
+        self.state.note(key, problem.as_deref());
+        parsed.and_then(Result::ok)
+    }
+
+    fn section<T: DeserializeOwned>(&mut self, name: &str) -> Option<T> {
+        let key = Key::of(Kind::StaticSection, name).ok()?;
+        self.static_value(&key)
+    }
+
+    /// Reads all static objects. Returns the keys whose meaning changed with them.
+    pub(super) fn static_sections(&mut self) -> BTreeSet<Key> {
+        let mut changed = BTreeSet::new();
+        let sections = Sections {
+            api: self.section("api"),
+            ping: self.section("ping"),
+            access_log: self.section("accessLog"),
+            log: self.section("log").unwrap_or_default(),
+            global: self.section("global").unwrap_or_default(),
+            providers: self.section("providers").unwrap_or_default(),
+            servers_transport: self.section("serversTransport").unwrap_or_default(),
+        };
+        let first = !self.state.transports.contains_key(DEFAULT_TRANSPORT);
+        if first || sections.servers_transport != self.state.sections.servers_transport {
+            changed.extend(Key::of(Kind::HttpServersTransport, DEFAULT_TRANSPORT));
+        }
+        let precedence_changed = sections.providers.precedence != self.state.sections.providers.precedence;
+        let append_client = !sections.global.not_append_x_forwarded_for;
+        if *self.state.sections != sections {
+            self.state.sections = Arc::new(sections);
+        }
+        let routing_changed = self.entry_points(append_client);
+        changed.extend(self.internal_objects());
+        if precedence_changed || routing_changed {
+            changed.extend(self.every_router());
+        }
+        changed
+    }
+
+    /// Sets the entry points. True if routers have to be placed again.
+    fn entry_points(&mut self, append_client: bool) -> bool {
+        let map = self.map;
+        let keys: Vec<Key> = map.range(Kind::EntryPoint.prefix()).map(|(key, _)| key.clone()).collect();
+        let mut found = BTreeMap::new();
+        for key in &keys {
+            let Some(config) = self.static_value::<EntryPoint>(key) else { continue };
+            let name: Arc<str> = Arc::from(key.name());
+            match EntryPointPolicy::compile(&config, append_client) {
+                Ok(policy) => drop(found.insert(name, (config, policy))),
+                Err(error) => self.state.note(key, Some(&error.to_string())),
+            }
+        }
+        let before = std::mem::take(&mut self.state.entry_points);
+        let same = before.len() == found.len()
+            && found.iter().all(|(name, (config, _))| {
+                before.get(name).is_some_and(|old| routes_alike(&old.config, config))
+            });
+        for (name, (config, policy)) in found {
+            let old = before.get(&name);
+            let config = match old {
+                Some(old) if *old.config == config => Arc::clone(&old.config),
+                _ => Arc::new(config),
+            };
+            let kept = old.filter(|_| same);
+            let table = EntryPointTable {
+                name: Arc::clone(&name),
+                config,
+                policy: Arc::new(policy),
+                plain: kept.map_or_else(RouteIndex::default, |old| old.plain.clone()),
+                tls: kept.map_or_else(RouteIndex::default, |old| old.tls.clone()),
+                tls_hosts: kept.map(|old| old.tls_hosts.clone()).unwrap_or_default(),
+            };
+            self.state.entry_points.insert(name, Arc::new(table));
+        }
+        if !same {
+            self.state.routers.clear();
+            self.state.routes = 0;
+        }
+        !same
+    }
+
+    /// Sets the internal routers and middlewares. Returns the keys of those that changed.
+    fn internal_objects(&mut self) -> BTreeSet<Key> {
+        let configs =
+            self.state.entry_points.iter().map(|(name, table)| (Arc::clone(name), Arc::clone(&table.config)));
+        let new = Arc::new(internal::internal(&self.state.sections, &configs.collect()));
+        let old = std::mem::replace(&mut self.state.internal, Arc::clone(&new));
+        let routers = old.routers.keys().chain(new.routers.keys());
+        let routers = routers.filter(|name| old.routers.get(*name) != new.routers.get(*name));
+        let middlewares = old.middlewares.keys().chain(new.middlewares.keys());
+        let middlewares = middlewares.filter(|name| old.middlewares.get(*name) != new.middlewares.get(*name));
+        routers
+            .filter_map(|name| Key::of(Kind::HttpRouter, name).ok())
+            .chain(middlewares.filter_map(|name| Key::of(Kind::HttpMiddleware, name).ok()))
+            .collect()
+    }
+
+    fn every_router(&self) -> BTreeSet<Key> {
+        let internal =
+            self.state.internal.routers.keys().filter_map(|name| Key::of(Kind::HttpRouter, name).ok());
+        self.map.range(Kind::HttpRouter.prefix()).map(|(key, _)| key.clone()).chain(internal).collect()
+    }
+
+    /// The entry points of a router that names `wanted`, or none.
+    pub(super) fn entry_points_of(&self, wanted: &[String]) -> Vec<Arc<EntryPointTable>> {
+        let all = &self.state.entry_points;
+        if !wanted.is_empty() {
+            let names: BTreeSet<&String> = wanted.iter().collect();
+            return names.into_iter().filter_map(|name| all.get(name.as_str())).cloned().collect();
+        }
+        let some_are_default = all.values().any(|table| table.config.as_default);
+        let is_default = |table: &&Arc<EntryPointTable>| match some_are_default {
+            true => table.config.as_default,
+            false => &*table.name != INTERNAL_ENTRY_POINT && !is_udp(&table.config),
+        };
+        all.values().filter(is_default).cloned().collect()
+    }
+}
+
+fn is_udp(config: &EntryPoint) -> bool {
+    config.address.parse::<Address>().is_ok_and(|address| address.protocol == Protocol::Udp)
+}
+
+/// Whether routers need no new places: all that they take from an entry point is equal.
+fn routes_alike(a: &EntryPoint, b: &EntryPoint) -> bool {
+    a.as_default == b.as_default
+        && a.http.middlewares == b.http.middlewares
+        && a.http.tls == b.http.tls
+        && a.observability == b.observability
+        && is_udp(a) == is_udp(b)
+}
+
+/// Whether an entry point gives its routers something of its own: a router on several is then named for each.
+pub(super) fn has_model(config: &EntryPoint) -> bool {
+    !config.http.middlewares.is_empty() || config.http.tls.is_some() || config.observability.is_some()
+}

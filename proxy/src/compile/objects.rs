@@ -1,0 +1,231 @@
+//! Services, middlewares, transports and TLS objects: what they refer to, and how each is compiled.
+//! It must not refuse a generation: what cannot be compiled is kept as a reason, which its routers answer with.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use ravelin_config::dynamic::{HttpService, Middleware, ServersTransport};
+use ravelin_config::{Key, Kind};
+use serde::de::DeserializeOwned;
+
+use super::{Compiled, Run};
+use crate::middleware::{Template, qualify};
+use crate::service::{DEFAULT_TRANSPORT, InternalService, Resolver, Service};
+use crate::table::sections::TlsSettings;
+use crate::upstream::Transport;
+
+impl Run<'_> {
+    /// The value in force of an object: absent, or parsed, or the reason why there is none.
+    pub(super) fn value<T: DeserializeOwned>(&self, key: &Key) -> Option<Result<T, String>> {
+        let record = self.record(key)?;
+        Some(match record.effective() {
+            Some(object) => serde_json::from_slice(&object.bytes).map_err(|error| error.to_string()),
+            None => Err(record.status.errors.join("; ")),
+        })
+    }
+
+    fn middleware(&self, key: &Key) -> Option<Result<Middleware, String>> {
+        match self.state.internal.middlewares.get(key.name()) {
+            Some(internal) => Some(Ok(internal.clone())),
+            None => self.value(key),
+        }
+    }
+
+    fn servers_transport(&self, key: &Key) -> Option<Result<ServersTransport, String>> {
+        match key.name() {
+            DEFAULT_TRANSPORT => Some(Ok(self.state.sections.servers_transport.clone())),
+            _ => self.value(key),
+        }
+    }
+
+    /// All that an object refers to, whether it exists or not.
+    pub(super) fn refers_to(&self, key: &Key) -> BTreeSet<Key> {
+        let owner = key.name();
+        let mut found = BTreeSet::new();
+        let mut add = |kind: Kind, references: &[String]| {
+            found.extend(references.iter().filter_map(|name| Key::of(kind, &qualify(name, owner)).ok()));
+        };
+        match key.kind() {
+            Some(Kind::HttpMiddleware) => {
+                if let Some(Ok(Middleware { chain: Some(chain), .. })) = self.middleware(key) {
+                    add(Kind::HttpMiddleware, &chain.middlewares);
+                }
+            }
+            Some(Kind::HttpService) => {
+                let Some(Ok(service)) = self.value::<HttpService>(key) else { return found };
+                add(Kind::HttpMiddleware, &service.middlewares);
+                if let Some(weighted) = &service.weighted {
+                    let children: Vec<String> =
+                        weighted.services.iter().map(|child| child.name.clone()).collect();
+                    add(Kind::HttpService, &children);
+                }
+                if let Some(balancer) = &service.load_balancer {
+                    let transport = balancer.servers_transport.clone().filter(|name| !name.is_empty());
+                    add(
+                        Kind::HttpServersTransport,
+                        &[transport.unwrap_or_else(|| DEFAULT_TRANSPORT.to_owned())],
+                    );
+                }
+            }
+            Some(Kind::HttpRouter) => {
+                let Some((router, _)) = self.router(key) else { return found };
+                add(Kind::HttpService, std::slice::from_ref(&router.service));
+                add(Kind::HttpMiddleware, &router.middlewares);
+                for entry_point in self.entry_points_of(&router.entry_points) {
+                    add(Kind::HttpMiddleware, &entry_point.config.http.middlewares);
+                }
+            }
+            _ => {}
+        }
+        found
+    }
+
+    pub(super) fn transport(&mut self, key: &Key) {
+        let compiled = self.servers_transport(key).map(|config| {
+            config.and_then(|config| Transport::compile(&config).map_err(|error| error.to_string()))
+        });
+        let compiled = compiled.map(|result| share(result));
+        self.state.note(key, problem(&compiled));
+        set(&mut self.state.transports, key.name(), compiled);
+    }
+
+    pub(super) fn template(&mut self, key: &Key) {
+        let compiled = self.middleware(key).map(|config| {
+            config
+                .and_then(|config| Template::compile(key.name(), &config).map_err(|error| error.to_string()))
+        });
+        let compiled = compiled.map(|result| share(result));
+        self.state.note(key, problem(&compiled));
+        set(&mut self.state.templates, key.name(), compiled);
+    }
+
+    /// Compiles services, children before parents.
+    pub(super) fn services(&mut self, keys: &BTreeSet<&Key>) {
+        let mut done = BTreeSet::new();
+        for key in keys {
+            self.service(key, keys, &mut done);
+        }
+    }
+
+    /// Walks down without recursion: a service whose children are not done waits until they are.
+    fn service<'k>(&mut self, key: &'k Key, keys: &BTreeSet<&'k Key>, done: &mut BTreeSet<&'k Key>) {
+        let mut path = vec![key];
+        while let Some(&key) = path.last() {
+            if done.contains(key) {
+                path.pop();
+                continue;
+            }
+            let children: Vec<&Key> = self
+                .refers_to(key)
+                .iter()
+                .filter_map(|child| keys.get(child).copied())
+                .filter(|child| !done.contains(*child))
+                .collect();
+            let looped = children.iter().find(|child| path.contains(child));
+            let compiled = match (looped, children.first()) {
+                (Some(child), _) => {
+                    Some(Err(Arc::from(format!("the service {} contains itself", child.name()))))
+                }
+                (None, Some(child)) => {
+                    path.push(child);
+                    continue;
+                }
+                (None, None) => self.compile_service(key),
+            };
+            self.state.note(key, problem(&compiled));
+            set(&mut self.state.services, key.name(), compiled);
+            done.insert(key);
+            path.pop();
+        }
+    }
+
+    fn compile_service(&self, key: &Key) -> Option<Compiled<Service>> {
+        let config = match self.value::<HttpService>(key)? {
+            Ok(config) => config,
+            Err(reason) => return Some(Err(Arc::from(reason))),
+        };
+        let broken = config.weighted.iter().flat_map(|weighted| &weighted.services).find_map(|child| {
+            let name = qualify(&child.name, key.name());
+            match self.state.services.get(&name) {
+                Some(Err(reason)) => Some(Arc::from(format!("the service {name} is in error: {reason}"))),
+                _ => None,
+            }
+        });
+        if let Some(reason) = broken {
+            return Some(Err(reason));
+        }
+        let resolver = Resolver {
+            upstreams: &self.process.upstreams,
+            states: &self.process.states,
+            transport: &|name| self.state.transports.get(name).and_then(|found| found.as_ref().ok()).cloned(),
+            service: &|name| self.state.services.get(name).and_then(|found| found.as_ref().ok()).cloned(),
+            middleware: &|name| self.good_template(name),
+        };
+        Some(share(Service::compile(key.name(), &config, &resolver).map_err(|error| error.to_string())))
+    }
+
+    pub(super) fn good_template(&self, name: &str) -> Option<Arc<Template>> {
+        self.state.templates.get(name).and_then(|found| found.as_ref().ok()).cloned()
+    }
+
+    /// The service of a router, or why it has none.
+    pub(super) fn good_service(&self, name: &Arc<str>) -> Compiled<Service> {
+        if let Some(internal) = InternalService::by_name(name) {
+            return Ok(Arc::new(Service::internal(internal)));
+        }
+        match self.state.services.get(name) {
+            Some(Ok(service)) => Ok(Arc::clone(service)),
+            Some(Err(reason)) => Err(Arc::from(format!("the service {name:?} is in error: {reason}"))),
+            None => Err(Arc::from(format!("the service {name:?} does not exist"))),
+        }
+    }
+
+    /// Reads the changed TLS objects; the others keep their place in memory.
+    pub(super) fn tls<'k>(&mut self, changed: impl Iterator<Item = &'k Key>) {
+        let mut tls = TlsSettings::clone(&self.state.tls);
+        for key in changed {
+            let problem = match key.kind() {
+                Some(Kind::TlsCertificate) => self.read_into(key, &mut tls.certificates),
+                Some(Kind::TlsStore) => self.read_into(key, &mut tls.stores),
+                _ => self.read_into(key, &mut tls.options),
+            };
+            self.state.note(key, problem.as_deref());
+        }
+        self.state.tls = Arc::new(tls);
+    }
+
+    fn read_into<T: DeserializeOwned>(
+        &self,
+        key: &Key,
+        into: &mut BTreeMap<Arc<str>, Arc<T>>,
+    ) -> Option<String> {
+        match self.value::<T>(key) {
+            Some(Ok(value)) => {
+                into.insert(Arc::from(key.name()), Arc::new(value));
+                None
+            }
+            absent => {
+                into.remove(key.name());
+                absent.and_then(Result::err)
+            }
+        }
+    }
+}
+
+fn share<T>(result: Result<T, String>) -> Compiled<T> {
+    result.map(Arc::new).map_err(Arc::from)
+}
+
+fn problem<T>(compiled: &Option<Compiled<T>>) -> Option<&str> {
+    match compiled {
+        Some(Err(reason)) => Some(reason),
+        _ => None,
+    }
+}
+
+fn set<T>(map: &mut imbl::OrdMap<Arc<str>, Compiled<T>>, name: &str, compiled: Option<Compiled<T>>) {
+    match compiled {
+        Some(compiled) => drop(map.insert(Arc::from(name), compiled)),
+        None => drop(map.remove(name)),
+    }
+}

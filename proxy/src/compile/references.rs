@@ -1,0 +1,83 @@
+//! Who refers to whom among the objects of a configuration, so that a change finds all that it touches.
+//! It must not care whether a name leads anywhere: an object that appears later finds its users waiting.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use imbl::{OrdMap, OrdSet};
+use ravelin_config::Key;
+
+/// A persistent graph; a copy costs nothing, a change its own edges.
+#[derive(Clone, Default)]
+pub(super) struct References {
+    of: OrdMap<Key, Arc<[Key]>>,
+    users: OrdMap<Key, OrdSet<Key>>,
+}
+
+impl References {
+    /// Says all that `user` refers to, in place of what it referred to before.
+    pub(super) fn set(&mut self, user: &Key, refers_to: BTreeSet<Key>) {
+        let before = self.of.get(user).cloned().unwrap_or_default();
+        for key in before.iter().filter(|key| !refers_to.contains(*key)) {
+            let mut users = self.users.get(key).cloned().unwrap_or_default();
+            users.remove(user);
+            if users.is_empty() {
+                self.users.remove(key);
+            } else {
+                self.users.insert(key.clone(), users);
+            }
+        }
+        for key in refers_to.iter().filter(|key| !before.contains(key)) {
+            let mut users = self.users.get(key).cloned().unwrap_or_default();
+            users.insert(user.clone());
+            self.users.insert(key.clone(), users);
+        }
+        if refers_to.is_empty() {
+            self.of.remove(user);
+        } else {
+            self.of.insert(user.clone(), refers_to.into_iter().collect());
+        }
+    }
+
+    /// These keys and all that refer to them, directly or not.
+    pub(super) fn closure(&self, keys: BTreeSet<Key>) -> BTreeSet<Key> {
+        let mut waiting: Vec<Key> = keys.iter().cloned().collect();
+        let mut closure = keys;
+        while let Some(key) = waiting.pop() {
+            for user in self.users.get(&key).into_iter().flatten() {
+                if closure.insert(user.clone()) {
+                    waiting.push(user.clone());
+                }
+            }
+        }
+        closure
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(text: &str) -> Key {
+        Key::new(text).expect("a short printable key")
+    }
+
+    fn keys(texts: &[&str]) -> BTreeSet<Key> {
+        texts.iter().map(|text| key(text)).collect()
+    }
+
+    #[test]
+    fn the_closure_follows_users_through_cycles_and_forgets_old_edges() {
+        let mut references = References::default();
+        references.set(&key("r"), keys(&["s", "m"]));
+        references.set(&key("w"), keys(&["s"]));
+        references.set(&key("q"), keys(&["w"]));
+        references.set(&key("s"), keys(&["q"]));
+        assert_eq!(references.closure(keys(&["m"])), keys(&["m", "r"]));
+        assert_eq!(references.closure(keys(&["w"])), keys(&["w", "q", "s", "r"]));
+        references.set(&key("s"), BTreeSet::new());
+        references.set(&key("r"), keys(&["m"]));
+        assert_eq!(references.closure(keys(&["w"])), keys(&["w", "q"]));
+        assert_eq!(references.closure(keys(&["s"])), keys(&["s", "w", "q"]));
+    }
+}

@@ -1,0 +1,330 @@
+//! Checks of the compiler: places, errors in their place, models of entry points, and change against the whole.
+
+use proptest::prelude::*;
+use ravelin_config::rule::{NoHeaders, RequestFacts};
+use ravelin_config::{Object, State as Verdict, Status, canonical};
+use serde_json::{Value, json};
+
+use super::*;
+use crate::table::{Outcome, Route};
+
+fn object(key: &Key, value: &Value) -> Object {
+    let bytes = canonical::value_to_bytes(value).expect("test values are shallow");
+    Object { kind: key.kind().expect("a known prefix"), schema: 1, bytes }
+}
+
+fn encode(record: &Record) -> Arc<[u8]> {
+    Arc::from(&*codec::encode(object::RECORD_VERSION, &record.to_wire()).expect("a small record"))
+}
+
+fn put(map: &mut ConfigMap, key: &str, value: &Value) {
+    let key = Key::new(key).expect("a short key");
+    let record = Record { object: object(&key, value), status: Status::enabled(), last_good: None };
+    map.put(key, encode(&record));
+}
+
+fn put_disabled(map: &mut ConfigMap, key: &str, value: &Value, last_good: Option<&Value>) {
+    let key = Key::new(key).expect("a short key");
+    let last_good = last_good.map(|value| object(&key, value));
+    let status = Status { state: Verdict::Disabled, errors: vec!["judged bad".to_owned()] };
+    let record = Record { object: object(&key, value), status, last_good };
+    map.put(key, encode(&record));
+}
+
+fn server(url: &str) -> Value {
+    json!({"loadBalancer": {"servers": [{"url": url}]}})
+}
+
+/// Two entry points and one service.
+fn base() -> ConfigMap {
+    let mut map = ConfigMap::new();
+    put(&mut map, "static/entryPoints/web", &json!({"address": ":80"}));
+    put(&mut map, "static/entryPoints/websecure", &json!({"address": ":443"}));
+    put(&mut map, "http/services/s@file", &server("http://127.0.0.1:1"));
+    map
+}
+
+fn generation(map: &ConfigMap) -> GenerationId {
+    GenerationId { cluster: [0; 16], recovery_epoch: 0, revision: 1, digest: map.digest() }
+}
+
+fn compiler() -> Compiler {
+    Compiler::new(Arc::new(Process::default()))
+}
+
+fn compile(map: &ConfigMap) -> Arc<Table> {
+    compiler().apply(generation(map), map).expect("nothing to refuse")
+}
+
+fn route<'t>(
+    table: &'t Table,
+    entry_point: &str,
+    tls: bool,
+    host: &str,
+    path: &str,
+) -> Option<&'t Arc<Route>> {
+    let facts = RequestFacts { host, path, method: "GET", query: "", client_ip: None, headers: &NoHeaders };
+    table.entry_point(entry_point)?.route(tls, &facts)
+}
+
+/// Name of the route and what it does, as one text.
+fn outcome(table: &Table, entry_point: &str, tls: bool, host: &str, path: &str) -> String {
+    match route(table, entry_point, tls, host, path) {
+        None => "404".to_owned(),
+        Some(route) => match &route.outcome {
+            Outcome::Serve { middlewares, service } => {
+                format!("{} {middlewares:?} {:?} {:?}", route.name(), service.middlewares, service.kind)
+            }
+            Outcome::Error { reason } => format!("{} error: {reason}", route.name()),
+        },
+    }
+}
+
+fn web(table: &Table, host: &str) -> String {
+    outcome(table, "web", false, host, "/")
+}
+
+#[test]
+fn a_router_serves_on_its_entry_points_by_its_protocol() {
+    let mut map = base();
+    put(&mut map, "http/routers/r@file", &json!({"rule": "Host(`a.test`)", "service": "s"}));
+    let secure = json!({"rule": "Host(`b.test`)", "service": "s@file", "entryPoints": ["websecure", "none"], "tls": {}});
+    put(&mut map, "http/routers/t@file", &secure);
+    let table = compile(&map);
+    assert!(web(&table, "a.test").starts_with("r@file [] [] LoadBalancer"));
+    assert!(outcome(&table, "websecure", false, "a.test", "/").starts_with("r@file"));
+    assert_eq!(outcome(&table, "websecure", true, "a.test", "/"), "404");
+    assert!(outcome(&table, "websecure", true, "b.test", "/").starts_with("t@file"));
+    assert_eq!((web(&table, "b.test").as_str(), web(&table, "c.test").as_str()), ("404", "404"));
+    assert!(table.problems.is_empty(), "{:?}", table.problems);
+}
+
+#[test]
+fn a_router_in_error_answers_in_its_own_place_or_by_its_last_good_value() {
+    let mut map = base();
+    put(
+        &mut map,
+        "http/routers/all@file",
+        &json!({"rule": "PathPrefix(`/`)", "service": "s", "priority": 1}),
+    );
+    let bad = json!({"rule": "Host(`a.test`)", "service": "s", "middlewares": ["auth"], "priority": "x"});
+    put_disabled(&mut map, "http/routers/bad@file", &bad, None);
+    let table = compile(&map);
+    assert_eq!(web(&table, "a.test"), "bad@file error: judged bad");
+    assert!(web(&table, "b.test").starts_with("all@file"));
+    assert_eq!(&*table.problems, ["http/routers/bad@file: judged bad"]);
+
+    let good = json!({"rule": "Host(`a.test`) && Path(`/`)", "service": "s"});
+    put_disabled(&mut map, "http/routers/bad@file", &bad, Some(&good));
+    assert!(web(&compile(&map), "a.test").starts_with("bad@file []"));
+
+    for (value, expected) in [
+        (json!({"rule": "Host(`a.test`", "service": "s"}), "all@file"),
+        (json!({"rule": "Host(`a.test`)", "parentRefs": ["all"], "service": "s"}), "all@file"),
+        (
+            json!({"rule": "Host(`a.test`)", "entryPoints": "web, x", "service": "s", "surplus": 1}),
+            "bad@file error",
+        ),
+    ] {
+        put_disabled(&mut map, "http/routers/bad@file", &value, None);
+        let found = web(&compile(&map), "a.test");
+        assert!(found.starts_with(expected), "{value}: {found}");
+    }
+}
+
+#[test]
+fn what_a_router_needs_and_lacks_is_its_error() {
+    let mut map = base();
+    let router = |service: &str, middleware: &str| json!({"rule": "Host(`a.test`)", "service": service, "middlewares": [middleware]});
+    put(&mut map, "http/middlewares/m@file", &json!({"stripPrefix": {"prefixes": ["/x"]}}));
+    put(&mut map, "http/services/w@file", &json!({"weighted": {"services": [{"name": "v"}]}}));
+    put(&mut map, "http/services/v@file", &json!({"weighted": {"services": [{"name": "w"}]}}));
+    put(&mut map, "http/services/bad@file", &server("nonsense"));
+    put(&mut map, "http/services/up@file", &json!({"weighted": {"services": [{"name": "bad"}]}}));
+    for (service, middleware, expected) in [
+        ("none", "m", "the service \"none@file\" does not exist"),
+        ("s", "none", "middleware \"none@file\" does not exist"),
+        ("w", "m", "contains itself"),
+        ("up", "m", "the service bad@file is in error"),
+    ] {
+        put(&mut map, "http/routers/r@file", &router(service, middleware));
+        let found = web(&compile(&map), "a.test");
+        assert!(found.starts_with("r@file error") && found.contains(expected), "{found}");
+    }
+    put(&mut map, "http/routers/r@file", &router("s", "m"));
+    assert!(web(&compile(&map), "a.test").contains("StripPrefix"));
+}
+
+#[test]
+fn entry_points_give_middlewares_tls_and_names() {
+    let mut map = base();
+    put(&mut map, "http/middlewares/ep@file", &json!({"stripPrefix": {"prefixes": ["/ep"]}}));
+    put(&mut map, "http/middlewares/own@file", &json!({"redirectScheme": {"scheme": "https"}}));
+    let router = json!({"rule": "Host(`a.test`)", "service": "s", "middlewares": ["own"]});
+    put(&mut map, "http/routers/r@file", &router);
+    let config =
+        json!({"address": ":443", "http": {"middlewares": ["ep"], "tls": {"options": "strict@file"}}});
+    put(&mut map, "static/entryPoints/websecure", &config);
+    let table = compile(&map);
+    let secure = outcome(&table, "websecure", true, "a.test", "/");
+    assert!(secure.starts_with("websecure-r@file [StripPrefix"), "{secure}");
+    assert!(secure.find("StripPrefix") < secure.find("RedirectScheme"), "the entry point's come first");
+    assert!(web(&table, "a.test").starts_with("r@file [RedirectScheme"));
+    let entry_point = table.entry_point("websecure").expect("it is there");
+    assert_eq!(
+        (entry_point.tls_options("a.test"), entry_point.tls_options("b.test")),
+        ("strict@file", "default")
+    );
+
+    put(&mut map, "static/entryPoints/web", &json!({"address": ":80", "asDefault": true}));
+    let table = compile(&map);
+    assert!(web(&table, "a.test").starts_with("r@file"));
+    assert_eq!(outcome(&table, "websecure", true, "a.test", "/"), "404", "only the default ones");
+}
+
+#[test]
+fn the_api_and_ping_have_their_places_and_the_traefik_entry_point_is_no_default() {
+    let mut map = base();
+    put(&mut map, "static/entryPoints/traefik", &json!({"address": ":8080"}));
+    put(&mut map, "static/api", &json!({"insecure": true, "dashboard": false}));
+    put(&mut map, "static/ping", &json!({}));
+    put(&mut map, "http/routers/all@file", &json!({"rule": "PathPrefix(`/`)", "service": "s"}));
+    let table = compile(&map);
+    let at = |path: &str| outcome(&table, "traefik", false, "", path);
+    assert!(at("/api/rawdata").starts_with("api@internal [] [] Internal(Api)"), "{}", at("/api"));
+    assert!(at("/ping").starts_with("ping@internal"));
+    assert_eq!(at("/"), "404");
+    assert!(web(&table, "a.test").starts_with("all@file"));
+    let mut compiler = compiler();
+    compiler.apply(generation(&map), &map).expect("nothing to refuse");
+    map.delete(&Key::new("static/api").expect("a key"));
+    let table = compiler.apply(generation(&map), &map).expect("nothing to refuse");
+    assert_eq!(outcome(&table, "traefik", false, "", "/api/rawdata"), "404", "gone with its section");
+}
+
+#[test]
+fn an_unreadable_record_refuses_the_generation_and_changes_nothing() {
+    let mut map = base();
+    put(&mut map, "http/routers/r@file", &json!({"rule": "Host(`a.test`)", "service": "s"}));
+    let mut compiler = compiler();
+    compiler.apply(generation(&map), &map).expect("nothing to refuse");
+    let mut next = map.clone();
+    put(&mut next, "http/routers/q@file", &json!({"rule": "Host(`q.test`)", "service": "s"}));
+    next.put(Key::new("http/routers/r@file").expect("a key"), Arc::from(b"\x09new".as_slice()));
+    let refusal = compiler.apply(generation(&next), &next).expect_err("another version");
+    assert!(refusal.to_string().contains("http/routers/r@file cannot be read"), "{refusal}");
+    let table = compiler.apply(generation(&map), &map).expect("nothing to refuse");
+    assert!(web(&table, "a.test").starts_with("r@file") && web(&table, "q.test") == "404");
+}
+
+#[test]
+fn what_did_not_change_is_shared_and_keeps_its_state() {
+    let mut map = base();
+    put(&mut map, "http/services/t@file", &server("http://127.0.0.1:2"));
+    for name in ["a", "b", "c"] {
+        let service = if name == "c" { "t" } else { "s" };
+        let router = json!({"rule": format!("Host(`{name}.test`)"), "service": service});
+        put(&mut map, &format!("http/routers/{name}@file"), &router);
+    }
+    let mut compiler = compiler();
+    let before = compiler.apply(generation(&map), &map).expect("nothing to refuse");
+    put(&mut map, "http/routers/a@file", &json!({"rule": "Host(`a.test`) && Path(`/`)", "service": "s"}));
+    put(&mut map, "http/services/t@file", &server("http://127.0.0.1:3"));
+    let after = compiler.apply(generation(&map), &map).expect("nothing to refuse");
+    let same = |host: &str| {
+        let of = |table| Arc::clone(route(table, "web", false, host, "/").expect("it is there"));
+        Arc::ptr_eq(&of(&before), &of(&after))
+    };
+    assert_eq!((same("a.test"), same("b.test"), same("c.test")), (false, true, false));
+    let config = |table: &Table| Arc::clone(&table.entry_point("web").expect("it is there").config);
+    assert!(Arc::ptr_eq(&config(&before), &config(&after)));
+    assert!(web(&after, "c.test").contains("127.0.0.1:3"));
+}
+
+fn change() -> impl Strategy<Value = (&'static str, Option<Value>, bool)> {
+    let router = (
+        prop::sample::select(vec!["Host(`a.test`)", "Host(`b.test`)", "PathPrefix(`/x`)", "!Host(`a.test`)", "Host("]),
+        prop::sample::select(vec!["s", "t", "w", "none"]),
+        prop::sample::subsequence(vec!["m", "n", "none"], 0..2),
+        prop::sample::subsequence(vec!["web", "websecure", "nowhere"], 0..3),
+        any::<bool>(),
+    )
+        .prop_map(|(rule, service, middlewares, entry_points, tls)| {
+            let mut value = json!({"rule": rule, "service": service, "middlewares": middlewares, "entryPoints": entry_points});
+            if tls && let Some(members) = value.as_object_mut() {
+                members.insert("tls".to_owned(), json!({}));
+            }
+            value
+        });
+    let service = prop_oneof![
+        (1u16..3).prop_map(|port| server(&format!("http://127.0.0.1:{port}"))),
+        prop::sample::subsequence(vec!["s", "t", "w"], 1..3).prop_map(|names| {
+            let children: Vec<Value> = names.into_iter().map(|name| json!({"name": name})).collect();
+            json!({"weighted": {"services": children}})
+        }),
+        prop::sample::select(vec!["m", "n"]).prop_map(|name| {
+            json!({"loadBalancer": {"servers": [{"url": "http://127.0.0.1:9"}]}, "middlewares": [name]})
+        }),
+    ];
+    let middleware = prop_oneof![
+        prop::sample::select(vec!["/a", "/b"])
+            .prop_map(|prefix| json!({"stripPrefix": {"prefixes": [prefix]}})),
+        prop::sample::select(vec!["m", "n"]).prop_map(|name| json!({"chain": {"middlewares": [name]}})),
+    ];
+    let entry_point = prop_oneof![
+        Just(json!({"address": ":1"})),
+        Just(json!({"address": ":1", "asDefault": true})),
+        Just(json!({"address": ":2", "http": {"middlewares": ["m"]}})),
+        Just(json!({"address": ":1", "http": {"tls": {}}})),
+    ];
+    let of = |keys: Vec<&'static str>, value: BoxedStrategy<Value>| {
+        (prop::sample::select(keys), prop::option::weighted(0.8, value), prop::bool::weighted(0.8))
+    };
+    prop_oneof![
+        5 => of(vec!["http/routers/q@file", "http/routers/r@file"], router.boxed()),
+        3 => of(vec!["http/services/s@file", "http/services/t@file", "http/services/w@file"], service.boxed()),
+        2 => of(vec!["http/middlewares/m@file", "http/middlewares/n@file"], middleware.boxed()),
+        1 => of(vec!["static/entryPoints/web", "static/entryPoints/websecure"], entry_point.boxed()),
+    ]
+}
+
+/// Numbers that only tell compiled objects apart, without meaning for a request.
+fn without_identities(text: &str) -> String {
+    let mut out = String::new();
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once(" id: ") {
+        out.push_str(before);
+        rest = after.trim_start_matches(|c: char| c.is_ascii_digit());
+    }
+    out + rest
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+    #[test]
+    fn a_change_gives_what_the_whole_gives(steps in prop::collection::vec(change(), 1..25)) {
+        let mut map = base();
+        let mut stepwise = compiler();
+        for (key, value, good) in steps {
+            match value {
+                None => map.delete(&Key::new(key).expect("a key")),
+                Some(value) if good => put(&mut map, key, &value),
+                Some(value) => put_disabled(&mut map, key, &value, None),
+            }
+            let changed = stepwise.apply(generation(&map), &map).expect("nothing to refuse");
+            let whole = compile(&map);
+            prop_assert_eq!(&changed.problems, &whole.problems);
+            for entry_point in ["web", "websecure"] {
+                for (tls, host, path) in [
+                    (false, "a.test", "/"), (false, "b.test", "/x"), (false, "c.test", "/x"),
+                    (true, "a.test", "/"), (true, "b.test", "/x"), (true, "c.test", "/"),
+                ] {
+                    let [a, b] = [&changed, &whole].map(|table| {
+                        without_identities(&outcome(table, entry_point, tls, host, path))
+                    });
+                    prop_assert_eq!(a, b, "{} {} {}{}", entry_point, tls, host, path);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,47 @@
+//! The static sections of a generation as the proxy reads them, and the TLS objects: parsed once, shared while unchanged.
+//! It must not act on them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use ravelin_config::dynamic::{self, ServersTransport, TlsCertificate, TlsOptions, TlsStore};
+use ravelin_config::static_config::{AccessLog, Api, Global, Log, Ping, Providers};
+
+/// The static sections in force; one that is absent or in error is `None` or Traefik's default.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Sections {
+    /// `static/api`.
+    pub api: Option<Api>,
+    /// `static/ping`.
+    pub ping: Option<Ping>,
+    /// `static/accessLog`.
+    pub access_log: Option<AccessLog>,
+    /// `static/log`.
+    pub log: Log,
+    /// `static/global`.
+    pub global: Global,
+    /// `static/providers`.
+    pub providers: Providers,
+    /// `static/serversTransport`: the transport named `default@internal`.
+    pub servers_transport: ServersTransport,
+}
+
+/// What the static sections ask for beside the user's objects: names end in `@internal`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Internal {
+    /// Routers by qualified name.
+    pub routers: BTreeMap<Arc<str>, dynamic::HttpRouter>,
+    /// Middlewares by qualified name.
+    pub middlewares: BTreeMap<Arc<str>, dynamic::Middleware>,
+}
+
+/// TLS objects in force, by qualified name (certificates by the name in their key).
+#[derive(Clone, Debug, Default)]
+pub struct TlsSettings {
+    /// Certificates.
+    pub certificates: BTreeMap<Arc<str>, Arc<TlsCertificate>>,
+    /// Stores; only `default` is used.
+    pub stores: BTreeMap<Arc<str>, Arc<TlsStore>>,
+    /// Options.
+    pub options: BTreeMap<Arc<str>, Arc<TlsOptions>>,
+}

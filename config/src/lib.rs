@@ -2,6 +2,7 @@
 //! It must not perform network input or output, and knows nothing of consensus, transport or serving.
 
 pub mod canonical;
+pub mod check;
 pub mod delta;
 pub mod digest;
 pub mod document;
@@ -18,6 +19,7 @@ pub mod problem;
 pub mod rule;
 pub mod static_config;
 
+pub use check::{Checker, RecordChange};
 pub use delta::{Delta, DeltaError};
 pub use digest::Digest;
 pub use draft::{Draft, draft_from_documents, draft_with_files};

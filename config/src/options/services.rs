@@ -111,8 +111,10 @@ pub(super) const SERVERS_TRANSPORT: &[Field] = &[
     text("serverName"),
     flag("insecureSkipVerify"),
     contents("rootCAs").or("the system's"),
-    groups("certificates", &[content("certFile"), content("keyFile")]),
-    texts("cipherSuites").not_yet("choosing cipher suites towards servers does not work yet"),
+    groups("certificates", &[content("certFile"), content("keyFile")])
+        .differs("only the first certificate is used"),
+    texts("cipherSuites")
+        .differs("suites that the TLS library does not have (CBC, RSA key exchange) are an error"),
     choice("minVersion", TLS_VERSIONS).or("VersionTLS12"),
     choice("maxVersion", TLS_VERSIONS).or("VersionTLS13"),
     integer("maxIdleConnsPerHost").or("200"),

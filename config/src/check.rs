@@ -1,0 +1,273 @@
+//! The one judge of configuration: takes what providers want, says what of it is good, and keeps the last good value of
+//! what is not.
+//!
+//! Each object is judged by itself once, when it changes (`own`), by running every constructor that can fail; then with
+//! what it refers to (`reach`). A change costs what it touches: an object whose own verdict and references stay the same
+//! makes nobody else be judged again. The verdict depends on the objects alone, so every node that holds the same
+//! records comes to the same. It must not know how objects travel or are served.
+
+mod middlewares;
+mod own;
+mod pem;
+mod reach;
+mod services;
+mod static_sections;
+mod tls;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use crate::draft::Draft;
+use crate::key::Key;
+use crate::object::{Kind, Object, Record, State, Status};
+use own::Own;
+
+/// The provider of what Ravelin makes itself: static sections, and objects that Traefik names `…@internal`.
+pub const INTERNAL: &str = "internal";
+
+/// What changes in the committed records.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RecordChange {
+    /// Records that are new or differ.
+    pub puts: BTreeMap<Key, Record>,
+    /// Keys whose object is no longer wanted.
+    pub deletes: BTreeSet<Key>,
+}
+
+impl RecordChange {
+    /// Whether nothing changes.
+    pub fn is_empty(&self) -> bool {
+        self.puts.is_empty() && self.deletes.is_empty()
+    }
+}
+
+/// Holds everything that is wanted, and judges what changes. Rebuilt from the committed records whenever another node
+/// takes over, or a change was not committed.
+#[derive(Clone, Debug, Default)]
+pub struct Checker {
+    nodes: BTreeMap<Key, Node>,
+    /// Who refers to a key, whether it exists or not.
+    dependants: BTreeMap<Key, BTreeSet<Key>>,
+    /// Routers with TLS options of their own, by host: two of them may be at odds.
+    tls_hosts: BTreeMap<Arc<str>, BTreeSet<Key>>,
+}
+
+#[derive(Clone, Debug)]
+struct Node {
+    wanted: Object,
+    own: Own,
+    /// What is committed, or on its way; none while it is judged for the first time.
+    record: Option<Record>,
+}
+
+impl Checker {
+    /// A checker over the committed records. Their verdicts are taken as they are; see [`Self::judge_again`].
+    pub fn from_records(records: impl IntoIterator<Item = (Key, Record)>) -> Self {
+        let mut checker = Self::default();
+        for (key, record) in records {
+            let own = Own::of(&key, &record.object);
+            checker.index(&key, &own);
+            checker.nodes.insert(key, Node { wanted: record.object.clone(), own, record: Some(record) });
+        }
+        checker
+    }
+
+    /// Judges everything again: after an upgrade the same object may be judged otherwise. Costs as much as everything.
+    pub fn judge_again(&mut self) -> RecordChange {
+        let keys: BTreeSet<Key> = self.nodes.keys().cloned().collect();
+        let mut change = RecordChange::default();
+        self.judge(keys, &mut change);
+        change
+    }
+
+    /// Makes a draft the only thing that its provider wants.
+    pub fn replace_provider(&mut self, draft: &Draft) -> RecordChange {
+        let gone: Vec<Key> = self
+            .nodes
+            .keys()
+            .filter(|key| provider_of(key) == draft.provider && !draft.objects.contains_key(*key))
+            .cloned()
+            .collect();
+        let puts = draft.objects.iter().map(|(key, object)| (key.clone(), Object::clone(object)));
+        self.upsert(puts, gone)
+    }
+
+    /// Changes single objects. Cost follows what the change touches.
+    pub fn upsert(
+        &mut self,
+        puts: impl IntoIterator<Item = (Key, Object)>,
+        deletes: impl IntoIterator<Item = Key>,
+    ) -> RecordChange {
+        let mut change = RecordChange::default();
+        let mut touched = BTreeSet::new();
+        // Whose own verdict, references or existence changed: those who depend on them are judged again.
+        let mut spread = Vec::new();
+        for key in deletes {
+            if let Some(node) = self.nodes.remove(&key) {
+                self.unindex(&key, &node.own, &mut touched);
+                spread.push(key.clone());
+                change.deletes.insert(key);
+            }
+        }
+        for (key, object) in puts {
+            if self.nodes.get(&key).is_some_and(|node| node.wanted == object) {
+                continue;
+            }
+            let own = Own::of(&key, &object);
+            let before = self.nodes.remove(&key);
+            let same = before.as_ref().is_some_and(|node| node.own == own);
+            if let Some(node) = &before
+                && !same
+            {
+                self.unindex(&key, &node.own, &mut touched);
+            }
+            if !same {
+                self.index(&key, &own);
+                self.with_same_hosts(&own, &mut touched);
+                spread.push(key.clone());
+            }
+            let record = before.and_then(|node| node.record);
+            change.deletes.remove(&key);
+            self.nodes.insert(key.clone(), Node { wanted: object, own, record });
+            touched.insert(key);
+        }
+        self.spread(spread, &mut touched);
+        self.judge(touched, &mut change);
+        change
+    }
+
+    /// The record of a key, as last judged.
+    pub fn record(&self, key: &str) -> Option<&Record> {
+        self.nodes.get(key)?.record.as_ref()
+    }
+
+    /// All records, in the order of their keys.
+    pub fn records(&self) -> impl Iterator<Item = (&Key, &Record)> {
+        self.nodes.iter().filter_map(|(key, node)| Some((key, node.record.as_ref()?)))
+    }
+
+    /// Who refers to a key directly, in the order of their keys.
+    pub fn dependants(&self, key: &Key) -> impl Iterator<Item = &Key> {
+        self.dependants.get(key).into_iter().flatten()
+    }
+
+    fn index(&mut self, key: &Key, own: &Own) {
+        for to in &own.references {
+            self.dependants.entry(to.key.clone()).or_default().insert(key.clone());
+        }
+        for host in &own.tls_hosts {
+            self.tls_hosts.entry(Arc::clone(host)).or_default().insert(key.clone());
+        }
+    }
+
+    fn unindex(&mut self, key: &Key, own: &Own, touched: &mut BTreeSet<Key>) {
+        for to in &own.references {
+            if let Some(dependants) = self.dependants.get_mut(&to.key) {
+                dependants.remove(key);
+                if dependants.is_empty() {
+                    self.dependants.remove(&to.key);
+                }
+            }
+        }
+        for host in &own.tls_hosts {
+            if let Some(routers) = self.tls_hosts.get_mut(host) {
+                routers.remove(key);
+                touched.extend(routers.iter().cloned());
+                if routers.is_empty() {
+                    self.tls_hosts.remove(host);
+                }
+            }
+        }
+    }
+
+    fn with_same_hosts(&self, own: &Own, touched: &mut BTreeSet<Key>) {
+        for host in &own.tls_hosts {
+            touched.extend(self.tls_hosts.get(host).into_iter().flatten().cloned());
+        }
+    }
+
+    /// Adds everything that depends on the keys given, directly or not.
+    fn spread(&self, mut from: Vec<Key>, touched: &mut BTreeSet<Key>) {
+        let mut seen: BTreeSet<Key> = from.iter().cloned().collect();
+        while let Some(key) = from.pop() {
+            for alias in own::also_known_as(&key) {
+                for dependant in self.dependants.get(&alias).into_iter().flatten() {
+                    if seen.insert(dependant.clone()) {
+                        touched.insert(dependant.clone());
+                        from.push(dependant.clone());
+                    }
+                }
+            }
+        }
+    }
+
+    fn judge(&mut self, keys: BTreeSet<Key>, change: &mut RecordChange) {
+        let default_entry_points = self.default_entry_points();
+        for key in keys {
+            let Some(node) = self.nodes.get(&key) else { continue };
+            let status = self.verdict(&key, node, &default_entry_points);
+            let before = node.record.as_ref();
+            let last_good = match status.state {
+                State::Disabled => before.and_then(Record::effective).cloned(),
+                State::Enabled | State::Warning => None,
+            };
+            let record = Record { object: node.wanted.clone(), status, last_good };
+            if before == Some(&record) {
+                continue;
+            }
+            change.puts.insert(key.clone(), record.clone());
+            if let Some(node) = self.nodes.get_mut(&key) {
+                node.record = Some(record);
+            }
+        }
+    }
+
+    fn verdict(&self, key: &Key, node: &Node, default_entry_points: &[Key]) -> Status {
+        let reach = reach::Reach::of(self, key, node, default_entry_points);
+        let (state, errors) = match (reach.errors.is_empty(), reach.warnings.is_empty()) {
+            (false, _) => (State::Disabled, reach.errors),
+            (true, false) => (State::Warning, reach.warnings),
+            (true, true) => (State::Enabled, Vec::new()),
+        };
+        Status { state, errors: bounded(errors) }
+    }
+
+    /// The entry points of routers that name none: those that say `asDefault`, else all but UDP ones and `traefik`.
+    fn default_entry_points(&self) -> Vec<Key> {
+        let first = own::entry_point_key("");
+        let points = self.nodes.range(first..).take_while(|(key, _)| key.kind() == Some(Kind::EntryPoint));
+        let points: Vec<(&Key, &Own)> = points.map(|(key, node)| (key, &node.own)).collect();
+        let said: Vec<Key> =
+            points.iter().filter(|(_, own)| own.as_default).map(|(key, _)| Key::clone(key)).collect();
+        if !said.is_empty() {
+            return said;
+        }
+        let usual = |(key, own): &&(&Key, &Own)| !own.udp && key.name() != "traefik";
+        points.iter().filter(usual).map(|(key, _)| Key::clone(key)).collect()
+    }
+}
+
+/// Most texts in one status.
+const ERRORS_MAX: usize = 16;
+
+fn bounded(mut errors: Vec<String>) -> Vec<String> {
+    let mut seen = BTreeSet::new();
+    errors.retain(|error| seen.insert(error.clone()));
+    if errors.len() > ERRORS_MAX {
+        let more = errors.len() - ERRORS_MAX;
+        errors.truncate(ERRORS_MAX);
+        errors.push(format!("and {more} more"));
+    }
+    errors
+}
+
+/// The provider that wants a key: what stands behind the `@`, or [`INTERNAL`] for static sections.
+pub fn provider_of(key: &Key) -> &str {
+    match key.kind() {
+        Some(Kind::EntryPoint | Kind::StaticSection) => INTERNAL,
+        _ => key.provider().unwrap_or(INTERNAL),
+    }
+}
+
+#[cfg(test)]
+mod tests;

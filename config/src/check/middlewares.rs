@@ -1,0 +1,150 @@
+//! What can be wrong in the working middlewares beyond the options' types: everything that building them can fail on.
+
+use ipnet::IpNet;
+
+use crate::dynamic::{Headers, InFlightReq, Middleware, RedirectScheme, SourceCriterion};
+use crate::rule::go_regex;
+
+/// Most bytes of a compiled expression, as where it is built.
+const PATTERN_BYTES_MAX: usize = 1 << 20;
+
+/// Judges a middleware of one kind whose options fit the table.
+pub(super) fn judge(middleware: &Middleware, errors: &mut Vec<String>) {
+    if let Some(headers) = &middleware.headers {
+        judge_headers(headers, errors);
+    }
+    if let Some(redirect) = &middleware.redirect_scheme {
+        redirect_scheme(redirect, errors);
+    }
+    if let Some(limit) = &middleware.in_flight_req {
+        in_flight_req(limit, errors);
+    }
+}
+
+fn judge_headers(headers: &Headers, errors: &mut Vec<String>) {
+    let without_effect = Headers {
+        feature_policy: headers.feature_policy.clone(),
+        ssl_redirect: headers.ssl_redirect,
+        ssl_temporary_redirect: headers.ssl_temporary_redirect,
+        ssl_host: headers.ssl_host.clone(),
+        ssl_force_host: headers.ssl_force_host,
+        ..Headers::default()
+    };
+    if *headers == without_effect {
+        return errors.push("headers configuration not valid".to_owned());
+    }
+    let custom = [
+        ("customRequestHeaders", &headers.custom_request_headers),
+        ("customResponseHeaders", &headers.custom_response_headers),
+        ("sslProxyHeaders", &headers.ssl_proxy_headers),
+    ];
+    for (option, map) in custom {
+        for (name, value) in map {
+            check_name(option, name, errors);
+            check_value(option, value, errors);
+        }
+    }
+    for name in &headers.hosts_proxy_headers {
+        check_name("hostsProxyHeaders", name, errors);
+    }
+    let lists = [
+        ("accessControlAllowHeaders", &headers.access_control_allow_headers),
+        ("accessControlAllowMethods", &headers.access_control_allow_methods),
+        ("accessControlAllowOriginList", &headers.access_control_allow_origin_list),
+        ("accessControlExposeHeaders", &headers.access_control_expose_headers),
+    ];
+    for (option, list) in lists {
+        list.iter().for_each(|value| check_value(option, value, errors));
+    }
+    let values = [
+        ("customFrameOptionsValue", &headers.custom_frame_options_value),
+        ("customBrowserXSSValue", &headers.custom_browser_xss_value),
+        ("contentSecurityPolicy", &headers.content_security_policy),
+        ("contentSecurityPolicyReportOnly", &headers.content_security_policy_report_only),
+        ("publicKey", &headers.public_key),
+        ("referrerPolicy", &headers.referrer_policy),
+        ("permissionsPolicy", &headers.permissions_policy),
+    ];
+    for (option, value) in values {
+        check_value(option, value, errors);
+    }
+    for pattern in &headers.access_control_allow_origin_list_regex {
+        let built = go_regex::compile(pattern).map(|_| ()).and_then(|()| {
+            let builder = regex::RegexBuilder::new(pattern).size_limit(PATTERN_BYTES_MAX).build();
+            builder.map(|_| ()).map_err(|error| error.to_string())
+        });
+        if let Err(error) = built {
+            errors.push(format!("headers.accessControlAllowOriginListRegex: {pattern:?}: {error}"));
+        }
+    }
+}
+
+fn redirect_scheme(redirect: &RedirectScheme, errors: &mut Vec<String>) {
+    let RedirectScheme { scheme, port, .. } = redirect;
+    if scheme.is_empty() {
+        errors.push("you must provide a target scheme".to_owned());
+    } else if !scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte)) {
+        errors.push(format!("redirectScheme.scheme: {scheme:?} is no scheme"));
+    }
+    if !port.is_empty() && (port.parse::<u16>().is_err() || !port.bytes().all(|byte| byte.is_ascii_digit())) {
+        errors.push(format!("redirectScheme.port: {port:?} is no port"));
+    }
+}
+
+fn in_flight_req(limit: &InFlightReq, errors: &mut Vec<String>) {
+    if limit.amount < 0 {
+        errors.push(format!("inFlightReq.amount: {} is negative", limit.amount));
+    }
+    let Some(criterion) = &limit.source_criterion else { return };
+    let SourceCriterion { ip_strategy, request_header_name, request_host } = criterion;
+    let exclusive = [
+        (ip_strategy.is_some() && !request_header_name.is_empty(), "iPStrategy and RequestHeaderName"),
+        (ip_strategy.is_some() && *request_host, "iPStrategy and RequestHost"),
+        (!request_header_name.is_empty() && *request_host, "requestHost and requestHeaderName"),
+    ];
+    for (both, names) in exclusive {
+        if both {
+            errors.push(format!("{names} are mutually exclusive"));
+        }
+    }
+    if !request_header_name.is_empty() {
+        check_name("requestHeaderName", request_header_name, errors);
+    }
+    let Some(strategy) = ip_strategy else { return };
+    if strategy.depth < 0 {
+        errors.push(format!("ipStrategy.depth: {} is negative", strategy.depth));
+    }
+    for range in &strategy.excluded_ips {
+        check_network("ipStrategy.excludedIPs", range, errors);
+    }
+    if let Some(bits) = strategy.ipv6_subnet
+        && !(0..=128).contains(&bits)
+    {
+        errors.push(format!(
+            "invalid IPv6 subnet {bits} value, should be greater to 0 and lower or equal to 128"
+        ));
+    }
+}
+
+/// A header's name must be a token of RFC 9110.
+pub(super) fn check_name(option: &str, name: &str, errors: &mut Vec<String>) {
+    let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    let name = name.trim();
+    if name.is_empty() || name.len() > 256 || !name.bytes().all(token) {
+        errors.push(format!("{option}: {name:?} is no header name"));
+    }
+}
+
+fn check_value(option: &str, value: &str, errors: &mut Vec<String>) {
+    if value.trim().bytes().any(|byte| (byte < 0x20 && byte != b'\t') || byte == 0x7f) {
+        errors.push(format!("{option}: a header's value must not hold control characters"));
+    }
+}
+
+/// An address or a network.
+pub(super) fn check_network(option: &str, text: &str, errors: &mut Vec<String>) {
+    let text = text.trim();
+    if text.parse::<IpNet>().is_err() && text.parse::<std::net::IpAddr>().is_err() {
+        errors.push(format!("{option}: {text:?} is neither an address nor a network"));
+    }
+}

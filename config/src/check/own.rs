@@ -1,0 +1,283 @@
+//! What can be said of an object by itself: what is wrong with it, and to what it refers.
+
+use std::sync::Arc;
+
+use serde::de::DeserializeOwned;
+use serde_json::Value as Json;
+
+use super::{INTERNAL, middlewares, provider_of, services, static_sections, tls};
+use crate::document::Node;
+use crate::dynamic::{
+    HttpRouter, HttpService, Middleware, ServersTransport, TlsCertificate, TlsOptions, TlsStore,
+};
+use crate::key::Key;
+use crate::object::{Kind, Object};
+use crate::options;
+use crate::rule::{self, HostKeys, PRIORITY_MAX};
+use crate::static_config::EntryPoint;
+
+/// The verdict on an object by itself. Two objects with equal verdicts are alike for whoever refers to them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Own {
+    /// What keeps it from being used.
+    pub(super) errors: Vec<String>,
+    /// What does not.
+    pub(super) warnings: Vec<String>,
+    /// To what it refers, in the order in which faults are told.
+    pub(super) references: Vec<Reference>,
+    /// A router: hosts of its rule, if it has TLS. An entry point or anything else: empty.
+    pub(super) tls_hosts: Vec<Arc<str>>,
+    /// A router with TLS: the qualified name of its TLS options.
+    pub(super) tls_options: Option<String>,
+    /// An entry point that says so.
+    pub(super) as_default: bool,
+    /// An entry point that speaks UDP.
+    pub(super) udp: bool,
+}
+
+/// One reference.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Reference {
+    pub(super) key: Key,
+    pub(super) role: Role,
+}
+
+/// As what an object is needed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Role {
+    Service,
+    Middleware,
+    TlsOptions,
+    Transport,
+    EntryPoint,
+    /// The entry points of routers that name none, under the key of an entry point without a name.
+    DefaultEntryPoints,
+}
+
+/// The key of an entry point; without a name it stands for the default ones.
+pub(super) fn entry_point_key(name: &str) -> Key {
+    known_key(Kind::EntryPoint, name)
+}
+
+/// The key that a reference names. A name that cannot be a key names nothing, and so does this one.
+fn known_key(kind: Kind, name: &str) -> Key {
+    Key::of(kind, name).unwrap_or_else(|_| {
+        let cut: String = name.chars().filter(|letter| !letter.is_control()).take(200).collect();
+        Key::of(kind, &format!("{cut}…")).expect("a short name without control characters is a key")
+    })
+}
+
+/// The keys under which others may refer to this one: itself, an entry point as one of the default ones, and a
+/// middleware by its name alone, as entry points may.
+pub(super) fn also_known_as(key: &Key) -> Vec<Key> {
+    let mut keys = vec![key.clone()];
+    match key.kind() {
+        Some(Kind::EntryPoint) => keys.push(entry_point_key("")),
+        Some(kind @ (Kind::HttpMiddleware | Kind::TlsOptions)) => {
+            keys.extend(key.name().rsplit_once('@').map(|(name, _)| known_key(kind, name)));
+        }
+        _ => {}
+    }
+    keys
+}
+
+impl Own {
+    pub(super) fn of(key: &Key, object: &Object) -> Self {
+        let mut own = Self::default();
+        if key.kind() != Some(object.kind) {
+            own.errors.push("the object's kind is not that of its key".to_owned());
+            return own;
+        }
+        let json = match options::object_json(object) {
+            Ok(json) => json,
+            Err(error) => {
+                own.errors.push(error);
+                return own;
+            }
+        };
+        let name = key.name().rsplit_once('@').map_or(key.name(), |(name, _)| name);
+        if name.contains('@') && provider_of(key) != INTERNAL {
+            own.errors.push("a name must not hold `@`".to_owned());
+        }
+        let fields = options::of_object(object.kind, key.name());
+        let reading = options::read(fields, &Node::from_json(&json), "", false);
+        own.errors.extend(reading.findings.iter().map(options::Finding::status_text));
+        own.typed(key, object.kind, reading.json);
+        own
+    }
+
+    /// Runs the constructors of the kind. An object with errors may still fit its type, and then its references count.
+    fn typed(&mut self, key: &Key, kind: Kind, json: Json) {
+        let sound = self.errors.is_empty();
+        let provider = provider_of(key);
+        match kind {
+            Kind::HttpRouter => self.router(&parsed(json), provider, sound),
+            Kind::HttpService => self.service(key, &parsed(json), provider, sound),
+            Kind::HttpMiddleware => self.middleware(key, &json, provider, sound),
+            Kind::HttpServersTransport if sound => {
+                tls::servers_transport(&parsed::<ServersTransport>(json), &mut self.errors);
+            }
+            Kind::TlsCertificate if sound => {
+                tls::certificate(&parsed::<TlsCertificate>(json), &mut self.errors, &mut self.warnings);
+            }
+            Kind::TlsStore if sound => {
+                tls::store(name_of(key), &parsed::<TlsStore>(json), &mut self.errors, &mut self.warnings);
+            }
+            Kind::TlsOptions if sound => tls::options(&parsed::<TlsOptions>(json), &mut self.errors),
+            Kind::EntryPoint => self.entry_point(&parsed(json), sound),
+            Kind::StaticSection if sound => {
+                static_sections::judge(key.name(), &json, &mut self.errors);
+            }
+            _ => {}
+        }
+    }
+
+    fn router(&mut self, router: &HttpRouter, provider: &str, sound: bool) {
+        for name in &router.entry_points {
+            self.refer(Role::EntryPoint, entry_point_key(name));
+        }
+        if router.entry_points.is_empty() {
+            self.refer(Role::DefaultEntryPoints, entry_point_key(""));
+        }
+        if let Some(tls) = &router.tls {
+            let options = match tls.options.as_deref() {
+                None | Some("" | "default") => "default".to_owned(),
+                Some(name) => qualified(name, provider),
+            };
+            if options != "default" {
+                self.refer(Role::TlsOptions, known_key(Kind::TlsOptions, &options));
+            }
+            self.tls_options = Some(options);
+        }
+        if !router.service.is_empty() {
+            self.refer(Role::Service, known_key(Kind::HttpService, &qualified(&router.service, provider)));
+        }
+        for name in &router.middlewares {
+            self.refer(Role::Middleware, known_key(Kind::HttpMiddleware, &qualified(name, provider)));
+        }
+        if !sound {
+            return;
+        }
+        if router.service.is_empty() {
+            self.errors.push("the service is missing on the router".to_owned());
+        }
+        if router.priority > PRIORITY_MAX && provider != INTERNAL {
+            self.errors.push(format!(
+                "the router priority {} exceeds the max user-defined priority {PRIORITY_MAX}",
+                router.priority
+            ));
+        }
+        self.rule(&router.rule);
+    }
+
+    fn rule(&mut self, text: &str) {
+        if text.is_empty() {
+            return self.errors.push("router has no rule".to_owned());
+        }
+        let rule = match rule::parse(text) {
+            Ok(rule) => rule,
+            Err(error) => return self.errors.push(format!("error while parsing rule {text}: {error}")),
+        };
+        if let Err(error) = rule.compile() {
+            self.errors.push(format!("error while adding rule {text}: {error}"));
+        }
+        if self.tls_options.is_some()
+            && let HostKeys::Among { exact, .. } = rule.necessary_keys().hosts
+        {
+            self.tls_hosts = exact.into_iter().map(Arc::from).collect();
+        }
+    }
+
+    fn service(&mut self, key: &Key, service: &HttpService, provider: &str, sound: bool) {
+        for name in &service.middlewares {
+            self.refer(Role::Middleware, known_key(Kind::HttpMiddleware, &qualified(name, provider)));
+        }
+        if let Some(transport) = service.load_balancer.as_ref().and_then(|lb| lb.servers_transport.as_deref())
+            && !transport.is_empty()
+        {
+            let name = qualified(transport, provider);
+            self.refer(Role::Transport, known_key(Kind::HttpServersTransport, &name));
+        }
+        for child in service.weighted.iter().flat_map(|weighted| &weighted.services) {
+            self.refer(Role::Service, known_key(Kind::HttpService, &qualified(&child.name, provider)));
+        }
+        if !sound {
+            return;
+        }
+        if provider == INTERNAL {
+            self.errors.extend(services::internal(name_of(key)));
+        } else {
+            services::judge(key.name(), service, &mut self.errors);
+        }
+    }
+
+    fn middleware(&mut self, key: &Key, json: &Json, provider: &str, sound: bool) {
+        let kinds = json.as_object().map_or(0, serde_json::Map::len);
+        let middleware: Middleware = parsed(json.clone());
+        for name in middleware.chain.iter().flat_map(|chain| &chain.middlewares) {
+            self.refer(Role::Middleware, known_key(Kind::HttpMiddleware, &qualified(name, provider)));
+        }
+        if kinds > 1 && sound {
+            self.errors.push(
+                "cannot create middleware: multi-types middleware not supported, consider declaring two different \
+                 pieces of middleware instead"
+                    .to_owned(),
+            );
+        } else if kinds == 0 {
+            self.errors.push(format!(
+                "invalid middleware \"{}\" configuration: invalid middleware type or middleware does not exist",
+                key.name()
+            ));
+        } else if sound {
+            middlewares::judge(&middleware, &mut self.errors);
+        }
+    }
+
+    fn entry_point(&mut self, entry_point: &EntryPoint, sound: bool) {
+        self.as_default = entry_point.as_default;
+        self.udp = entry_point.address.to_ascii_lowercase().ends_with("/udp");
+        for name in &entry_point.http.middlewares {
+            self.refer(Role::Middleware, known_key(Kind::HttpMiddleware, name));
+        }
+        if let Some(name) = entry_point.http.tls.as_ref().and_then(|tls| tls.options.as_deref())
+            && !name.is_empty()
+            && name != "default"
+        {
+            self.refer(Role::TlsOptions, known_key(Kind::TlsOptions, name));
+        }
+        if sound {
+            static_sections::entry_point(entry_point, &mut self.errors);
+        }
+    }
+
+    fn refer(&mut self, role: Role, key: Key) {
+        let reference = Reference { key, role };
+        // Of middlewares each mention counts: they run as often as they are named.
+        if role == Role::Middleware || !self.references.contains(&reference) {
+            self.references.push(reference);
+        }
+    }
+}
+
+/// A reference's full name: without an `@` it means the same provider.
+pub(super) fn qualified(name: &str, provider: &str) -> String {
+    if name.contains('@') { name.to_owned() } else { format!("{name}@{provider}") }
+}
+
+/// The name without its provider.
+fn name_of(key: &Key) -> &str {
+    key.name().rsplit_once('@').map_or(key.name(), |(name, _)| name)
+}
+
+/// The typed form. What the table found fault with may not fit; then what fits field by field is taken.
+fn parsed<T: DeserializeOwned + Default>(json: Json) -> T {
+    if let Ok(typed) = serde_json::from_value(json.clone()) {
+        return typed;
+    }
+    let Json::Object(entries) = json else { return T::default() };
+    let fitting = entries.into_iter().filter(|(key, value)| {
+        let alone = Json::Object(std::iter::once((key.clone(), value.clone())).collect());
+        serde_json::from_value::<T>(alone).is_ok()
+    });
+    serde_json::from_value(Json::Object(fitting.collect())).unwrap_or_default()
+}

@@ -1,0 +1,254 @@
+//! The verdict on an object with everything it refers to.
+//!
+//! Faults are told in Traefik's words where it has them, from the leaf where they lie: a router hears why its
+//! middleware's middleware cannot be used.
+
+use std::collections::BTreeSet;
+
+use super::own::{self, Own, Reference, Role, qualified};
+use super::{Checker, Node, provider_of};
+use crate::key::Key;
+use crate::object::Kind;
+
+/// Deepest chain of references. Objects of a sane configuration refer four deep.
+const DEPTH_MAX: usize = 64;
+
+/// The transport that is always there.
+const DEFAULT_TRANSPORT: &str = "default@internal";
+/// Most middlewares in front of one router or service once chains are unfolded; what compiles them refuses more.
+const CHAIN_LENGTH_MAX: usize = 256;
+
+/// What is wrong with an object and with what it needs.
+#[derive(Default)]
+pub(super) struct Reach {
+    pub(super) errors: Vec<String>,
+    pub(super) warnings: Vec<String>,
+}
+
+impl Reach {
+    pub(super) fn of(checker: &Checker, key: &Key, node: &Node, default_entry_points: &[Key]) -> Self {
+        let mut walk = Walk {
+            checker,
+            provider: provider_of(key),
+            seen: BTreeSet::new(),
+            stack: vec![key.clone()],
+            recursive: false,
+            reach: Self::default(),
+        };
+        match node.wanted.kind {
+            Kind::HttpRouter => walk.router(key, &node.own, default_entry_points),
+            Kind::EntryPoint => walk.entry_point(&node.own),
+            _ => {
+                walk.reach.errors.extend(node.own.errors.iter().cloned());
+                walk.references(&node.own);
+                walk.chain_length(&node.own.references);
+            }
+        }
+        let mut reach = walk.reach;
+        reach.warnings.extend(node.own.warnings.iter().cloned());
+        reach
+    }
+}
+
+struct Walk<'a> {
+    checker: &'a Checker,
+    /// The provider of the object that is judged: it qualifies the bare names of entry points.
+    provider: &'a str,
+    seen: BTreeSet<Key>,
+    stack: Vec<Key>,
+    recursive: bool,
+    reach: Reach,
+}
+
+impl Walk<'_> {
+    fn router(&mut self, key: &Key, own: &Own, default_entry_points: &[Key]) {
+        if own.references.is_empty() {
+            // Bytes that could not be read at all: nothing more can be said.
+            return self.reach.errors.extend(own.errors.iter().cloned());
+        }
+        let (points, missing) = self.entry_points(own, default_entry_points);
+        let any_known = self.checker.nodes.range(own::entry_point_key("")..).next();
+        let any_known = any_known.is_some_and(|(key, _)| key.kind() == Some(Kind::EntryPoint));
+        if any_known && points.is_empty() {
+            self.reach.errors.extend(missing);
+            self.reach.errors.push("no valid entryPoint for this router".to_owned());
+            return;
+        }
+        if any_known {
+            self.reach.warnings.extend(missing);
+        }
+        self.reach.errors.extend(own.errors.iter().cloned());
+        self.references(own);
+        for point in points {
+            if let Some(node) = self.checker.nodes.get(&point) {
+                let label = label(Role::EntryPoint, &point);
+                self.reach.errors.extend(node.own.errors.iter().map(|error| format!("{label}: {error}")));
+                self.references(&node.own);
+                self.chain_length(node.own.references.iter().chain(&own.references));
+            }
+        }
+        self.chain_length(&own.references);
+        self.tls_conflict(key, own, default_entry_points);
+    }
+
+    /// The entry points that exist of those a router uses, and a text for each that does not.
+    fn entry_points(&self, own: &Own, default_entry_points: &[Key]) -> (Vec<Key>, Vec<String>) {
+        let (mut points, mut missing) = (Vec::new(), Vec::new());
+        for reference in &own.references {
+            match reference.role {
+                Role::DefaultEntryPoints => points.extend(default_entry_points.iter().cloned()),
+                Role::EntryPoint if self.checker.nodes.contains_key(&reference.key) => {
+                    points.push(reference.key.clone());
+                }
+                Role::EntryPoint => {
+                    missing.push(format!("entryPoint \"{}\" doesn't exist", reference.key.name()));
+                }
+                _ => {}
+            }
+        }
+        (points, missing)
+    }
+
+    /// An entry point is used even where what it names is missing: that is told to the routers on it.
+    fn entry_point(&mut self, own: &Own) {
+        self.references(own);
+        let needed = std::mem::take(&mut self.reach.errors);
+        // A bare name means the provider of each router, which is not known here.
+        self.reach.warnings.extend(needed.into_iter().filter(|text| !text.contains("@internal\"")));
+        self.reach.errors.extend(own.errors.iter().cloned());
+    }
+
+    fn references(&mut self, own: &Own) {
+        for reference in &own.references {
+            self.reference(reference);
+        }
+    }
+
+    fn reference(&mut self, reference: &Reference) {
+        if matches!(reference.role, Role::EntryPoint | Role::DefaultEntryPoints) {
+            return;
+        }
+        let key = self.resolved(reference);
+        if self.stack.contains(&key) {
+            return self.recursion(reference.role, &key);
+        }
+        if !self.seen.insert(key.clone()) {
+            return;
+        }
+        if self.stack.len() > DEPTH_MAX {
+            let text = format!("{}: referred to more than {DEPTH_MAX} deep", label(reference.role, &key));
+            return self.reach.errors.push(text);
+        }
+        let Some(node) = self.checker.nodes.get(&key) else {
+            if key.name() != DEFAULT_TRANSPORT {
+                self.reach.errors.push(absent(reference.role, &key));
+            }
+            return;
+        };
+        for error in &node.own.errors {
+            let label = label(reference.role, &key);
+            let named =
+                error.contains(&format!("\"{}\"", key.name())) || key.provider() == Some(super::INTERNAL);
+            self.reach.errors.push(if named { error.clone() } else { format!("{label}: {error}") });
+        }
+        self.stack.push(key);
+        self.references(&node.own);
+        self.stack.pop();
+    }
+
+    /// Chains may fan out without a cycle; the proxy unfolds no more than this.
+    fn chain_length<'r>(&mut self, references: impl IntoIterator<Item = &'r Reference>) {
+        if self.recursive {
+            return;
+        }
+        let middleware = |reference: &&Reference| reference.role == Role::Middleware;
+        let mut waiting: Vec<Key> =
+            references.into_iter().filter(middleware).map(|reference| self.resolved(reference)).collect();
+        let mut visited = 0;
+        while let Some(key) = waiting.pop() {
+            visited += 1;
+            if visited > CHAIN_LENGTH_MAX {
+                let text =
+                    format!("the chain of middlewares never ends, or is longer than {CHAIN_LENGTH_MAX}");
+                return self.reach.errors.push(text);
+            }
+            let inner =
+                self.checker.nodes.get(&key).map(|node| node.own.references.iter()).into_iter().flatten();
+            waiting.extend(inner.filter(middleware).map(|reference| self.resolved(reference)));
+        }
+    }
+
+    /// The key that a reference means; an entry point's bare name belongs to the provider of the router.
+    fn resolved(&self, reference: &Reference) -> Key {
+        match reference.role {
+            Role::Middleware | Role::TlsOptions if reference.key.provider().is_none() => {
+                let kind =
+                    if reference.role == Role::Middleware { Kind::HttpMiddleware } else { Kind::TlsOptions };
+                let name = qualified(reference.key.name(), self.provider);
+                Key::of(kind, &name).unwrap_or_else(|_| reference.key.clone())
+            }
+            _ => reference.key.clone(),
+        }
+    }
+
+    fn recursion(&mut self, role: Role, key: &Key) {
+        self.recursive = true;
+        let what = if role == Role::Service { "service" } else { "middleware" };
+        let from = self.stack.iter().position(|on| on == key).unwrap_or(0);
+        let names = self.stack.iter().skip(from).chain([key]).map(Key::name);
+        let way = names.collect::<Vec<_>>().join("->");
+        let text = format!("could not instantiate {what} {}: recursion detected in {way}", key.name());
+        self.reach.errors.push(text);
+    }
+
+    /// Routers on one host and entry point with different TLS options all get the default ones: said to each.
+    fn tls_conflict(&mut self, key: &Key, own: &Own, default_entry_points: &[Key]) {
+        let Some(options) = &own.tls_options else { return };
+        let (points, _) = self.entry_points(own, default_entry_points);
+        for host in &own.tls_hosts {
+            let others = self.checker.tls_hosts.get(host).into_iter().flatten().filter(|other| *other != key);
+            let at_odds = others.filter_map(|other| self.checker.nodes.get(other)).any(|other| {
+                other.own.errors.is_empty()
+                    && other.own.tls_options.as_ref() != Some(options)
+                    && self
+                        .entry_points(&other.own, default_entry_points)
+                        .0
+                        .iter()
+                        .any(|at| points.contains(at))
+            });
+            if at_odds && own.errors.is_empty() {
+                self.reach.warnings.push(format!(
+                    "found different TLS options for routers on the same host {host}, so using the default TLS \
+                     options instead"
+                ));
+            }
+        }
+    }
+}
+
+fn label(role: Role, key: &Key) -> String {
+    let what = match role {
+        Role::Service => "service",
+        Role::Middleware => "middleware",
+        Role::TlsOptions => "TLS options",
+        Role::Transport => "servers transport",
+        Role::EntryPoint | Role::DefaultEntryPoints => "entryPoint",
+    };
+    format!("{what} \"{}\"", key.name())
+}
+
+fn absent(role: Role, key: &Key) -> String {
+    let name = key.name();
+    match role {
+        Role::Service => match name.strip_suffix("@internal") {
+            Some(service @ ("api" | "dashboard" | "ping" | "prometheus" | "rest")) => {
+                format!("{service} is not enabled")
+            }
+            _ => format!("the service \"{name}\" does not exist"),
+        },
+        Role::Middleware => format!("middleware \"{name}\" does not exist"),
+        Role::TlsOptions => format!("unknown TLS options: {name}"),
+        Role::Transport => format!("servers transport not found {name}"),
+        Role::EntryPoint | Role::DefaultEntryPoints => format!("entryPoint \"{name}\" doesn't exist"),
+    }
+}

@@ -1,0 +1,145 @@
+//! What can be wrong in HTTP services beyond the options' types.
+
+use rustls_pki_types::ServerName;
+
+use crate::dynamic::{HttpService, LoadBalancer};
+
+/// Longest host of a server in bytes, with its port.
+const AUTHORITY_BYTES_MAX: usize = 261;
+
+/// Judges a user's service whose options fit the table.
+pub(super) fn judge(name: &str, service: &HttpService, errors: &mut Vec<String>) {
+    let HttpService { load_balancer, weighted, highest_random_weight, mirroring, failover, middlewares: _ } =
+        service;
+    let kinds = [
+        load_balancer.is_some(),
+        weighted.is_some(),
+        highest_random_weight.is_some(),
+        mirroring.is_some(),
+        failover.is_some(),
+    ];
+    match kinds.into_iter().filter(|given| *given).count() {
+        0 => return errors.push(format!("the service \"{name}\" does not have any type defined")),
+        1 => {}
+        _ => {
+            return errors.push(
+                "cannot create service: multi-types service not supported, consider declaring two different pieces \
+                 of service instead"
+                    .to_owned(),
+            );
+        }
+    }
+    if let Some(load_balancer) = load_balancer {
+        servers(load_balancer, errors);
+    }
+    if weighted.iter().flat_map(|weighted| &weighted.services).any(|child| child.name.is_empty()) {
+        errors.push("weighted.services: a service without a name".to_owned());
+    }
+}
+
+/// What is wrong with a service of Ravelin's own.
+pub(super) fn internal(name: &str) -> Option<String> {
+    match name {
+        "api" | "ping" | "noop" => None,
+        "dashboard" => Some("the dashboard does not work yet".to_owned()),
+        other => Some(format!("the service {other}@internal does not work yet")),
+    }
+}
+
+fn servers(load_balancer: &LoadBalancer, errors: &mut Vec<String>) {
+    for server in &load_balancer.servers {
+        if let Err(reason) = server_url(&server.url) {
+            errors.push(format!("error parsing server URL {}: {reason}", server.url));
+        }
+    }
+}
+
+/// `scheme://host[:port][/path]` with a scheme that works. Userinfo and query are ignored, as in Traefik.
+fn server_url(text: &str) -> Result<(), &'static str> {
+    let (scheme, rest) = text.split_once("://").ok_or("it has no scheme such as http://")?;
+    let scheme = scheme.to_ascii_lowercase();
+    if !["http", "https", "h2c"].contains(&scheme.as_str()) {
+        return Err("the schemes http, https and h2c work");
+    }
+    if rest.bytes().any(|byte| byte <= b' ' || byte == 0x7f) {
+        return Err("it holds blanks or control characters");
+    }
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let authority = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    let host = host_of(authority)?;
+    if scheme == "https" && ServerName::try_from(host).is_err() {
+        return Err("its host cannot be checked against a certificate");
+    }
+    Ok(())
+}
+
+/// The host of `host[:port]`, IPv6 in brackets.
+fn host_of(authority: &str) -> Result<&str, &'static str> {
+    if authority.len() > AUTHORITY_BYTES_MAX {
+        return Err("its host is too long");
+    }
+    let (host, port) = match authority.strip_prefix('[') {
+        Some(rest) => {
+            let (address, after) = rest.split_once(']').ok_or("its bracket is not closed")?;
+            let plain = address.split_once('%').map_or(address, |(plain, _)| plain);
+            plain.parse::<std::net::Ipv6Addr>().map_err(|_| "its brackets hold no IPv6 address")?;
+            match after.strip_prefix(':') {
+                Some(port) => (address, port),
+                None if after.is_empty() => (address, ""),
+                None => return Err("something else than a port stands behind its brackets"),
+            }
+        }
+        None => {
+            let (host, port) = authority.split_once(':').unwrap_or((authority, ""));
+            let good = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+;=".contains(&byte);
+            if !host.bytes().all(good) {
+                return Err("its host holds a character that no host holds");
+            }
+            (host.strip_suffix('.').unwrap_or(host), port)
+        }
+    };
+    if host.is_empty() {
+        return Err("it has no host");
+    }
+    if !port.is_empty() && (port.parse::<u16>().is_err() || !port.bytes().all(|byte| byte.is_ascii_digit())) {
+        return Err("its port is no number up to 65535");
+    }
+    Ok(host)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn server_urls() {
+        for good in [
+            "http://127.0.0.1:8080",
+            "HTTPS://Joe:pw@Name.test/base/?from=url#x",
+            "h2c://[::1]:9/b%2fse",
+            "http://a.test.:80",
+            "http://under_score:",
+        ] {
+            assert_eq!(server_url(good), Ok(()), "{good}");
+        }
+        for bad in [
+            "",
+            "127.0.0.1:80",
+            "http://",
+            "http:///x",
+            "http://a b",
+            "http://a:port",
+            "http://::1",
+            "ftp://a",
+            "http://a:70000",
+            "http://[::1",
+            "http://[x]",
+            "http://[::1]x",
+            "http://a,b",
+            "https://*",
+            "http://ä",
+        ] {
+            assert!(server_url(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! What can be wrong in static sections beyond the options' types.
+
+use serde_json::Value as Json;
+
+use super::middlewares::{check_name, check_network};
+use super::tls;
+use crate::duration::GoDuration;
+use crate::dynamic::ServersTransport;
+use crate::static_config::{Address, EntryPoint};
+
+pub(super) fn entry_point(entry_point: &EntryPoint, errors: &mut Vec<String>) {
+    if let Err(error) = entry_point.address.parse::<Address>() {
+        errors.push(format!("address: {error}"));
+    }
+    for range in &entry_point.forwarded_headers.trusted_ips {
+        check_network("forwardedHeaders.trustedIPs", range, errors);
+    }
+    for name in &entry_point.forwarded_headers.connection {
+        check_name("forwardedHeaders.connection", name, errors);
+    }
+    let timeouts = &entry_point.transport.responding_timeouts;
+    let durations = [
+        (
+            "transport.lifeCycle.requestAcceptGraceTimeout",
+            entry_point.transport.life_cycle.request_accept_grace_timeout,
+        ),
+        ("transport.lifeCycle.graceTimeOut", entry_point.transport.life_cycle.grace_time_out),
+        ("transport.respondingTimeouts.readTimeout", timeouts.read_timeout),
+        ("transport.respondingTimeouts.writeTimeout", timeouts.write_timeout),
+        ("transport.respondingTimeouts.idleTimeout", timeouts.idle_timeout),
+    ];
+    for (option, duration) in durations {
+        if duration < GoDuration::default() {
+            errors.push(format!("{option}: {duration} is negative"));
+        }
+    }
+    let limits = [
+        ("http.maxHeaderBytes", entry_point.http.max_header_bytes),
+        ("http2.maxConcurrentStreams", entry_point.http2.max_concurrent_streams),
+        ("transport.keepAliveMaxRequests", entry_point.transport.keep_alive_max_requests),
+    ];
+    for (option, value) in limits {
+        if !(0..=i64::from(u32::MAX)).contains(&value) {
+            errors.push(format!("{option}: {value} is not between 0 and {}", u32::MAX));
+        }
+    }
+    let to_scheme = entry_point.http.redirections.as_ref().and_then(|all| all.entry_point.as_ref());
+    if let Some(redirection) = to_scheme
+        && redirection.to.is_empty()
+    {
+        errors.push("http.redirections.entryPoint: 'to' is missing".to_owned());
+    }
+}
+
+/// Judges another section by its name.
+pub(super) fn judge(name: &str, json: &Json, errors: &mut Vec<String>) {
+    match name {
+        "serversTransport" => {
+            let transport: ServersTransport = serde_json::from_value(json.clone()).unwrap_or_default();
+            tls::servers_transport(&transport, errors);
+        }
+        "accessLog" => {
+            let codes = json.pointer("/filters/statusCodes").and_then(Json::as_array);
+            for code in codes.into_iter().flatten().filter_map(Json::as_str) {
+                let good = |text: &str| text.len() == 3 && text.bytes().all(|byte| byte.is_ascii_digit());
+                let (from, to) = code.split_once('-').unwrap_or((code, code));
+                if !good(from) || !good(to) || from > to {
+                    errors.push(format!(
+                        "filters.statusCodes: {code:?} is neither a status nor a range of them"
+                    ));
+                }
+            }
+        }
+        "ping" => {
+            let status = json.get("terminatingStatusCode").and_then(Json::as_i64).unwrap_or(503);
+            if !(100..=599).contains(&status) {
+                errors.push(format!("terminatingStatusCode: {status} is no HTTP status"));
+            }
+        }
+        _ => {}
+    }
+}

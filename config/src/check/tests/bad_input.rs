@@ -1,0 +1,243 @@
+//! Every way in which one object can be bad: the clear text, and that the others go on.
+
+use super::*;
+
+/// Judges one middleware and answers its errors.
+fn middleware(options: &str) -> String {
+    let checker = checker(&format!(
+        "http: {{routers: {{r: {{rule: Host(`a`), service: s, middlewares: [m]}}, good: {{rule: Host(`b`), service: \
+         s}}}}, services: {{s: {{loadBalancer: {{}}}}}}, middlewares: {{m: {options}}}}}"
+    ));
+    assert_eq!(errors(&checker, "http/routers/good@file"), None, "the others go on");
+    match errors(&checker, "http/middlewares/m@file") {
+        None => {
+            assert_eq!(errors(&checker, "http/routers/r@file"), None);
+            String::new()
+        }
+        Some((_, errors)) => {
+            assert!(error(&checker, "http/routers/r@file").contains(&errors[0]));
+            errors.join(" | ")
+        }
+    }
+}
+
+#[test]
+fn middlewares() {
+    for (options, text) in [
+        ("{headers: {}}", "headers configuration not valid"),
+        ("{headers: {sslRedirect: true}}", "headers configuration not valid"),
+        ("{headers: {frameDeny: true}}", ""),
+        ("{headers: {customRequestHeaders: {'X A': b}}}", "customRequestHeaders: \"X A\" is no header name"),
+        (
+            "{headers: {customResponseHeaders: {X: \"a\\nb\"}}}",
+            "customResponseHeaders: a header's value must not hold control characters",
+        ),
+        ("{headers: {hostsProxyHeaders: ['é']}}", "hostsProxyHeaders: \"é\" is no header name"),
+        ("{redirectScheme: {}}", "you must provide a target scheme"),
+        ("{redirectScheme: {scheme: https, port: x}}", "redirectScheme.port: \"x\" is no port"),
+        ("{inFlightReq: {amount: -1}}", "inFlightReq.amount: -1 is negative"),
+        (
+            "{inFlightReq: {amount: 1, sourceCriterion: {requestHost: true, ipStrategy: {}}}}",
+            "iPStrategy and RequestHost are mutually exclusive",
+        ),
+        (
+            "{inFlightReq: {amount: 1, sourceCriterion: {ipStrategy: {excludedIPs: x}}}}",
+            "ipStrategy.excludedIPs: \"x\" is neither an address nor a network",
+        ),
+        (
+            "{inFlightReq: {amount: 1, sourceCriterion: {ipStrategy: {ipv6Subnet: 129}}}}",
+            "invalid IPv6 subnet 129 value, should be greater to 0 and lower or equal to 128",
+        ),
+        ("{inFlightReq: {amount: 1}}", ""),
+        ("{stripPrefix: {}}", ""),
+        (
+            "{stripPrefix: {prefixes: [{a: b}]}}",
+            "stripPrefix.prefixes: expected a list of texts, found a list",
+        ),
+        ("{compress: {}}", "compress: the middleware `compress` does not work yet"),
+        ("{addPrefix: {prefix: /a}}", "addPrefix: the middleware `addPrefix` does not work yet"),
+        ("{notAKind: {x: 1}}", "notAKind: field not found"),
+        ("{headrs: {x: 1}}", "headrs: field not found (did you mean `headers`?)"),
+        ("[1]", ": expected keys with values, found a list"),
+    ] {
+        let found = middleware(options);
+        if options == "[1]" {
+            assert!(found.contains("field not found"), "{found}");
+        } else {
+            assert_eq!(found, text, "{options}");
+        }
+    }
+    let found = middleware("{headers: {accessControlAllowOriginListRegex: ['(']}}");
+    assert!(found.starts_with("headers.accessControlAllowOriginListRegex: \"(\": "), "{found}");
+}
+
+#[test]
+fn every_kind_that_does_not_work_yet_makes_its_router_an_error() {
+    for kind in options::of_object(Kind::HttpMiddleware, "") {
+        let works = ["chain", "headers", "inFlightReq", "redirectScheme", "stripPrefix"].contains(&kind.name);
+        let found = middleware(&format!("{{{}: {{x: 1}}}}", kind.name));
+        assert_eq!(found.contains("yet"), !works, "{}: {found}", kind.name);
+    }
+    for option in
+        ["sticky: {cookie: {}}", "healthCheck: {path: /}", "passiveHealthCheck: {}", "strategy: p2c"]
+    {
+        let checker = checker(&format!(
+            "http: {{routers: {{r: {{rule: Host(`a`), service: s}}}}, services: {{s: {{loadBalancer: {{{option}}}}}}}}}"
+        ));
+        assert!(error(&checker, "http/routers/r@file").contains("not work yet"), "{option}");
+    }
+    for option in ["parentRefs: [x]", "ruleSyntax: v2"] {
+        let checker = checker(&format!(
+            "http: {{routers: {{r: {{rule: Host(`a`), service: s, {option}}}}}, services: {{s: {{loadBalancer: {{}}}}}}}}"
+        ));
+        assert!(error(&checker, "http/routers/r@file").contains("not work yet"), "{option}");
+    }
+}
+
+#[test]
+fn names_with_an_at_sign_are_refused_and_long_references_lead_nowhere() {
+    let long = "x".repeat(3000);
+    let checker = checker(&format!(
+        "http: {{routers: {{'a@b': {{rule: Host(`a`), service: s}}, l: {{rule: Host(`a`), service: {long}}}}}, services: \
+         {{s: {{loadBalancer: {{}}}}}}}}"
+    ));
+    assert_eq!(error(&checker, "http/routers/a@b@file"), "a name must not hold `@`");
+    assert!(error(&checker, "http/routers/l@file").ends_with("does not exist"));
+}
+
+#[test]
+fn tls_options_and_transports() {
+    let checker = checker(
+        "
+http:
+  serversTransports:
+    suite: {cipherSuites: [TLS_NOT_A_CIPHER]}
+    roots: {rootCAs: [/no/such.pem]}
+    versions: {minVersion: VersionTLS13, maxVersion: VersionTLS12}
+    spiffe: {spiffe: {}}
+tls:
+  options:
+    suite: {cipherSuites: [TLS_NOT_A_CIPHER, TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256]}
+    old: {cipherSuites: [TLS_RSA_WITH_AES_128_CBC_SHA]}
+    curve: {curvePreferences: [X25519, P-25]}
+    client: {clientAuth: {clientAuthType: RequireAndVerifyClientCert}}
+    pem: {clientAuth: {caFiles: ['-----BEGIN nothing'], clientAuthType: RequireAnyClientCert}}
+    word: {minVersion: TLS12}
+  stores:
+    other: {}
+    default: {defaultCertificate: {certFile: /no/a.crt, keyFile: /no/a.key}}
+  certificates:
+    - {certFile: /no/a.crt, keyFile: /no/a.key}
+",
+    );
+    for (key, text) in [
+        (
+            "http/serversTransports/suite@file",
+            "cipherSuites: unknown or unsupported cipher suite \"TLS_NOT_A_CIPHER\"",
+        ),
+        (
+            "http/serversTransports/roots@file",
+            "rootCAs: neither a file that can be read nor PEM: \"/no/such.pem\"",
+        ),
+        (
+            "http/serversTransports/versions@file",
+            "minVersion and maxVersion leave neither TLS 1.2 nor TLS 1.3",
+        ),
+        ("http/serversTransports/spiffe@file", "spiffe: SPIFFE does not work yet"),
+        ("tls/options/suite@file", "invalid CipherSuite: TLS_NOT_A_CIPHER"),
+        ("tls/options/old@file", "cipherSuites: the TLS library has none of those named"),
+        ("tls/options/curve@file", "invalid CurveID in curvePreferences: P-25"),
+        (
+            "tls/options/client@file",
+            "invalid clientAuthType: RequireAndVerifyClientCert, CAFiles is required",
+        ),
+        (
+            "tls/options/pem@file",
+            "clientAuth.caFiles: PEM that cannot be read: a section's first line is malformed",
+        ),
+        (
+            "tls/stores/default@file",
+            "defaultCertificate.certFile: neither a file that can be read nor PEM: \"/no/a.crt\" | defaultCertificate.keyFile: neither a file that can be read nor PEM: \"/no/a.key\"",
+        ),
+    ] {
+        assert_eq!(error(&checker, key), text, "{key}");
+    }
+    assert!(error(&checker, "tls/options/word@file").starts_with("minVersion: expected one of VersionTLS10"));
+    let other = errors(&checker, "tls/stores/other@file");
+    assert_eq!(other, Some((State::Warning, vec!["only the store `default` is used".to_owned()])));
+}
+
+#[test]
+fn entry_points_and_sections() {
+    let mut checker = Checker::default();
+    checker.replace_provider(&entry_points(
+        "
+a: {address: ':80', forwardedHeaders: {trustedIPs: [x]}}
+b: {address: ':80', transport: {respondingTimeouts: {readTimeout: -1s}}}
+c: {address: ':80', http: {maxHeaderBytes: -1}}
+d: {}
+e: {address: ':80', http: {redirections: {entryPoint: {}}}}
+f: {adress: ':80'}
+",
+    ));
+    for (name, text) in [
+        ("a", "forwardedHeaders.trustedIPs: \"x\" is neither an address nor a network"),
+        ("b", "transport.respondingTimeouts.readTimeout: -1s is negative"),
+        ("c", "http.maxHeaderBytes: -1 is not between 0 and 4294967295"),
+        ("d", "address: missing port in address \"\""),
+        ("e", "http.redirections.entryPoint: 'to' is missing"),
+        ("f", "adress: field not found (did you mean `address`?)"),
+    ] {
+        assert_eq!(error(&checker, &format!("static/entryPoints/{name}")), text);
+    }
+    let mut section = |name: &str, json: serde_json::Value| {
+        let key = Key::of(Kind::StaticSection, name).expect("a short name");
+        let object = options::object(Kind::StaticSection, &json).expect("shallow");
+        checker.upsert([(key.clone(), object)], []);
+        errors(&checker, key.as_str()).map(|(_, errors)| errors.join(" | "))
+    };
+    assert_eq!(section("ping", serde_json::json!({"entryPoint": "web"})), None);
+    let found = section("ping", serde_json::json!({"terminatingStatusCode": 5}));
+    assert_eq!(found.as_deref(), Some("terminatingStatusCode: 5 is no HTTP status"));
+    let found = section("accessLog", serde_json::json!({"filters": {"statusCodes": ["200-2xx"]}}));
+    assert_eq!(
+        found.as_deref(),
+        Some("filters.statusCodes: \"200-2xx\" is neither a status nor a range of them")
+    );
+    assert_eq!(
+        section("accessLog", serde_json::json!({"filters": {"statusCodes": ["200", "300-302"]}})),
+        None
+    );
+    let found = section("serversTransport", serde_json::json!({"rootCAs": ["x"]}));
+    assert_eq!(found.as_deref(), Some("rootCAs: neither a file that can be read nor PEM: a text of 1 bytes"));
+}
+
+/// A self-signed certificate and its key, PEM.
+fn certificate(name: &str) -> (String, String) {
+    let made = rcgen::generate_simple_self_signed([name.to_owned()]).expect("the name is sound");
+    (made.cert.pem(), made.signing_key.serialize_pem())
+}
+
+#[test]
+fn certificates_and_keys_belong_together() {
+    let ((a, a_key), (_, b_key)) = (certificate("a.test"), certificate("b.test"));
+    let judge = |certificate: &str, key: &str, stores: &[&str]| {
+        let mut checker = Checker::default();
+        let json = serde_json::json!({"certFile": certificate, "keyFile": key, "stores": stores});
+        let object = options::object(Kind::TlsCertificate, &json).expect("shallow");
+        let key = Key::of(Kind::TlsCertificate, "digest@file").expect("a short name");
+        checker.upsert([(key.clone(), object)], []);
+        errors(&checker, key.as_str()).map(|(_, errors)| errors.join(" | ")).unwrap_or_default()
+    };
+    assert_eq!(judge(&a, &a_key, &[]), "");
+    assert_eq!(judge(&a, &a_key, &["default", "x"]), "");
+    assert_eq!(judge(&a, &a_key, &["x"]), "stores: only the store `default` is used, so this certificate is not");
+    assert_eq!(judge(&a, &b_key, &[]), "keyFile: not the key of the certificate in certFile");
+    assert_eq!(judge(&a, &a, &[]), "keyFile: no key in the PEM text: nothing of the kind in it");
+    assert_eq!(judge(&a_key, &a_key, &[]), "certFile: no certificate in the PEM text");
+    let cut: String = a.lines().take(3).collect::<Vec<_>>().join("\n");
+    assert_eq!(judge(&cut, &a_key, &[]), "certFile: PEM that cannot be read: a section has no end");
+    let foreign = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+    let found = judge(foreign, &a_key, &[]);
+    assert!(found.starts_with("certFile: not a certificate that can be read"), "{found}");
+}

@@ -1,0 +1,182 @@
+//! What apply answers: every way in which an entry can take effect or be refused.
+//! It must not hold behaviour.
+
+use ravelin_config::GenerationId;
+use ravelin_consensus::{Index, NodeId};
+
+use super::command::{Author, ChangeId, CommandError};
+
+/// What became of an entry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Applied {
+    /// It was not for the store: a new leader's first entry, or the members.
+    Nothing,
+    /// A new controller epoch has begun. Whatever was staged is gone.
+    Appointed {
+        /// The controller.
+        node: NodeId,
+        /// Its epoch.
+        epoch: u64,
+    },
+    /// A change took effect, whole.
+    Changed {
+        /// The change.
+        id: ChangeId,
+        /// The store's revision since.
+        revision: u64,
+        /// The generation since; the same as before if no configuration key was among the changed ones.
+        generation: GenerationId,
+    },
+    /// A change was already what the store held.
+    Unchanged {
+        /// The change.
+        id: ChangeId,
+        /// The generation, as before.
+        generation: GenerationId,
+    },
+    /// A change had taken effect before; it did not again.
+    Duplicate {
+        /// The change.
+        id: ChangeId,
+        /// The store's revision after it took effect.
+        revision: u64,
+    },
+    /// A part was kept; the change is not complete.
+    Staged {
+        /// The change.
+        id: ChangeId,
+        /// The part.
+        part: u32,
+        /// How many are missing.
+        missing: u32,
+    },
+    /// The parts of a change were forgotten.
+    Dropped {
+        /// The change.
+        id: ChangeId,
+        /// How many attempts at it there were.
+        attempts: u32,
+    },
+    /// An event was recorded.
+    Recorded {
+        /// Its revision.
+        revision: u64,
+    },
+    /// Refused: no key was changed (but a stale write is recorded as an event).
+    Refused {
+        /// The change, if it was one.
+        id: Option<ChangeId>,
+        /// Why.
+        refusal: Refusal,
+    },
+}
+
+/// Why a command did not take effect. The same on every node.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The author's controller epoch is over, or never was.
+    #[error("{author} is not the controller: {}", current.map_or("there is none".to_owned(), |(node, epoch)| format!("that is node {node}, of epoch {epoch}")))]
+    StaleEpoch {
+        /// Who wrote.
+        author: Author,
+        /// The controller and its epoch.
+        current: Option<(NodeId, u64)>,
+    },
+    /// An appointment for another epoch than the next.
+    #[error("epoch {found} is not the next one, {expected}")]
+    EpochNotNext {
+        /// The epoch that would have been accepted.
+        expected: u64,
+        /// The epoch in the command.
+        found: u64,
+    },
+    /// The configuration is not the one that the change builds on.
+    #[error("the change builds on revision {expected} of the configuration, which is at {found}")]
+    BaseChanged {
+        /// The revision that the change names.
+        expected: u64,
+        /// The revision of the configuration.
+        found: u64,
+    },
+    /// Only the store itself writes there.
+    #[error("{key} is written by the store only")]
+    Reserved {
+        /// The key.
+        key: String,
+    },
+    /// A key is named twice in one change.
+    #[error("{key} is named twice in one change")]
+    NamedTwice {
+        /// The key.
+        key: String,
+    },
+    /// A bound would be passed.
+    #[error("{quota} would be {needed}, more than the {max} allowed")]
+    OverQuota {
+        /// Which.
+        quota: Quota,
+        /// What the command would lead to.
+        needed: u64,
+        /// The bound.
+        max: u64,
+    },
+    /// The parts do not belong together, or are no change.
+    #[error("the parts of the change do not fit: {what}")]
+    Parts {
+        /// What does not fit.
+        what: String,
+    },
+}
+
+/// A bound of the store, as in [`Limits`](super::Limits).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Quota {
+    /// Bytes of live keys and values.
+    LiveBytes,
+    /// Live keys.
+    Keys,
+    /// Bytes of one value.
+    ValueBytes,
+    /// Bytes of parts.
+    StagedBytes,
+    /// Parts of one change.
+    Parts,
+    /// Bytes of one part.
+    PartBytes,
+}
+
+impl std::fmt::Display for Quota {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::LiveBytes => "the store's size in bytes",
+            Self::Keys => "the number of keys",
+            Self::ValueBytes => "the size of one value in bytes",
+            Self::StagedBytes => "the size of incomplete changes in bytes",
+            Self::Parts => "the number of parts of one change",
+            Self::PartBytes => "the size of one part in bytes",
+        })
+    }
+}
+
+/// Why an entry could not be applied at all. The node must stop: going on would make it differ from the others.
+#[derive(Debug, thiserror::Error)]
+pub enum ApplyError {
+    /// Not the entry after the last one.
+    #[error("entry {found} is not the one after {applied}")]
+    OutOfOrder {
+        /// The last entry applied.
+        applied: Index,
+        /// The entry given.
+        found: Index,
+    },
+    /// Its command cannot be read: damage, or a newer version of Ravelin wrote it.
+    #[error(
+        "entry {index} cannot be read. If newer controllers are in the cluster, start their version here too"
+    )]
+    Unreadable {
+        /// The entry.
+        index: Index,
+        /// The reason.
+        source: CommandError,
+    },
+}

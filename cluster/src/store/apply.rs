@@ -1,0 +1,353 @@
+//! How an entry changes the store. Everything is decided before anything is changed.
+//! It must not fail half-way, and not depend on anything but the state and the entry.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use ravelin_config::{Change as ConfigChange, Key};
+use ravelin_consensus::{Entry, EntryKind, Index, NodeId, Term};
+
+use super::applied::{Applied, ApplyError, Quota, Refusal};
+use super::command::{Author, Change, ChangeId, Command, CommandError, Event, PART_BYTES_MAX, Stage};
+use super::history::{KeyChange, Revision};
+use super::key::{EVENTS_PREFIX, PlainKey, StoreKey};
+use super::staged::{Attempt, Placed};
+use super::{Outcome, Stamp, Store, Value, wire};
+use crate::storage::CommandBytes;
+
+const EVENT_NAME_BYTES_MAX: usize = 64;
+const EVENT_TEXT_BYTES_MAX: usize = 4 << 10;
+
+/// New values by key; `None` removes.
+type Wanted = BTreeMap<StoreKey, Option<Arc<[u8]>>>;
+
+impl Store {
+    /// Applies the entry at `index`, which must be the one after the last.
+    ///
+    /// # Errors
+    /// [`ApplyError`]: nothing was changed, and the node must stop.
+    pub fn apply(&mut self, index: Index, entry: &Entry<CommandBytes>) -> Result<Applied, ApplyError> {
+        let command = match &entry.kind {
+            EntryKind::Empty | EntryKind::Configuration(_) => None,
+            EntryKind::Command(bytes) => {
+                Some(Command::decode(bytes).map_err(|source| ApplyError::Unreadable { index, source })?)
+            }
+        };
+        if index != self.applied.0.next() {
+            return Err(ApplyError::OutOfOrder { applied: self.applied.0, found: index });
+        }
+        Ok(self.apply_command(index, entry.term, command.as_ref()))
+    }
+
+    /// Applies a decoded command (`None`: an entry that is not for the store).
+    pub(super) fn apply_command(&mut self, index: Index, term: Term, command: Option<&Command>) -> Applied {
+        self.applied = (index, term);
+        match command {
+            None => Applied::Nothing,
+            Some(Command::AppointController { node, epoch, at_unix_ms }) => {
+                self.appoint(*node, *epoch, *at_unix_ms)
+            }
+            Some(Command::Change(change)) => self.change(change),
+            Some(Command::Stage(stage)) => self.stage(stage),
+            Some(Command::DropStaged { id }) => {
+                Applied::Dropped { id: *id, attempts: self.staged.drop_change(*id) }
+            }
+            Some(Command::Event(event)) => Applied::Recorded { revision: self.record(event.clone()) },
+        }
+    }
+
+    /// Whether the command would be refused by the state as it is now: asked by the leader before it proposes. Between
+    /// the question and apply the state may change, so apply decides again.
+    ///
+    /// # Errors
+    /// The [`Refusal`] that apply would give.
+    pub fn check(&self, command: &Command) -> Result<(), Refusal> {
+        match command {
+            Command::AppointController { epoch, .. } => self.check_epoch(*epoch),
+            Command::Change(change) if self.recent.contains_key(&change.id) => Ok(()),
+            Command::Change(change) => {
+                self.check_author(&change.author)?;
+                self.check_base(change.base)?;
+                self.judge(&change.puts, &change.deletes).map(drop)
+            }
+            Command::Stage(stage) if self.recent.contains_key(&stage.id) => Ok(()),
+            Command::Stage(stage) => self.check_stage(stage),
+            Command::DropStaged { .. } | Command::Event(_) => Ok(()),
+        }
+    }
+
+    fn check_epoch(&self, found: u64) -> Result<(), Refusal> {
+        let expected = self.controller().map_or(0, |(_, epoch)| epoch).saturating_add(1);
+        if found == expected { Ok(()) } else { Err(Refusal::EpochNotNext { expected, found }) }
+    }
+
+    fn check_author(&self, author: &Author) -> Result<(), Refusal> {
+        let current = self.controller();
+        match author {
+            Author::Controller { node, epoch } if current != Some((*node, *epoch)) => {
+                Err(Refusal::StaleEpoch { author: author.clone(), current })
+            }
+            Author::Controller { .. } | Author::Operator { .. } => Ok(()),
+        }
+    }
+
+    fn check_base(&self, base: Option<u64>) -> Result<(), Refusal> {
+        match base {
+            Some(expected) if expected != self.config_revision => {
+                Err(Refusal::BaseChanged { expected, found: self.config_revision })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn check_stage(&self, stage: &Stage) -> Result<(), Refusal> {
+        self.check_author(&stage.author)?;
+        self.check_base(stage.base)?;
+        within(Quota::Parts, u64::from(stage.of), u64::from(self.limits.parts_max))?;
+        within(Quota::PartBytes, stage.bytes.len() as u64, PART_BYTES_MAX as u64)?;
+        if stage.part >= stage.of {
+            return Err(Refusal::Parts { what: format!("there is no part {} of {}", stage.part, stage.of) });
+        }
+        if self.staged.contradicts(stage) {
+            return Err(Refusal::Parts {
+                what: "another part of it has another author, base or count".to_owned(),
+            });
+        }
+        if !self.staged.has_room(stage, &self.limits) {
+            let needed = self.staged.bytes() + stage.bytes.len() as u64;
+            return Err(Refusal::OverQuota {
+                quota: Quota::StagedBytes,
+                needed,
+                max: self.limits.staged_bytes_max,
+            });
+        }
+        Ok(())
+    }
+
+    /// What a change really changes, with the size of the store after it; or why it is refused.
+    fn judge(&self, puts: &[(StoreKey, Arc<[u8]>)], deletes: &[StoreKey]) -> Result<(Wanted, u64), Refusal> {
+        let mut named = BTreeSet::new();
+        let (mut wanted, mut bytes, mut keys) = (Wanted::new(), self.live_bytes, self.keys());
+        let items =
+            puts.iter().map(|(key, value)| (key, Some(value))).chain(deletes.iter().map(|key| (key, None)));
+        for (key, value) in items {
+            if key.is_reserved() {
+                return Err(Refusal::Reserved { key: key.to_string() });
+            }
+            if !named.insert(key) {
+                return Err(Refusal::NamedTwice { key: key.to_string() });
+            }
+            let held = self.held(key);
+            if held == value {
+                continue;
+            }
+            if let Some(held) = held {
+                bytes -= key.bytes() + held.len() as u64;
+                keys -= 1;
+            }
+            if let Some(value) = value {
+                within(Quota::ValueBytes, value.len() as u64, self.limits.value_bytes_max)?;
+                bytes += key.bytes() + value.len() as u64;
+                keys += 1;
+            }
+            wanted.insert(key.clone(), value.cloned());
+        }
+        // A change that makes an overfull store smaller is always welcome.
+        within(Quota::LiveBytes, bytes, self.limits.live_bytes_max.max(self.live_bytes))?;
+        within(Quota::Keys, keys, self.limits.keys_max.max(self.keys()))?;
+        Ok((wanted, bytes))
+    }
+
+    fn held(&self, key: &StoreKey) -> Option<&Arc<[u8]>> {
+        match key {
+            StoreKey::Config(key) => self.config.get(key.as_str()),
+            StoreKey::Plain(key) => self.values.get(key).map(|value| &value.bytes),
+        }
+    }
+
+    fn appoint(&mut self, node: NodeId, epoch: u64, at_unix_ms: u64) -> Applied {
+        if let Err(refusal) = self.check_epoch(epoch) {
+            return Applied::Refused { id: None, refusal };
+        }
+        let Ok(bytes) = wire::encode_controller(node, epoch) else {
+            // Two numbers always have a form; the arm is here so that apply stays total.
+            return Applied::Refused {
+                id: None,
+                refusal: Refusal::EpochNotNext { expected: epoch, found: epoch },
+            };
+        };
+        self.staged.clear();
+        let key = StoreKey::Plain(PlainKey::controller());
+        let held = self.held(&key).map_or(0, |held| key.bytes() + held.len() as u64);
+        let live_bytes = self.live_bytes - held + key.bytes() + bytes.len() as u64;
+        self.put_all(Wanted::from([(key, Some(Arc::from(&bytes[..])))]), live_bytes);
+        let text = format!("node {node} is the controller, of epoch {epoch}");
+        self.record(Event { at_unix_ms, node, name: "controller-appointed".to_owned(), text });
+        Applied::Appointed { node, epoch }
+    }
+
+    fn change(&mut self, change: &Change) -> Applied {
+        if let Some(outcome) = self.recent.get(&change.id) {
+            return Applied::Duplicate { id: change.id, revision: outcome.revision };
+        }
+        let judged = self
+            .check_author(&change.author)
+            .and_then(|()| self.check_base(change.base))
+            .and_then(|()| self.judge(&change.puts, &change.deletes));
+        match judged {
+            Ok((wanted, live_bytes)) => self.take_effect(change.id, wanted, live_bytes),
+            Err(refusal) => self.refuse(change.id, change.at_unix_ms, refusal),
+        }
+    }
+
+    fn stage(&mut self, stage: &Stage) -> Applied {
+        if let Some(outcome) = self.recent.get(&stage.id) {
+            return Applied::Duplicate { id: stage.id, revision: outcome.revision };
+        }
+        if let Err(refusal) = self.check_stage(stage) {
+            if !matches!(refusal, Refusal::Parts { .. }) {
+                // Without this part the attempt can never be complete.
+                self.staged.drop_attempt(&(stage.id, stage.digest));
+            }
+            return self.refuse(stage.id, stage.at_unix_ms, refusal);
+        }
+        let index = self.applied.0.0;
+        match self.staged.place(stage, index, &self.limits) {
+            Placed::Waiting(missing) => Applied::Staged { id: stage.id, part: stage.part, missing },
+            Placed::Complete(attempt) => match self.judge_parts(&attempt, &stage.digest) {
+                Ok((wanted, live_bytes)) => {
+                    self.staged.drop_change(stage.id);
+                    self.take_effect(stage.id, wanted, live_bytes)
+                }
+                Err(refusal) => self.refuse(stage.id, stage.at_unix_ms, refusal),
+            },
+        }
+    }
+
+    fn judge_parts(&self, attempt: &Attempt, digest: &[u8; 32]) -> Result<(Wanted, u64), Refusal> {
+        let unfit = |what: &str| Refusal::Parts { what: what.to_owned() };
+        let parts = attempt.verified(digest).ok_or_else(|| unfit("together they have another digest"))?;
+        let (mut puts, mut deletes) = (Vec::new(), Vec::new());
+        for part in parts {
+            let unreadable = |_: CommandError| unfit("one of them cannot be read");
+            let (more_puts, more_deletes) = wire::decode_part(part).map_err(unreadable)?;
+            puts.extend(more_puts);
+            deletes.extend(more_deletes);
+        }
+        self.judge(&puts, &deletes)
+    }
+
+    fn refuse(&mut self, id: ChangeId, at_unix_ms: u64, refusal: Refusal) -> Applied {
+        if let Refusal::StaleEpoch { author: Author::Controller { node, .. }, .. } = &refusal {
+            self.stale_refused += 1;
+            let event = Event {
+                at_unix_ms,
+                node: *node,
+                name: "stale-write-refused".to_owned(),
+                text: format!("change {id}: {refusal}"),
+            };
+            self.record(event);
+        }
+        Applied::Refused { id: Some(id), refusal }
+    }
+
+    fn take_effect(&mut self, id: ChangeId, wanted: Wanted, live_bytes: u64) -> Applied {
+        let changed = !wanted.is_empty();
+        if changed {
+            self.put_all(wanted, live_bytes);
+        }
+        let index = self.applied.0;
+        self.recent.insert(id, Outcome { index, revision: self.revision });
+        self.recent_order.insert(index, id);
+        while self.recent_order.len() as u64 > self.limits.recent_max {
+            let Some((oldest, forgotten)) = self.recent_order.get_min().copied() else { break };
+            self.recent_order.remove(&oldest);
+            self.recent.remove(&forgotten);
+        }
+        let (revision, generation) = (self.revision, self.generation());
+        if changed {
+            Applied::Changed { id, revision, generation }
+        } else {
+            Applied::Unchanged { id, generation }
+        }
+    }
+
+    /// Makes one revision of new values; each differs from what is held.
+    fn put_all(&mut self, wanted: Wanted, live_bytes: u64) {
+        self.revision += 1;
+        self.live_bytes = live_bytes;
+        let mut config = BTreeMap::new();
+        let mut changes = Vec::with_capacity(wanted.len());
+        for (key, value) in wanted {
+            let existed = self.held(&key).is_some();
+            match &key {
+                StoreKey::Config(key) => {
+                    self.stamp(key, value.is_some());
+                    config.insert(key.clone(), value.clone().map_or(ConfigChange::Delete, ConfigChange::Put));
+                }
+                StoreKey::Plain(key) => self.put_plain(key, value.clone()),
+            }
+            changes.push(KeyChange { key, value, existed });
+        }
+        let mut generation = None;
+        if !config.is_empty() {
+            self.config.change(config);
+            self.config_revision = self.revision;
+            self.staged.drop_other_bases(self.config_revision);
+            generation = Some(self.config.digest());
+        }
+        self.history.push(Revision { revision: self.revision, generation, changes }, &self.limits);
+    }
+
+    fn stamp(&mut self, key: &Key, put: bool) {
+        if put {
+            let created = self.stamps.get(key).map_or(self.revision, |stamp| stamp.created);
+            self.stamps.insert(key.clone(), Stamp { created, modified: self.revision });
+        } else {
+            self.stamps.remove(key);
+        }
+    }
+
+    fn put_plain(&mut self, key: &PlainKey, value: Option<Arc<[u8]>>) {
+        match value {
+            Some(bytes) => {
+                let created = self.values.get(key).map_or(self.revision, |held| held.created);
+                self.values.insert(key.clone(), Value { bytes, created, modified: self.revision });
+            }
+            None => {
+                self.values.remove(key);
+            }
+        }
+    }
+
+    /// Records an event as a revision of its own, cut to its bounds; the oldest goes where there are too many.
+    fn record(&mut self, mut event: Event) -> u64 {
+        self.revision += 1;
+        truncate(&mut event.name, EVENT_NAME_BYTES_MAX);
+        truncate(&mut event.text, EVENT_TEXT_BYTES_MAX);
+        // Bounded texts and numbers always have a form; an event without one would only be missing from the list.
+        if let Ok(bytes) = wire::encode_event(&event) {
+            let key = PlainKey::event(self.revision);
+            self.live_bytes += StoreKey::Plain(key.clone()).bytes() + bytes.len() as u64;
+            self.put_plain(&key, Some(Arc::from(&bytes[..])));
+            self.events += 1;
+        }
+        while self.events > self.limits.events_max {
+            let Some((oldest, held)) = self.plain_range(EVENTS_PREFIX).next() else { break };
+            let (oldest, held) = (oldest.clone(), held.bytes.len() as u64);
+            self.live_bytes -= StoreKey::Plain(oldest.clone()).bytes() + held;
+            self.values.remove(&oldest);
+            self.events -= 1;
+        }
+        self.revision
+    }
+}
+
+fn within(quota: Quota, needed: u64, max: u64) -> Result<(), Refusal> {
+    if needed <= max { Ok(()) } else { Err(Refusal::OverQuota { quota, needed, max }) }
+}
+
+fn truncate(text: &mut String, bytes_max: usize) {
+    let end = (0..=bytes_max.min(text.len())).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+    text.truncate(end);
+}

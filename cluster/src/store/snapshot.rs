@@ -1,0 +1,273 @@
+//! The whole store as a sequence of bounded chunks, and back.
+//!
+//! The same state always gives the same chunks, on every node. It must not do I/O, and a restored store is handed out
+//! only if everything adds up: counts, order, and the digest of the configuration.
+
+use std::collections::BTreeMap;
+use std::iter::Peekable;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use ravelin_config::{Change as ConfigChange, Digest};
+use ravelin_consensus::{Index, Term};
+use ravelin_transport::codec::{self, CodecError};
+
+use super::command::ChangeId;
+use super::history::{History, KeyChange, Revision};
+use super::key::{EVENTS_PREFIX, StoreKey, StoreKeyError};
+use super::staged::Staged;
+use super::{Outcome, Stamp, Store, Value};
+use wire::{HeaderV1, HistoryV1, ItemV1, RecentV1, StagedV1, ValueV1};
+
+mod wire;
+
+/// Version of every chunk.
+pub const SNAPSHOT_VERSION: u8 = 1;
+
+/// Chunks are filled up to this; only one with a single large item is larger, up to the largest value or part.
+const CHUNK_BYTES_TARGET: usize = 256 << 10;
+
+/// Why chunks are no snapshot of a store.
+#[derive(Debug, thiserror::Error)]
+pub enum RestoreError {
+    /// A chunk cannot be decoded.
+    #[error("a chunk of the snapshot cannot be decoded")]
+    Codec(#[from] CodecError),
+    /// It holds a text that is no key.
+    #[error("the snapshot holds a text that is no key")]
+    Key(#[from] StoreKeyError),
+    /// It does not add up.
+    #[error("the snapshot does not add up: {0}")]
+    Inconsistent(&'static str),
+}
+
+/// The chunks of one store, in order. Holds an O(1) clone of it.
+pub struct SnapshotChunks {
+    items: Peekable<Box<dyn Iterator<Item = ItemV1> + Send>>,
+}
+
+impl SnapshotChunks {
+    pub(super) fn new(store: Store) -> Self {
+        let header = ItemV1::Header(header_of(&store));
+        let Store { config, stamps, values, history, staged, recent, recent_order, .. } = store;
+        let config = stamps.into_iter().filter_map(move |(key, stamp)| {
+            let bytes = Arc::clone(config.get(key.as_str())?);
+            let Stamp { created, modified } = stamp;
+            Some(ItemV1::Config(ValueV1 { key: key.as_str().to_owned(), bytes, created, modified }))
+        });
+        let values = values.into_iter().map(|(key, value)| {
+            let Value { bytes, created, modified } = value;
+            ItemV1::Plain(ValueV1 { key: key.as_str().to_owned(), bytes, created, modified })
+        });
+        let history = history.into_revisions().flat_map(|revision| {
+            let (number, generation) = (revision.revision, revision.generation.map(|digest| digest.0));
+            let changes = revision.changes.clone();
+            changes.into_iter().map(move |change| {
+                let KeyChange { key, value, existed } = change;
+                ItemV1::History(HistoryV1 {
+                    revision: number,
+                    generation,
+                    key: key.to_string(),
+                    existed,
+                    value,
+                })
+            })
+        });
+        let staged = staged
+            .into_parts()
+            .map(|(key, attempt, part, bytes)| ItemV1::Staged(StagedV1::new(key, attempt, part, &bytes)));
+        let recent = recent_order.into_iter().filter_map(move |(index, id)| {
+            let revision = recent.get(&id)?.revision;
+            Some(ItemV1::Recent(RecentV1 { index: index.0, id: id.0, revision }))
+        });
+        let items =
+            std::iter::once(header).chain(config).chain(values).chain(history).chain(staged).chain(recent);
+        let items: Box<dyn Iterator<Item = ItemV1> + Send> = Box::new(items);
+        Self { items: items.peekable() }
+    }
+}
+
+impl Iterator for SnapshotChunks {
+    type Item = Result<Bytes, CodecError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let mut chunk = Vec::new();
+        let mut bytes = 0;
+        let fits = |bytes: usize, item: &ItemV1| bytes == 0 || bytes + item.bytes() <= CHUNK_BYTES_TARGET;
+        while let Some(item) = self.items.next_if(|item| fits(bytes, item)) {
+            bytes += item.bytes();
+            chunk.push(item);
+        }
+        (!chunk.is_empty()).then(|| codec::encode(SNAPSHOT_VERSION, &chunk))
+    }
+}
+
+impl std::fmt::Debug for SnapshotChunks {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("SnapshotChunks")
+    }
+}
+
+fn header_of(store: &Store) -> HeaderV1 {
+    let (floor_revision, floor_digest) = store.history.floor_generation();
+    HeaderV1 {
+        cluster: store.cluster,
+        recovery_epoch: store.recovery_epoch,
+        applied_index: store.applied.0.0,
+        applied_term: store.applied.1.0,
+        revision: store.revision,
+        config_revision: store.config_revision,
+        config_digest: store.config.digest().0,
+        stale_refused: store.stale_refused,
+        limits: (&store.limits).into(),
+        floor: store.history.floor(),
+        floor_generation: (floor_revision, floor_digest.0),
+        config_keys: store.config.len() as u64,
+        plain_keys: store.values.len() as u64,
+        history_revisions: store.history.len(),
+        staged_attempts: store.staged.len(),
+        staged_bytes: store.staged.bytes(),
+        recent: store.recent.len() as u64,
+    }
+}
+
+/// A store being put together from its chunks. Nothing of it can be used before [`StoreRestore::finish`].
+#[derive(Debug, Default)]
+pub struct StoreRestore {
+    building: Option<(HeaderV1, Store)>,
+    /// The section that the last item belonged to; sections come in a fixed order.
+    section: u8,
+    open_revision: Option<Revision>,
+}
+
+impl StoreRestore {
+    /// Without any chunk so far.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Takes the next chunk.
+    ///
+    /// # Errors
+    /// [`RestoreError`]; the whole is then to be dropped.
+    pub fn push(&mut self, chunk: &[u8]) -> Result<(), RestoreError> {
+        let items: Vec<ItemV1> = codec::decode(SNAPSHOT_VERSION, chunk)?;
+        let mut config = BTreeMap::new();
+        for item in items {
+            if item.section() < self.section {
+                return Err(RestoreError::Inconsistent("its sections are out of order"));
+            }
+            self.section = item.section();
+            self.take(item, &mut config)?;
+        }
+        if let Some((_, store)) = self.building.as_mut().filter(|_| !config.is_empty()) {
+            store.config.change(config);
+        }
+        Ok(())
+    }
+
+    fn take(
+        &mut self,
+        item: ItemV1,
+        config: &mut BTreeMap<ravelin_config::Key, ConfigChange>,
+    ) -> Result<(), RestoreError> {
+        let (item, store) = match (item, &mut self.building) {
+            (ItemV1::Header(header), building @ None) => {
+                let store = empty_store(&header);
+                *building = Some((header, store));
+                return Ok(());
+            }
+            (ItemV1::Header(_), Some(_)) => return Err(RestoreError::Inconsistent("it has two headers")),
+            (_, None) => return Err(RestoreError::Inconsistent("it does not begin with its header")),
+            (item, Some((_, store))) => (item, store),
+        };
+        match item {
+            ItemV1::Header(_) => {}
+            ItemV1::Config(value) => {
+                let key = ravelin_config::Key::new(&value.key).map_err(StoreKeyError::from)?;
+                store.live_bytes += StoreKey::Config(key.clone()).bytes() + value.bytes.len() as u64;
+                store.stamps.insert(key.clone(), Stamp { created: value.created, modified: value.modified });
+                config.insert(key, ConfigChange::Put(value.bytes));
+            }
+            ItemV1::Plain(value) => {
+                let key = StoreKey::new(&value.key)?;
+                store.live_bytes += key.bytes() + value.bytes.len() as u64;
+                let StoreKey::Plain(key) = key else {
+                    return Err(RestoreError::Inconsistent(
+                        "a configuration key lies outside the configuration",
+                    ));
+                };
+                let ValueV1 { bytes, created, modified, .. } = value;
+                store.values.insert(key, Value { bytes, created, modified });
+            }
+            ItemV1::History(change) => take_history(store, &mut self.open_revision, change)?,
+            ItemV1::Staged(staged) => {
+                let (key, attempt, part, bytes) = staged.into_part();
+                store.staged.restore(key, attempt, part, bytes);
+            }
+            ItemV1::Recent(recent) => {
+                let (id, index) = (ChangeId(recent.id), Index(recent.index));
+                store.recent.insert(id, Outcome { index, revision: recent.revision });
+                store.recent_order.insert(index, id);
+            }
+        }
+        Ok(())
+    }
+
+    /// The store, if everything is there.
+    ///
+    /// # Errors
+    /// [`RestoreError::Inconsistent`].
+    pub fn finish(mut self) -> Result<Store, RestoreError> {
+        let Some((header, mut store)) = self.building.take() else {
+            return Err(RestoreError::Inconsistent("it is empty"));
+        };
+        if let Some(revision) = self.open_revision.take() {
+            store.history.restore(revision);
+        }
+        store.events = store.plain_range(EVENTS_PREFIX).count() as u64;
+        if header_of(&store) != header || store.recent_order.len() != store.recent.len() {
+            return Err(RestoreError::Inconsistent("its content is not what its header announces"));
+        }
+        if store.stamps.len() != store.config.len() {
+            return Err(RestoreError::Inconsistent("a configuration key has no revision"));
+        }
+        let controller_unreadable =
+            store.values.contains_key(&super::PlainKey::controller()) && store.controller().is_none();
+        if controller_unreadable {
+            return Err(RestoreError::Inconsistent("the controller's record cannot be read"));
+        }
+        Ok(store)
+    }
+}
+
+/// What the header alone says; the rest comes with the items.
+fn empty_store(header: &HeaderV1) -> Store {
+    let mut store = Store::with_limits(header.cluster, header.recovery_epoch, (&header.limits).into());
+    store.applied = (Index(header.applied_index), Term(header.applied_term));
+    store.revision = header.revision;
+    store.config_revision = header.config_revision;
+    store.stale_refused = header.stale_refused;
+    store.staged = Staged::default();
+    let (revision, digest) = header.floor_generation;
+    store.history = History::new(header.floor, (revision, Digest(digest)));
+    store
+}
+
+fn take_history(
+    store: &mut Store,
+    open: &mut Option<Revision>,
+    change: HistoryV1,
+) -> Result<(), RestoreError> {
+    let HistoryV1 { revision, generation, key, existed, value } = change;
+    if let Some(done) = open.take_if(|open| open.revision != revision) {
+        if done.revision > revision {
+            return Err(RestoreError::Inconsistent("its history is out of order"));
+        }
+        store.history.restore(done);
+    }
+    let generation = generation.map(Digest);
+    let open = open.get_or_insert_with(|| Revision { revision, generation, changes: Vec::new() });
+    open.changes.push(KeyChange { key: StoreKey::new(&key)?, value, existed });
+    Ok(())
+}

@@ -1,0 +1,227 @@
+//! Wire forms of commands, versioned: what lies in an entry of the log.
+//! It must not decide anything; the transport's codec is the only encoder beneath it.
+
+use std::sync::Arc;
+
+use bincode::{Decode, Encode};
+use bytes::Bytes;
+use ravelin_consensus::NodeId;
+use ravelin_transport::codec;
+
+use super::command::{Author, Change, ChangeId, Command, CommandError, Event, Stage};
+use super::key::StoreKey;
+
+/// Version of every form in this file.
+pub(super) const COMMAND_VERSION: u8 = 1;
+
+#[derive(Debug, Encode, Decode)]
+enum CommandV1 {
+    AppointController {
+        node: u64,
+        epoch: u64,
+        at_unix_ms: u64,
+    },
+    Change {
+        id: [u8; 16],
+        author: AuthorV1,
+        at_unix_ms: u64,
+        base: Option<u64>,
+        puts: Vec<(String, Arc<[u8]>)>,
+        deletes: Vec<String>,
+    },
+    Stage(StageV1),
+    DropStaged {
+        id: [u8; 16],
+    },
+    Event(EventV1),
+}
+
+#[derive(Debug, Encode, Decode)]
+pub(super) enum AuthorV1 {
+    Controller { node: u64, epoch: u64 },
+    Operator { name: String },
+}
+
+#[derive(Debug, Encode, Decode)]
+pub(super) struct StageV1 {
+    id: [u8; 16],
+    author: AuthorV1,
+    at_unix_ms: u64,
+    base: Option<u64>,
+    digest: [u8; 32],
+    part: u32,
+    of: u32,
+    bytes: Arc<[u8]>,
+}
+
+#[derive(Debug, Encode, Decode)]
+struct EventV1 {
+    at_unix_ms: u64,
+    node: u64,
+    name: String,
+    text: String,
+}
+
+/// Puts and deletes of one part.
+#[derive(Debug, Encode, Decode)]
+struct PartV1 {
+    puts: Vec<(String, Arc<[u8]>)>,
+    deletes: Vec<String>,
+}
+
+#[derive(Debug, Encode, Decode)]
+struct ControllerV1 {
+    node: u64,
+    epoch: u64,
+}
+
+pub(super) fn encode(command: &Command) -> Result<Bytes, CommandError> {
+    let wire = match command {
+        Command::AppointController { node, epoch, at_unix_ms } => {
+            CommandV1::AppointController { node: node.0, epoch: *epoch, at_unix_ms: *at_unix_ms }
+        }
+        Command::Change(change) => CommandV1::Change {
+            id: change.id.0,
+            author: (&change.author).into(),
+            at_unix_ms: change.at_unix_ms,
+            base: change.base,
+            puts: change.puts.iter().map(put_to_wire).collect(),
+            deletes: change.deletes.iter().map(ToString::to_string).collect(),
+        },
+        Command::Stage(stage) => CommandV1::Stage(stage.into()),
+        Command::DropStaged { id } => CommandV1::DropStaged { id: id.0 },
+        Command::Event(event) => CommandV1::Event(event.into()),
+    };
+    Ok(codec::encode(COMMAND_VERSION, &wire)?)
+}
+
+pub(super) fn decode(bytes: &[u8]) -> Result<Command, CommandError> {
+    Ok(match codec::decode::<CommandV1>(COMMAND_VERSION, bytes)? {
+        CommandV1::AppointController { node, epoch, at_unix_ms } => {
+            Command::AppointController { node: NodeId(node), epoch, at_unix_ms }
+        }
+        CommandV1::Change { id, author, at_unix_ms, base, puts, deletes } => {
+            let (puts, deletes) = keys_from_wire(puts, deletes)?;
+            Command::Change(Change {
+                id: ChangeId(id),
+                author: author.into(),
+                at_unix_ms,
+                base,
+                puts,
+                deletes,
+            })
+        }
+        CommandV1::Stage(stage) => Command::Stage(stage.into()),
+        CommandV1::DropStaged { id } => Command::DropStaged { id: ChangeId(id) },
+        CommandV1::Event(event) => Command::Event(event.into()),
+    })
+}
+
+pub(super) fn encode_part(
+    puts: &[&(StoreKey, Arc<[u8]>)],
+    deletes: &[&StoreKey],
+) -> Result<Bytes, CommandError> {
+    let wire = PartV1 {
+        puts: puts.iter().map(|put| put_to_wire(put)).collect(),
+        deletes: deletes.iter().map(ToString::to_string).collect(),
+    };
+    Ok(codec::encode(COMMAND_VERSION, &wire)?)
+}
+
+/// Keys to set and keys to remove.
+pub(super) type Keys = (Vec<(StoreKey, Arc<[u8]>)>, Vec<StoreKey>);
+
+pub(super) fn decode_part(bytes: &[u8]) -> Result<Keys, CommandError> {
+    let wire: PartV1 = codec::decode(COMMAND_VERSION, bytes)?;
+    keys_from_wire(wire.puts, wire.deletes)
+}
+
+pub(super) fn encode_event(event: &Event) -> Result<Bytes, CommandError> {
+    Ok(codec::encode(COMMAND_VERSION, &EventV1::from(event))?)
+}
+
+pub(super) fn decode_event(bytes: &[u8]) -> Result<Event, CommandError> {
+    Ok(codec::decode::<EventV1>(COMMAND_VERSION, bytes)?.into())
+}
+
+pub(super) fn encode_controller(node: NodeId, epoch: u64) -> Result<Bytes, CommandError> {
+    Ok(codec::encode(COMMAND_VERSION, &ControllerV1 { node: node.0, epoch })?)
+}
+
+pub(super) fn decode_controller(bytes: &[u8]) -> Result<(NodeId, u64), CommandError> {
+    let wire: ControllerV1 = codec::decode(COMMAND_VERSION, bytes)?;
+    Ok((NodeId(wire.node), wire.epoch))
+}
+
+fn put_to_wire((key, value): &(StoreKey, Arc<[u8]>)) -> (String, Arc<[u8]>) {
+    (key.to_string(), Arc::clone(value))
+}
+
+fn keys_from_wire(puts: Vec<(String, Arc<[u8]>)>, deletes: Vec<String>) -> Result<Keys, CommandError> {
+    let puts = puts.into_iter().map(|(key, value)| Ok((StoreKey::new(&key)?, value)));
+    let puts = puts.collect::<Result<_, CommandError>>()?;
+    let deletes = deletes.iter().map(|key| Ok(StoreKey::new(key)?)).collect::<Result<_, CommandError>>()?;
+    Ok((puts, deletes))
+}
+
+impl From<&Author> for AuthorV1 {
+    fn from(author: &Author) -> Self {
+        match author {
+            Author::Controller { node, epoch } => Self::Controller { node: node.0, epoch: *epoch },
+            Author::Operator { name } => Self::Operator { name: name.clone() },
+        }
+    }
+}
+
+impl From<AuthorV1> for Author {
+    fn from(author: AuthorV1) -> Self {
+        match author {
+            AuthorV1::Controller { node, epoch } => Self::Controller { node: NodeId(node), epoch },
+            AuthorV1::Operator { name } => Self::Operator { name },
+        }
+    }
+}
+
+impl From<&Stage> for StageV1 {
+    fn from(stage: &Stage) -> Self {
+        Self {
+            id: stage.id.0,
+            author: (&stage.author).into(),
+            at_unix_ms: stage.at_unix_ms,
+            base: stage.base,
+            digest: stage.digest,
+            part: stage.part,
+            of: stage.of,
+            bytes: Arc::from(&stage.bytes[..]),
+        }
+    }
+}
+
+impl From<StageV1> for Stage {
+    fn from(stage: StageV1) -> Self {
+        Self {
+            id: ChangeId(stage.id),
+            author: stage.author.into(),
+            at_unix_ms: stage.at_unix_ms,
+            base: stage.base,
+            digest: stage.digest,
+            part: stage.part,
+            of: stage.of,
+            bytes: Bytes::from_owner(stage.bytes),
+        }
+    }
+}
+
+impl From<&Event> for EventV1 {
+    fn from(event: &Event) -> Self {
+        let Event { at_unix_ms, node, name, text } = event;
+        Self { at_unix_ms: *at_unix_ms, node: node.0, name: name.clone(), text: text.clone() }
+    }
+}
+
+impl From<EventV1> for Event {
+    fn from(event: EventV1) -> Self {
+        let EventV1 { at_unix_ms, node, name, text } = event;
+        Self { at_unix_ms, node: NodeId(node), name, text }
+    }
+}

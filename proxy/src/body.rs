@@ -11,6 +11,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
 use crate::exchange::Exchange;
+use crate::forward::tunnel::Tunnel;
 use crate::upstream::lease::Lease;
 
 /// Why a body broke off. Whoever polls it cuts the connection: a broken body never looks complete.
@@ -137,6 +138,7 @@ enum Source {
     Empty,
     Full(Bytes),
     Upstream { incoming: Incoming, lease: Option<Lease> },
+    Tunnel(Option<Box<Tunnel>>),
 }
 
 impl ResponseBody {
@@ -159,6 +161,20 @@ impl ResponseBody {
             return Self { source: Source::Empty, exchange: None };
         }
         Self { source: Source::Upstream { incoming, lease: Some(lease) }, exchange: None }
+    }
+
+    /// The body of a 101: no content, and the upstream's half of the tunnel.
+    pub(crate) fn tunnel(tunnel: Tunnel) -> Self {
+        Self { source: Source::Tunnel(Some(Box::new(tunnel))), exchange: None }
+    }
+
+    /// Takes the tunnel out of a 101, before the response is handed to hyper. The connection then writes the 101, takes its
+    /// socket back and awaits [`Tunnel::run`]. `None` for every other response, and the second time.
+    pub fn take_tunnel(&mut self) -> Option<Box<Tunnel>> {
+        let Source::Tunnel(tunnel) = &mut self.source else { return None };
+        let mut tunnel = tunnel.take()?;
+        tunnel.exchange = self.exchange.take();
+        Some(tunnel)
     }
 
     /// Binds the exchange to this body, so that it ends with it.
@@ -207,7 +223,7 @@ impl Body for ResponseBody {
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = self.get_mut();
         let polled = match &mut this.source {
-            Source::Empty => Poll::Ready(None),
+            Source::Empty | Source::Tunnel(_) => Poll::Ready(None),
             Source::Full(content) => {
                 let content = std::mem::take(content);
                 this.source = Source::Empty;
@@ -225,7 +241,7 @@ impl Body for ResponseBody {
 
     fn is_end_stream(&self) -> bool {
         match &self.source {
-            Source::Empty => true,
+            Source::Empty | Source::Tunnel(_) => true,
             Source::Full(content) => content.is_empty(),
             Source::Upstream { incoming, .. } => incoming.is_end_stream(),
         }
@@ -233,7 +249,7 @@ impl Body for ResponseBody {
 
     fn size_hint(&self) -> SizeHint {
         match &self.source {
-            Source::Empty => SizeHint::with_exact(0),
+            Source::Empty | Source::Tunnel(_) => SizeHint::with_exact(0),
             Source::Full(content) => SizeHint::with_exact(content.len() as u64),
             Source::Upstream { incoming, .. } => incoming.size_hint(),
         }

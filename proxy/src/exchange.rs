@@ -57,6 +57,11 @@ pub(crate) struct Origin {
 }
 
 impl Exchange {
+    /// An exchange that ends with a log line.
+    pub(crate) fn logged(entry: Entry) -> Self {
+        Self { entry: Some(Box::new(entry)), places: SmallVec::new() }
+    }
+
     /// Bytes of content were handed to the client's connection.
     pub(crate) fn sent(&mut self, bytes: u64) {
         if let Some(entry) = &mut self.entry {

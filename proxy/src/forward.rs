@@ -1,0 +1,310 @@
+//! One request to one server and its answer back: the head as the server gets it, sending with at most one safe repeat, the
+//! answer's head as the client gets it. It chooses no server, and what goes back to the pool is the return rule's decision.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderValue, TRANSFER_ENCODING, UPGRADE, WWW_AUTHENTICATE};
+use http::uri::{Authority, PathAndQuery, Scheme as UriScheme};
+use http::{Method, Request, Response, StatusCode, Uri, Version};
+use hyper::body::Incoming;
+
+use crate::body::{Progress, RequestBody, ResponseBody, Tracker};
+use crate::connection::ConnectionFacts;
+use crate::error::{RequestError, UpstreamFailure};
+use crate::forwarded;
+use crate::upstream::interim::InterimWatch;
+use crate::upstream::lease::{Lease, SendFailure};
+use crate::upstream::return_rule::Observed;
+use crate::upstream::{Scheme, Upstream, UpstreamPools};
+
+pub mod tunnel;
+
+/// A request ready to be sent to any server.
+pub(crate) struct Outgoing {
+    pub(crate) method: Method,
+    pub(crate) target: PathAndQuery,
+    /// All of the header policy is done, except Host.
+    pub(crate) headers: HeaderMap,
+    /// What the server gets as Host.
+    pub(crate) host: HeaderValue,
+    /// The protocol that the client asks to switch to.
+    pub(crate) upgrade: Option<HeaderValue>,
+    pub(crate) body: RequestBody,
+    pub(crate) tracker: Option<Rc<Tracker>>,
+}
+
+/// Sends a request to a server and brings its answer.
+///
+/// # Errors
+/// What failed and whether sending the same request again is safe. Dropping the future abandons the request: its connection is
+/// closed, never pooled.
+pub(crate) async fn forward(
+    pools: &UpstreamPools,
+    connection: &Rc<ConnectionFacts>,
+    upstream: &Arc<Upstream>,
+    mut outgoing: Outgoing,
+) -> Result<Response<ResponseBody>, RequestError> {
+    if upstream.scheme == Scheme::H2c && outgoing.upgrade.take().is_some() {
+        outgoing.headers.remove(CONNECTION);
+        outgoing.headers.remove(UPGRADE);
+    }
+    let asked = Asked::of(&outgoing, connection);
+    let (response, lease, switched) = send(pools, connection, upstream, outgoing, &asked).await?;
+    answer(response, lease, switched, &asked).await
+}
+
+/// What has to be remembered of a request to judge its answer.
+struct Asked {
+    upgrade: Option<HeaderValue>,
+    head: bool,
+    bound_authentication: bool,
+    /// May be sent again although it may have been carried out: it has no body, and carrying it out twice is harmless.
+    repeatable: bool,
+    relay_continue: bool,
+    relay_interim: bool,
+}
+
+impl Asked {
+    fn of(outgoing: &Outgoing, connection: &ConnectionFacts) -> Self {
+        let idempotent = matches!(
+            outgoing.method,
+            Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE | Method::PUT | Method::DELETE
+        );
+        Self {
+            upgrade: outgoing.upgrade.clone(),
+            head: outgoing.method == Method::HEAD,
+            bound_authentication: binds_connection(outgoing.headers.get(http::header::AUTHORIZATION)),
+            repeatable: idempotent && outgoing.tracker.is_none() && outgoing.upgrade.is_none(),
+            relay_continue: !outgoing.headers.contains_key(http::header::EXPECT),
+            relay_interim: connection.interim_allowed.get(),
+        }
+    }
+}
+
+/// NTLM and Negotiate authenticate a connection, not a request.
+fn binds_connection(credentials: Option<&HeaderValue>) -> bool {
+    let scheme = credentials.and_then(|value| value.as_bytes().split(|&byte| byte == b' ').next());
+    scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"ntlm") || scheme.eq_ignore_ascii_case(b"negotiate"))
+}
+
+type Switching = tokio::sync::oneshot::Receiver<crate::upstream::connect::Switched>;
+
+async fn send(
+    pools: &UpstreamPools,
+    connection: &Rc<ConnectionFacts>,
+    upstream: &Arc<Upstream>,
+    outgoing: Outgoing,
+    asked: &Asked,
+) -> Result<(Response<Incoming>, Lease, Option<Switching>), RequestError> {
+    let tracker = outgoing.tracker.clone();
+    let mut waiting = outgoing;
+    let mut fresh = false;
+    loop {
+        let mut lease = pools.lease(upstream, asked.upgrade.is_some(), fresh).await?;
+        lease.watch_body(tracker.clone());
+        let switching = asked.upgrade.as_ref().and_then(|_| lease.expect_switch());
+        // A copy is kept only where it may be needed: on a connection that may have died unseen while it lay idle.
+        let copy = (lease.reused() && asked.repeatable).then(|| waiting.copy());
+        let request = waiting.into_request(upstream, lease.is_http2())?;
+        let failure = match await_head(&mut lease, connection, upstream, request, asked, tracker.as_deref()).await? {
+            Ok(response) => return Ok((response, lease, switching)),
+            Err(failure) => failure,
+        };
+        let unanswered = lease.unanswered();
+        waiting = match (failure.request, copy) {
+            // Nothing was written: another connection, any method. Idle ones run out, so that this ends.
+            (Some(request), _) if lease.reused() => Outgoing::from_request(request, tracker.clone(), asked),
+            (None, Some(copy)) if unanswered => {
+                fresh = true;
+                copy
+            }
+            (request, _) => return Err(failed(failure.error, request.is_some(), tracker.as_deref())),
+        };
+    }
+}
+
+/// Sends, and waits for the head of the final answer, at most as long as the transport allows.
+async fn await_head(
+    lease: &mut Lease,
+    connection: &Rc<ConnectionFacts>,
+    upstream: &Upstream,
+    request: Request<RequestBody>,
+    asked: &Asked,
+    tracker: Option<&Tracker>,
+) -> Result<Result<Response<Incoming>, SendFailure>, RequestError> {
+    let meter = lease.http1_meter().filter(|_| asked.relay_interim).map(Rc::clone);
+    if let Some(meter) = &meter {
+        *meter.interim.borrow_mut() = Some(InterimWatch::new(Rc::clone(connection), asked.relay_continue));
+    }
+    let mut sending = std::pin::pin!(lease.send(request));
+    let watched = std::future::poll_fn(|cx| {
+        if let Some(meter) = &meter
+            && let Some(watch) = meter.interim.borrow_mut().as_mut()
+        {
+            watch.wakes(cx.waker());
+        }
+        sending.as_mut().poll(cx)
+    });
+    let sent = match upstream.transport.response_header_timeout {
+        None => watched.await,
+        Some(limit) => tokio::select! {
+            sent = watched => sent,
+            () = overdue(limit, tracker) => {
+                return Err(RequestError::upstream(UpstreamFailure::HeaderTimeout, None, false));
+            }
+        },
+    };
+    if let Some(meter) = &meter {
+        meter.interim.borrow_mut().take();
+    }
+    Ok(sent)
+}
+
+/// Resolves when the answer's head is overdue: `limit` after the request went out completely, measured in steps of `limit`.
+async fn overdue(limit: Duration, tracker: Option<&Tracker>) {
+    loop {
+        tokio::time::sleep(limit).await;
+        if tracker.is_none_or(|tracker| tracker.progress() == Progress::Complete) {
+            return;
+        }
+    }
+}
+
+fn failed(error: hyper::Error, unwritten: bool, tracker: Option<&Tracker>) -> RequestError {
+    if tracker.is_some_and(|tracker| tracker.progress() == Progress::Failed) {
+        return RequestError::ClientBody;
+    }
+    let what = if error.is_parse() { UpstreamFailure::Malformed } else { UpstreamFailure::Closed };
+    RequestError::upstream(what, Some(error.into()), unwritten)
+}
+
+impl Outgoing {
+    /// A copy of a request without a body.
+    fn copy(&self) -> Self {
+        Self {
+            method: self.method.clone(),
+            target: self.target.clone(),
+            headers: self.headers.clone(),
+            host: self.host.clone(),
+            upgrade: self.upgrade.clone(),
+            body: RequestBody::empty(),
+            tracker: None,
+        }
+    }
+
+    /// The request as hyper writes it. Framing fields are hyper's to write: what came is never passed on.
+    fn into_request(mut self, upstream: &Upstream, http2: bool) -> Result<Request<RequestBody>, RequestError> {
+        let host = if self.host.is_empty() { &upstream.authority } else { &self.host };
+        self.headers.remove(CONTENT_LENGTH);
+        self.headers.remove(TRANSFER_ENCODING);
+        let uri = if http2 {
+            self.headers.remove(HOST);
+            let authority = Authority::from_maybe_shared(Bytes::copy_from_slice(host.as_bytes()));
+            let scheme = if upstream.scheme == Scheme::Https { UriScheme::HTTPS } else { UriScheme::HTTP };
+            let mut parts = http::uri::Parts::default();
+            parts.scheme = Some(scheme);
+            parts.authority = Some(authority.map_err(|_| RequestError::BadHost)?);
+            parts.path_and_query = Some(self.target);
+            Uri::from_parts(parts).map_err(|_| RequestError::BadRequest)?
+        } else {
+            self.headers.insert(HOST, host.clone());
+            Uri::from(self.target)
+        };
+        let mut request = Request::new(self.body);
+        *request.method_mut() = self.method;
+        *request.uri_mut() = uri;
+        *request.headers_mut() = self.headers;
+        *request.version_mut() = if http2 { Version::HTTP_2 } else { Version::HTTP_11 };
+        Ok(request)
+    }
+
+    /// A request that came back unwritten.
+    fn from_request(request: Request<RequestBody>, tracker: Option<Rc<Tracker>>, asked: &Asked) -> Self {
+        let (mut parts, body) = request.into_parts();
+        let authority = parts.uri.authority().map(|authority| authority.as_str());
+        let host = parts.headers.remove(HOST).or_else(|| HeaderValue::from_str(authority?).ok());
+        Self {
+            method: parts.method,
+            target: parts.uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/")),
+            headers: parts.headers,
+            host: host.unwrap_or_else(|| HeaderValue::from_static("")),
+            upgrade: asked.upgrade.clone(),
+            body,
+            tracker,
+        }
+    }
+}
+
+/// The answer as the client gets it.
+async fn answer(
+    response: Response<Incoming>,
+    mut lease: Lease,
+    switching: Option<Switching>,
+    asked: &Asked,
+) -> Result<Response<ResponseBody>, RequestError> {
+    let (mut parts, incoming) = response.into_parts();
+    if parts.status == StatusCode::SWITCHING_PROTOCOLS {
+        return switch(parts, lease, switching, asked).await;
+    }
+    lease.forget_switch();
+    observe(&mut lease.seen, &parts, asked);
+    let keep_trailer = !parts.headers.contains_key(CONTENT_LENGTH);
+    forwarded::strip_answer(&mut parts.headers, keep_trailer);
+    if matches!(parts.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
+        parts.headers.remove(CONTENT_LENGTH);
+    }
+    parts.version = Version::HTTP_11;
+    parts.extensions.clear();
+    Ok(Response::from_parts(parts, ResponseBody::upstream(incoming, lease)))
+}
+
+/// What the head of an answer says about its connection.
+fn observe(seen: &mut Observed, parts: &http::response::Parts, asked: &Asked) {
+    let headers = &parts.headers;
+    let bodiless = asked.head
+        || parts.status.is_informational()
+        || matches!(parts.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    let chunked = headers.contains_key(TRANSFER_ENCODING);
+    let http1 = parts.version < Version::HTTP_2;
+    seen.close_delimited = http1 && !bodiless && !chunked && !headers.contains_key(CONTENT_LENGTH);
+    seen.close_asked = headers.get_all(CONNECTION).iter().filter_map(|value| value.to_str().ok()).any(|value| {
+        value.split(',').any(|token| token.trim().eq_ignore_ascii_case("close"))
+    });
+    seen.persistent_version = parts.version >= Version::HTTP_11;
+    seen.chunked_in_1_0 = parts.version == Version::HTTP_10 && chunked;
+    seen.bound_authentication = asked.bound_authentication
+        || headers.get_all(WWW_AUTHENTICATE).iter().any(|challenge| binds_connection(Some(challenge)));
+}
+
+/// A tunnel, if the 101 is what was asked for; else the server's answer is no answer.
+async fn switch(
+    mut parts: http::response::Parts,
+    lease: Lease,
+    switching: Option<Switching>,
+    asked: &Asked,
+) -> Result<Response<ResponseBody>, RequestError> {
+    let malformed = || RequestError::upstream(UpstreamFailure::Malformed, None, false);
+    let agreed = forwarded::requested_upgrade(&parts.headers);
+    let matches = match (&asked.upgrade, &agreed) {
+        (Some(asked), Some(agreed)) => same_protocol(asked, agreed),
+        _ => false,
+    };
+    let (Some(switching), Some(agreed), true) = (switching, agreed, matches) else { return Err(malformed()) };
+    let switched = switching.await.map_err(|_| malformed())?;
+    drop(lease);
+    forwarded::strip_answer(&mut parts.headers, false);
+    parts.headers.remove(CONTENT_LENGTH);
+    parts.headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+    parts.headers.insert(UPGRADE, agreed);
+    parts.extensions.clear();
+    let tunnel = tunnel::Tunnel::new(switched.io, switched.read_ahead);
+    Ok(Response::from_parts(parts, ResponseBody::tunnel(tunnel)))
+}
+
+fn same_protocol(asked: &HeaderValue, agreed: &HeaderValue) -> bool {
+    let agreed = agreed.as_bytes().trim_ascii();
+    asked.as_bytes().split(|&byte| byte == b',').any(|protocol| protocol.trim_ascii().eq_ignore_ascii_case(agreed))
+}

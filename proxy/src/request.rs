@@ -1,0 +1,440 @@
+//! The way of a request: one function that reads from top to bottom. Every step is one call into the module that owns it; no
+//! step is done twice, and nothing before the router decides by anything but the canonical host, the normalised path and the
+//! admitted fields.
+
+use std::borrow::Cow;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use bytes::Bytes;
+use http::header::{EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING};
+use http::request::Parts;
+use http::uri::PathAndQuery;
+use http::{Method, Request, Response, StatusCode, Version};
+use hyper::body::Incoming;
+use ravelin_config::rule::{HeaderLookup, RequestFacts};
+use smallvec::SmallVec;
+
+use crate::body::{RequestBody, ResponseBody, Tracker};
+use crate::connection::{ConnectionFacts, RawTarget};
+use crate::error::{RequestError, bare};
+use crate::exchange::{Entry, Exchange, Origin as OriginAnswer};
+use crate::forward::{self, Outgoing};
+use crate::forwarded::{self, Origin};
+use crate::limits::EntryPointPolicy;
+use crate::middleware::{Flow, Head, Kept, Middleware, PathText};
+use crate::path::{self, PathError};
+use crate::service::{InternalService, Server, Service, ServiceKind};
+use crate::table::{Outcome, Route, Table};
+
+mod state;
+
+pub use state::{Shared, State};
+
+/// Answers one request by one table, which the caller keeps alive. Never fails: every error is an answer. Dropping the future
+/// abandons the request, upstream too.
+pub async fn answer(
+    state: &State,
+    table: &Table,
+    connection: &Rc<ConnectionFacts>,
+    request: Request<Incoming>,
+) -> Response<ResponseBody> {
+    let (parts, incoming) = request.into_parts();
+    let mut exchange = begin(state, connection, &parts);
+    let mut response = match serve(state, table, connection, &mut exchange, parts, incoming).await {
+        Ok(response) => response,
+        Err(error) => refuse(connection, error),
+    };
+    finish(&mut exchange, &mut response);
+    if exchange.matters() { response.map(|body| body.with_exchange(exchange)) } else { response }
+}
+
+async fn serve(
+    state: &State,
+    table: &Table,
+    connection: &Rc<ConnectionFacts>,
+    exchange: &mut Exchange,
+    mut parts: Parts,
+    incoming: Incoming,
+) -> Result<Response<ResponseBody>, RequestError> {
+    let Some(entry_point) = table.entry_point(&connection.entry_point) else { return Err(RequestError::NoRoute) };
+    let policy = &*entry_point.policy;
+    if is_asterisk_options(&parts) {
+        return Ok(bare(StatusCode::OK, ""));
+    }
+    check_target(&parts)?;
+    check_expectation(&parts.headers)?;
+    let host_value = take_host(&mut parts)?;
+    let host = crate::host::canonical(host_value.to_str().map_err(|_| RequestError::BadHost)?)
+        .map_err(|_| RequestError::BadHost)?;
+    let path = match path::normalise(parts.uri.path(), policy.path)? {
+        Cow::Borrowed(_) => PathText::Original(parts.uri.clone()),
+        Cow::Owned(path) => PathText::Own(path.into()),
+    };
+    let peer_value = state.peer_value(connection.peer.ip());
+    let origin = Origin {
+        peer: connection.peer.ip(),
+        peer_value: &peer_value,
+        tls: connection.tls.is_some(),
+        server: &state.shared.server,
+    };
+    parts.headers.remove(TRANSFER_ENCODING);
+    policy.forwarded.admit(&mut parts.headers, Some(&host_value), host.port, origin)?;
+    let query = routing_query(parts.uri.query(), policy);
+    let facts = RequestFacts {
+        host: &host.name,
+        path: path.as_str(),
+        method: parts.method.as_str(),
+        query: query.as_deref().unwrap_or_default(),
+        client_ip: Some(connection.peer.ip()),
+        headers: &Fields(&parts.headers),
+    };
+    let route = entry_point.route(connection.tls.is_some(), &facts);
+    log_route(exchange, route.map(|route| &**route), policy);
+    let route = route.ok_or(RequestError::NoRoute)?;
+    if let Some(tls) = &connection.tls
+        && *tls.options != *entry_point.tls_options(&host.name)
+    {
+        return Err(RequestError::Misdirected);
+    }
+    let Outcome::Serve { middlewares, service } = &route.outcome else { return Err(router_in_error(route)) };
+    let head = Head {
+        method: &parts.method,
+        headers: &mut parts.headers,
+        path,
+        query: parts.uri.query(),
+        host: host_value.clone(),
+        tls: connection.tls.is_some(),
+        client: connection.peer.ip(),
+        path_options: policy.path,
+        omit_forwarded_for: false,
+    };
+    let journey = Journey { state, table, connection, policy, origin, uri_query: query.as_deref(), exchange };
+    Ok(journey.run(head, middlewares, service, incoming).await)
+}
+
+/// What a request carries with it through middlewares, service and server.
+struct Journey<'r> {
+    state: &'r State,
+    table: &'r Table,
+    connection: &'r Rc<ConnectionFacts>,
+    policy: &'r EntryPointPolicy,
+    origin: Origin<'r>,
+    /// The query as it is forwarded.
+    uri_query: Option<&'r str>,
+    exchange: &'r mut Exchange,
+}
+
+type Passed<'r> = SmallVec<[(&'r Middleware, Kept); 4]>;
+
+/// Where the request halves of all chains led.
+enum Destination<'r> {
+    Server(&'r Server, bool),
+    Internal(InternalService),
+}
+
+impl<'r> Journey<'r> {
+    /// Through the request halves, to the service, and back through the response halves of what was passed.
+    async fn run(
+        mut self,
+        mut head: Head<'_>,
+        middlewares: &'r [Middleware],
+        service: &'r Service,
+        incoming: Incoming,
+    ) -> Response<ResponseBody> {
+        let mut passed = Passed::new();
+        let mut response = match inward(&mut head, middlewares, service, &mut passed, self.exchange) {
+            Ok(destination) => {
+                let answered = self.reach(head, destination, incoming).await;
+                let response = answered.unwrap_or_else(|error| refuse(self.connection, error));
+                note_origin(self.exchange, &response);
+                response
+            }
+            Err(Stop::Answer(response)) => *response,
+            Err(Stop::Refuse(error)) => {
+                let by_service = matches!(error, RequestError::NoServer);
+                let response = refuse(self.connection, error);
+                if by_service {
+                    note_origin(self.exchange, &response);
+                }
+                response
+            }
+        };
+        while let Some((middleware, kept)) = passed.pop() {
+            if let Some(place) = middleware.response(kept, &mut response) {
+                self.exchange.hold(place);
+            }
+        }
+        response
+    }
+
+    async fn reach(
+        &mut self,
+        head: Head<'_>,
+        destination: Destination<'r>,
+        incoming: Incoming,
+    ) -> Result<Response<ResponseBody>, RequestError> {
+        let (server, pass_host_header) = match destination {
+            Destination::Server(server, pass_host_header) => (server, pass_host_header),
+            Destination::Internal(service) => return self.internal(service, &head),
+        };
+        let (body, tracker) = RequestBody::new(incoming);
+        log_server(self.exchange, server, &head, tracker.as_ref());
+        let target = outgoing_target(&head.path, &server.base_path, head.query, self.uri_query)?;
+        let upgrade = self.policy.forwarded.dispatch(head.headers, self.origin, head.omit_forwarded_for);
+        let host = if pass_host_header { head.host } else { server.upstream.authority.clone() };
+        let outgoing = Outgoing {
+            method: head.method.clone(),
+            target,
+            headers: std::mem::take(head.headers),
+            host,
+            upgrade,
+            body,
+            tracker,
+        };
+        forward::forward(&self.state.pools, self.connection, &server.upstream, outgoing).await
+    }
+
+    fn internal(&self, service: InternalService, head: &Head<'_>) -> Result<Response<ResponseBody>, RequestError> {
+        if service == InternalService::Noop {
+            return Ok(bare(StatusCode::IM_A_TEAPOT, ""));
+        }
+        let _ = (self.table, head);
+        Err(RequestError::Internal("this internal service does not work yet"))
+    }
+}
+
+enum Stop {
+    Answer(Box<Response<ResponseBody>>),
+    Refuse(RequestError),
+}
+
+/// The request halves: the router's chain, then each service's own, down to a server.
+fn inward<'r>(
+    head: &mut Head<'_>,
+    middlewares: &'r [Middleware],
+    mut service: &'r Service,
+    passed: &mut Passed<'r>,
+    exchange: &mut Exchange,
+) -> Result<Destination<'r>, Stop> {
+    through(head, middlewares, passed)?;
+    loop {
+        through(head, &service.middlewares, passed)?;
+        match &service.kind {
+            ServiceKind::LoadBalancer(balancer) => {
+                log_service(exchange, service);
+                let server = balancer.next().ok_or(Stop::Refuse(RequestError::NoServer))?;
+                return Ok(Destination::Server(server, balancer.pass_host_header));
+            }
+            ServiceKind::Weighted(weighted) => {
+                service = weighted.next().ok_or(Stop::Refuse(RequestError::NoServer))?;
+            }
+            ServiceKind::Internal(internal) => {
+                log_internal(exchange, service);
+                return Ok(Destination::Internal(*internal));
+            }
+        }
+    }
+}
+
+fn through<'r>(head: &mut Head<'_>, middlewares: &'r [Middleware], passed: &mut Passed<'r>) -> Result<(), Stop> {
+    for middleware in middlewares {
+        match middleware.request(head) {
+            Flow::Next(kept) => passed.push((middleware, kept)),
+            Flow::Answer(response) => return Err(Stop::Answer(response)),
+            Flow::Refuse(error) => return Err(Stop::Refuse(error)),
+        }
+    }
+    Ok(())
+}
+
+/// The fields as rules see them.
+struct Fields<'h>(&'h HeaderMap);
+
+impl HeaderLookup for Fields<'_> {
+    fn any_value(&self, name: &str, accept: &mut dyn FnMut(&[u8]) -> bool) -> bool {
+        self.0.get_all(name).iter().any(|value| accept(value.as_bytes()))
+    }
+}
+
+/// `OPTIONS *` is a question to the proxy itself.
+fn is_asterisk_options(parts: &Parts) -> bool {
+    parts.method == Method::OPTIONS && parts.uri.path() == "*"
+}
+
+/// The forms of a target that are served: origin-form, and absolute-form of http and https.
+fn check_target(parts: &Parts) -> Result<(), RequestError> {
+    if parts.method == Method::CONNECT {
+        return Err(RequestError::Connect);
+    }
+    if parts.extensions.get::<RawTarget>().is_some() {
+        return Err(PathError::Fragment.into());
+    }
+    let served = match (parts.uri.scheme_str(), parts.uri.authority()) {
+        (None, None) => true,
+        (Some("http" | "https"), Some(authority)) => !authority.as_str().contains('@'),
+        _ => false,
+    };
+    if served && parts.uri.path() != "*" { Ok(()) } else { Err(RequestError::BadRequest) }
+}
+
+fn check_expectation(headers: &HeaderMap) -> Result<(), RequestError> {
+    let known = |value: &HeaderValue| value.is_empty() || value.as_bytes().eq_ignore_ascii_case(b"100-continue");
+    if headers.get_all(EXPECT).iter().all(known) { Ok(()) } else { Err(RequestError::Expectation) }
+}
+
+/// The Host that routes and is forwarded: the target's authority if it has one (over HTTP/2 they must agree), else the field. An
+/// absent one is the empty value, which HTTP/1.0 clients may send.
+fn take_host(parts: &mut Parts) -> Result<HeaderValue, RequestError> {
+    let field = parts.headers.remove(HOST);
+    let Some(authority) = parts.uri.authority() else {
+        return match field {
+            Some(field) => Ok(field),
+            None if parts.version == Version::HTTP_10 => Ok(HeaderValue::from_static("")),
+            None => Err(RequestError::BadHost),
+        };
+    };
+    if let Some(field) = field
+        && parts.version == Version::HTTP_2
+        && !field.as_bytes().eq_ignore_ascii_case(authority.as_str().as_bytes())
+    {
+        return Err(RequestError::BadHost);
+    }
+    HeaderValue::from_str(authority.as_str()).map_err(|_| RequestError::BadHost)
+}
+
+/// The query as rules see it and servers get it: a semicolon separates pairs like an ampersand, or is data.
+fn routing_query<'u>(query: Option<&'u str>, policy: &EntryPointPolicy) -> Option<Cow<'u, str>> {
+    let query = query?;
+    Some(match (query.contains(';'), policy.encode_query_semicolons) {
+        (false, _) => Cow::Borrowed(query),
+        (true, true) => Cow::Owned(query.replace(';', "%3B")),
+        (true, false) => Cow::Owned(query.replace(';', "&")),
+    })
+}
+
+/// The target that the server gets. Nothing is copied where the client's own is in its one form.
+fn outgoing_target(
+    path: &PathText,
+    base_path: &str,
+    client_query: Option<&str>,
+    query: Option<&str>,
+) -> Result<PathAndQuery, RequestError> {
+    if let PathText::Original(uri) = path
+        && base_path.is_empty()
+        && client_query == query
+        && let Some(target) = uri.path_and_query()
+        && target.as_str().starts_with('/')
+    {
+        return Ok(target.clone());
+    }
+    let path = path.as_str();
+    let mut text = String::with_capacity(base_path.len() + path.len() + query.map_or(0, |query| query.len() + 1));
+    text.push_str(base_path);
+    text.push_str(path);
+    if let Some(query) = query {
+        text.push('?');
+        text.push_str(query);
+    }
+    PathAndQuery::from_maybe_shared(Bytes::from(text)).map_err(|_| PathError::Unwritable.into())
+}
+
+fn router_in_error(route: &Route) -> RequestError {
+    let reason = match &route.outcome {
+        Outcome::Error { reason } => Arc::clone(reason),
+        Outcome::Serve { .. } => "".into(),
+    };
+    RequestError::RouterInError { router: Arc::clone(route.name()), reason }
+}
+
+/// Turns an error into its answer, and says in the log what the client is not told.
+fn refuse(connection: &ConnectionFacts, error: RequestError) -> Response<ResponseBody> {
+    let source = std::error::Error::source(&error).map(ToString::to_string);
+    tracing::debug!(connection = connection.id, side = ?error.side(), cause = source, "request refused: {error}");
+    error.into_response()
+}
+
+fn begin(state: &State, connection: &Rc<ConnectionFacts>, parts: &Parts) -> Box<Exchange> {
+    let Some(log) = state.log() else { return Box::default() };
+    let host = match parts.uri.authority() {
+        Some(authority) => HeaderValue::from_str(authority.as_str()).ok(),
+        None => parts.headers.get(HOST).cloned(),
+    };
+    let entry = Entry {
+        number: log.log().next_number(),
+        log,
+        connection: Rc::clone(connection),
+        started_at: SystemTime::now(),
+        started: Instant::now(),
+        method: parts.method.clone(),
+        target: parts.uri.clone(),
+        version: parts.version,
+        host: host.unwrap_or_else(|| HeaderValue::from_static("")),
+        forwarded_for: None,
+        router: None,
+        service: None,
+        server: None,
+        request_headers: None,
+        request_body: None,
+        origin: None,
+        response_headers: None,
+        status: None,
+        sent_bytes: 0,
+        broke_off: false,
+    };
+    Box::new(Exchange::logged(entry))
+}
+
+fn log_route(exchange: &mut Exchange, route: Option<&Route>, policy: &EntryPointPolicy) {
+    if !route.map_or(policy.access_logs, |route| route.access_log) {
+        exchange.entry = None;
+    }
+    if let (Some(entry), Some(route)) = (&mut exchange.entry, route) {
+        entry.router = Some(Arc::clone(route.name()));
+        if let Outcome::Serve { service, .. } = &route.outcome {
+            entry.service = Some(Arc::clone(&service.name));
+        }
+    }
+}
+
+fn log_service(exchange: &mut Exchange, service: &Service) {
+    if let Some(entry) = &mut exchange.entry {
+        entry.service = Some(Arc::clone(&service.name));
+    }
+}
+
+fn log_internal(exchange: &mut Exchange, service: &Service) {
+    if exchange.entry.as_ref().is_some_and(|entry| !entry.log.log().logs_internals()) {
+        exchange.entry = None;
+    }
+    log_service(exchange, service);
+}
+
+fn log_server(exchange: &mut Exchange, server: &Server, head: &Head<'_>, tracker: Option<&Rc<Tracker>>) {
+    const X_FORWARDED_FOR: HeaderName = forwarded::X_FORWARDED_FOR;
+    let Some(entry) = &mut exchange.entry else { return };
+    entry.server = Some((Arc::clone(&server.url), server.upstream.authority.clone()));
+    entry.request_body = tracker.map(Rc::clone);
+    entry.forwarded_for = head.headers.get(X_FORWARDED_FOR).cloned();
+    if entry.log.log().keeps_headers() {
+        entry.request_headers = Some(head.headers.clone());
+    }
+}
+
+fn note_origin(exchange: &mut Exchange, response: &Response<ResponseBody>) {
+    let Some(entry) = &mut exchange.entry else { return };
+    let headers = entry.log.log().keeps_headers().then(|| response.headers().clone());
+    entry.origin = Some(OriginAnswer { status: response.status(), waited: entry.started.elapsed(), headers });
+}
+
+fn finish(exchange: &mut Exchange, response: &mut Response<ResponseBody>) {
+    let Some(entry) = &mut exchange.entry else { return };
+    entry.status = Some(response.status());
+    if entry.log.log().keeps_headers() {
+        entry.response_headers = Some(response.headers().clone());
+    }
+}
+
+#[cfg(test)]
+mod tests;

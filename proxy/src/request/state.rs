@@ -1,0 +1,117 @@
+//! What the request path keeps per process (`Shared`) and per worker (`State`). It holds no request.
+
+use std::cell::{Cell, RefCell};
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use http::HeaderValue;
+
+use crate::access_log::{AccessLog, WorkerLog};
+use crate::upstream::UpstreamPools;
+
+/// How often idle upstream connections are looked over.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+
+/// What the request paths of all workers share.
+#[derive(Debug)]
+pub struct Shared {
+    /// This host's name, for `X-Forwarded-Server`.
+    pub(super) server: HeaderValue,
+    log: Mutex<Option<Arc<AccessLog>>>,
+    /// Counts changes of `log`, so that workers see one without the lock.
+    log_version: AtomicU64,
+}
+
+impl Default for Shared {
+    fn default() -> Self {
+        Self { server: host_name(), log: Mutex::new(None), log_version: AtomicU64::new(0) }
+    }
+}
+
+impl Shared {
+    /// Replaces the access log; every worker's next request uses it. The old one is written out and closed when the last worker
+    /// let go of it.
+    pub fn set_access_log(&self, log: Option<Arc<AccessLog>>) {
+        *self.log.lock().unwrap_or_else(PoisonError::into_inner) = log;
+        self.log_version.fetch_add(1, Ordering::Release);
+    }
+
+    /// The access log, for signals and status.
+    pub fn access_log(&self) -> Option<Arc<AccessLog>> {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+fn host_name() -> HeaderValue {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    HeaderValue::from_str(name.trim()).ok().filter(|name| !name.is_empty()).unwrap_or(HeaderValue::from_static("localhost"))
+}
+
+/// What the request path of one worker keeps. Never leaves its thread.
+#[derive(Debug)]
+pub struct State {
+    /// Connections to servers.
+    pub pools: UpstreamPools,
+    pub(super) shared: Arc<Shared>,
+    log: RefCell<Option<WorkerLog>>,
+    log_version: Cell<u64>,
+    /// The last client's address as a field value: a connection's requests come in rows.
+    last_peer: RefCell<Option<(IpAddr, HeaderValue)>>,
+}
+
+impl State {
+    /// The state of one of `workers` workers.
+    pub fn new(shared: Arc<Shared>, workers: usize) -> Self {
+        Self {
+            pools: UpstreamPools::new(workers),
+            shared,
+            log: RefCell::new(None),
+            log_version: Cell::new(0),
+            last_peer: RefCell::new(None),
+        }
+    }
+
+    /// Looks over the idle connections for the worker's whole life. Runs beside its connections; dropping it stops it.
+    pub async fn maintain(&self) {
+        loop {
+            tokio::time::sleep(SWEEP_INTERVAL).await;
+            self.pools.sweep(Instant::now());
+        }
+    }
+
+    /// Keeps no upstream connection any more, and hands over what the log holds. Requests under way go on.
+    pub fn drain(&self) {
+        self.pools.drain();
+        if let Some(log) = &*self.log.borrow() {
+            log.flush();
+        }
+    }
+
+    pub(super) fn log(&self) -> Option<WorkerLog> {
+        let version = self.shared.log_version.load(Ordering::Acquire);
+        if version != self.log_version.get() {
+            self.log_version.set(version);
+            self.log.replace(self.shared.access_log().map(WorkerLog::new));
+        }
+        self.log.borrow().clone()
+    }
+
+    pub(super) fn peer_value(&self, peer: IpAddr) -> HeaderValue {
+        let mut last = self.last_peer.borrow_mut();
+        if let Some((address, value)) = &*last
+            && *address == peer
+        {
+            return value.clone();
+        }
+        // The text of an address is always a field value.
+        let value = HeaderValue::from_str(&peer.to_string()).unwrap_or(HeaderValue::from_static("unknown"));
+        *last = Some((peer, value.clone()));
+        value
+    }
+}
+
+/// Keeps the type's own thread affinity visible: a state is reached by `Rc` only.
+pub type SharedState = Rc<State>;

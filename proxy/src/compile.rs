@@ -10,7 +10,7 @@ use ravelin_config::{Change, ConfigMap, GenerationId, Key, Kind, Record, RecordW
 use ravelin_transport::codec;
 
 use crate::middleware::{PolicyStates, Template};
-use crate::service::Service;
+use crate::service::{DEFAULT_TRANSPORT, Service};
 use crate::table::sections::{Internal, Sections, TlsSettings};
 use crate::table::{EntryPointTable, Table};
 use crate::upstream::{Transport, UpstreamRegistry};
@@ -161,7 +161,9 @@ impl Run<'_> {
             self.tls(changed.iter().filter(|key| is_tls(key)));
         }
         let mut changed = changed;
-        if changed.iter().any(is_static) {
+        // The default transport exists even in a configuration without any static object.
+        let first = !self.state.transports.contains_key(DEFAULT_TRANSPORT);
+        if first || changed.iter().any(is_static) {
             changed.extend(self.static_sections());
         }
         let affected = self.affected(changed);

@@ -3,12 +3,18 @@
 
 mod bytes;
 mod chunk;
+pub mod clock;
+pub mod exchanges;
 mod head;
 mod host;
 pub mod oracle;
 pub mod refusal;
 pub mod scanner;
+pub mod stream;
 
+pub use clock::{Expiry, Timeouts};
+pub use exchanges::{Exchanges, Ripe};
 pub use head::{After, Framing, Head};
 pub use refusal::Refusal;
 pub use scanner::{Event, Limits, Scanner, Step};
+pub use stream::Guarded;

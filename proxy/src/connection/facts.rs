@@ -1,5 +1,5 @@
 //! What is known about a connection before its first request: handed to every request of it.
-//! Holds facts and two hand-over slots only; it reads no socket and decides nothing.
+//! Holds facts, and the interim answers on their way; it reads no socket and decides nothing.
 
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
@@ -8,7 +8,6 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
-use tokio::io::{AsyncRead, AsyncWrite};
 
 /// The HTTP version family of a connection, chosen once: by ALPN under TLS, else by its first bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,29 +41,6 @@ pub struct TlsFacts {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RawTarget(pub Bytes);
 
-/// Both directions of an upstream that agreed to switch protocols.
-pub trait TunnelStream: AsyncRead + AsyncWrite + Unpin {}
-impl<S: AsyncRead + AsyncWrite + Unpin> TunnelStream for S {}
-
-/// How a tunnel ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TunnelEnd {
-    /// Bytes carried from the client to the upstream.
-    pub upstream_bytes: u64,
-    /// Bytes carried from the upstream to the client.
-    pub client_bytes: u64,
-    /// Nothing moved for the whole idle time, so both sides were closed.
-    pub idle: bool,
-}
-
-/// An upstream waiting for the client's socket: put into [`ConnectionFacts::tunnel`] before a 101 is returned.
-pub struct TunnelOffer {
-    /// The upstream's side, with bytes it already sent in front. Idle limits and copying are the connection's.
-    pub upstream: Box<dyn TunnelStream>,
-    /// Called once, when both sides are closed; also when the connection dies before the tunnel begins.
-    pub ended: Box<dyn FnOnce(TunnelEnd)>,
-}
-
 /// What every request of one connection may know about it. Lives on one worker; shared by `Rc`.
 pub struct ConnectionFacts {
     /// Unique within the process's life; for logs.
@@ -81,9 +57,6 @@ pub struct ConnectionFacts {
     pub tls: Option<TlsFacts>,
     /// When it was accepted.
     pub accepted_at: Instant,
-    /// HTTP/1 only. An upstream that answered 101 to a request that asked for it. Taken by the connection as soon as
-    /// the 101 is written; an offer beside any other status is dropped, so that no tunnel opens without a 101.
-    pub tunnel: RefCell<Option<TunnelOffer>>,
     /// Interim (1xx) heads waiting to be written before the answer.
     pub(crate) interim: RefCell<Vec<u8>>,
     pub(crate) interim_allowed: Cell<bool>,
@@ -109,7 +82,6 @@ impl ConnectionFacts {
             protocol,
             tls: None,
             accepted_at: Instant::now(),
-            tunnel: RefCell::new(None),
             interim: RefCell::new(Vec::new()),
             interim_allowed: Cell::new(false),
         }

@@ -176,9 +176,9 @@ impl Scanner {
         self.state == State::Hold
     }
 
-    /// Between messages: not one byte of a next one was taken.
-    pub fn is_between_messages(&self) -> bool {
-        matches!(self.state, State::Start { .. } | State::BlankLf)
+    /// Between messages: no byte of a next one was taken, save a whole empty line.
+    pub fn is_at_start(&self) -> bool {
+        matches!(self.state, State::Start { .. })
     }
 
     /// Inside an accepted message's body.

@@ -1,0 +1,130 @@
+//! The edge of the request path: a panic behind it becomes this request's failure, and the end of each answer is told to
+//! its connection. It changes no answer otherwise.
+
+use std::any::Any;
+use std::cell::Cell;
+use std::error::Error;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use bytes::Bytes;
+use futures_util::FutureExt;
+use http::{Request, Response, StatusCode};
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+
+use super::application::Application;
+use super::{ConnectionFacts, http2::Streams};
+use crate::guard::Exchanges;
+use crate::worker::Counters;
+
+/// Answers one request; a panic is counted, logged and answered 500.
+pub(super) async fn answer<A: Application>(
+    application: &Rc<A>,
+    facts: &Rc<ConnectionFacts>,
+    request: Request<Incoming>,
+) -> Response<A::Body> {
+    let counters = application.counters();
+    Counters::add(&counters.requests);
+    let answering = async { application.answer(facts, request).await };
+    match AssertUnwindSafe(answering).catch_unwind().await {
+        Ok(response) => response,
+        Err(panic) => {
+            Counters::add(&counters.panics);
+            log_panic(facts, &*panic);
+            A::failed(StatusCode::INTERNAL_SERVER_ERROR)
+        }
+    }
+}
+
+fn log_panic(facts: &ConnectionFacts, panic: &(dyn Any + Send)) {
+    let text = panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("a value that is no text");
+    tracing::error!(connection = facts.id, entry_point = %facts.entry_point, panic = text, "a request panicked");
+}
+
+/// Who is told of an answer's progress.
+pub(super) enum Owner {
+    Http1(Rc<Exchanges>),
+    Http2(Rc<Streams>),
+}
+
+/// An answer's body on its way out.
+pub(super) struct Tracked<A: Application> {
+    body: A::Body,
+    owner: Owner,
+    facts: Rc<ConnectionFacts>,
+    application: Rc<A>,
+    /// The last frame was taken and no further one asked for: it waits for the client.
+    waiting: Cell<bool>,
+}
+
+impl<A: Application> Tracked<A> {
+    pub(super) fn new(body: A::Body, owner: Owner, facts: Rc<ConnectionFacts>, application: Rc<A>) -> Self {
+        let tracked = Self { body, owner, facts, application, waiting: Cell::new(false) };
+        tracked.waits(!tracked.body.is_end_stream());
+        tracked
+    }
+
+    fn waits(&self, waiting: bool) {
+        if let Owner::Http2(streams) = &self.owner
+            && self.waiting.replace(waiting) != waiting
+        {
+            streams.waits(waiting);
+        }
+    }
+}
+
+/// A panic while a body was made.
+#[derive(Debug, thiserror::Error)]
+#[error("the answer's body panicked")]
+struct BodyPanicked;
+
+impl<A: Application> Body for Tracked<A> {
+    type Data = Bytes;
+    type Error = Box<dyn Error + Send + Sync>;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        let this = self.get_mut();
+        let body = &mut this.body;
+        match catch_unwind(AssertUnwindSafe(|| Pin::new(body).poll_frame(cx))) {
+            Ok(polled) => {
+                this.waits(matches!(polled, Poll::Ready(Some(Ok(_)))));
+                polled.map(|frame| frame.map(|frame| frame.map_err(Into::into)))
+            }
+            Err(panic) => {
+                Counters::add(&this.application.counters().panics);
+                log_panic(&this.facts, &*panic);
+                // What was sent stays sent: the client must see that it is incomplete.
+                Poll::Ready(Some(Err(Box::new(BodyPanicked))))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl<A: Application> Drop for Tracked<A> {
+    fn drop(&mut self) {
+        self.waits(false);
+        match &self.owner {
+            Owner::Http1(exchanges) => exchanges.ended(Instant::now()),
+            Owner::Http2(streams) => streams.ended(),
+        }
+    }
+}

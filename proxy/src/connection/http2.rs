@@ -1,0 +1,316 @@
+//! One HTTP/2 connection: hyper above a walk over frame heads, one timer, and two-step GOAWAY when it is to end.
+//! It never looks into requests beyond their number of fields.
+
+use std::cell::{Cell, RefCell};
+use std::convert::Infallible;
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use http::{Request, Response, StatusCode};
+use hyper::body::Incoming;
+use hyper::rt::Executor;
+use hyper::server::conn::http2;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+
+use super::answer::{Owner, Tracked, answer};
+use super::application::Application;
+use super::control::Stage;
+use super::frames::FrameWalk;
+use super::stream::{ClientStream, Rewound};
+use super::timer::Timer;
+use super::watched::Watched;
+use super::{ConnectionFacts, Scope};
+use crate::guard::Timeouts;
+use crate::guard::clock::WRITE_PROGRESS_BYTES;
+use crate::worker::Counters;
+
+const STREAM_WINDOW_BYTES: u32 = 64 * 1024;
+const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
+const SEND_BUFFER_BYTES: usize = 64 * 1024;
+const FRAME_BYTES_MAX: u32 = 16 * 1024;
+const LOCAL_RESETS_MAX: usize = 100;
+const PENDING_ACCEPT_RESETS_MAX: usize = 20;
+
+/// Spawns a connection's streams on its own thread.
+#[derive(Clone, Copy, Debug)]
+struct OnThisThread;
+
+impl<F> Executor<F> for OnThisThread
+where
+    F: Future + 'static,
+    F::Output: 'static,
+{
+    fn execute(&self, future: F) {
+        tokio::task::spawn_local(future);
+    }
+}
+
+/// What is known of a connection's streams and bytes. Counts and instants only.
+#[derive(Debug)]
+pub(super) struct Streams {
+    active: Cell<u64>,
+    total: Cell<u64>,
+    /// Answers that have bytes which the client's windows do not let out.
+    waiting: Cell<u64>,
+    idle_since: Cell<Instant>,
+    pub(super) walk: RefCell<FrameWalk>,
+    pub(super) blocked: Cell<bool>,
+    pub(super) over_budget: Cell<bool>,
+    progress_bytes: Cell<u64>,
+    stalled_since: Cell<Option<Instant>>,
+}
+
+/// What ran out, or when to look again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Due {
+    /// Close in order.
+    Idle,
+    /// Close at once.
+    Late,
+    /// Nothing runs out then, but a stall may have begun unseen.
+    Look,
+}
+
+impl Streams {
+    pub(super) fn new(now: Instant) -> Self {
+        Self {
+            active: Cell::new(0),
+            total: Cell::new(0),
+            waiting: Cell::new(0),
+            idle_since: Cell::new(now),
+            walk: RefCell::new(FrameWalk::new(now)),
+            blocked: Cell::new(false),
+            over_budget: Cell::new(false),
+            progress_bytes: Cell::new(0),
+            stalled_since: Cell::new(None),
+        }
+    }
+
+    fn began(&self) {
+        self.active.set(self.active.get() + 1);
+        self.total.set(self.total.get() + 1);
+    }
+
+    pub(super) fn ended(&self) {
+        self.active.set(self.active.get().saturating_sub(1));
+        self.idle_since.set(Instant::now());
+    }
+
+    pub(super) fn waits(&self, waiting: bool) {
+        let count = self.waiting.get();
+        self.waiting.set(if waiting { count + 1 } else { count.saturating_sub(1) });
+    }
+
+    pub(super) fn wrote(&self, bytes: usize) {
+        self.walk.borrow_mut().wrote(bytes);
+        let progress = self.progress_bytes.get().saturating_add(u64::try_from(bytes).unwrap_or(u64::MAX));
+        self.progress_bytes.set(progress);
+    }
+
+    /// Notes whether bytes wait for the client, and since when it has taken too few.
+    fn look(&self, now: impl FnOnce() -> Instant) {
+        let waits = self.blocked.get() || self.waiting.get() > 0;
+        if !waits {
+            self.stalled_since.set(None);
+            self.progress_bytes.set(0);
+        } else if self.stalled_since.get().is_none() || self.progress_bytes.get() >= WRITE_PROGRESS_BYTES {
+            self.stalled_since.set(Some(now()));
+            self.progress_bytes.set(0);
+        }
+    }
+
+    fn deadline(
+        &self,
+        timeouts: &Timeouts,
+        idle: Option<Duration>,
+        accepted_at: Instant,
+        now: impl FnOnce() -> Instant,
+    ) -> Option<(Instant, Due)> {
+        let walk = self.walk.borrow();
+        if !walk.is_open() {
+            return Some((accepted_at.checked_add(timeouts.handshake)?, Due::Late));
+        }
+        let after = |since: Option<Instant>, time: Duration| since.and_then(|since| since.checked_add(time));
+        let late = [
+            after(walk.head_since(), timeouts.head),
+            after(walk.data_since(), timeouts.body_idle),
+            after(self.stalled_since.get(), timeouts.write_stall),
+        ];
+        let late = late.into_iter().flatten().min().map(|at| (at, Due::Late));
+        let other = if self.active.get() == 0 {
+            idle.and_then(|idle| after(Some(self.idle_since.get()), idle)).map(|at| (at, Due::Idle))
+        } else {
+            after(Some(now()), timeouts.write_stall / 2).map(|at| (at, Due::Look))
+        };
+        [late, other].into_iter().flatten().min_by_key(|&(at, _)| at)
+    }
+}
+
+/// Serves a connection to its end.
+pub(super) async fn serve<A: Application>(
+    io: Rewound<ClientStream>,
+    scope: Scope<A>,
+    facts: Rc<ConnectionFacts>,
+) {
+    let streams = Rc::new(Streams::new(Instant::now()));
+    let watched = Watched::new(io, Rc::clone(&streams));
+    let settings = Rc::clone(&scope.settings);
+    let service = service_fn({
+        let (scope, facts, streams) = (scope.clone(), Rc::clone(&facts), Rc::clone(&streams));
+        move |request| call(scope.clone(), Rc::clone(&facts), Rc::clone(&streams), request)
+    });
+    let mut builder = http2::Builder::new(OnThisThread);
+    builder
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .max_send_buf_size(SEND_BUFFER_BYTES)
+        .max_frame_size(FRAME_BYTES_MAX)
+        .max_concurrent_streams(settings.http2.streams_max)
+        .max_header_list_size(settings.http2.header_list_bytes_max)
+        .header_table_size(settings.http2.header_table_bytes)
+        .max_local_error_reset_streams(LOCAL_RESETS_MAX)
+        .max_pending_accept_reset_streams(PENDING_ACCEPT_RESETS_MAX);
+    let connection = pin!(builder.serve_connection(TokioIo::new(watched), service));
+    drive(connection, &scope, &facts, &streams).await;
+}
+
+async fn call<A: Application>(
+    scope: Scope<A>,
+    facts: Rc<ConnectionFacts>,
+    streams: Rc<Streams>,
+    request: Request<Incoming>,
+) -> Result<Response<Tracked<A>>, Infallible> {
+    streams.began();
+    // Ends the stream's count on every way out, a reset by the client among them, until the body takes over.
+    let ending = Ending(Some(Rc::clone(&streams)));
+    let mut response = if request.headers().len() > scope.settings.limits.fields_max {
+        Counters::add(&scope.application.counters().refused);
+        A::failed(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE)
+    } else {
+        answer(&scope.application, &facts, request).await
+    };
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        // There is no 101 in HTTP/2: extended CONNECT is not offered, so nobody may have asked.
+        response = A::failed(StatusCode::INTERNAL_SERVER_ERROR);
+    }
+    let owner = Owner::Http2(ending.hand_over(streams));
+    let application = Rc::clone(&scope.application);
+    Ok(response.map(|body| Tracked::new(body, owner, facts, application)))
+}
+
+struct Ending(Option<Rc<Streams>>);
+
+impl Ending {
+    fn hand_over(mut self, streams: Rc<Streams>) -> Rc<Streams> {
+        self.0 = None;
+        streams
+    }
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        if let Some(streams) = &self.0 {
+            streams.ended();
+        }
+    }
+}
+
+/// A connection that hyper can end in two steps.
+trait Graceful: Future<Output = hyper::Result<()>> {
+    fn graceful_shutdown(self: Pin<&mut Self>);
+}
+
+impl<I, S, E, B> Graceful for http2::Connection<I, S, E>
+where
+    I: hyper::rt::Read + hyper::rt::Write + Unpin,
+    S: hyper::service::HttpService<Incoming, ResBody = B>,
+    S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    B: http_body::Body + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    E: hyper::rt::bounds::Http2ServerConnExec<S::Future, B>,
+{
+    fn graceful_shutdown(self: Pin<&mut Self>) {
+        http2::Connection::graceful_shutdown(self);
+    }
+}
+
+async fn drive<A: Application>(
+    mut connection: Pin<&mut impl Graceful>,
+    scope: &Scope<A>,
+    facts: &ConnectionFacts,
+    streams: &Streams,
+) {
+    let sleep = pin!(tokio::time::sleep(Duration::ZERO));
+    let mut timer = Timer::new(sleep);
+    let mut parting = None;
+    poll_fn(|cx| {
+        if scope.control.stage() == Stage::Closing {
+            return Poll::Ready(());
+        }
+        scope.control.listen(cx.waker());
+        if parting.is_none() && is_old(scope, facts, streams) {
+            parting = Some(Instant::now());
+            connection.as_mut().graceful_shutdown();
+        }
+        match connection.as_mut().poll(cx) {
+            Poll::Ready(Ok(())) => return Poll::Ready(()),
+            Poll::Ready(Err(error)) => {
+                tracing::debug!(connection = facts.id, %error, "the connection broke off");
+                return Poll::Ready(());
+            }
+            Poll::Pending => {}
+        }
+        match poll_due(cx, &mut timer, scope, facts, streams, parting.is_some()) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(Due::Idle) if parting.is_none() => {
+                parting = Some(Instant::now());
+                connection.as_mut().graceful_shutdown();
+                streams.idle_since.set(Instant::now());
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+            Poll::Ready(due) => {
+                tracing::debug!(connection = facts.id, peer = %facts.peer, ?due, "closed: the client takes too long");
+                Poll::Ready(())
+            }
+        }
+    })
+    .await;
+}
+
+/// Whether the connection is to take no further streams.
+fn is_old<A: Application>(scope: &Scope<A>, facts: &ConnectionFacts, streams: &Streams) -> bool {
+    let settings = &scope.settings;
+    scope.control.stage() > Stage::Open
+        || settings.keep_alive_requests_max.is_some_and(|max| streams.total.get() >= max)
+        || settings.keep_alive_time_max.is_some_and(|max| facts.accepted_at.elapsed() >= max)
+}
+
+fn poll_due<A: Application>(
+    cx: &mut Context<'_>,
+    timer: &mut Timer<'_>,
+    scope: &Scope<A>,
+    facts: &ConnectionFacts,
+    streams: &Streams,
+    parting: bool,
+) -> Poll<Due> {
+    let timeouts = &scope.settings.timeouts;
+    // A client that does not answer the farewell is not waited for as long as one that may still send requests.
+    let idle = if parting { Some(timeouts.idle_in_drain) } else { timeouts.idle };
+    loop {
+        streams.look(Instant::now);
+        let Some((at, due)) = streams.deadline(timeouts, idle, facts.accepted_at, Instant::now) else {
+            return Poll::Pending;
+        };
+        if timer.poll(cx, at).is_pending() {
+            return Poll::Pending;
+        }
+        if due != Due::Look {
+            return Poll::Ready(due);
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! From an accepted socket to a protocol: the first bytes, the TLS handshake, all under one deadline.
+//! What is not decided within it is closed without a word.
+
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::BytesMut;
+use rustls::ProtocolVersion;
+use rustls::server::Acceptor;
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpStream;
+use tokio_rustls::LazyConfigAcceptor;
+use tokio_rustls::server::TlsStream;
+
+use super::stream::{ClientStream, Rewound};
+use super::{Accepted, Application, ConnectionFacts, Protocol, Scope, TlsFacts, http1, http2};
+use crate::preface::{Opening, opening};
+use crate::tls::{self, Hello};
+
+/// Bytes asked for at once from a new connection: a usual head or ClientHello comes with the first read.
+const FIRST_READ_BYTES: usize = 2048;
+
+/// A connection whose protocol is known.
+enum Opened {
+    Http1 { io: ClientStream, first: BytesMut, tls: Option<TlsFacts> },
+    Http2 { io: Rewound<ClientStream>, tls: Option<TlsFacts> },
+}
+
+/// Serves an accepted connection to its end. Never panics outward, and returns nothing: what is to be told of a connection
+/// is told while it runs.
+pub async fn serve<A: Application>(accepted: Accepted, scope: Scope<A>) {
+    let Accepted { id, socket, peer, local, entry_point, accepted_at } = accepted;
+    let deadline = accepted_at.checked_add(scope.settings.timeouts.handshake).unwrap_or_else(Instant::now);
+    let opened = tokio::time::timeout_at(deadline.into(), open(socket, &entry_point, &scope)).await;
+    let opened = match opened {
+        Ok(Ok(opened)) => opened,
+        Ok(Err(error)) => {
+            tracing::debug!(connection = id, %peer, %error, "closed before its protocol was known");
+            return;
+        }
+        Err(_) => {
+            tracing::debug!(connection = id, %peer, "closed: silent for too long");
+            return;
+        }
+    };
+    let facts = |protocol, tls| {
+        let mut facts = ConnectionFacts::new(id, peer, local, entry_point, protocol);
+        facts.tls = tls;
+        facts.accepted_at = accepted_at;
+        Rc::new(facts)
+    };
+    match opened {
+        Opened::Http1 { io, first, tls } => {
+            let facts = facts(Protocol::Http1, tls);
+            http1::serve(io, first, scope, facts).await;
+        }
+        Opened::Http2 { io, tls } => {
+            let facts = facts(Protocol::Http2, tls);
+            http2::serve(io, scope, facts).await;
+        }
+    }
+}
+
+async fn open<A: Application>(
+    mut socket: TcpStream,
+    entry_point: &str,
+    scope: &Scope<A>,
+) -> io::Result<Opened> {
+    let mut first = BytesMut::with_capacity(FIRST_READ_BYTES);
+    loop {
+        if socket.read_buf(&mut first).await? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        match opening(&first) {
+            None => {}
+            Some(Opening::Http1) => {
+                return Ok(Opened::Http1 { io: ClientStream::Plain(socket), first, tls: None });
+            }
+            Some(Opening::Http2) => {
+                let io = Rewound::new(first.freeze(), ClientStream::Plain(socket));
+                return Ok(Opened::Http2 { io, tls: None });
+            }
+            Some(Opening::Tls) => {
+                return handshake(Rewound::new(first.freeze(), socket), entry_point, scope).await;
+            }
+        }
+    }
+}
+
+async fn handshake<A: Application>(
+    io: Rewound<TcpStream>,
+    entry_point: &str,
+    scope: &Scope<A>,
+) -> io::Result<Opened> {
+    let start = LazyConfigAcceptor::new(Acceptor::default(), io).await?;
+    let hello = {
+        let hello = start.client_hello();
+        let server_name = hello.server_name().map(tls::canonical_name).map(Arc::from);
+        Hello { server_name, alpn: hello.alpn().map(|names| names.map(<[u8]>::to_vec).collect()) }
+    };
+    let Some(choice) = scope.application.tls(entry_point, &hello) else {
+        return Err(io::Error::other("the TLS options of this name cannot be used"));
+    };
+    let stream = start.into_stream(choice.config).await?;
+    let facts = tls_facts(&stream, hello, choice.options);
+    let io = ClientStream::Tls(Box::new(stream));
+    if facts.alpn == Some(Protocol::Http2) {
+        return Ok(Opened::Http2 { io: Rewound::new(bytes::Bytes::new(), io), tls: Some(facts) });
+    }
+    Ok(Opened::Http1 { io, first: BytesMut::new(), tls: Some(facts) })
+}
+
+fn tls_facts(stream: &TlsStream<Rewound<TcpStream>>, hello: Hello, options: Arc<str>) -> TlsFacts {
+    let (_, session) = stream.get_ref();
+    let alpn = match session.alpn_protocol() {
+        Some(b"h2") => Some(Protocol::Http2),
+        Some(_) => Some(Protocol::Http1),
+        None => None,
+    };
+    TlsFacts {
+        sni: hello.server_name,
+        version: if session.protocol_version() == Some(ProtocolVersion::TLSv1_3) { "1.3" } else { "1.2" },
+        cipher: session.negotiated_cipher_suite().map_or("", |suite| tls::suite_name(suite.suite())),
+        alpn,
+        options,
+        client_certificates: session
+            .peer_certificates()
+            .unwrap_or_default()
+            .iter()
+            .map(|der| der.clone().into_owned())
+            .collect(),
+    }
+}

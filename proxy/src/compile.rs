@@ -13,6 +13,7 @@ use crate::middleware::{PolicyStates, Template};
 use crate::service::{DEFAULT_TRANSPORT, Service};
 use crate::table::sections::{Internal, Sections, TlsSettings};
 use crate::table::{EntryPointTable, Table};
+use crate::tls::{Loaded, TlsError, TlsTable, generated_default};
 use crate::upstream::{Transport, UpstreamRegistry};
 
 mod entry_points;
@@ -50,12 +51,27 @@ pub enum Refusal {
 type Compiled<T> = Result<Arc<T>, Arc<str>>;
 
 /// What all tables of a process share, whatever their generation.
-#[derive(Default)]
 pub struct Process {
     /// Servers and their pools' identities.
     pub upstreams: UpstreamRegistry,
     /// Counts and places of policies.
     pub states: PolicyStates,
+    /// The certificate for names that have none.
+    pub generated: Arc<Loaded>,
+}
+
+impl Process {
+    /// With a freshly generated default certificate.
+    ///
+    /// # Errors
+    /// [`TlsError`] if none can be generated.
+    pub fn new() -> Result<Self, TlsError> {
+        Ok(Self {
+            upstreams: UpstreamRegistry::default(),
+            states: PolicyStates::default(),
+            generated: generated_default()?,
+        })
+    }
 }
 
 /// Turns each newer configuration into a table, at the cost of the change.
@@ -70,7 +86,8 @@ pub struct Compiler {
 struct State {
     sections: Arc<Sections>,
     internal: Arc<Internal>,
-    tls: Arc<TlsSettings>,
+    tls_settings: Arc<TlsSettings>,
+    tls: Option<Arc<TlsTable>>,
     references: References,
     transports: OrdMap<Arc<str>, Compiled<Transport>>,
     templates: OrdMap<Arc<str>, Compiled<Template>>,
@@ -132,7 +149,7 @@ impl State {
             config: map.clone(),
             sections: Arc::clone(&self.sections),
             internal: Arc::clone(&self.internal),
-            tls: Arc::clone(&self.tls),
+            tls: self.tls.clone(),
             entry_points: self.entry_points.clone(),
             problems: self.problems.iter().map(|(key, text)| format!("{key}: {text}")).collect(),
         }
@@ -157,7 +174,7 @@ impl Run<'_> {
         let is_static = |key: &Key| matches!(key.kind(), Some(Kind::EntryPoint | Kind::StaticSection));
         let is_tls =
             |key: &Key| matches!(key.kind(), Some(Kind::TlsCertificate | Kind::TlsStore | Kind::TlsOptions));
-        if changed.iter().any(is_tls) {
+        if self.state.tls.is_none() || changed.iter().any(is_tls) {
             self.tls(changed.iter().filter(|key| is_tls(key)));
         }
         let mut changed = changed;

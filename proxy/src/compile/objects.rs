@@ -12,6 +12,7 @@ use super::{Compiled, Run};
 use crate::middleware::{Template, qualify};
 use crate::service::{DEFAULT_TRANSPORT, InternalService, Resolver, Service};
 use crate::table::sections::TlsSettings;
+use crate::tls::TlsTable;
 use crate::upstream::Transport;
 
 impl Run<'_> {
@@ -182,7 +183,7 @@ impl Run<'_> {
 
     /// Reads the changed TLS objects; the others keep their place in memory.
     pub(super) fn tls<'k>(&mut self, changed: impl Iterator<Item = &'k Key>) {
-        let mut tls = TlsSettings::clone(&self.state.tls);
+        let mut tls = TlsSettings::clone(&self.state.tls_settings);
         for key in changed {
             let problem = match key.kind() {
                 Some(Kind::TlsCertificate) => self.read_into(key, &mut tls.certificates),
@@ -191,7 +192,15 @@ impl Run<'_> {
             };
             self.state.note(key, problem.as_deref());
         }
-        self.state.tls = Arc::new(tls);
+        let compiled = TlsTable::compile(&tls, &self.process.generated, self.state.tls.as_deref());
+        for (name, error) in compiled.problems() {
+            let kind = if tls.options.contains_key(name) { Kind::TlsOptions } else { Kind::TlsCertificate };
+            if let Ok(key) = Key::of(kind, name) {
+                self.state.note(&key, Some(&error.to_string()));
+            }
+        }
+        self.state.tls_settings = Arc::new(tls);
+        self.state.tls = Some(Arc::new(compiled));
     }
 
     fn read_into<T: DeserializeOwned>(

@@ -48,8 +48,11 @@ fn generation(map: &ConfigMap) -> GenerationId {
     GenerationId { cluster: [0; 16], recovery_epoch: 0, revision: 1, digest: map.digest() }
 }
 
+/// One process for all tests: generating its certificate takes longer than a test.
 fn compiler() -> Compiler {
-    Compiler::new(Arc::new(Process::default()))
+    static PROCESS: std::sync::LazyLock<Arc<Process>> =
+        std::sync::LazyLock::new(|| Arc::new(Process::new().expect("a certificate can be generated")));
+    Compiler::new(Arc::clone(&PROCESS))
 }
 
 fn compile(map: &ConfigMap) -> Arc<Table> {

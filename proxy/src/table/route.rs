@@ -9,11 +9,12 @@ use ravelin_config::rule::{CompiledRule, RequestFacts};
 use ravelin_config::{ConfigMap, GenerationId, static_config};
 
 use super::index::{Rank, Ranked, RouteIndex};
-use super::sections::{Internal, Sections, TlsSettings};
+use super::sections::{Internal, Sections};
 use super::tls_hosts::TlsHosts;
 use crate::limits::EntryPointPolicy;
 use crate::middleware::Middleware;
 use crate::service::Service;
+use crate::tls::TlsTable;
 
 /// One compiled generation. A request sees exactly one.
 #[derive(Clone, Default)]
@@ -26,8 +27,8 @@ pub struct Table {
     pub sections: Arc<Sections>,
     /// Routers and middlewares that the static sections ask for.
     pub internal: Arc<Internal>,
-    /// Certificates, stores and options.
-    pub tls: Arc<TlsSettings>,
+    /// Certificates and options, compiled; `None` only before the first generation.
+    pub tls: Option<Arc<TlsTable>>,
     /// Entry points by name.
     pub entry_points: BTreeMap<Arc<str>, Arc<EntryPointTable>>,
     /// What could not be used although the control plane let it pass, for log and API.

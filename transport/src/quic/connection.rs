@@ -118,6 +118,13 @@ impl QuicConnection {
     }
 }
 
+#[cfg(test)]
+impl QuicConnection {
+    pub(super) fn quinn(&self) -> &quinn::Connection {
+        &self.shared.quinn
+    }
+}
+
 impl Connection for QuicConnection {
     fn peer(&self) -> &PeerId {
         &self.policy.peer

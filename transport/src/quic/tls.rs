@@ -59,6 +59,10 @@ impl Tls {
 
     /// For one dialled connection.
     pub(super) fn client(&self, verdict: &Verdict) -> Result<Arc<QuicClientConfig>, TransportError> {
+        Ok(Arc::new(self.client_config(verdict)?.try_into().map_err(unusable)?))
+    }
+
+    pub(super) fn client_config(&self, verdict: &Verdict) -> Result<ClientConfig, TransportError> {
         let mut config = ClientConfig::builder_with_provider(Arc::clone(&self.provider))
             .with_protocol_versions(&[&rustls::version::TLS13])
             .map_err(unusable)?
@@ -69,7 +73,7 @@ impl Tls {
         config.resumption = Resumption::disabled();
         config.enable_early_data = false;
         config.enable_sni = false;
-        Ok(Arc::new(config.try_into().map_err(|error| unusable(error))?))
+        Ok(config)
     }
 }
 
@@ -88,7 +92,7 @@ fn server(
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
     config.max_early_data_size = 0;
-    Ok(Arc::new(config.try_into().map_err(|error| unusable(error))?))
+    Ok(Arc::new(config.try_into().map_err(unusable)?))
 }
 
 fn verifier(provider: &Arc<CryptoProvider>, trust: &Arc<Trust>, verdict: &Verdict) -> Arc<Verifier> {

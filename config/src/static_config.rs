@@ -2,13 +2,20 @@
 //! environment. Which options exist at all stands in `options`; this module must not judge single values twice.
 
 mod entry_point;
+mod internal;
+mod load;
+mod removed;
 mod sections;
+mod source;
 
 pub use entry_point::{
     Address, AddressError, EncodedCharacters, EntryPoint, ForwardedHeaders, Http, Http2, HttpTls, LifeCycle,
     Observability, Protocol, Redirection, Redirections, RespondingTimeouts, Transport, UnderscoreHeaders,
 };
+pub use internal::internal_objects;
+pub use load::{Loaded, judge_document, load};
 pub use sections::{
     AccessLog, AccessLogFields, AccessLogFilters, AccessLogHeaders, Api, DefaultMode, FileProvider, Global,
     Log, Ping, Providers, StaticConfig,
 };
+pub use source::{Inputs, Source, read_if_there};

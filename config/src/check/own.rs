@@ -13,6 +13,7 @@ use crate::dynamic::{
 use crate::key::Key;
 use crate::object::{Kind, Object};
 use crate::options;
+use crate::problem::Severity;
 use crate::rule::{self, HostKeys, PRIORITY_MAX};
 use crate::static_config::EntryPoint;
 
@@ -101,7 +102,13 @@ impl Own {
         }
         let fields = options::of_object(object.kind, key.name());
         let reading = options::read(fields, &Node::from_json(&json), "", false);
-        own.errors.extend(reading.findings.iter().map(options::Finding::status_text));
+        // A static section whose function comes later does not stop the rest of it.
+        let is_static = matches!(object.kind, Kind::EntryPoint | Kind::StaticSection);
+        for finding in &reading.findings {
+            let later = is_static && finding.severity == Severity::NotYet;
+            let texts = if later { &mut own.warnings } else { &mut own.errors };
+            texts.push(finding.status_text());
+        }
         own.typed(key, object.kind, reading.json);
         own
     }

@@ -44,12 +44,6 @@ pub(super) fn entry_point(entry_point: &EntryPoint, errors: &mut Vec<String>) {
             errors.push(format!("{option}: {value} is not between 0 and {}", u32::MAX));
         }
     }
-    let to_scheme = entry_point.http.redirections.as_ref().and_then(|all| all.entry_point.as_ref());
-    if let Some(redirection) = to_scheme
-        && redirection.to.is_empty()
-    {
-        errors.push("http.redirections.entryPoint: 'to' is missing".to_owned());
-    }
 }
 
 /// Judges another section by its name.

@@ -176,7 +176,6 @@ a: {address: ':80', forwardedHeaders: {trustedIPs: [x]}}
 b: {address: ':80', transport: {respondingTimeouts: {readTimeout: -1s}}}
 c: {address: ':80', http: {maxHeaderBytes: -1}}
 d: {}
-e: {address: ':80', http: {redirections: {entryPoint: {}}}}
 f: {adress: ':80'}
 ",
     ));
@@ -185,7 +184,6 @@ f: {adress: ':80'}
         ("b", "transport.respondingTimeouts.readTimeout: -1s is negative"),
         ("c", "http.maxHeaderBytes: -1 is not between 0 and 4294967295"),
         ("d", "address: missing port in address \"\""),
-        ("e", "http.redirections.entryPoint: 'to' is missing"),
         ("f", "adress: field not found (did you mean `address`?)"),
     ] {
         assert_eq!(error(&checker, &format!("static/entryPoints/{name}")), text);
@@ -231,7 +229,10 @@ fn certificates_and_keys_belong_together() {
     };
     assert_eq!(judge(&a, &a_key, &[]), "");
     assert_eq!(judge(&a, &a_key, &["default", "x"]), "");
-    assert_eq!(judge(&a, &a_key, &["x"]), "stores: only the store `default` is used, so this certificate is not");
+    assert_eq!(
+        judge(&a, &a_key, &["x"]),
+        "stores: only the store `default` is used, so this certificate is not"
+    );
     assert_eq!(judge(&a, &b_key, &[]), "keyFile: not the key of the certificate in certFile");
     assert_eq!(judge(&a, &a, &[]), "keyFile: no key in the PEM text: nothing of the kind in it");
     assert_eq!(judge(&a_key, &a_key, &[]), "certFile: no certificate in the PEM text");

@@ -22,8 +22,8 @@ use super::wal::{WalError, damaged};
 use super::wire::{decode_base, decode_batch, decode_snapshot_meta};
 use super::{Owner, WAL_DIRECTORY};
 
-/// A segment longer than this is not one of ours.
-const SEGMENT_BYTES_MAX: u64 = 2 << 30;
+/// A segment longer than this is not one of ours, and none is made.
+pub(crate) const SEGMENT_BYTES_MAX: u64 = 2 << 30;
 
 /// Where writing goes on, and what was found.
 #[derive(Debug)]
@@ -107,6 +107,15 @@ fn read_header(disk: &dyn Disk, number: u64, owner: &Owner) -> Result<SegmentHea
     Ok(header)
 }
 
+/// Where the last byte that is not zero ends. Looks at eight bytes at a time: most of a segment may be unused.
+fn written_end(bytes: &[u8]) -> usize {
+    let mut rest = bytes;
+    while let Some((head, [0, 0, 0, 0, 0, 0, 0, 0])) = rest.split_last_chunk() {
+        rest = head;
+    }
+    rest.iter().rposition(|byte| *byte != 0).map_or(0, |place| place + 1)
+}
+
 struct LogReader<'a> {
     disk: &'a dyn Disk,
     state: Option<LogState>,
@@ -161,7 +170,7 @@ impl LogReader<'_> {
                 "its first record is unreadable, although a segment is named only once that is on disk";
             return Err(damaged(self.disk, &path, at as u64, what.to_owned()));
         }
-        let dirty = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |place| place + 1);
+        let dirty = written_end(&bytes);
         match following {
             Some(following) => self.check_sealed(&path, at, following)?,
             None if dirty > at => self.check_tail(&path, &bytes, at, salt)?,

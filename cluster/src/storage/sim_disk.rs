@@ -8,6 +8,8 @@ use std::time::Duration;
 use super::disk::{Disk, DiskError, DiskFile, directory_of, name_of};
 
 mod image;
+#[cfg(test)]
+mod tests;
 
 use image::{FileId, Image};
 

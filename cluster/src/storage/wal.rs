@@ -11,7 +11,7 @@ use ravelin_consensus::{Batch, SnapshotMeta, Token};
 use super::disk::{Disk, DiskError, DiskFile, TEMPORARY_SUFFIX, remove_if_present};
 use super::log_state::{Recovered, check_place};
 use super::record::{Group, GroupError, RECORD_BYTES_MAX, RECORD_HEADER_BYTES, RecordKind};
-use super::recovery::{ReadLog, read_log};
+use super::recovery::{ReadLog, SEGMENT_BYTES_MAX, read_log};
 use super::segment::{SEGMENT_HEADER_BYTES, SegmentHeader, is_segment_name, segment_path};
 use super::wire::{Base, WireError, encode_base, encode_batch, encode_snapshot_meta};
 use super::{CommandBytes, DataDirectory, WAL_DIRECTORY};
@@ -32,7 +32,7 @@ pub struct WalLimits {
 
 impl Default for WalLimits {
     fn default() -> Self {
-        Self { segment_bytes: 16 << 20 }
+        Self { segment_bytes: 4 << 20 }
     }
 }
 
@@ -217,6 +217,11 @@ impl Wal {
     }
 
     fn rotate(&mut self, needed: u64) -> Result<(), WalError> {
+        if needed > SEGMENT_BYTES_MAX / 2 {
+            let (bytes, bytes_max) =
+                (self.group.bytes(), usize::try_from(SEGMENT_BYTES_MAX / 2).unwrap_or(usize::MAX));
+            return Err(WalError::TooLarge { bytes, bytes_max });
+        }
         self.file.sync()?;
         self.durable = self.next_sequence - 1;
         let header = SegmentHeader {

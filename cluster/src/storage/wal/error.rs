@@ -81,8 +81,8 @@ pub enum WalError {
     /// The data directory itself was refused.
     #[error(transparent)]
     Directory(#[from] DirectoryError),
-    /// A record would be larger than the format allows.
-    #[error("a record of {bytes} bytes is more than the {bytes_max} allowed")]
+    /// A record, or what is to be written with one sync, would be larger than the format allows.
+    #[error("a record or group of {bytes} bytes is more than the {bytes_max} allowed")]
     TooLarge {
         /// Its size.
         bytes: usize,

@@ -190,6 +190,11 @@ pub enum Step {
         /// Its content.
         map: ConfigMap,
     },
+    /// A transfer of the generation that is held already has ended: it needs an answer, and nothing else.
+    Held {
+        /// The generation.
+        generation: GenerationId,
+    },
     /// The transfer cannot be used; ask for the whole.
     NeedWhole {
         /// Why, for people.
@@ -279,9 +284,11 @@ impl Receiver {
         }
         if let Some(held) = self.held().filter(|held| !target.is_newer_than(held)) {
             self.transfer = None;
-            // The last part alone asks for an answer: a repeated transfer of the held generation is harmless.
-            let repeated = held == target;
-            return if repeated { Step::Nothing } else { Step::GoesBackwards { offered: target, held } };
+            return match held == target {
+                true if part.part.saturating_add(1) < part.of => Step::Nothing,
+                true => Step::Held { generation: held },
+                false => Step::GoesBackwards { offered: target, held },
+            };
         }
         if part.part == 0 {
             if let Content::Delta { base, .. } = part.content

@@ -42,7 +42,10 @@ fn an_older_generation_is_refused_and_the_same_one_is_harmless() {
     let mut receiver = receiver(Some((id(5, &new), new.clone())));
     let step = feed(&mut receiver, whole_to_parts(id(4, &old), &old, 1, 1000));
     assert_eq!(step, Step::GoesBackwards { offered: id(4, &old), held: id(5, &new) });
-    assert_eq!(feed(&mut receiver, whole_to_parts(id(5, &new), &new, 2, 1000)), Step::Nothing);
+    assert_eq!(
+        feed(&mut receiver, whole_to_parts(id(5, &new), &new, 2, 1000)),
+        Step::Held { generation: id(5, &new) }
+    );
     let step = receiver.handle(ToProxy::UpToDate { generation: id(4, &old), stale: false });
     assert!(matches!(step, Step::GoesBackwards { .. }));
     assert_eq!(receiver.held(), Some(id(5, &new)));

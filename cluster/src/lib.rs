@@ -3,5 +3,14 @@
 //!
 //! It must not serve user traffic, and nothing in `node` and the modules it uses may do I/O or read a clock.
 
+mod api;
+pub mod feed;
+pub mod node;
+pub mod provider;
+pub mod reconcile;
 pub mod request;
+mod roles;
+pub mod shell;
+pub mod sim_entry;
 pub mod storage;
+pub mod store;

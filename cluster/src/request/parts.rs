@@ -71,6 +71,12 @@ pub fn answer(call: u64, response: &Response) -> Vec<Bytes> {
     encoded.map_err(PartsError::from).and_then(|bytes| cut(call, bytes)).unwrap_or_default()
 }
 
+/// The call that a frame belongs to, and whether it ends the message; `None` if it is no frame of this lane.
+pub fn head(frame: &[u8]) -> Option<(u64, bool)> {
+    let part: Part = codec::decode(REQUEST_VERSION, frame).ok()?;
+    Some((part.call, part.part.saturating_add(1) >= part.of))
+}
+
 fn cut(call: u64, message: Bytes) -> Result<Vec<Bytes>, PartsError> {
     let chunks: Vec<&[u8]> = message.chunks(PART_BYTES_MAX).collect();
     let of = u32::try_from(chunks.len()).map_err(|_| PartsError::TooLarge)?;

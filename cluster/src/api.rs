@@ -1,0 +1,440 @@
+//! Requests in hand: from whom, until when, where they are, and that each gets exactly one answer.
+//! It must not decide what a request means: the node does, and hands the answer over.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use ravelin_consensus::{NodeId, Time};
+
+use crate::node::event::{Action, Actions, CallId, LinkId, TicketId};
+use crate::node::timers::{after, between};
+use crate::request::parts::{self, Assembler};
+use crate::request::status::NodeStatus;
+use crate::request::{Envelope, Request, Response};
+
+/// Requests in hand at a time; further ones are answered at once.
+pub(crate) const REQUESTS_MAX: usize = 4096;
+/// Bytes of documents and commands in hand at a time.
+pub(crate) const REQUEST_BYTES_MAX: usize = 64 << 20;
+/// Lanes Forward open to this node at a time.
+pub(crate) const LINKS_MAX: usize = 1024;
+/// Longest time that a request may be in hand.
+pub(crate) const DEADLINE_MAX: Duration = Duration::from_secs(120);
+/// How long to wait before a request is passed on again.
+const PASS_ON_RETRY: Duration = Duration::from_millis(50);
+/// How long a status question waits for other nodes.
+pub(crate) const GATHER_TIMEOUT: Duration = Duration::from_millis(700);
+
+/// Names a request in hand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct PendingId(pub(crate) u64);
+
+/// Where an answer goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ReplyTo {
+    /// To this process itself.
+    Local(TicketId),
+    /// Over a lane that a peer opened.
+    Link { link: LinkId, call: u64 },
+    /// To this node's reconciler, which proposed a part of a change.
+    Reconciler { part: u32 },
+}
+
+impl ReplyTo {
+    /// Whether somebody outside of this node waits.
+    pub(crate) fn is_outside(self) -> bool {
+        !matches!(self, Self::Reconciler { .. })
+    }
+}
+
+/// A request in hand.
+#[derive(Debug)]
+pub(crate) struct Pending {
+    pub(crate) reply: ReplyTo,
+    pub(crate) envelope: Envelope,
+    pub(crate) deadline: Time,
+    pub(crate) state: State,
+    /// Once set, "nothing was done" may no longer be said.
+    pub(crate) may_take_effect: bool,
+    bytes: usize,
+}
+
+/// Where a request is.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum State {
+    /// To be looked at by the node, not before this time.
+    Waiting { not_before: Time },
+    /// With another node.
+    Passed { call: CallId, to: NodeId },
+    /// With the reconciler of this node.
+    Reconciling,
+    /// With the core of this node, as a read or proposal.
+    InCore,
+    /// A read that is answered once this is applied.
+    Applying { index: u64 },
+    /// Collecting the status of other nodes, until this time.
+    Gathering { until: Time, calls: BTreeMap<CallId, NodeId>, nodes: Vec<NodeStatus>, silent: Vec<u64> },
+}
+
+/// All requests in hand, and the lanes they came over.
+#[derive(Debug, Default)]
+pub(crate) struct Api {
+    next: u64,
+    next_call: u64,
+    pending: BTreeMap<PendingId, Pending>,
+    bytes: usize,
+    calls: BTreeMap<CallId, Call>,
+    links: BTreeMap<LinkId, Link>,
+}
+
+#[derive(Debug)]
+struct Call {
+    request: PendingId,
+    answer: Assembler,
+}
+
+#[derive(Debug)]
+struct Link {
+    /// Whether a control node is at the other end.
+    controller: bool,
+    name: String,
+    questions: Assembler,
+    /// Frames of answers; the transport holds only a few of them at a time.
+    queue: std::collections::VecDeque<bytes::Bytes>,
+    queued: usize,
+}
+
+/// Frames of answers that wait in the transport for one lane.
+const FRAMES_QUEUED_MAX: usize = 4;
+/// Frames of answers that wait here for one lane; whoever asks more without reading is cut off.
+const ANSWER_FRAMES_MAX: usize = 256;
+
+/// A question that came over a lane.
+#[derive(Debug)]
+pub(crate) struct Question {
+    pub(crate) reply: ReplyTo,
+    pub(crate) from_controller: bool,
+    pub(crate) envelope: Envelope,
+}
+
+impl Api {
+    /// A peer opened lane Forward.
+    pub(crate) fn opened(&mut self, link: LinkId, controller: bool, name: String, actions: &mut Actions) {
+        if self.links.len() >= LINKS_MAX {
+            let reason = format!("{LINKS_MAX} lanes are open here already");
+            actions.push(Action::CloseLink { link, reason });
+            return;
+        }
+        let link_state =
+            Link { controller, name, questions: Assembler::default(), queue: Default::default(), queued: 0 };
+        self.links.insert(link, link_state);
+    }
+
+    /// The lane is over: nobody waits for what came over it.
+    pub(crate) fn closed(&mut self, link: LinkId) {
+        if self.links.remove(&link).is_some() {
+            let gone: Vec<PendingId> = self
+                .pending
+                .iter()
+                .filter(
+                    |(_, pending)| matches!(pending.reply, ReplyTo::Link { link: over, .. } if over == link),
+                )
+                .map(|(id, _)| *id)
+                .collect();
+            for id in gone {
+                self.take(id);
+            }
+        }
+    }
+
+    /// A frame came over the lane; gives the question once it is whole.
+    pub(crate) fn frame(&mut self, link: LinkId, frame: &[u8], actions: &mut Actions) -> Option<Question> {
+        let state = self.links.get_mut(&link)?;
+        match state.questions.take_question(frame) {
+            Ok(None) => None,
+            Ok(Some((call, mut envelope))) => {
+                if !state.controller {
+                    // Only control nodes pass on what others asked; everyone else asks in their own name.
+                    envelope.author.clone_from(&state.name);
+                    envelope.hops = 0;
+                }
+                Some(Question {
+                    reply: ReplyTo::Link { link, call },
+                    from_controller: state.controller,
+                    envelope,
+                })
+            }
+            Err(error) => {
+                actions.push(Action::CloseLink { link, reason: error.to_string() });
+                self.closed(link);
+                None
+            }
+        }
+    }
+
+    /// The transport took a frame of an answer.
+    pub(crate) fn sent(&mut self, link: LinkId, actions: &mut Actions) {
+        if let Some(state) = self.links.get_mut(&link) {
+            state.queued = state.queued.saturating_sub(1);
+            state.pump(link, actions);
+        }
+    }
+
+    /// Takes a request in hand.
+    ///
+    /// # Errors
+    /// The answer, where there is no room.
+    pub(crate) fn accept(
+        &mut self,
+        now: Time,
+        reply: ReplyTo,
+        envelope: Envelope,
+    ) -> Result<PendingId, Response> {
+        let bytes = content_bytes(&envelope.request);
+        if self.pending.len() >= REQUESTS_MAX || self.bytes + bytes > REQUEST_BYTES_MAX {
+            return Err(Response::Unavailable { reason: "too many requests are in hand here".to_owned() });
+        }
+        let span = Duration::from_millis(envelope.deadline_millis.into()).min(DEADLINE_MAX);
+        self.next += 1;
+        let id = PendingId(self.next);
+        let pending = Pending {
+            reply,
+            envelope,
+            deadline: after(now, span),
+            state: State::Waiting { not_before: now },
+            may_take_effect: false,
+            bytes,
+        };
+        self.bytes += bytes;
+        self.pending.insert(id, pending);
+        Ok(id)
+    }
+
+    pub(crate) fn get_mut(&mut self, id: PendingId) -> Option<&mut Pending> {
+        self.pending.get_mut(&id)
+    }
+
+    /// Requests that the node should look at now.
+    pub(crate) fn waiting(&self, now: Time) -> Vec<PendingId> {
+        let ready = |pending: &Pending| match pending.state {
+            State::Waiting { not_before } => not_before <= now,
+            _ => false,
+        };
+        self.pending.iter().filter(|(_, pending)| ready(pending)).map(|(id, _)| *id).collect()
+    }
+
+    /// Reads that may be answered now that this is applied.
+    pub(crate) fn readable(&self, applied: u64) -> Vec<PendingId> {
+        let ready =
+            |pending: &Pending| matches!(pending.state, State::Applying { index } if index <= applied);
+        self.pending.iter().filter(|(_, pending)| ready(pending)).map(|(id, _)| *id).collect()
+    }
+
+    /// Passes a request on to another node. It stays in hand until that one answers.
+    ///
+    /// # Errors
+    /// The answer, where it cannot be passed on at all.
+    pub(crate) fn pass_on(
+        &mut self,
+        now: Time,
+        id: PendingId,
+        to: NodeId,
+        actions: &mut Actions,
+    ) -> Result<(), Response> {
+        let Some(pending) = self.pending.get_mut(&id) else { return Ok(()) };
+        let mut envelope = pending.envelope.clone();
+        envelope.hops += 1;
+        envelope.deadline_millis = millis_left(now, pending.deadline);
+        self.next_call += 1;
+        let call = CallId(self.next_call);
+        let frames = parts::question(call.0, &envelope).map_err(|error| Response::Unavailable {
+            reason: format!("the request cannot be passed on: {error}"),
+        })?;
+        pending.state = State::Passed { call, to };
+        self.calls.insert(call, Call { request: id, answer: Assembler::default() });
+        actions.push(Action::Call { to, call, frames });
+        Ok(())
+    }
+
+    /// Asks every other member for its status on behalf of a request.
+    pub(crate) fn gather(
+        &mut self,
+        now: Time,
+        id: PendingId,
+        me: NodeStatus,
+        others: &[NodeId],
+        actions: &mut Actions,
+    ) {
+        let Some(pending) = self.pending.get_mut(&id) else { return };
+        let until = after(now, GATHER_TIMEOUT).min(pending.deadline);
+        let mut envelope = pending.envelope.clone();
+        envelope.hops += 1;
+        envelope.deadline_millis = millis_left(now, until);
+        envelope.request = Request::Status { scope: crate::request::Scope::Node };
+        let mut calls = BTreeMap::new();
+        for &to in others {
+            self.next_call += 1;
+            let call = CallId(self.next_call);
+            if let Ok(frames) = parts::question(call.0, &envelope) {
+                self.calls.insert(call, Call { request: id, answer: Assembler::default() });
+                actions.push(Action::Call { to, call, frames });
+                calls.insert(call, to);
+            }
+        }
+        pending.state = State::Gathering { until, calls, nodes: vec![me], silent: Vec::new() };
+    }
+
+    /// A frame of an answer from another node; gives request and answer once it is whole.
+    pub(crate) fn call_frame(&mut self, call: CallId, frame: &[u8]) -> Option<(PendingId, Response)> {
+        let state = self.calls.get_mut(&call)?;
+        let response = match state.answer.take_answer(frame) {
+            Ok(None) => return None,
+            Ok(Some((_, response))) => response,
+            Err(error) => {
+                Response::Unknown { reason: format!("the other node's answer cannot be read: {error}") }
+            }
+        };
+        Some((self.calls.remove(&call)?.request, response))
+    }
+
+    /// There will be no answer from another node; gives the request.
+    pub(crate) fn call_failed(&mut self, call: CallId) -> Option<PendingId> {
+        Some(self.calls.remove(&call)?.request)
+    }
+
+    /// Puts a request back to be looked at again, a little later.
+    pub(crate) fn wait_again(&mut self, now: Time, id: PendingId) {
+        if let Some(pending) = self.pending.get_mut(&id) {
+            pending.state = State::Waiting { not_before: after(now, PASS_ON_RETRY) };
+        }
+    }
+
+    /// Takes a request out of a call that no longer helps: its target is not the right one any more.
+    pub(crate) fn recall(&mut self, now: Time, is_wrong: impl Fn(&Pending, NodeId) -> bool) {
+        for pending in self.pending.values_mut() {
+            let State::Passed { call, to } = pending.state else { continue };
+            if is_wrong(pending, to) {
+                self.calls.remove(&call);
+                pending.may_take_effect |= pending.envelope.request.changes_state();
+                pending.state = State::Waiting { not_before: now };
+            }
+        }
+    }
+
+    /// Lets a request go, to be answered once; none if it was answered before.
+    pub(crate) fn finish(&mut self, id: PendingId) -> Option<ReplyTo> {
+        self.take(id).map(|pending| pending.reply)
+    }
+
+    /// Sends an answer to somebody outside.
+    pub(crate) fn reply(&mut self, to: ReplyTo, response: Response, actions: &mut Actions) {
+        match to {
+            ReplyTo::Reconciler { .. } => {}
+            ReplyTo::Local(ticket) => actions.push(Action::Respond { ticket, response }),
+            ReplyTo::Link { link, call } => {
+                let Some(state) = self.links.get_mut(&link) else { return };
+                state.queue.extend(parts::answer(call, &response));
+                if state.queue.len() > ANSWER_FRAMES_MAX {
+                    let reason = "answers are not read".to_owned();
+                    actions.push(Action::CloseLink { link, reason });
+                    self.closed(link);
+                    return;
+                }
+                state.pump(link, actions);
+            }
+        }
+    }
+
+    fn take(&mut self, id: PendingId) -> Option<Pending> {
+        let pending = self.pending.remove(&id)?;
+        self.bytes -= pending.bytes;
+        match &pending.state {
+            State::Passed { call, .. } => {
+                self.calls.remove(call);
+            }
+            State::Gathering { calls, .. } => {
+                for call in calls.keys() {
+                    self.calls.remove(call);
+                }
+            }
+            _ => {}
+        }
+        Some(pending)
+    }
+
+    /// Requests whose time is over, with the truth about each.
+    pub(crate) fn overdue(&self, now: Time, leader_known: bool) -> Vec<(PendingId, Response)> {
+        self.pending
+            .iter()
+            .filter(|(_, pending)| pending.deadline <= now)
+            .map(|(id, pending)| (*id, pending.too_late(leader_known)))
+            .collect()
+    }
+
+    /// Status questions that have waited long enough.
+    pub(crate) fn gathered(&self, now: Time) -> Vec<PendingId> {
+        let ready = |pending: &Pending| match &pending.state {
+            State::Gathering { until, calls, .. } => *until <= now || calls.is_empty(),
+            _ => false,
+        };
+        self.pending.iter().filter(|(_, pending)| ready(pending)).map(|(id, _)| *id).collect()
+    }
+}
+
+impl Pending {
+    fn too_late(&self, leader_known: bool) -> Response {
+        let in_doubt = match self.state {
+            State::Passed { .. } | State::Reconciling | State::InCore => {
+                self.envelope.request.changes_state()
+            }
+            _ => self.may_take_effect,
+        };
+        if in_doubt {
+            return Response::Unknown {
+                reason: "no answer from the log in time; the change may still take effect, once".to_owned(),
+            };
+        }
+        let reason = if leader_known {
+            "the cluster did not get to it in time; nothing was changed"
+        } else {
+            "no leader is known, so the cluster has no quorum at the moment; nothing was changed"
+        };
+        Response::Unavailable { reason: reason.to_owned() }
+    }
+}
+
+impl Link {
+    fn pump(&mut self, link: LinkId, actions: &mut Actions) {
+        while self.queued < FRAMES_QUEUED_MAX
+            && let Some(frame) = self.queue.pop_front()
+        {
+            self.queued += 1;
+            actions.push(Action::SendLink { link, frame });
+        }
+    }
+}
+
+impl Request {
+    /// Whether it asks for a change of objects under its own id.
+    pub(crate) fn changes_objects(&self) -> bool {
+        matches!(self, Self::Apply { .. } | Self::Delete { .. })
+    }
+
+    /// Whether it could leave a trace in the log.
+    pub(crate) fn changes_state(&self) -> bool {
+        matches!(self, Self::Apply { .. } | Self::Delete { .. } | Self::Propose { .. })
+    }
+}
+
+fn content_bytes(request: &Request) -> usize {
+    match request {
+        Request::Apply { documents, .. } => documents.iter().map(|document| document.text.len()).sum(),
+        Request::Propose { command } => command.len(),
+        Request::Delete { keys } => keys.iter().map(String::len).sum(),
+        Request::Get { .. } | Request::Status { .. } | Request::Events { .. } => 0,
+    }
+}
+
+fn millis_left(now: Time, deadline: Time) -> u32 {
+    u32::try_from(between(now, deadline).as_millis()).unwrap_or(u32::MAX)
+}

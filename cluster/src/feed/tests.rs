@@ -1,0 +1,242 @@
+//! The feed server alone: sharing, order, bounds, hostile frames.
+
+use ravelin_config::feed::{Content, Receiver, ReceiverLimits, Step};
+use ravelin_config::{Change, Key};
+
+use super::*;
+
+const CLUSTER: [u8; 16] = [7; 16];
+
+fn map(entries: &[(&str, &str)]) -> ConfigMap {
+    entries.iter().map(|(k, v)| (Key::new(k).expect("a key"), v.as_bytes().into())).collect()
+}
+
+fn id(revision: u64, map: &ConfigMap) -> GenerationId {
+    GenerationId { cluster: CLUSTER, recovery_epoch: 0, revision, digest: map.digest() }
+}
+
+fn at(millis: u64) -> Time {
+    Time { micros: millis * 1000 }
+}
+
+/// A feed over a history of generations; deltas are known from `known` on.
+struct Bench {
+    feed: Feed,
+    history: Vec<(GenerationId, ConfigMap)>,
+    known: u64,
+    actions: Actions,
+    now: Time,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let mut feed = Feed::new(CLUSTER);
+        feed.stale = false;
+        Self { feed, history: Vec::new(), known: 0, actions: Actions::new(), now: at(0) }
+    }
+
+    fn with<T>(&mut self, use_it: impl FnOnce(&mut Feed, Time, &Source<'_>, &mut Actions) -> T) -> T {
+        let Self { feed, history, known, actions, now } = self;
+        let empty = ConfigMap::new();
+        let (target, newest) = history.last().map_or((None, &empty), |(id, map)| (Some(*id), map));
+        let delta = |base: &GenerationId| {
+            let (_, old) = history.iter().find(|(id, _)| id == base && id.revision >= *known)?;
+            let mut delta = Delta { base: *base, target: target?, puts: Vec::new(), deletes: Vec::new() };
+            for (key, change) in newest.diff(old) {
+                match change {
+                    Change::Put(bytes) => delta.puts.push((key, bytes)),
+                    Change::Delete => delta.deletes.push(key),
+                }
+            }
+            Some(delta)
+        };
+        use_it(feed, *now, &Source { map: newest, delta: &delta }, actions)
+    }
+
+    fn publish(&mut self, revision: u64, entries: &[(&str, &str)]) -> GenerationId {
+        let map = map(entries);
+        let generation = id(revision, &map);
+        self.history.push((generation, map));
+        self.with(|feed, now, source, actions| feed.publish(now, generation, source, actions));
+        generation
+    }
+
+    fn attach(&mut self, link: u64, held: Option<GenerationId>) {
+        self.feed.opened(LinkId(link), link, &mut self.actions);
+        let hello = ToControl::Hello { generation: held, view: String::new(), build: "b".repeat(1000) };
+        self.say(link, &hello);
+    }
+
+    fn say(&mut self, link: u64, message: &ToControl) -> Option<EventKind> {
+        let frame = codec::encode(FEED_VERSION, message).expect("small");
+        self.with(|feed, now, source, actions| feed.frame(now, LinkId(link), &frame, source, actions))
+    }
+
+    fn acknowledge(&mut self, link: u64, generation: GenerationId, stage: Stage) -> Option<EventKind> {
+        self.say(link, &ToControl::Acknowledge { generation, stage })
+    }
+
+    /// The transport takes everything; gives what each link was sent.
+    fn sent(&mut self) -> Vec<(u64, Bytes)> {
+        let mut all = Vec::new();
+        loop {
+            let actions: Vec<Action> = self.actions.drain().collect();
+            let mut idle = true;
+            for action in actions {
+                if let Action::SendLink { link, frame } = action {
+                    idle = false;
+                    all.push((link.0, frame));
+                    self.with(|feed, now, source, actions| feed.sent(now, link, source, actions));
+                }
+            }
+            if idle {
+                return all;
+            }
+        }
+    }
+}
+
+fn read(frame: &Bytes) -> ToProxy {
+    codec::decode(FEED_VERSION, frame).expect("own encoding")
+}
+
+#[test]
+fn a_delta_is_encoded_once_and_shared_by_all() {
+    let mut bench = Bench::new();
+    let first = bench.publish(1, &[("a", "1")]);
+    for link in 1..=50 {
+        bench.attach(link, Some(first));
+    }
+    assert!(bench.sent().iter().all(|(_, frame)| matches!(read(frame), ToProxy::UpToDate { .. })));
+    bench.publish(2, &[("a", "2")]);
+    let sent = bench.sent();
+    assert_eq!(sent.len(), 50);
+    let same = sent.first().map(|(_, frame)| frame.as_ptr());
+    assert!(sent.iter().all(|(_, frame)| Some(frame.as_ptr()) == same), "one encoding for all");
+    assert_eq!(bench.feed.transfers.deltas_encoded(), 1);
+}
+
+#[test]
+fn a_slow_proxy_gets_only_the_latest() {
+    let mut bench = Bench::new();
+    let first = bench.publish(1, &[("a", "1")]);
+    bench.attach(1, Some(first));
+    bench.sent();
+    let second = bench.publish(2, &[("a", "2")]);
+    assert_eq!(bench.sent().len(), 1);
+    // It has not answered; meanwhile the configuration changes a hundred times.
+    for revision in 3..103 {
+        bench.publish(revision, &[("a", &revision.to_string())]);
+    }
+    assert!(bench.sent().is_empty(), "nothing is queued for it");
+    bench.acknowledge(1, second, Stage::Validated);
+    let sent = bench.sent();
+    let [(_, frame)] = sent.as_slice() else { panic!("{} frames", sent.len()) };
+    let ToProxy::Part(part) = read(frame) else { panic!("no part") };
+    assert!(
+        matches!(part.content, Content::Delta { base, target } if base == second && target.revision == 102)
+    );
+}
+
+#[test]
+fn a_large_generation_goes_in_parts_with_few_on_the_way_and_is_made_in_the_background() {
+    let mut bench = Bench::new();
+    let text = "x".repeat(10_000);
+    let keys: Vec<String> = (0..INLINE_OBJECTS_MAX + 1).map(|number| format!("key{number}")).collect();
+    let entries: Vec<(&str, &str)> = keys.iter().map(|key| (key.as_str(), text.as_str())).collect();
+    let generation = bench.publish(1, &entries);
+    bench.attach(1, None);
+    bench.attach(2, None);
+    let mut jobs: Vec<Action> = bench.actions.drain().collect();
+    assert_eq!(jobs.len(), 1, "one encoding for both: {jobs:?}");
+    let Some(Action::EncodeWhole { map, transfer, .. }) = jobs.pop() else { panic!("no job") };
+    let frames = encode_whole(generation, &map, transfer).expect("within the limits");
+    assert!(frames.len() > 2 * FRAMES_QUEUED_MAX);
+    let whole = Transfer { target: generation, frames };
+    bench.with(|feed, now, source, actions| feed.encoded(now, whole, source, actions));
+    assert_eq!(bench.actions.as_slice().len(), 2 * FRAMES_QUEUED_MAX, "a few frames each");
+    let mut receiver = Receiver::new(CLUSTER, ReceiverLimits::default(), None);
+    let mut complete = None;
+    for (link, frame) in bench.sent() {
+        if link == 1
+            && let Step::Complete { generation, .. } = receiver.handle(read(&frame))
+        {
+            complete = Some(generation);
+        }
+    }
+    assert_eq!(complete, Some(generation));
+}
+
+#[test]
+fn who_holds_something_unknown_or_asks_for_it_gets_the_whole() {
+    let mut bench = Bench::new();
+    let old = id(1, &map(&[("a", "1")]));
+    bench.known = 5;
+    bench.publish(9, &[("a", "9")]);
+    bench.attach(1, Some(old));
+    let is_whole = |frame: &Bytes| matches!(read(frame), ToProxy::Part(part) if matches!(part.content, Content::Whole { .. }));
+    assert!(bench.sent().iter().any(|(_, frame)| is_whole(frame)));
+    bench.say(1, &ToControl::NeedWhole { reason: "the digest is wrong".to_owned() });
+    assert!(bench.sent().is_empty(), "not at once again");
+    bench.now = at(1500);
+    bench.with(|feed, now, source, actions| feed.tick(now, source, actions));
+    assert!(bench.sent().iter().any(|(_, frame)| is_whole(frame)));
+}
+
+#[test]
+fn a_proxy_that_is_ahead_is_told_so_and_nothing_else() {
+    let mut bench = Bench::new();
+    let current = bench.publish(3, &[("a", "3")]);
+    bench.attach(1, Some(id(8, &map(&[("a", "8")]))));
+    let sent = bench.sent();
+    let [(_, frame)] = sent.as_slice() else { panic!("{} frames", sent.len()) };
+    assert_eq!(read(frame), ToProxy::UpToDate { generation: current, stale: false });
+}
+
+#[test]
+fn signs_of_life_come_once_a_second_and_staleness_at_once() {
+    let mut bench = Bench::new();
+    let current = bench.publish(1, &[("a", "1")]);
+    bench.attach(1, Some(current));
+    assert_eq!(bench.sent().len(), 1);
+    let tick = |bench: &mut Bench, millis| {
+        bench.now = at(millis);
+        bench.with(|feed, now, source, actions| feed.tick(now, source, actions));
+        bench.sent().len()
+    };
+    assert_eq!(tick(&mut bench, 900), 0);
+    assert_eq!(tick(&mut bench, 1100), 1);
+    bench.with(|feed, now, source, actions| feed.set_stale(now, true, source, actions));
+    assert_eq!(bench.sent().len(), 1);
+    assert_eq!(tick(&mut bench, 1200), 0);
+}
+
+#[test]
+fn hostile_frames_end_the_lane_and_strangers_are_refused() {
+    let mut bench = Bench::new();
+    bench.publish(1, &[("a", "1")]);
+    bench.feed.opened(LinkId(1), 1, &mut bench.actions);
+    bench.with(|feed, now, source, actions| feed.frame(now, LinkId(1), b"\x01\xff\xff", source, actions));
+    assert!(matches!(bench.actions.as_slice(), [Action::CloseLink { link: LinkId(1), .. }]));
+    bench.actions.drain();
+    let mut foreign = id(1, &map(&[]));
+    foreign.cluster = [8; 16];
+    bench.attach(2, Some(foreign));
+    let said: Vec<Action> = bench.actions.drain().collect();
+    assert!(matches!(said.as_slice(), [Action::SendLink { .. }, Action::CloseLink { .. }]), "{said:?}");
+    bench.feed.opened(LinkId(3), 3, &mut bench.actions);
+    let hello = ToControl::Hello { generation: None, view: "secret".to_owned(), build: String::new() };
+    bench.say(3, &hello);
+    assert!(!bench.feed.owns(LinkId(3)), "there is one view");
+    bench.attach(4, None);
+    assert!(bench.feed.proxies()[0].build.len() <= BUILD_BYTES_MAX);
+}
+
+#[test]
+fn a_second_lane_of_one_proxy_replaces_the_first() {
+    let mut bench = Bench::new();
+    bench.feed.opened(LinkId(1), 9, &mut bench.actions);
+    bench.feed.opened(LinkId(2), 9, &mut bench.actions);
+    assert!(matches!(bench.actions.as_slice(), [Action::CloseLink { link: LinkId(1), .. }]));
+    assert!(bench.feed.owns(LinkId(2)) && !bench.feed.owns(LinkId(1)));
+}

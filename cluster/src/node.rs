@@ -1,0 +1,458 @@
+//! The node: one synchronous, total, deterministic machine that owns the consensus core, the order of log writes, the
+//! applied state, roles, requests and the feed.
+//!
+//! `handle(now, event, actions)` is all there is: no I/O, no async, no clock; randomness comes from the seed. The shell
+//! and the simulator run this same type. The same options, durable state, seed and events give the same actions.
+//!
+//! | file | is |
+//! |---|---|
+//! | `event` | what can happen, what can be asked for |
+//! | `drive` | the core's effects: writes, sends, apply, snapshots |
+//! | `act` | roles and reconciler: appointing, running providers, proposing |
+//! | `answer` | requests: where each is decided, and its answer |
+//! | `wire` | frames of lane Raft |
+//! | `boot` | from a data directory to a node |
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ravelin_config::GenerationId;
+use ravelin_consensus::{
+    Body, Configuration, Core, Corrupt, Durable, Effects, Input, NodeId, Params, ProposalId, ReadId,
+    RoleName, SnapshotMeta, Term, Time,
+};
+use ravelin_transport::{Lane, PeerRole};
+
+use crate::api::{Api, PendingId, ReplyTo};
+use crate::feed::transfer::Transfer;
+use crate::feed::{Feed, Source};
+use crate::provider::{ProviderSpec, ProviderUpdate};
+use crate::reconcile::{Ground, Reconcile};
+use crate::request::status::{EventKind, ProviderStatus};
+use crate::request::{RequestId, Response};
+use crate::roles::{Roles, Standing};
+use crate::storage::CommandBytes;
+use crate::store::{ChangeId, Store};
+
+mod act;
+mod answer;
+pub mod boot;
+mod drive;
+pub mod event;
+pub mod journal;
+pub mod timers;
+pub mod wire;
+
+use event::{Action, Actions, Event, LinkId};
+use journal::Journal;
+use timers::{Due, Random, Timers, after};
+use wire::{AppendCache, Frame};
+
+pub use crate::roles::{APPOINT_GRACE, CONTROLLER_TIMEOUT, STALE_AFTER};
+
+/// How often the node looks after roles, requests and feeds.
+pub const TICK_INTERVAL: Duration = Duration::from_millis(100);
+/// How long to wait after a snapshot that could not be written.
+const SNAPSHOT_RETRY: Duration = Duration::from_secs(10);
+
+/// What a node is told once.
+#[derive(Debug, Clone)]
+pub struct NodeOptions {
+    /// The constants of the core: who this is, timings, bounds.
+    pub params: Arc<Params>,
+    /// Static objects that the configuration must hold from the start (standalone only); the rest of `static/` goes.
+    pub static_objects: Option<Arc<ravelin_config::Draft>>,
+}
+
+/// One control node. See the module's text.
+#[derive(Debug)]
+pub struct Node {
+    options: NodeOptions,
+    core: Core<CommandBytes>,
+    effects: Effects<CommandBytes>,
+    store: Store,
+    /// The members as of the last applied entry.
+    applied_members: Configuration,
+    timers: Timers,
+    random: Random,
+    journal: Journal,
+    appends: AppendCache,
+    roles: Roles,
+    reconcile: Reconcile,
+    feed: Feed,
+    api: Api,
+    /// Role, term and leader as last noted.
+    standing: (RoleName, Term, Option<NodeId>),
+    numbers: u64,
+    proposals: BTreeMap<ProposalId, Proposer>,
+    reads: BTreeMap<ReadId, PendingId>,
+    snapshot: SnapshotWork,
+    /// The providers' run on this node.
+    run: Option<ProviderRun>,
+    announced: Option<GenerationId>,
+    halted: Option<String>,
+}
+
+/// Who waits for what the core says to a proposal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Proposer {
+    Request(PendingId),
+    Roles,
+}
+
+#[derive(Debug, Default)]
+struct SnapshotWork {
+    writing: bool,
+    /// A snapshot is wanted: at once, or after a failed try at this time.
+    wanted: Option<Time>,
+    fetching: Option<SnapshotMeta>,
+    /// Fetched and durable; becomes the state with the batch that names it.
+    fetched: Option<(SnapshotMeta, Store)>,
+}
+
+#[derive(Debug)]
+struct ProviderRun {
+    epoch: u64,
+    specs: Vec<ProviderSpec>,
+    /// The bytes that `specs` were read from, to see a change without parsing.
+    section: Option<Arc<[u8]>>,
+    providers: BTreeMap<String, ProviderStatus>,
+}
+
+impl Node {
+    /// A node that continues from what is durable. `store` is the state that the durable snapshot holds, or the empty one.
+    ///
+    /// # Errors
+    /// The durable state contradicts itself.
+    pub fn restore(
+        options: NodeOptions,
+        durable: Durable<CommandBytes>,
+        store: Store,
+        seed: u64,
+    ) -> Result<Self, Corrupt> {
+        let params = Arc::clone(&options.params);
+        let applied_members = match &durable.snapshot {
+            Some(meta) => meta.configuration.clone(),
+            None => durable.configuration.clone(),
+        };
+        let core = Core::restore(Arc::clone(&params), durable)?;
+        let standing = (core.role(), core.term(), core.leader());
+        Ok(Self {
+            core,
+            effects: Effects::new(),
+            store,
+            applied_members,
+            timers: Timers::default(),
+            random: Random::new(seed),
+            journal: Journal::new(params.id.0),
+            appends: AppendCache::default(),
+            roles: Roles::default(),
+            reconcile: Reconcile::default(),
+            feed: Feed::new(params.cluster.0),
+            api: Api::default(),
+            standing,
+            numbers: 0,
+            proposals: BTreeMap::new(),
+            reads: BTreeMap::new(),
+            snapshot: SnapshotWork::default(),
+            run: None,
+            announced: None,
+            halted: None,
+            options,
+        })
+    }
+
+    /// Takes one event and says what is to be done. Total: no event panics; after a halt only requests are answered.
+    pub fn handle(&mut self, now: Time, event: Event, actions: &mut Actions) {
+        if let Some(reason) = &self.halted {
+            if let Event::Request { ticket, .. } = event {
+                let reason = format!("this node has stopped: {reason}");
+                actions.push(Action::Respond { ticket, response: Response::Unavailable { reason } });
+            }
+            return;
+        }
+        self.take(now, event, actions);
+        self.settle(now, actions);
+    }
+
+    fn take(&mut self, now: Time, event: Event, actions: &mut Actions) {
+        match event {
+            Event::Start => self.start(now, actions),
+            Event::Wake => self.wake(now, actions),
+            Event::RaftFrame { from, frame } => self.raft_frame(now, from, &frame),
+            Event::Unreachable(node) => self.step(now, Input::Unreachable(node)),
+            Event::Persisted(token) => self.step(now, Input::Persisted(token)),
+            Event::PersistFailed { reason } => {
+                self.step(now, Input::PersistFailed);
+                self.halt(now, format!("the log cannot be written: {reason}"), actions);
+            }
+            Event::SnapshotWritten(_)
+            | Event::SnapshotNotWritten { .. }
+            | Event::SnapshotFetched { .. }
+            | Event::SnapshotNotFetched { .. } => self.snapshot_event(now, event, actions),
+            Event::LinkOpened { link, lane, role, node } => self.opened(link, lane, role, node, actions),
+            Event::LinkFrame { link, frame } => self.link_frame(now, link, &frame, actions),
+            Event::LinkSent(link) => {
+                self.api.sent(link, actions);
+                self.with_feed(|feed, source| feed.sent(now, link, source, actions));
+            }
+            Event::LinkClosed(link) => {
+                self.api.closed(link);
+                self.feed.closed(link);
+            }
+            Event::CallFrame { call, frame } => {
+                if let Some((request, response)) = self.api.call_frame(call, &frame) {
+                    self.called(now, call, request, response, actions);
+                }
+            }
+            Event::CallFailed { call, may_have_arrived, .. } => {
+                if let Some(request) = self.api.call_failed(call) {
+                    self.call_failed(now, call, request, may_have_arrived);
+                }
+            }
+            Event::Request { ticket, envelope } => {
+                self.request(now, ReplyTo::Local(ticket), true, envelope, actions);
+            }
+            Event::Checked(verdict) => {
+                let reconcile = &mut self.reconcile;
+                with_ground(&self.store, |ground| reconcile.judged(now, verdict, ground));
+            }
+            Event::WholeEncoded { generation, frames } => {
+                let transfer = Transfer { target: generation, frames };
+                self.with_feed(|feed, source| feed.encoded(now, transfer, source, actions));
+            }
+            Event::Provider { epoch, update } => self.provider(now, epoch, update, actions),
+        }
+    }
+
+    fn start(&mut self, now: Time, actions: &mut Actions) {
+        self.note(now, EventKind::Started, actions);
+        self.timers.set(Due::Tick, after(now, TICK_INTERVAL));
+        self.step(now, Input::Start);
+    }
+
+    fn wake(&mut self, now: Time, actions: &mut Actions) {
+        self.timers.woken();
+        while let Some(due) = self.timers.take_due(now) {
+            match due {
+                Due::Core(timer) => self.step(now, Input::Timer(timer)),
+                Due::Tick => {
+                    self.timers.set(Due::Tick, after(now, TICK_INTERVAL));
+                    self.tick(now, actions);
+                }
+            }
+        }
+    }
+
+    fn raft_frame(&mut self, now: Time, from: NodeId, frame: &[u8]) {
+        // Bytes that cannot be read are a lost frame: the sender is authenticated, so this is a version or a bug of ours.
+        let Ok(frame) = wire::decode(frame) else { return };
+        match frame {
+            Frame::Presence(presence) => {
+                if presence.term == self.core.term().0 {
+                    self.roles.presence(now, from, presence);
+                }
+            }
+            Frame::Message(message) => {
+                if message.cluster != self.options.params.cluster {
+                    return;
+                }
+                self.roles.heard(now, from);
+                let commit = match message.body {
+                    Body::Append { commit, .. } => Some((message.term, commit)),
+                    _ => None,
+                };
+                self.step(now, Input::Message { from, message });
+                if let Some((term, commit)) = commit
+                    && self.core.term() == term
+                    && self.core.leader() == Some(from)
+                {
+                    self.roles.leader_commit(term, from, commit);
+                }
+            }
+        }
+    }
+
+    fn opened(&mut self, link: LinkId, lane: Lane, role: PeerRole, node: u64, actions: &mut Actions) {
+        match lane {
+            Lane::Feed => self.feed.opened(link, node, actions),
+            Lane::Forward => {
+                let controller = role == PeerRole::Controller;
+                self.api.opened(link, controller, format!("{role}-{node}"), actions);
+            }
+            Lane::Raft | Lane::Snapshot | Lane::Join | Lane::Peer => {
+                let reason = format!("lane {lane} is not served here");
+                actions.push(Action::CloseLink { link, reason });
+            }
+        }
+    }
+
+    fn link_frame(&mut self, now: Time, link: LinkId, frame: &[u8], actions: &mut Actions) {
+        if self.feed.owns(link) {
+            let noted = self.with_feed(|feed, source| feed.frame(now, link, frame, source, actions));
+            if let Some(noted) = noted {
+                self.note(now, noted, actions);
+            }
+        } else if let Some(question) = self.api.frame(link, frame, actions) {
+            self.request(now, question.reply, question.from_controller, question.envelope, actions);
+        }
+    }
+
+    fn provider(&mut self, now: Time, epoch: u64, update: ProviderUpdate, actions: &mut Actions) {
+        if let Some((_, current)) = self.store.controller().filter(|(_, current)| *current > epoch)
+            && matches!(update, ProviderUpdate::Draft(_))
+        {
+            let kind = EventKind::StaleWriteRefused { epoch, current, decided_by_log: false };
+            self.note(now, kind, actions);
+            return;
+        }
+        let Some(noted) =
+            self.run.as_mut().filter(|run| run.epoch == epoch).and_then(|run| run.update(&update))
+        else {
+            if let (ProviderUpdate::Draft(draft), Some(run)) = (update, &self.run)
+                && run.epoch == epoch
+            {
+                self.reconcile.draft(draft);
+            }
+            return;
+        };
+        self.note(now, noted, actions);
+    }
+
+    /// Gives the core an input; its effects are carried out when the node settles.
+    fn step(&mut self, now: Time, input: Input<CommandBytes>) {
+        self.core.step(now, input, &mut self.effects);
+    }
+
+    fn note(&mut self, now: Time, kind: EventKind, actions: &mut Actions) {
+        actions.push(Action::Report(self.journal.note(now, kind)));
+    }
+
+    fn halt(&mut self, now: Time, reason: String, actions: &mut Actions) {
+        if self.halted.is_none() {
+            self.note(now, EventKind::Halted { reason: reason.clone() }, actions);
+            actions.push(Action::Halt { reason: reason.clone() });
+            self.halted = Some(reason);
+        }
+    }
+
+    fn number(&mut self) -> u64 {
+        self.numbers += 1;
+        self.numbers
+    }
+
+    fn me(&self) -> NodeId {
+        self.options.params.id
+    }
+
+    fn standing(&self) -> Standing<'_> {
+        Standing {
+            me: self.options.params.id,
+            term: self.core.term(),
+            leader: self.core.leader(),
+            applied: self.core.applied_index(),
+            applied_term: self.store.applied_term(),
+            members: self.core.configuration(),
+            controller: self.store.controller(),
+        }
+    }
+
+    fn with_feed<T>(&mut self, use_it: impl FnOnce(&mut Feed, &Source<'_>) -> T) -> T {
+        let store = &self.store;
+        let source = Source { map: store.config(), delta: &|base| store.delta(base) };
+        use_it(&mut self.feed, &source)
+    }
+
+    /// The consensus core: for invariants that harnesses check.
+    pub fn core(&self) -> &Core<CommandBytes> {
+        &self.core
+    }
+
+    /// The applied state: for invariants that harnesses check.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// What is fed to proxies; none before the first configuration.
+    pub fn feeds(&self) -> Option<GenerationId> {
+        self.feed.current()
+    }
+
+    /// The epoch under which this node runs the providers, if it does.
+    pub fn providers_epoch(&self) -> Option<u64> {
+        self.run.as_ref().map(|run| run.epoch)
+    }
+
+    /// Whether this node has caught up since it (re)connected.
+    pub fn is_healthy(&self) -> bool {
+        self.roles.is_healthy(&self.standing())
+    }
+
+    /// Why the node has stopped, if it has.
+    pub fn halted(&self) -> Option<&str> {
+        self.halted.as_deref()
+    }
+
+    /// Kept events with a higher number, oldest first.
+    pub fn events_since(&self, number: u64) -> Vec<crate::request::status::EventRecord> {
+        self.journal.since(number)
+    }
+}
+
+/// Shows the reconciler what its work is built on.
+fn with_ground<T>(store: &Store, use_it: impl FnOnce(Ground<'_>) -> T) -> T {
+    let generation = fed_generation(store);
+    let outcome = |id: RequestId| store.outcome(&ChangeId(id.0)).map(|_| store.generation());
+    use_it(Ground {
+        map: store.config(),
+        revision: store.generation().revision,
+        generation,
+        outcome: &outcome,
+    })
+}
+
+/// The generation that a store holds; none before the first change of configuration.
+fn fed_generation(store: &Store) -> Option<GenerationId> {
+    let generation = store.generation();
+    (generation.revision > 0).then_some(generation)
+}
+
+impl ProviderRun {
+    /// Takes a provider's word about itself; gives what is worth noting.
+    fn update(&mut self, update: &ProviderUpdate) -> Option<EventKind> {
+        use crate::request::status::ProviderState;
+        match update {
+            ProviderUpdate::Draft(draft) => {
+                let status = self.status(&draft.provider);
+                status.objects = draft.objects.len() as u64;
+                None
+            }
+            ProviderUpdate::State { provider, state } => {
+                let status = self.status(provider);
+                let noted = match state {
+                    ProviderState::Failing { reasons, .. } if status.state != *state => {
+                        Some(EventKind::ConfigurationRefused {
+                            provider: provider.clone(),
+                            reasons: reasons.clone(),
+                        })
+                    }
+                    _ => None,
+                };
+                status.state = state.clone();
+                noted
+            }
+        }
+    }
+
+    fn status(&mut self, provider: &str) -> &mut ProviderStatus {
+        self.providers.entry(provider.to_owned()).or_insert_with(|| ProviderStatus {
+            name: provider.to_owned(),
+            state: crate::request::status::ProviderState::Starting,
+            objects: 0,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

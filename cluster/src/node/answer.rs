@@ -1,0 +1,371 @@
+//! Requests: where each is decided (here, at the leader, at the controller), and the answer that follows.
+//! It must not lose a request: each gets exactly one answer, and "nothing was done" is said only where that is certain.
+
+use ravelin_config::object::RECORD_VERSION;
+use ravelin_config::{Record, RecordWire};
+use ravelin_consensus::{Input, NodeId, ProposalId, ReadId, RoleName, Time};
+use ravelin_transport::codec;
+
+use super::event::{Actions, CallId};
+use super::{Node, Proposer, fed_generation};
+use crate::api::{PendingId, ReplyTo, State};
+use crate::reconcile::Work;
+use crate::request::status::{ClusterStatus, NodeStatus};
+use crate::request::{
+    Change, Consistency, Envelope, GET_OBJECTS_MAX, HOPS_MAX, ObjectView, Objects, Refusal, RefusalReason,
+    Request, Response, Scope,
+};
+use crate::storage::CommandBytes;
+use crate::store::ChangeId;
+
+/// Bytes of objects in one answer; a page ends before it grows beyond.
+const PAGE_BYTES_MAX: usize = 2 << 20;
+
+/// Who decides about a request.
+enum Place {
+    Here,
+    At(NodeId),
+    /// Nobody known at the moment.
+    Nowhere,
+}
+
+impl Node {
+    /// Takes a request in hand.
+    pub(super) fn request(
+        &mut self,
+        now: Time,
+        reply: ReplyTo,
+        from_controller: bool,
+        envelope: Envelope,
+        actions: &mut Actions,
+    ) {
+        let refusal = if envelope.hops > HOPS_MAX {
+            Some("passed on too often")
+        } else if matches!(envelope.request, Request::Propose { .. }) && !from_controller {
+            Some("only control nodes propose")
+        } else {
+            None
+        };
+        if let Some(problem) = refusal {
+            let refusal = Refusal::new(RefusalReason::BadRequest, problem);
+            self.reply(now, reply, Response::Refused(refusal), actions);
+            return;
+        }
+        match self.api.accept(now, reply, envelope) {
+            Ok(request) => self.look_after(now, request, actions),
+            Err(response) => self.reply(now, reply, response, actions),
+        }
+    }
+
+    /// Gives the one answer to a request in hand.
+    pub(super) fn answer(
+        &mut self,
+        now: Time,
+        request: PendingId,
+        response: Response,
+        actions: &mut Actions,
+    ) {
+        let Some(pending) = self.api.get_mut(request) else { return };
+        // A redirect is for control nodes: whoever asked here first gets a real answer, now or later.
+        if let Response::Redirect { .. } = response
+            && pending.envelope.hops == 0
+            && pending.reply.is_outside()
+        {
+            self.api.wait_again(now, request);
+            return;
+        }
+        let response = match response {
+            Response::Unavailable { reason } if pending.may_take_effect => Response::Unknown {
+                reason: format!(
+                    "an earlier attempt may have reached the log; the last one did not: {reason}"
+                ),
+            },
+            response => response,
+        };
+        if let Some(reply) = self.api.finish(request) {
+            self.reply(now, reply, response, actions);
+        }
+    }
+
+    fn reply(&mut self, now: Time, reply: ReplyTo, response: Response, actions: &mut Actions) {
+        match reply {
+            ReplyTo::Reconciler { part } => {
+                if response != Response::Proposed {
+                    self.reconcile.turned_away(now, part);
+                }
+            }
+            ReplyTo::Local(_) | ReplyTo::Link { .. } => self.api.reply(reply, response, actions),
+        }
+    }
+
+    /// Requests that wait, reads that are ready, calls that went to the wrong node.
+    pub(super) fn look_after_requests(&mut self, now: Time, actions: &mut Actions) {
+        let (leader, controller) = (self.core.leader(), self.store.controller().map(|(node, _)| node));
+        self.api.recall(now, |pending, to| match decider_of(&pending.envelope.request) {
+            Decider::Leader => leader.is_some_and(|leader| leader != to),
+            Decider::Controller => controller.is_some_and(|controller| controller != to),
+            Decider::Anyone => false,
+        });
+        for request in self.api.waiting(now) {
+            self.look_after(now, request, actions);
+        }
+        for request in self.api.readable(self.core.applied_index().0) {
+            self.read(now, request, false, actions);
+        }
+        for request in self.api.gathered(now) {
+            self.gathered(now, request, actions);
+        }
+    }
+
+    fn look_after(&mut self, now: Time, request: PendingId, actions: &mut Actions) {
+        let Some(pending) = self.api.get_mut(request) else { return };
+        let (id, hops) = (pending.envelope.id, pending.envelope.hops);
+        if pending.envelope.request.changes_objects() && self.store.outcome(&ChangeId(id.0)).is_some() {
+            // It took effect, whoever brought it to the log and whatever became of the answer.
+            let generation = self.store.generation().into();
+            let change = Change { id, generation, put: 0, deleted: 0, verdicts: Vec::new() };
+            self.answer(now, request, Response::Done(change), actions);
+            return;
+        }
+        let decider = decider_of(&pending.envelope.request);
+        match self.place(decider) {
+            Place::Here => self.decide(now, request, actions),
+            Place::At(node) if hops == 0 => {
+                if let Err(response) = self.api.pass_on(now, request, node, actions) {
+                    self.answer(now, request, response, actions);
+                }
+            }
+            Place::At(node) => {
+                let response = Response::Redirect { node: Some(node.0) };
+                self.answer(now, request, response, actions);
+            }
+            Place::Nowhere if hops == 0 => self.api.wait_again(now, request),
+            Place::Nowhere => self.answer(now, request, Response::Redirect { node: None }, actions),
+        }
+    }
+
+    fn place(&self, decider: Decider) -> Place {
+        let me = self.me();
+        let node = match decider {
+            Decider::Anyone => return Place::Here,
+            Decider::Leader => self.core.leader(),
+            // The controller can do nothing without a leader; asking it then only hides the reason.
+            Decider::Controller => {
+                self.core.leader().and_then(|_| self.store.controller()).map(|(node, _)| node)
+            }
+        };
+        match node {
+            Some(node) if node != me => Place::At(node),
+            Some(_) if matches!(decider, Decider::Controller) && self.run.is_none() => Place::Nowhere,
+            Some(_) => Place::Here,
+            None => Place::Nowhere,
+        }
+    }
+
+    fn decide(&mut self, now: Time, request: PendingId, actions: &mut Actions) {
+        let Some(pending) = self.api.get_mut(request) else { return };
+        match pending.envelope.request.clone() {
+            Request::Apply { documents, mode } => {
+                self.reconcile_request(now, request, Work::Apply { documents, mode }, actions);
+            }
+            Request::Delete { keys } => self.reconcile_request(now, request, Work::Delete { keys }, actions),
+            Request::Get { consistency: Consistency::Stale, .. } => self.read(now, request, true, actions),
+            Request::Get { consistency: Consistency::Linearizable, .. } => {
+                pending.state = State::InCore;
+                let read = ReadId(self.number());
+                self.reads.insert(read, request);
+                self.step(now, Input::Read(read));
+            }
+            Request::Propose { command } => {
+                pending.state = State::InCore;
+                let proposal = ProposalId(self.number());
+                self.proposals.insert(proposal, Proposer::Request(request));
+                let payload = CommandBytes(command.into());
+                self.step(now, Input::Propose { id: proposal, payload });
+            }
+            Request::Status { scope: Scope::Node } => {
+                let response = Response::Status(self.cluster_status(vec![self.status(now)], Vec::new()));
+                self.answer(now, request, response, actions);
+            }
+            Request::Status { scope: Scope::Cluster } => {
+                let (me, others) = (self.status(now), self.others());
+                self.api.gather(now, request, me, &others, actions);
+            }
+            Request::Events { since } => {
+                let response = Response::Events(self.journal.since(since));
+                self.answer(now, request, response, actions);
+            }
+        }
+    }
+
+    fn reconcile_request(&mut self, now: Time, request: PendingId, work: Work, actions: &mut Actions) {
+        let Some(pending) = self.api.get_mut(request) else { return };
+        let (id, author) = (pending.envelope.id, pending.envelope.author.clone());
+        pending.state = State::Reconciling;
+        if let Err(response) = self.reconcile.request(request, id, author, work) {
+            self.answer(now, request, response, actions);
+        }
+    }
+
+    /// An answer came back from another node.
+    pub(super) fn called(
+        &mut self,
+        now: Time,
+        call: CallId,
+        request: PendingId,
+        response: Response,
+        actions: &mut Actions,
+    ) {
+        let Some(pending) = self.api.get_mut(request) else { return };
+        if let State::Gathering { calls, nodes, silent, .. } = &mut pending.state {
+            let Some(node) = calls.remove(&call) else { return };
+            match response {
+                Response::Status(status) => nodes.extend(status.nodes),
+                _ => silent.push(node.0),
+            }
+            return;
+        }
+        self.answer(now, request, response, actions);
+    }
+
+    /// No answer will come from another node: ask again, wherever it is to be decided by then.
+    pub(super) fn call_failed(
+        &mut self,
+        now: Time,
+        call: CallId,
+        request: PendingId,
+        may_have_arrived: bool,
+    ) {
+        let Some(pending) = self.api.get_mut(request) else { return };
+        if let State::Gathering { calls, silent, .. } = &mut pending.state {
+            silent.extend(calls.remove(&call).map(|node| node.0));
+            return;
+        }
+        pending.may_take_effect |= may_have_arrived && pending.envelope.request.changes_state();
+        self.api.wait_again(now, request);
+    }
+
+    fn gathered(&mut self, now: Time, request: PendingId, actions: &mut Actions) {
+        let Some(pending) = self.api.get_mut(request) else { return };
+        let State::Gathering { calls, nodes, silent, .. } = &mut pending.state else { return };
+        let mut nodes = std::mem::take(nodes);
+        let mut silent = std::mem::take(silent);
+        silent.extend(calls.values().map(|node| node.0));
+        nodes.sort_by_key(|node| node.node);
+        silent.sort_unstable();
+        let response = Response::Status(self.cluster_status(nodes, silent));
+        self.answer(now, request, response, actions);
+    }
+
+    /// Answers a read from the applied state.
+    fn read(&mut self, now: Time, request: PendingId, stale: bool, actions: &mut Actions) {
+        let Some(pending) = self.api.get_mut(request) else { return };
+        let Request::Get { prefix, after, limit, .. } = pending.envelope.request.clone() else { return };
+        let response = self.page(&prefix, after.as_deref(), limit, stale);
+        self.answer(now, request, response, actions);
+    }
+
+    fn page(&self, prefix: &str, after: Option<&str>, limit: u32, stale: bool) -> Response {
+        let limit = limit.clamp(1, GET_OBJECTS_MAX) as usize;
+        let mut objects = Vec::new();
+        let mut bytes = 0;
+        let mut next = None;
+        for (key, record) in self.store.config().range(prefix) {
+            if after.is_some_and(|after| key.as_str() <= after) {
+                continue;
+            }
+            if objects.len() >= limit || bytes > PAGE_BYTES_MAX {
+                next = objects.last().map(|object: &ObjectView| object.key.clone());
+                break;
+            }
+            bytes += key.as_str().len() + record.len();
+            objects.push(view(key.as_str(), record));
+        }
+        let generation = fed_generation(&self.store).map(Into::into);
+        Response::Objects(Objects { generation, stale, objects, next })
+    }
+
+    fn cluster_status(&self, nodes: Vec<NodeStatus>, silent: Vec<u64>) -> ClusterStatus {
+        let cluster = self.options.params.cluster.0.iter().map(|byte| format!("{byte:02x}")).collect();
+        ClusterStatus { cluster, answered_by: self.me().0, nodes, silent }
+    }
+
+    /// How this node stands.
+    pub(crate) fn status(&self, _now: Time) -> NodeStatus {
+        let controller = self.store.controller();
+        NodeStatus {
+            node: self.me().0,
+            role: role_name(self.core.role()).to_owned(),
+            controller: self.run.is_some(),
+            healthy: self.is_healthy(),
+            term: self.core.term().0,
+            leader: self.core.leader().map(|leader| leader.0),
+            controller_node: controller.map(|(node, _)| node.0),
+            controller_epoch: controller.map_or(0, |(_, epoch)| epoch),
+            last_index: self.core.last_index().0,
+            commit_index: self.core.commit_index().0,
+            applied_index: self.core.applied_index().0,
+            revision: self.store.revision(),
+            generation: fed_generation(&self.store).map(Into::into),
+            stale: self.feed.is_stale(),
+            objects: self.store.config().len() as u64,
+            proxies: self.feed.proxies(),
+            providers: self
+                .run
+                .as_ref()
+                .map(|run| run.providers.values().cloned().collect())
+                .unwrap_or_default(),
+            halted: self.halted.clone(),
+        }
+    }
+}
+
+/// Who may decide about a kind of request.
+enum Decider {
+    Anyone,
+    Leader,
+    Controller,
+}
+
+fn decider_of(request: &Request) -> Decider {
+    match request {
+        Request::Apply { .. } | Request::Delete { .. } => Decider::Controller,
+        Request::Get { consistency: Consistency::Linearizable, .. } | Request::Propose { .. } => {
+            Decider::Leader
+        }
+        Request::Get { .. } | Request::Status { .. } | Request::Events { .. } => Decider::Anyone,
+    }
+}
+
+fn role_name(role: RoleName) -> &'static str {
+    match role {
+        RoleName::Follower => "follower",
+        RoleName::PreCandidate => "preCandidate",
+        RoleName::Candidate => "candidate",
+        RoleName::Leader => "leader",
+    }
+}
+
+/// One record as `Get` shows it. A record that this version cannot read is shown as one, not left out.
+fn view(key: &str, bytes: &[u8]) -> ObjectView {
+    let record = codec::decode::<RecordWire>(RECORD_VERSION, bytes)
+        .map_err(|error| error.to_string())
+        .and_then(|wire| Record::from_wire(wire).map_err(|error| error.to_string()));
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    match record {
+        Ok(record) => ObjectView {
+            key: key.to_owned(),
+            state: record.status.state.as_str().to_owned(),
+            errors: record.status.errors,
+            object: text(&record.object.bytes),
+            last_good: record.last_good.map(|object| text(&object.bytes)),
+        },
+        Err(error) => ObjectView {
+            key: key.to_owned(),
+            state: "disabled".to_owned(),
+            errors: vec![format!("this version cannot read the record: {error}")],
+            object: String::new(),
+            last_good: None,
+        },
+    }
+}

@@ -1,0 +1,204 @@
+//! From a data directory to a node, and the synchronous disk work that a node asks for. The shell calls this from its
+//! threads, the simulator in virtual time: both run the same order of writes.
+//!
+//! It must not hold a thread, a clock or a queue.
+
+use std::sync::Arc;
+
+use ravelin_consensus::{
+    Batch, ClusterId, Configuration, Corrupt, Durable, Incarnation, Index, NodeId, Params, ParamsError,
+    RecoveryEpoch, SnapshotMeta, Term,
+};
+
+use super::event::Event;
+use super::{Node, NodeOptions};
+use crate::storage::{
+    CommandBytes, DataDirectory, DirectoryError, Disk, Owner, SnapshotError, SnapshotStore, Wal, WalError,
+    WalLimits, chain,
+};
+use crate::store::{RestoreError, Store, StoreRestore};
+
+/// Who a node is and who its fellow voters are, from its identity file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Member {
+    /// The cluster.
+    pub cluster: [u8; 16],
+    /// Counts fenced recoveries.
+    pub recovery_epoch: u32,
+    /// This node's number.
+    pub node: u64,
+    /// The life of its data directory that the cluster was told of.
+    pub incarnation: u64,
+    /// The voters at the birth of the cluster, with their incarnations; this node among them.
+    pub voters: Vec<(u64, u64)>,
+}
+
+impl Member {
+    /// A lone voter: standalone.
+    pub fn alone(cluster: [u8; 16]) -> Self {
+        Self { cluster, recovery_epoch: 0, node: 1, incarnation: 1, voters: vec![(1, 1)] }
+    }
+
+    /// The core's constants for this member, with the usual timings.
+    pub fn params(&self) -> Params {
+        let mut params =
+            Params::new(ClusterId(self.cluster), NodeId(self.node), Incarnation(self.incarnation));
+        params.recovery_epoch = RecoveryEpoch(self.recovery_epoch);
+        params
+    }
+
+    fn configuration(&self) -> Configuration {
+        Configuration::of_voters(
+            self.voters.iter().map(|(node, incarnation)| (NodeId(*node), Incarnation(*incarnation))),
+        )
+    }
+}
+
+/// Why a node does not start. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum BootError {
+    /// The data directory is not this node's, or cannot be read.
+    #[error(transparent)]
+    Directory(#[from] DirectoryError),
+    /// The log cannot be read.
+    #[error("the write-ahead log cannot be used")]
+    Wal(#[from] WalError),
+    /// The snapshot that the log continues from cannot be read.
+    #[error("the snapshot that the log continues from cannot be used")]
+    Snapshot(#[from] SnapshotError),
+    /// The snapshot's content is not a state of the store.
+    #[error("the snapshot that the log continues from does not hold a state")]
+    Store(#[from] RestoreError),
+    /// The snapshot's content is a state, but not the one that its name says.
+    #[error("the snapshot that the log continues from holds the state of another cluster, epoch or entry")]
+    OtherState,
+    /// Log and snapshot contradict each other.
+    #[error("the log contradicts itself; keep a copy of the directory, then replace this node by a new one")]
+    Corrupt(#[source] Corrupt),
+    /// The timings do not fit together.
+    #[error("the timings do not fit together")]
+    Params(#[source] ParamsError),
+}
+
+/// A node ready for its first event, and the storage that its actions go to.
+#[derive(Debug)]
+pub struct Booted {
+    /// The node.
+    pub node: Node,
+    /// Its log.
+    pub log: Log,
+    /// Its snapshots.
+    pub snapshots: Snapshots,
+    /// Bytes cut off the end of the log: a write that a crash interrupted.
+    pub torn_bytes: u64,
+}
+
+/// Opens the data directory and restores the node from it.
+///
+/// # Errors
+/// [`BootError`].
+pub fn boot(
+    disk: Arc<dyn Disk>,
+    member: &Member,
+    options: NodeOptions,
+    seed: u64,
+) -> Result<Booted, BootError> {
+    options.params.check().map_err(BootError::Params)?;
+    let owner = Owner { cluster: member.cluster, node: member.node, incarnation: member.incarnation };
+    let directory = DataDirectory::open(disk, owner)?;
+    let store = SnapshotStore::new(directory.clone());
+    let (wal, recovered) = Wal::open(directory, WalLimits::default())?;
+    // Snapshots that the log does not name were being written or fetched when the process ended.
+    store.retain_only(recovered.snapshot.as_ref())?;
+    let snapshots = Snapshots { store, member: member.clone() };
+    let state = match &recovered.snapshot {
+        Some(meta) => snapshots.load(meta)?,
+        None => Store::new(member.cluster, member.recovery_epoch),
+    };
+    let durable = Durable {
+        hard_state: recovered.hard_state,
+        snapshot: recovered.snapshot,
+        configuration: member.configuration(),
+        entries: recovered.entries,
+    };
+    let node = Node::restore(options, durable, state, seed).map_err(BootError::Corrupt)?;
+    let log = Log { wal, snapshots: snapshots.clone() };
+    Ok(Booted { node, log, snapshots, torn_bytes: recovered.torn_bytes })
+}
+
+/// The log, as a node uses it.
+#[derive(Debug)]
+pub struct Log {
+    wal: Wal,
+    snapshots: Snapshots,
+}
+
+impl Log {
+    /// Writes batches with one sync and says what to tell the node. Blocks.
+    pub fn persist(&mut self, batches: &[Batch<CommandBytes>]) -> Option<Event> {
+        match self.wal.append(batches) {
+            Ok(token) => token.map(Event::Persisted),
+            Err(error) => Some(Event::PersistFailed { reason: chain(&error) }),
+        }
+    }
+
+    /// Notes a durable snapshot in the log, then drops what it covers: log first, files after. Blocks.
+    pub fn compact(&mut self, meta: &SnapshotMeta) -> Option<Event> {
+        let compacted = self.wal.compact(meta).map_err(|error| chain(&error));
+        match compacted {
+            // Older snapshot files that stay cost space, no more.
+            Ok(()) => {
+                let _: Result<(), SnapshotError> = self.snapshots.store.remove_older(meta);
+                None
+            }
+            Err(reason) => Some(Event::PersistFailed { reason }),
+        }
+    }
+
+    /// Ends the log in order. Blocks.
+    ///
+    /// # Errors
+    /// As [`Wal::close`].
+    pub fn close(self) -> Result<(), WalError> {
+        self.wal.close()
+    }
+}
+
+/// The snapshots, as a node uses them. Clones share them.
+#[derive(Debug, Clone)]
+pub struct Snapshots {
+    store: SnapshotStore,
+    member: Member,
+}
+
+impl Snapshots {
+    /// Writes a snapshot and says what to tell the node. Blocks.
+    pub fn write(&self, index: Index, term: Term, configuration: Configuration, state: &Store) -> Event {
+        match self.store.write(index, term, configuration, state.snapshot_chunks()) {
+            Ok(meta) => Event::SnapshotWritten(meta),
+            Err(error) => Event::SnapshotNotWritten { reason: chain(&error) },
+        }
+    }
+
+    /// Reads a durable snapshot's state. Blocks.
+    ///
+    /// # Errors
+    /// It is missing, damaged, or holds no state.
+    pub fn load(&self, meta: &SnapshotMeta) -> Result<Store, BootError> {
+        let mut restore = StoreRestore::new();
+        for chunk in self.store.open(meta)? {
+            restore.push(&chunk?)?;
+        }
+        let state = restore.finish()?;
+        let found = (state.cluster(), state.recovery_epoch(), state.applied_index());
+        if found != (self.member.cluster, self.member.recovery_epoch, meta.index) {
+            return Err(BootError::OtherState);
+        }
+        Ok(state)
+    }
+
+    /// The files themselves.
+    pub fn files(&self) -> &SnapshotStore {
+        &self.store
+    }
+}

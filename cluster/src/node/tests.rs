@@ -1,0 +1,6 @@
+//! Three nodes driven without threads or network: election, change, roles, fencing, feed, restart.
+
+mod changes;
+mod harness;
+mod roles;
+mod snapshots;

@@ -1,0 +1,175 @@
+//! Election, the controller and its epochs, fencing, staleness.
+
+use std::time::Duration;
+
+use ravelin_consensus::NodeId;
+
+use super::harness::{Cluster, apply, site};
+use crate::node::CONTROLLER_TIMEOUT;
+use crate::request::status::EventKind;
+use crate::request::{Request, Response};
+use crate::store::{Author, Change, ChangeId, Command, StoreKey};
+
+#[test]
+fn a_leader_appoints_a_controller_that_is_not_itself() {
+    let cluster = Cluster::ready(3);
+    let (controller, epoch) = cluster.controller().expect("it is ready");
+    assert_eq!(epoch, 1);
+    assert_ne!(Some(controller), cluster.leader());
+    assert_eq!(cluster.saw(|kind| matches!(kind, EventKind::LeaderElected { .. })), 1);
+    let appointed = EventKind::ControllerAppointed { node: controller, epoch };
+    assert!(cluster.saw(|kind| *kind == appointed) >= 2, "a quorum applied it");
+}
+
+#[test]
+fn a_lone_node_is_everything_within_milliseconds() {
+    let mut cluster = Cluster::new(1);
+    let start = cluster.now;
+    cluster.boot(1);
+    cluster.until("it runs the providers", |cluster| cluster.controller() == Some((1, 1)));
+    assert!(cluster.now.micros - start.micros < 20_000, "nothing waits for a timer");
+    let change = cluster.apply(1, &site("a"));
+    assert_eq!((change.put, change.verdicts.len()), (2, 0), "{change:?}");
+}
+
+#[test]
+fn a_killed_controller_is_replaced_under_a_higher_epoch() {
+    let mut cluster = Cluster::ready(3);
+    let (first, _) = cluster.controller().expect("it is ready");
+    cluster.kill(first);
+    let killed = cluster.now;
+    cluster.until("another takes over", |cluster| cluster.controller().is_some_and(|(_, epoch)| epoch == 2));
+    let took = Duration::from_micros(cluster.now.micros - killed.micros);
+    assert!(took < CONTROLLER_TIMEOUT + Duration::from_millis(500), "{took:?}");
+    assert_eq!(cluster.saw(|kind| matches!(kind, EventKind::ControllerLost { epoch: 1, .. })), 1);
+
+    cluster.boot(first);
+    cluster.run(Duration::from_secs(3));
+    assert!(cluster.machine(first).node().is_healthy(), "the returning voter has caught up");
+    assert_eq!(cluster.machine(first).node().providers_epoch(), None, "its epoch is over");
+    assert_eq!(cluster.controller().map(|(_, epoch)| epoch), Some(2), "nothing changes when it is back");
+}
+
+#[test]
+fn a_killed_leader_is_replaced_and_the_controller_stays() {
+    let mut cluster = Cluster::ready(3);
+    let leader = cluster.leader().expect("it is ready");
+    let controller = cluster.controller();
+    cluster.kill(leader);
+    cluster.until("another leads", |cluster| cluster.leader().is_some());
+    cluster.run(Duration::from_secs(4));
+    assert_eq!(cluster.controller(), controller);
+}
+
+#[test]
+fn a_thawed_controller_writes_nothing_and_stops() {
+    let mut cluster = Cluster::ready(3);
+    let (old, epoch) = cluster.controller().expect("it is ready");
+    cluster.freeze(old);
+    cluster.until("another takes over", |cluster| cluster.controller().is_some_and(|(_, epoch)| epoch == 2));
+    let follower = cluster.controller().map(|(node, _)| node).expect("it took over");
+    cluster.apply(follower, &site("new"));
+
+    // What its provider wanted while it was frozen is judged and proposed before it hears of its successor.
+    cluster.draft(old, epoch, &site("late"));
+    cluster.thaw(old);
+    cluster.until("the late write is refused", |cluster| {
+        cluster.saw(|kind| matches!(kind, EventKind::StaleWriteRefused { epoch: 1, current: 2, .. })) > 0
+    });
+    cluster.run(Duration::from_secs(2));
+    assert_eq!(cluster.machine(old).node().providers_epoch(), None);
+    assert!(!cluster.running.contains_key(&old), "its providers were stopped");
+    assert_eq!(cluster.generations().len(), 1);
+    assert!(cluster.machine(old).node().store().config().get("http/routers/late@file").is_none());
+}
+
+#[test]
+fn the_log_itself_refuses_a_write_of_an_old_epoch_on_every_node() {
+    let mut cluster = Cluster::ready(3);
+    let (old, epoch) = cluster.controller().expect("it is ready");
+    cluster.kill(old);
+    cluster.until("another takes over", |cluster| cluster.controller().is_some_and(|(_, epoch)| epoch == 2));
+    let late = Change {
+        id: ChangeId([9; 16]),
+        author: Author::Controller { node: NodeId(old), epoch },
+        at_unix_ms: 0,
+        base: Some(0),
+        puts: vec![(
+            StoreKey::new("config/http/routers/late@file").expect("a key"),
+            [1_u8].as_slice().into(),
+        )],
+        deletes: Vec::new(),
+    };
+    let command = Command::Change(late).encode().expect("small").0.to_vec();
+    let leader = cluster.leader().expect("two of three");
+    let ticket = cluster.ask(leader, Request::Propose { command }, Duration::from_secs(2));
+    assert_eq!(cluster.answer(ticket), Response::Proposed);
+    let refused = EventKind::StaleWriteRefused { epoch: 1, current: 2, decided_by_log: true };
+    cluster.until("both nodes refuse it", |cluster| cluster.saw(|kind| *kind == refused) == 2);
+    assert!(cluster.machine(leader).node().store().config().is_empty());
+}
+
+#[test]
+fn only_a_node_without_a_leader_is_stale_and_still_feeds() {
+    let mut cluster = Cluster::ready(3);
+    let leader = cluster.leader().expect("it is ready");
+    cluster.apply(leader, &site("a"));
+    cluster.run(Duration::from_secs(1));
+    let last = cluster.follower();
+    let others: Vec<u64> = (1..=3).filter(|node| *node != last).collect();
+    cluster.attach(7, last, None);
+    cluster.until("the proxy knows that it is up to date", |cluster| {
+        cluster.proxies.values().any(|proxy| proxy.stale == Some(false))
+    });
+    for node in &others {
+        cluster.kill(*node);
+    }
+    cluster.until("it says that it is stale", |cluster| {
+        cluster.proxies.values().any(|proxy| proxy.stale == Some(true))
+    });
+    cluster.attach(8, last, None);
+    cluster.until("a new proxy is fed", |cluster| {
+        cluster.proxies.get(&8).is_some_and(|proxy| proxy.serving.is_some())
+    });
+    for node in others {
+        cluster.boot(node);
+    }
+    cluster.until("it is no longer stale", |cluster| {
+        cluster.proxies.values().all(|proxy| proxy.stale == Some(false))
+    });
+}
+
+#[test]
+fn every_node_comes_back_from_its_disk_without_a_hand() {
+    let mut cluster = Cluster::ready(3);
+    let leader = cluster.leader().expect("it is ready");
+    let change = cluster.apply(leader, &site("a"));
+    cluster.run(Duration::from_secs(1));
+    for round in 0..3 {
+        for node in 1..=3 {
+            cluster.kill(node);
+        }
+        cluster.run(Duration::from_secs(30));
+        for node in 1..=3 {
+            cluster.boot(node);
+        }
+        cluster.until("a controller runs again", |cluster| cluster.controller().is_some());
+        cluster.until("all feed the same", |cluster| {
+            cluster.generations().len() == 1 && cluster.alive().all(|(_, m)| m.node().feeds().is_some())
+        });
+        let generation = cluster.generations().first().copied().expect("all feed it");
+        assert_eq!(generation.to_string(), change.generation.name, "round {round}");
+    }
+}
+
+#[test]
+fn a_failed_disk_stops_the_node_and_only_requests_are_answered() {
+    let mut cluster = Cluster::ready(3);
+    let follower = cluster.follower();
+    let actions = cluster.fail_disk(follower);
+    let halts =
+        |action: &crate::node::event::Action| matches!(action, crate::node::event::Action::Halt { .. });
+    assert!(actions.iter().any(halts), "{actions:?}");
+    let ticket = cluster.ask(follower, apply(&site("a")), Duration::from_secs(1));
+    assert!(matches!(cluster.answer(ticket), Response::Unavailable { .. }));
+}

@@ -1,0 +1,342 @@
+//! Frames of lane Raft: consensus messages and a node's sign of life, as versioned wire structs and their conversions.
+//! The wire form is not the in-memory form; it must not decide anything about a message.
+
+use std::collections::BTreeMap;
+
+use bincode::de::{BorrowDecode, BorrowDecoder, Decode, Decoder};
+use bincode::enc::{Encode, Encoder};
+use bincode::error::{DecodeError, EncodeError};
+use bytes::Bytes;
+use ravelin_consensus::{
+    AppendOutcome, Body, ClusterId, Configuration, Entry, EntryKind, Incarnation, Index, Message, NodeId,
+    RecoveryEpoch, Round, SnapshotMeta, SnapshotOutcome, Term,
+};
+use ravelin_transport::codec::{self, CodecError};
+
+use crate::storage::CommandBytes;
+
+/// The version byte of every frame on lane Raft.
+pub const RAFT_VERSION: u8 = 1;
+
+/// A frame of lane Raft.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Frame {
+    /// A message of the consensus core.
+    Message(Message<CommandBytes>),
+    /// Soft state that a node tells the leader.
+    Presence(Presence),
+}
+
+/// What a node tells the leader about itself, a few times a second. Nothing durable follows from it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, bincode::Encode, bincode::Decode)]
+pub struct Presence {
+    /// The sender's term: a presence meant for a leader of another term is dropped.
+    pub term: u64,
+    /// The last entry it has applied.
+    pub applied: u64,
+    /// Whether it has caught up since it (re)connected.
+    pub healthy: bool,
+    /// The epoch under which it runs the providers; 0 if it does not.
+    pub providers_epoch: u64,
+}
+
+#[derive(bincode::Encode, bincode::Decode)]
+enum FrameV1 {
+    Message(MessageV1),
+    Presence(Presence),
+}
+
+#[derive(bincode::Encode, bincode::Decode)]
+struct MessageV1 {
+    cluster: [u8; 16],
+    recovery_epoch: u32,
+    incarnation: u64,
+    term: u64,
+    body: BodyV1,
+}
+
+#[derive(bincode::Encode, bincode::Decode)]
+enum BodyV1 {
+    PreVote { last_index: u64, last_term: u64 },
+    PreVoteReply { granted: bool },
+    Vote { last_index: u64, last_term: u64 },
+    VoteReply { granted: bool },
+    Append { prev_index: u64, prev_term: u64, entries: Vec<EntryV1>, commit: u64, round: u64 },
+    AppendAccepted { matched: u64, round: u64 },
+    AppendRejected { prev_index: u64, hint_index: u64, hint_term: u64, round: u64 },
+    Snapshot { meta: SnapshotMetaV1, round: u64 },
+    SnapshotReply { index: u64, receiving: bool, round: u64 },
+}
+
+#[derive(bincode::Encode, bincode::Decode)]
+struct EntryV1 {
+    term: u64,
+    kind: EntryKindV1,
+}
+
+#[derive(bincode::Encode, bincode::Decode)]
+enum EntryKindV1 {
+    Empty,
+    Configuration(ConfigurationV1),
+    Command(Blob),
+}
+
+/// The wire form of a set of members.
+#[derive(Debug, Clone, PartialEq, Eq, bincode::Encode, bincode::Decode)]
+pub struct ConfigurationV1 {
+    voters: Vec<(u64, u64)>,
+    outgoing: Vec<(u64, u64)>,
+    learners: Vec<(u64, u64)>,
+}
+
+/// The wire form of a snapshot's name.
+#[derive(Debug, Clone, PartialEq, Eq, bincode::Encode, bincode::Decode)]
+pub struct SnapshotMetaV1 {
+    index: u64,
+    term: u64,
+    digest: [u8; 32],
+    configuration: ConfigurationV1,
+}
+
+/// Bytes with the encoding of `Vec<u8>`, shared instead of copied on the way out.
+struct Blob(Bytes);
+
+impl Encode for Blob {
+    fn encode<E: Encoder>(&self, encoder: &mut E) -> Result<(), EncodeError> {
+        self.0.as_ref().encode(encoder)
+    }
+}
+
+impl<C> Decode<C> for Blob {
+    fn decode<D: Decoder<Context = C>>(decoder: &mut D) -> Result<Self, DecodeError> {
+        Ok(Self(Vec::<u8>::decode(decoder)?.into()))
+    }
+}
+
+impl<'de, C> BorrowDecode<'de, C> for Blob {
+    fn borrow_decode<D: BorrowDecoder<'de, Context = C>>(decoder: &mut D) -> Result<Self, DecodeError> {
+        Self::decode(decoder)
+    }
+}
+
+/// Encodes a frame.
+///
+/// # Errors
+/// [`CodecError`] for a message beyond the codec's limits; the core's own bounds keep it below them.
+pub fn encode(frame: &Frame) -> Result<Bytes, CodecError> {
+    let wire = match frame {
+        Frame::Message(message) => FrameV1::Message(message_to_wire(message)),
+        Frame::Presence(presence) => FrameV1::Presence(*presence),
+    };
+    codec::encode(RAFT_VERSION, &wire)
+}
+
+/// Decodes a frame from any bytes.
+///
+/// # Errors
+/// [`CodecError`] for anything that [`encode`] would not have made.
+pub fn decode(bytes: &[u8]) -> Result<Frame, CodecError> {
+    Ok(match codec::decode(RAFT_VERSION, bytes)? {
+        FrameV1::Message(message) => Frame::Message(message_from_wire(message)),
+        FrameV1::Presence(presence) => Frame::Presence(presence),
+    })
+}
+
+fn message_to_wire(message: &Message<CommandBytes>) -> MessageV1 {
+    MessageV1 {
+        cluster: message.cluster.0,
+        recovery_epoch: message.recovery_epoch.0,
+        incarnation: message.incarnation.0,
+        term: message.term.0,
+        body: body_to_wire(&message.body),
+    }
+}
+
+fn message_from_wire(wire: MessageV1) -> Message<CommandBytes> {
+    Message {
+        cluster: ClusterId(wire.cluster),
+        recovery_epoch: RecoveryEpoch(wire.recovery_epoch),
+        incarnation: Incarnation(wire.incarnation),
+        term: Term(wire.term),
+        body: body_from_wire(wire.body),
+    }
+}
+
+fn body_to_wire(body: &Body<CommandBytes>) -> BodyV1 {
+    match body {
+        Body::PreVote { last_index, last_term } => {
+            BodyV1::PreVote { last_index: last_index.0, last_term: last_term.0 }
+        }
+        Body::PreVoteReply { granted } => BodyV1::PreVoteReply { granted: *granted },
+        Body::Vote { last_index, last_term } => {
+            BodyV1::Vote { last_index: last_index.0, last_term: last_term.0 }
+        }
+        Body::VoteReply { granted } => BodyV1::VoteReply { granted: *granted },
+        Body::Append { prev_index, prev_term, entries, commit, round } => BodyV1::Append {
+            prev_index: prev_index.0,
+            prev_term: prev_term.0,
+            entries: entries.iter().map(entry_to_wire).collect(),
+            commit: commit.0,
+            round: round.0,
+        },
+        Body::AppendReply { outcome, round } => match outcome {
+            AppendOutcome::Accepted { matched } => {
+                BodyV1::AppendAccepted { matched: matched.0, round: round.0 }
+            }
+            AppendOutcome::Rejected { prev_index, hint_index, hint_term } => BodyV1::AppendRejected {
+                prev_index: prev_index.0,
+                hint_index: hint_index.0,
+                hint_term: hint_term.0,
+                round: round.0,
+            },
+        },
+        Body::Snapshot { meta, round } => {
+            BodyV1::Snapshot { meta: SnapshotMetaV1::from(meta), round: round.0 }
+        }
+        Body::SnapshotReply { index, outcome, round } => BodyV1::SnapshotReply {
+            index: index.0,
+            receiving: *outcome == SnapshotOutcome::Receiving,
+            round: round.0,
+        },
+    }
+}
+
+fn body_from_wire(wire: BodyV1) -> Body<CommandBytes> {
+    match wire {
+        BodyV1::PreVote { last_index, last_term } => {
+            Body::PreVote { last_index: Index(last_index), last_term: Term(last_term) }
+        }
+        BodyV1::PreVoteReply { granted } => Body::PreVoteReply { granted },
+        BodyV1::Vote { last_index, last_term } => {
+            Body::Vote { last_index: Index(last_index), last_term: Term(last_term) }
+        }
+        BodyV1::VoteReply { granted } => Body::VoteReply { granted },
+        BodyV1::Append { prev_index, prev_term, entries, commit, round } => Body::Append {
+            prev_index: Index(prev_index),
+            prev_term: Term(prev_term),
+            entries: entries.into_iter().map(entry_from_wire).collect(),
+            commit: Index(commit),
+            round: Round(round),
+        },
+        BodyV1::AppendAccepted { matched, round } => Body::AppendReply {
+            outcome: AppendOutcome::Accepted { matched: Index(matched) },
+            round: Round(round),
+        },
+        BodyV1::AppendRejected { prev_index, hint_index, hint_term, round } => Body::AppendReply {
+            outcome: AppendOutcome::Rejected {
+                prev_index: Index(prev_index),
+                hint_index: Index(hint_index),
+                hint_term: Term(hint_term),
+            },
+            round: Round(round),
+        },
+        BodyV1::Snapshot { meta, round } => {
+            Body::Snapshot { meta: SnapshotMeta::from(meta), round: Round(round) }
+        }
+        BodyV1::SnapshotReply { index, receiving, round } => Body::SnapshotReply {
+            index: Index(index),
+            outcome: if receiving { SnapshotOutcome::Receiving } else { SnapshotOutcome::Failed },
+            round: Round(round),
+        },
+    }
+}
+
+fn entry_to_wire(entry: &Entry<CommandBytes>) -> EntryV1 {
+    let kind = match &entry.kind {
+        EntryKind::Empty => EntryKindV1::Empty,
+        EntryKind::Configuration(configuration) => EntryKindV1::Configuration(configuration.into()),
+        EntryKind::Command(command) => EntryKindV1::Command(Blob(command.0.clone())),
+    };
+    EntryV1 { term: entry.term.0, kind }
+}
+
+fn entry_from_wire(wire: EntryV1) -> Entry<CommandBytes> {
+    let kind = match wire.kind {
+        EntryKindV1::Empty => EntryKind::Empty,
+        EntryKindV1::Configuration(configuration) => EntryKind::Configuration(configuration.into()),
+        EntryKindV1::Command(bytes) => EntryKind::Command(CommandBytes(bytes.0)),
+    };
+    Entry { term: Term(wire.term), kind }
+}
+
+impl From<&Configuration> for ConfigurationV1 {
+    fn from(configuration: &Configuration) -> Self {
+        let part = |part: &BTreeMap<NodeId, Incarnation>| {
+            part.iter().map(|(node, incarnation)| (node.0, incarnation.0)).collect()
+        };
+        Self {
+            voters: part(&configuration.voters),
+            outgoing: part(&configuration.outgoing),
+            learners: part(&configuration.learners),
+        }
+    }
+}
+
+impl From<ConfigurationV1> for Configuration {
+    fn from(wire: ConfigurationV1) -> Self {
+        let part = |part: Vec<(u64, u64)>| {
+            part.into_iter().map(|(node, incarnation)| (NodeId(node), Incarnation(incarnation))).collect()
+        };
+        Self { voters: part(wire.voters), outgoing: part(wire.outgoing), learners: part(wire.learners) }
+    }
+}
+
+impl From<&SnapshotMeta> for SnapshotMetaV1 {
+    fn from(meta: &SnapshotMeta) -> Self {
+        Self {
+            index: meta.index.0,
+            term: meta.term.0,
+            digest: meta.digest,
+            configuration: ConfigurationV1::from(&meta.configuration),
+        }
+    }
+}
+
+impl From<SnapshotMetaV1> for SnapshotMeta {
+    fn from(wire: SnapshotMetaV1) -> Self {
+        Self {
+            index: Index(wire.index),
+            term: Term(wire.term),
+            digest: wire.digest,
+            configuration: Configuration::from(wire.configuration),
+        }
+    }
+}
+
+/// Shares the encoding of an append among the peers that get the same one.
+///
+/// A leader's log of one term only grows, so term, place, length, commit and round name the bytes of an append exactly.
+#[derive(Debug, Default)]
+pub(crate) struct AppendCache {
+    last: Option<(AppendName, Bytes)>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct AppendName {
+    term: Term,
+    prev_index: Index,
+    entries: usize,
+    commit: Index,
+    round: Round,
+}
+
+impl AppendCache {
+    /// As [`encode`], once for equal appends in a row.
+    pub(crate) fn encode(&mut self, message: Message<CommandBytes>) -> Result<Bytes, CodecError> {
+        let Body::Append { prev_index, ref entries, commit, round, .. } = message.body else {
+            return encode(&Frame::Message(message));
+        };
+        let name = AppendName { term: message.term, prev_index, entries: entries.len(), commit, round };
+        if let Some((last, bytes)) = &self.last
+            && *last == name
+        {
+            return Ok(bytes.clone());
+        }
+        let bytes = encode(&Frame::Message(message))?;
+        self.last = Some((name, bytes.clone()));
+        Ok(bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests;

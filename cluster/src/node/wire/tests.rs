@@ -1,0 +1,109 @@
+//! Golden bytes of lane Raft and the way back of every message.
+
+use super::*;
+
+fn configuration() -> Configuration {
+    let mut configuration =
+        Configuration::of_voters([(NodeId(1), Incarnation(11)), (NodeId(2), Incarnation(12))]);
+    configuration.learners.insert(NodeId(4), Incarnation(14));
+    configuration
+}
+
+fn message(body: Body<CommandBytes>) -> Message<CommandBytes> {
+    Message {
+        cluster: ClusterId([0xc1; 16]),
+        recovery_epoch: RecoveryEpoch(2),
+        incarnation: Incarnation(3),
+        term: Term(4),
+        body,
+    }
+}
+
+fn every_body() -> Vec<Body<CommandBytes>> {
+    let meta =
+        SnapshotMeta { index: Index(9), term: Term(3), digest: [0xd1; 32], configuration: configuration() };
+    let command = |text: &'static str| EntryKind::Command(CommandBytes(Bytes::from_static(text.as_bytes())));
+    let entries = vec![
+        Entry { term: Term(3), kind: EntryKind::Empty },
+        Entry { term: Term(4), kind: EntryKind::Configuration(configuration()) },
+        Entry { term: Term(4), kind: command("abc") },
+    ];
+    vec![
+        Body::PreVote { last_index: Index(5), last_term: Term(3) },
+        Body::PreVoteReply { granted: true },
+        Body::Vote { last_index: Index(6), last_term: Term(3) },
+        Body::VoteReply { granted: false },
+        Body::Append { prev_index: Index(7), prev_term: Term(3), entries, commit: Index(6), round: Round(8) },
+        Body::AppendReply { outcome: AppendOutcome::Accepted { matched: Index(10) }, round: Round(8) },
+        Body::AppendReply {
+            outcome: AppendOutcome::Rejected {
+                prev_index: Index(7),
+                hint_index: Index(5),
+                hint_term: Term(2),
+            },
+            round: Round(9),
+        },
+        Body::Snapshot { meta, round: Round(10) },
+        Body::SnapshotReply { index: Index(9), outcome: SnapshotOutcome::Receiving, round: Round(10) },
+        Body::SnapshotReply { index: Index(9), outcome: SnapshotOutcome::Failed, round: Round(11) },
+    ]
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[test]
+fn every_message_comes_back() {
+    for body in every_body() {
+        let frame = Frame::Message(message(body));
+        assert_eq!(decode(&encode(&frame).expect("within the limits")).expect("own encoding"), frame);
+    }
+    let presence = Frame::Presence(Presence { term: 4, applied: 9, healthy: true, providers_epoch: 2 });
+    assert_eq!(decode(&encode(&presence).expect("within the limits")).expect("own encoding"), presence);
+}
+
+/// The frames as written on 2026-11-22. A change here is a change of the wire: it needs a new version byte.
+#[test]
+fn the_wire_form_is_fixed() {
+    let golden: Vec<&str> = include_str!("golden.txt").lines().collect();
+    let mut frames: Vec<Frame> = every_body().into_iter().map(|body| Frame::Message(message(body))).collect();
+    frames.push(Frame::Presence(Presence { term: 4, applied: 9, healthy: true, providers_epoch: 2 }));
+    let now: Vec<String> =
+        frames.iter().map(|frame| hex(&encode(frame).expect("within the limits"))).collect();
+    assert_eq!(now, golden);
+}
+
+#[test]
+fn another_version_and_trailing_bytes_are_refused() {
+    let frame = Frame::Presence(Presence { term: 4, applied: 9, healthy: true, providers_epoch: 2 });
+    let mut bytes = encode(&frame).expect("within the limits").to_vec();
+    bytes.push(0);
+    assert!(matches!(decode(&bytes), Err(CodecError::Trailing { bytes: 1 })));
+    bytes.pop();
+    bytes[0] = 2;
+    assert!(matches!(decode(&bytes), Err(CodecError::Version { expected: 1, found: 2 })));
+}
+
+#[test]
+fn equal_appends_in_a_row_share_one_encoding() {
+    let append = |prev: u64, commit: u64| {
+        message(Body::Append {
+            prev_index: Index(prev),
+            prev_term: Term(3),
+            entries: vec![Entry { term: Term(4), kind: EntryKind::Empty }],
+            commit: Index(commit),
+            round: Round(1),
+        })
+    };
+    let mut cache = AppendCache::default();
+    let first = cache.encode(append(7, 6)).expect("within the limits");
+    let second = cache.encode(append(7, 6)).expect("within the limits");
+    assert_eq!(first.as_ptr(), second.as_ptr());
+    let third = cache.encode(append(8, 6)).expect("within the limits");
+    assert_ne!(first, third);
+    assert_eq!(
+        cache.encode(append(8, 7)).expect("within the limits"),
+        encode(&Frame::Message(append(8, 7))).expect("within the limits")
+    );
+}

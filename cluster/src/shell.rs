@@ -1,0 +1,279 @@
+//! The shell around a node: gives it sockets, files, threads and time, and nothing else. One task owns the node; the log
+//! has a thread of its own, and so has the check of configuration.
+//!
+//! It must not decide anything that the simulator could not see: decisions live in `node`.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::atomic::AtomicU64;
+use std::sync::mpsc as threads;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use ravelin_config::{Draft, GenerationId};
+use ravelin_consensus::{NodeId, Params};
+use ravelin_transport::identity::Identity;
+use ravelin_transport::{Expected, PeerRole, Target, Transport};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::node::NodeOptions;
+use crate::node::boot::{BootError, Booted, Member, boot};
+use crate::node::event::{Event, LinkId};
+use crate::request::{Envelope, Request, RequestId, Response};
+use crate::storage::{Disk, MemoryDisk, RealDisk, RealDiskError};
+
+mod accept;
+pub mod client;
+mod disk;
+mod driver;
+mod peer;
+mod providers;
+mod snapshot;
+
+use accept::{Door, LinkOut};
+use driver::{Clock, Driver};
+use peer::Peer;
+use providers::Providers;
+
+/// Messages that wait for the node; whoever sends more waits.
+const INBOX_MAX: usize = 4096;
+/// Time beyond a request's own deadline that this process waits for the node's word.
+const ANSWER_GRACE: Duration = Duration::from_millis(500);
+
+/// What a control node is started with.
+pub struct ControllerOptions {
+    /// Who it is, and who the voters are.
+    pub member: Member,
+    /// Where the other control nodes are dialled: number and address. Its own entry is ignored.
+    pub controllers: Vec<(u64, String)>,
+    /// Its data directory; without one everything is in memory and gone at the end (standalone).
+    pub data_dir: Option<PathBuf>,
+    /// How it is reached and reaches others: already listening.
+    pub transport: Arc<dyn Transport>,
+    /// Static objects that the configuration holds from the start, and no other static ones (standalone).
+    pub static_objects: Option<Arc<Draft>>,
+    /// Timings and bounds other than the usual ones.
+    pub params: Option<Params>,
+}
+
+impl ControllerOptions {
+    /// The options of a cluster's node, from its identity file.
+    pub fn of_identity(identity: &Identity, transport: Arc<dyn Transport>, data_dir: PathBuf) -> Self {
+        let controllers = identity.controllers();
+        Self {
+            member: Member {
+                cluster: identity.cluster().0,
+                recovery_epoch: identity.recovery_epoch(),
+                node: identity.node(),
+                incarnation: identity.incarnation(),
+                voters: controllers.iter().map(|peer| (peer.node, peer.incarnation)).collect(),
+            },
+            controllers: controllers.iter().map(|peer| (peer.node, peer.address.clone())).collect(),
+            data_dir: Some(data_dir),
+            transport,
+            static_objects: None,
+            params: None,
+        }
+    }
+
+    /// The options of standalone: a lone voter in memory.
+    pub fn standalone(cluster: [u8; 16], transport: Arc<dyn Transport>, static_objects: Arc<Draft>) -> Self {
+        Self {
+            member: Member::alone(cluster),
+            controllers: Vec::new(),
+            data_dir: None,
+            transport,
+            static_objects: Some(static_objects),
+            params: None,
+        }
+    }
+}
+
+/// Why a node did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The data directory cannot be taken.
+    #[error(transparent)]
+    Disk(#[from] RealDiskError),
+    /// What it holds cannot be used.
+    #[error(transparent)]
+    Boot(#[from] BootError),
+    /// A thread could not be started.
+    #[error("a thread could not be started")]
+    Thread(#[source] std::io::Error),
+}
+
+/// What the tasks tell the node's task.
+enum Message {
+    Event(Event),
+    Link { link: LinkId, out: LinkOut, opened: Event },
+    LinkOver(LinkId),
+    Ask { envelope: Envelope, answer: oneshot::Sender<Response> },
+    Stop,
+}
+
+/// Starts a control node on the current tokio runtime. Ready to take requests when it returns.
+///
+/// # Errors
+/// [`StartError`]; nothing runs then.
+pub async fn start(options: ControllerOptions) -> Result<ClusterHandle, StartError> {
+    let ControllerOptions { member, controllers, data_dir, transport, static_objects, params } = options;
+    let me = NodeId(member.node);
+    let params = Arc::new(params.unwrap_or_else(|| member.params()));
+    let node_options = NodeOptions { params, static_objects };
+    // Opening a large log takes a while and blocks.
+    let booted = tokio::task::spawn_blocking(move || {
+        let disk: Arc<dyn Disk> = match &data_dir {
+            Some(path) => Arc::new(RealDisk::open(path)?),
+            None => Arc::new(MemoryDisk::new()),
+        };
+        Ok::<_, StartError>(boot(disk, &member, node_options, rand::random())?)
+    });
+    let booted = booted.await.map_err(|error| StartError::Thread(std::io::Error::other(error)))??;
+    if booted.torn_bytes > 0 {
+        tracing::info!(bytes = booted.torn_bytes, "an interrupted write was cut off the end of the log");
+    }
+    let (inbox, received) = mpsc::channel(INBOX_MAX);
+    let stop = CancellationToken::new();
+    let peers = controllers.into_iter().filter(|(node, _)| NodeId(*node) != me).map(|(node, address)| {
+        let target = Target { address, expect: Expected { role: PeerRole::Controller, node: Some(node) } };
+        let way = Peer::start(NodeId(node), target, Arc::clone(&transport), inbox.clone(), stop.clone());
+        (NodeId(node), way)
+    });
+    let peers = peers.collect();
+    let door = Door {
+        inbox: inbox.clone(),
+        snapshots: booted.snapshots.clone(),
+        links: Arc::new(AtomicU64::new(0)),
+        stop: stop.clone(),
+    };
+    tokio::spawn(accept::accept(Arc::clone(&transport), door));
+    spawn_driver(booted, peers, inbox, received, transport, stop)
+}
+
+fn spawn_driver(
+    booted: Booted,
+    peers: BTreeMap<NodeId, Peer>,
+    inbox: mpsc::Sender<Message>,
+    received: mpsc::Receiver<Message>,
+    transport: Arc<dyn Transport>,
+    stop: CancellationToken,
+) -> Result<ClusterHandle, StartError> {
+    let Booted { node, log, snapshots, .. } = booted;
+    let (log_work, log_jobs) = threads::channel();
+    let (checks, check_jobs) = threads::channel();
+    let log_thread = thread("ravelin-log", {
+        let outbox = inbox.clone();
+        move || disk::run_log(log, log_jobs, outbox)
+    })?;
+    thread("ravelin-check", {
+        let outbox = inbox.clone();
+        move || disk::run_checks(check_jobs, outbox)
+    })?;
+    let (generation_sender, generation) = watch::channel(None);
+    let (reload, reloads) = watch::channel(0);
+    let (ended_sender, ended) = watch::channel(None);
+    let driver = Driver {
+        node,
+        clock: Clock::new(),
+        inbox: received,
+        outbox: inbox.clone(),
+        peers,
+        links: BTreeMap::new(),
+        tickets: BTreeMap::new(),
+        ticket: 0,
+        log: log_work,
+        checks,
+        snapshots,
+        providers: Providers::new(inbox.clone(), reloads),
+        generation: generation_sender,
+        wake: None,
+    };
+    let task = tokio::spawn(async move {
+        let halted = driver.run().await;
+        if let Some(reason) = &halted {
+            tracing::error!(reason, "the node has stopped for its own safety");
+        }
+        stop.cancel();
+        transport.shutdown().await;
+        // The log's thread ends once the driver has let go of its end: then everything is on disk.
+        drop(tokio::task::spawn_blocking(move || log_thread.join()).await);
+        ended_sender.send_replace(Some(halted));
+    });
+    Ok(ClusterHandle { inbox, generation, reload, ended, task: Mutex::new(Some(task)) })
+}
+
+fn thread(
+    name: &str,
+    work: impl FnOnce() + Send + 'static,
+) -> Result<std::thread::JoinHandle<()>, StartError> {
+    std::thread::Builder::new().name(name.to_owned()).spawn(work).map_err(StartError::Thread)
+}
+
+/// A running control node, as its own process sees it. Dropping it leaves the node running; see [`Self::shutdown`].
+pub struct ClusterHandle {
+    inbox: mpsc::Sender<Message>,
+    generation: watch::Receiver<Option<GenerationId>>,
+    reload: watch::Sender<u64>,
+    ended: watch::Receiver<Option<Option<String>>>,
+    task: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl ClusterHandle {
+    /// Asks the node. Always answers: by itself a little after the timeout, if the node does not.
+    pub async fn request(&self, request: Request, timeout: Duration) -> Response {
+        let changes = request.changes_state();
+        let envelope = Envelope {
+            id: RequestId(rand::random()),
+            hops: 0,
+            deadline_millis: u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX),
+            author: "process".to_owned(),
+            request,
+        };
+        let (answer, answered) = oneshot::channel();
+        if self.inbox.send(Message::Ask { envelope, answer }).await.is_err() {
+            return Response::Unavailable { reason: "the node has stopped".to_owned() };
+        }
+        match tokio::time::timeout(timeout + ANSWER_GRACE, answered).await {
+            Ok(Ok(response)) => response,
+            Ok(Err(_)) | Err(_) if changes => Response::Unknown {
+                reason: "the node gave no answer; the change may still take effect".to_owned(),
+            },
+            Ok(Err(_)) | Err(_) => Response::Unavailable { reason: "the node gave no answer".to_owned() },
+        }
+    }
+
+    /// The generation that the node feeds, as it changes; none before the first configuration.
+    pub fn generation(&self) -> watch::Receiver<Option<GenerationId>> {
+        self.generation.clone()
+    }
+
+    /// Makes the providers read everything anew (SIGHUP).
+    pub fn reload(&self) {
+        self.reload.send_modify(|count| *count += 1);
+    }
+
+    /// Waits until the node has ended; the reason if it stopped for its own safety.
+    pub async fn ended(&self) -> Option<String> {
+        let mut ended = self.ended.clone();
+        match ended.wait_for(Option::is_some).await {
+            Ok(ended) => ended.clone().flatten(),
+            Err(_) => Some("the node's task ended without a word".to_owned()),
+        }
+    }
+
+    /// Ends the node in order: everything accepted is on disk when it returns.
+    pub async fn shutdown(&self) {
+        // If the node has ended already there is nobody to tell.
+        drop(self.inbox.send(Message::Stop).await);
+        let task = self.task.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(task) = task {
+            drop(task.await);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

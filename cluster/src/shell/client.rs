@@ -1,0 +1,195 @@
+//! Asks a cluster from outside, over lane Forward: what the command line uses.
+//! It must not know which node leads: any control node finds the right one.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ravelin_transport::identity::Identity;
+use ravelin_transport::quic::{QuicOptions, QuicTransport};
+use ravelin_transport::{Connection, Expected, Lane, PeerRole, Target, Transport, TransportError};
+use tokio::sync::Mutex;
+use tokio::time::{Instant, timeout_at};
+
+use crate::request::parts::{self, Assembler, PartsError};
+use crate::request::{Envelope, Request, RequestId, Response};
+
+/// Longest wait for one node before another one is tried.
+const NODE_TIMEOUT: Duration = Duration::from_secs(2);
+/// Pause before all nodes are tried once more.
+const ROUND_PAUSE: Duration = Duration::from_millis(100);
+
+/// Why there was no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// The identity names no controllers.
+    #[error("the identity names no controllers")]
+    NoControllers,
+    /// There is no such controller.
+    #[error("the identity names no controller {node}")]
+    UnknownNode {
+        /// The number asked for.
+        node: u64,
+    },
+    /// The transport cannot be used at all.
+    #[error("cannot open a way to the cluster")]
+    Transport(#[from] TransportError),
+    /// The question is too large to send.
+    #[error("the request cannot be sent")]
+    Request(#[source] PartsError),
+    /// No controller could be reached; nothing was asked.
+    #[error("no controller could be reached in time: {reason}")]
+    Unreachable {
+        /// What the last one said.
+        reason: String,
+    },
+    /// A controller was asked and did not answer.
+    #[error("no answer in time; whether the request was carried out is unknown: {reason}")]
+    Unanswered {
+        /// What happened last.
+        reason: String,
+    },
+}
+
+/// A way into a cluster. Connections are kept and shared.
+pub struct Client {
+    transport: Arc<dyn Transport>,
+    controllers: BTreeMap<u64, String>,
+    connections: Mutex<BTreeMap<u64, Arc<dyn Connection>>>,
+}
+
+impl Client {
+    /// A client over QUIC under an operator's (or controller's) identity. Needs a tokio runtime.
+    ///
+    /// # Errors
+    /// [`ClientError::Transport`], [`ClientError::NoControllers`].
+    pub fn open(identity: Identity) -> Result<Self, ClientError> {
+        let transport = Arc::new(QuicTransport::dial_only(&identity, QuicOptions::default())?);
+        let controllers =
+            identity.controllers().iter().map(|controller| (controller.node, controller.address.clone()));
+        Self::over(transport, controllers)
+    }
+
+    /// A client over any transport, to these controllers by number and address.
+    ///
+    /// # Errors
+    /// [`ClientError::NoControllers`].
+    pub fn over(
+        transport: Arc<dyn Transport>,
+        controllers: impl IntoIterator<Item = (u64, String)>,
+    ) -> Result<Self, ClientError> {
+        let controllers: BTreeMap<u64, String> = controllers.into_iter().collect();
+        if controllers.is_empty() {
+            return Err(ClientError::NoControllers);
+        }
+        Ok(Self { transport, controllers, connections: Mutex::default() })
+    }
+
+    /// Asks the cluster: any node that can be reached. A request that may have arrived is repeated under the same id
+    /// only, so that it takes effect at most once.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn ask(&self, request: Request, timeout: Duration) -> Result<Response, ClientError> {
+        let nodes: Vec<u64> = self.controllers.keys().copied().collect();
+        self.ask_any(&nodes, request, timeout).await
+    }
+
+    /// Asks one node.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn ask_node(
+        &self,
+        node: u64,
+        request: Request,
+        timeout: Duration,
+    ) -> Result<Response, ClientError> {
+        if !self.controllers.contains_key(&node) {
+            return Err(ClientError::UnknownNode { node });
+        }
+        self.ask_any(&[node], request, timeout).await
+    }
+
+    async fn ask_any(
+        &self,
+        nodes: &[u64],
+        request: Request,
+        timeout: Duration,
+    ) -> Result<Response, ClientError> {
+        let deadline = Instant::now() + timeout;
+        let id = RequestId(rand::random());
+        let (mut asked, mut reason) = (false, "no time".to_owned());
+        while Instant::now() < deadline {
+            for &node in nodes {
+                let left = deadline.saturating_duration_since(Instant::now());
+                let envelope = Envelope {
+                    id,
+                    hops: 0,
+                    deadline_millis: u32::try_from(left.as_millis()).unwrap_or(u32::MAX),
+                    author: String::new(),
+                    request: request.clone(),
+                };
+                let frames = parts::question(1, &envelope).map_err(ClientError::Request)?;
+                match self.ask_once(node, frames, deadline, &mut asked).await {
+                    Ok(response) => return Ok(response),
+                    Err(why) => reason = why,
+                }
+            }
+            tokio::time::sleep(ROUND_PAUSE.min(deadline.saturating_duration_since(Instant::now()))).await;
+        }
+        Err(if asked { ClientError::Unanswered { reason } } else { ClientError::Unreachable { reason } })
+    }
+
+    async fn ask_once(
+        &self,
+        node: u64,
+        frames: Vec<bytes::Bytes>,
+        deadline: Instant,
+        asked: &mut bool,
+    ) -> Result<Response, String> {
+        let dial_by = deadline.min(Instant::now() + NODE_TIMEOUT);
+        let connection = timeout_at(dial_by, self.connection(node)).await.map_err(|_| too_slow(node))??;
+        let answer = async {
+            let (mut sender, mut receiver) =
+                connection.open(Lane::Forward).await.map_err(|error| error.to_string())?;
+            for frame in frames {
+                *asked = true;
+                sender.send(frame).await.map_err(|error| error.to_string())?;
+            }
+            let mut assembler = Assembler::default();
+            loop {
+                let frame = receiver.receive().await.map_err(|error| error.to_string())?;
+                let frame = frame.ok_or_else(|| format!("controller {node} ended the conversation"))?;
+                if let Some((_, response)) =
+                    assembler.take_answer(&frame).map_err(|error| error.to_string())?
+                {
+                    return Ok(response);
+                }
+            }
+        };
+        // A little longer than the node has: its own word on the deadline is better than none.
+        let answer = timeout_at(deadline + ROUND_PAUSE * 2, answer).await;
+        let answer = answer.unwrap_or_else(|_| Err(too_slow(node)));
+        if answer.is_err() {
+            self.connections.lock().await.remove(&node);
+        }
+        answer
+    }
+
+    async fn connection(&self, node: u64) -> Result<Arc<dyn Connection>, String> {
+        if let Some(connection) = self.connections.lock().await.get(&node) {
+            return Ok(Arc::clone(connection));
+        }
+        let address = self.controllers.get(&node).cloned().unwrap_or_default();
+        let expect = Expected { role: PeerRole::Controller, node: Some(node) };
+        let target = Target { address, expect };
+        let connection = self.transport.connect(&target).await.map_err(|error| error.to_string())?;
+        self.connections.lock().await.insert(node, Arc::clone(&connection));
+        Ok(connection)
+    }
+}
+
+fn too_slow(node: u64) -> String {
+    format!("controller {node} did not answer in time")
+}

@@ -1,0 +1,66 @@
+//! The threads that block: one for the log, with group commit, and one for the reconciler's worker.
+//! They must not decide anything; each turns work into events.
+
+use std::sync::mpsc as threads;
+
+use ravelin_consensus::{Batch, SnapshotMeta};
+use tokio::sync::mpsc;
+
+use super::Message;
+use crate::node::boot::Log;
+use crate::node::event::Event;
+use crate::reconcile::Job;
+use crate::reconcile::worker::Worker;
+use crate::storage::CommandBytes;
+
+/// Work for the log's thread, carried out in order.
+#[derive(Debug)]
+pub(super) enum LogWork {
+    /// Write this batch.
+    Persist(Batch<CommandBytes>),
+    /// Drop what this snapshot covers.
+    Compact(SnapshotMeta),
+}
+
+/// Runs the log until its work ends: everything that was queued while the last sync ran is written with the next one.
+pub(super) fn run_log(mut log: Log, work: threads::Receiver<LogWork>, outbox: mpsc::Sender<Message>) {
+    let mut batches = Vec::new();
+    while let Ok(first) = work.recv() {
+        let mut next = Some(first);
+        while let Some(item) = next.take() {
+            match item {
+                LogWork::Persist(batch) => batches.push(batch),
+                LogWork::Compact(meta) => {
+                    tell(&outbox, write(&mut log, &mut batches));
+                    tell(&outbox, log.compact(&meta));
+                }
+            }
+            next = work.try_recv().ok();
+        }
+        tell(&outbox, write(&mut log, &mut batches));
+    }
+    if let Err(error) = log.close() {
+        tracing::warn!(%error, "the log was not closed in order");
+    }
+}
+
+fn write(log: &mut Log, batches: &mut Vec<Batch<CommandBytes>>) -> Option<Event> {
+    let event = if batches.is_empty() { None } else { log.persist(batches) };
+    batches.clear();
+    event
+}
+
+/// Runs the reconciler's worker until its jobs end.
+pub(super) fn run_checks(jobs: threads::Receiver<Job>, outbox: mpsc::Sender<Message>) {
+    let mut worker = Worker::default();
+    while let Ok(job) = jobs.recv() {
+        tell(&outbox, worker.run(job).map(Event::Checked));
+    }
+}
+
+fn tell(outbox: &mpsc::Sender<Message>, event: Option<Event>) {
+    if let Some(event) = event {
+        // Nobody listens any more once the node has stopped.
+        drop(outbox.blocking_send(Message::Event(event)));
+    }
+}

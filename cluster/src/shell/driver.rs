@@ -1,0 +1,243 @@
+//! The one task that owns the node: takes every event that is ready, steps, carries the actions out.
+//! It must not block: disk work goes to threads, frames to tasks, and what they say comes back as events.
+
+use std::collections::BTreeMap;
+use std::sync::mpsc as threads;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use ravelin_config::GenerationId;
+use ravelin_consensus::{NodeId, Time};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
+
+use super::accept::LinkOut;
+use super::disk::LogWork;
+use super::peer::{CallOut, Peer};
+use super::providers::Providers;
+use super::{Message, snapshot};
+use crate::feed::transfer::encode_whole;
+use crate::node::Node;
+use crate::node::boot::Snapshots;
+use crate::node::event::{Action, Actions, Event, LinkId, TicketId};
+use crate::reconcile::Job;
+use crate::request::Response;
+
+/// Most messages taken before the actions that follow from them are carried out.
+const MESSAGES_AT_ONCE_MAX: usize = 512;
+
+/// Time for the node: never goes back, and tells when in the world's time.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Clock {
+    unix: Duration,
+    start: Instant,
+}
+
+impl Clock {
+    pub(super) fn new() -> Self {
+        let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self { unix, start: Instant::now() }
+    }
+
+    fn now(&self) -> Time {
+        let now = self.unix + self.start.elapsed();
+        Time { micros: u64::try_from(now.as_micros()).unwrap_or(u64::MAX) }
+    }
+
+    fn instant(&self, time: Time) -> Instant {
+        self.start + Duration::from_micros(time.micros).saturating_sub(self.unix)
+    }
+}
+
+/// Everything that the node's task holds.
+pub(super) struct Driver {
+    pub(super) node: Node,
+    pub(super) clock: Clock,
+    pub(super) inbox: mpsc::Receiver<Message>,
+    /// For tasks that report back.
+    pub(super) outbox: mpsc::Sender<Message>,
+    pub(super) peers: BTreeMap<NodeId, Peer>,
+    pub(super) links: BTreeMap<LinkId, LinkOut>,
+    pub(super) tickets: BTreeMap<TicketId, oneshot::Sender<Response>>,
+    pub(super) ticket: u64,
+    pub(super) log: threads::Sender<LogWork>,
+    pub(super) checks: threads::Sender<Job>,
+    pub(super) snapshots: Snapshots,
+    pub(super) providers: Providers,
+    pub(super) generation: watch::Sender<Option<GenerationId>>,
+    pub(super) wake: Option<Instant>,
+}
+
+impl Driver {
+    /// Runs the node until it is told to stop, or stops for its own safety: then it says why.
+    pub(super) async fn run(mut self) -> Option<String> {
+        let mut actions = Actions::new();
+        self.step(Event::Start, &mut actions);
+        self.carry_out(&mut actions);
+        loop {
+            let message = tokio::select! {
+                biased;
+                () = sleep_until(self.wake) => {
+                    self.wake = None;
+                    Some(Message::Event(Event::Wake))
+                }
+                message = self.inbox.recv() => message,
+            };
+            let Some(message) = message else { return None };
+            if self.take(message, &mut actions) {
+                return None;
+            }
+            for _ in 1..MESSAGES_AT_ONCE_MAX {
+                let Ok(message) = self.inbox.try_recv() else { break };
+                if self.take(message, &mut actions) {
+                    return None;
+                }
+            }
+            if let Some(reason) = self.carry_out(&mut actions) {
+                return Some(reason);
+            }
+        }
+    }
+
+    /// Takes a message; true if it ends the node.
+    fn take(&mut self, message: Message, actions: &mut Actions) -> bool {
+        match message {
+            Message::Event(event) => self.step(event, actions),
+            Message::Link { link, out, opened } => {
+                self.links.insert(link, out);
+                self.step(opened, actions);
+            }
+            Message::LinkOver(link) => {
+                if self.links.remove(&link).is_some() {
+                    self.step(Event::LinkClosed(link), actions);
+                }
+            }
+            Message::Ask { envelope, answer } => {
+                self.ticket += 1;
+                let ticket = TicketId(self.ticket);
+                self.tickets.insert(ticket, answer);
+                self.step(Event::Request { ticket, envelope }, actions);
+            }
+            Message::Stop => return true,
+        }
+        false
+    }
+
+    fn step(&mut self, event: Event, actions: &mut Actions) {
+        self.node.handle(self.clock.now(), event, actions);
+    }
+
+    /// Carries actions out in their order; gives the reason where one of them ends the node.
+    fn carry_out(&mut self, actions: &mut Actions) -> Option<String> {
+        let mut halted = None;
+        for action in actions.drain() {
+            if let Action::Halt { reason } = action {
+                halted = Some(reason);
+            } else {
+                self.perform(action);
+            }
+        }
+        halted
+    }
+
+    fn perform(&mut self, action: Action) {
+        match action {
+            Action::WakeAt(time) => self.wake = Some(self.clock.instant(time)),
+            // The receiving threads end only after this task has.
+            Action::Persist(batch) => drop(self.log.send(LogWork::Persist(batch))),
+            Action::CompactLog(meta) => drop(self.log.send(LogWork::Compact(meta))),
+            Action::Check(job) => drop(self.checks.send(job)),
+            Action::SendRaft { to, frame } => {
+                if let Some(peer) = self.peers.get(&to) {
+                    peer.send(frame);
+                }
+            }
+            Action::Call { to, call, frames } => {
+                let refused = match self.peers.get(&to) {
+                    Some(peer) => peer.call(CallOut { call, frames }).err(),
+                    None => Some(call),
+                };
+                if let Some(call) = refused {
+                    let reason = "the node cannot be asked at the moment".to_owned();
+                    self.report(Event::CallFailed { call, may_have_arrived: false, reason });
+                }
+            }
+            Action::SendLink { link, frame } => {
+                let taken = self.links.get(&link).is_none_or(|out| out.try_send(frame).is_ok());
+                if !taken {
+                    // The node never sends so far ahead: the link is broken and about to say so.
+                    self.links.remove(&link);
+                    self.report(Event::LinkClosed(link));
+                }
+            }
+            Action::CloseLink { link, reason } => {
+                tracing::debug!(link = link.0, reason, "link closed");
+                self.links.remove(&link);
+            }
+            Action::Respond { ticket, response } => {
+                if let Some(answer) = self.tickets.remove(&ticket) {
+                    // Whoever asked may have gone.
+                    drop(answer.send(response));
+                }
+            }
+            Action::RunProviders { epoch, providers } => self.providers.run(epoch, providers),
+            Action::StopProviders => self.providers.stop(),
+            Action::ProviderOutcome { provider, outcome } => self.providers.outcome(&provider, outcome),
+            Action::Report(record) => tracing::info!(kind = ?record.kind, number = record.number, "event"),
+            Action::Generation(generation) => {
+                self.generation.send_replace(Some(generation));
+            }
+            Action::WriteSnapshot { .. } | Action::FetchSnapshot { .. } | Action::EncodeWhole { .. } => {
+                self.in_background(action);
+            }
+            Action::Halt { .. } => {}
+        }
+    }
+
+    fn in_background(&self, action: Action) {
+        let outbox = self.outbox.clone();
+        match action {
+            Action::WriteSnapshot { index, term, configuration, store } => {
+                let snapshots = self.snapshots.clone();
+                tokio::task::spawn_blocking(move || {
+                    let event = snapshots.write(index, term, configuration, &store);
+                    drop(outbox.blocking_send(Message::Event(event)));
+                });
+            }
+            Action::EncodeWhole { generation, map, transfer } => {
+                tokio::task::spawn_blocking(move || match encode_whole(generation, &map, transfer) {
+                    Ok(frames) => {
+                        let event = Event::WholeEncoded { generation, frames };
+                        drop(outbox.blocking_send(Message::Event(event)));
+                    }
+                    Err(error) => tracing::error!(%generation, %error, "the generation cannot be sent"),
+                });
+            }
+            Action::FetchSnapshot { from, meta } => {
+                let snapshots = self.snapshots.clone();
+                let peer = self.peers.get(&from).cloned();
+                tokio::spawn(async move {
+                    let connect = || {
+                        let connection = peer.as_ref().and_then(Peer::connection);
+                        async move { connection }
+                    };
+                    let event = snapshot::fetch(snapshots, meta, connect).await;
+                    drop(outbox.send(Message::Event(event)).await);
+                });
+            }
+            _ => {}
+        }
+    }
+
+    /// Hands the node an event that follows from one of its own actions.
+    fn report(&self, event: Event) {
+        let outbox = self.outbox.clone();
+        tokio::spawn(async move { drop(outbox.send(Message::Event(event)).await) });
+    }
+}
+
+async fn sleep_until(wake: Option<Instant>) {
+    match wake {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}

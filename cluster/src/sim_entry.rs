@@ -1,0 +1,177 @@
+//! A node together with its disk and its worker, without threads: what a simulator (and the node's own tests) drives.
+//!
+//! Every action that needs a disk or the worker waits in a queue until the caller runs it, so that a crash can come
+//! between any two. It must not hold rules of its own: it carries the node's actions out in the shell's order.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use ravelin_config::{ConfigMap, GenerationId};
+use ravelin_consensus::{Batch, Configuration, Index, SnapshotMeta, Term, Time};
+
+use crate::feed::transfer::encode_whole;
+use crate::node::boot::{BootError, Booted, Log, Member, Snapshots, boot};
+use crate::node::event::{Action, Actions, Event};
+use crate::node::{Node, NodeOptions};
+use crate::reconcile::Job;
+use crate::reconcile::worker::Worker;
+use crate::storage::{CommandBytes, Disk, chain};
+use crate::store::Store;
+
+/// Work that takes time on a real machine. Each kind is done in order; kinds do not wait for each other.
+#[derive(Debug)]
+pub enum Work {
+    /// Write one batch and sync.
+    Persist(Batch<CommandBytes>),
+    /// Drop what a snapshot covers.
+    Compact(SnapshotMeta),
+    /// Write a snapshot.
+    Snapshot {
+        /// The last entry in it.
+        index: Index,
+        /// Its term.
+        term: Term,
+        /// The members.
+        configuration: Configuration,
+        /// The state.
+        store: Box<Store>,
+    },
+    /// Run a job of the reconciler's worker.
+    Check(Job),
+    /// Encode a whole generation.
+    Encode {
+        /// Which.
+        generation: GenerationId,
+        /// Its content.
+        map: ConfigMap,
+        /// The transfer's number.
+        transfer: u64,
+    },
+}
+
+/// One process of the control plane, without threads.
+#[derive(Debug)]
+pub struct Machine {
+    node: Node,
+    log: Log,
+    snapshots: Snapshots,
+    worker: Worker,
+    actions: Actions,
+    disk_work: VecDeque<Work>,
+    other_work: VecDeque<Work>,
+}
+
+impl Machine {
+    /// Boots from a disk, as the shell does.
+    ///
+    /// # Errors
+    /// [`BootError`].
+    pub fn boot(
+        disk: Arc<dyn Disk>,
+        member: &Member,
+        options: NodeOptions,
+        seed: u64,
+    ) -> Result<Self, BootError> {
+        let Booted { node, log, snapshots, .. } = boot(disk, member, options, seed)?;
+        Ok(Self {
+            node,
+            log,
+            snapshots,
+            worker: Worker::default(),
+            actions: Actions::new(),
+            disk_work: VecDeque::new(),
+            other_work: VecDeque::new(),
+        })
+    }
+
+    /// The node: for invariants.
+    pub fn node(&self) -> &Node {
+        &self.node
+    }
+
+    /// Gives the node an event. What needs a disk or the worker is queued; everything else comes back.
+    pub fn handle(&mut self, now: Time, event: Event) -> Vec<Action> {
+        self.node.handle(now, event, &mut self.actions);
+        let mut outside = Vec::new();
+        for action in self.actions.drain() {
+            match action {
+                Action::Persist(batch) => self.disk_work.push_back(Work::Persist(batch)),
+                Action::CompactLog(meta) => self.disk_work.push_back(Work::Compact(meta)),
+                Action::WriteSnapshot { index, term, configuration, store } => {
+                    self.other_work.push_back(Work::Snapshot { index, term, configuration, store });
+                }
+                Action::Check(job) => self.other_work.push_back(Work::Check(job)),
+                Action::EncodeWhole { generation, map, transfer } => {
+                    self.other_work.push_back(Work::Encode { generation, map, transfer });
+                }
+                other => outside.push(other),
+            }
+        }
+        outside
+    }
+
+    /// Work of the log that waits.
+    pub fn log_work(&self) -> usize {
+        self.disk_work.len()
+    }
+
+    /// Other work that waits.
+    pub fn other_work(&self) -> usize {
+        self.other_work.len()
+    }
+
+    /// Does the log's next work: every batch in a row with one sync, as group commit does. Gives what to tell the node.
+    pub fn run_log(&mut self) -> Option<Event> {
+        let mut batches = Vec::new();
+        while let Some(Work::Persist(_)) = self.disk_work.front() {
+            if let Some(Work::Persist(batch)) = self.disk_work.pop_front() {
+                batches.push(batch);
+            }
+        }
+        if !batches.is_empty() {
+            return self.log.persist(&batches);
+        }
+        match self.disk_work.pop_front()? {
+            Work::Compact(meta) => self.log.compact(&meta),
+            _ => None,
+        }
+    }
+
+    /// Does the next of the other work. Gives what to tell the node.
+    pub fn run_other(&mut self) -> Option<Event> {
+        match self.other_work.pop_front()? {
+            Work::Snapshot { index, term, configuration, store } => {
+                Some(self.snapshots.write(index, term, configuration, &store))
+            }
+            Work::Check(job) => self.worker.run(job).map(Event::Checked),
+            Work::Encode { generation, map, transfer } => {
+                let frames = encode_whole(generation, &map, transfer).ok()?;
+                Some(Event::WholeEncoded { generation, frames })
+            }
+            Work::Persist(_) | Work::Compact(_) => None,
+        }
+    }
+
+    /// The chunks of a durable snapshot, for a machine that fetches it; none if it is not here whole.
+    pub fn give_snapshot(&self, meta: &SnapshotMeta) -> Option<Vec<Bytes>> {
+        self.snapshots.files().open(meta).ok()?.collect::<Result<_, _>>().ok()
+    }
+
+    /// Keeps a snapshot fetched from another machine. Gives what to tell the node.
+    pub fn take_snapshot(&self, meta: &SnapshotMeta, chunks: &[Bytes]) -> Event {
+        let files = self.snapshots.files();
+        let kept = files.begin(meta.index, meta.term, meta.configuration.clone()).and_then(|mut writer| {
+            chunks.iter().try_for_each(|chunk| writer.push(chunk))?;
+            writer.finish(Some(meta))
+        });
+        let loaded = match kept {
+            Ok(_) => self.snapshots.load(meta).map_err(|error| chain(&error)),
+            Err(error) => Err(chain(&error)),
+        };
+        match loaded {
+            Ok(store) => Event::SnapshotFetched { meta: meta.clone(), store },
+            Err(reason) => Event::SnapshotNotFetched { meta: meta.clone(), reason },
+        }
+    }
+}

@@ -48,7 +48,7 @@ struct State {
     /// Counts crashes; a handle of an earlier life is dead.
     life: u64,
     fail_next_sync: bool,
-    /// Changing calls until the power goes; `None`: it stays.
+    /// Changing calls until all fail; `None`: they never do.
     calls_left: Option<u64>,
     syncs: u64,
     latency: Duration,
@@ -75,14 +75,14 @@ impl SimDisk {
         self.state().faults = faults;
     }
 
-    /// Makes the very next file sync before a crash fail as [`SimFaults::sync_errors_one_in`] describes.
+    /// Makes the very next file sync before a crash or kill fail as [`SimFaults::sync_errors_one_in`] describes.
     pub fn fail_next_sync(&self) {
         self.state().fail_next_sync = true;
     }
 
     /// Lets so many more changing calls (create, write, sync, rename …) happen; every later one fails, until
-    /// [`SimDisk::crash`]. So a crash can be placed at every step of whatever runs.
-    pub fn cut_power_after(&self, calls: u64) {
+    /// [`SimDisk::crash`] or [`SimDisk::kill`]. So either can be placed at every step of whatever runs.
+    pub fn stop_after(&self, calls: u64) {
         self.state().calls_left = Some(calls);
     }
 
@@ -98,7 +98,10 @@ impl SimDisk {
 
     /// The process is killed but the machine lives: nothing is lost. Handles opened before are dead.
     pub fn kill(&self) {
-        self.state().life += 1;
+        let mut state = self.state();
+        state.life += 1;
+        state.calls_left = None;
+        state.fail_next_sync = false;
     }
 
     /// Inverts one bit of a file, on the medium and in the cache; `false` if there is no such bit.
@@ -147,7 +150,7 @@ impl State {
     fn spend(&mut self, operation: &'static str, path: &str) -> Result<(), DiskError> {
         match &mut self.calls_left {
             None => Ok(()),
-            Some(0) => Err(DiskError::new(operation, path, io::Error::other("the power is cut (simulated)"))),
+            Some(0) => Err(DiskError::new(operation, path, io::Error::other("stopped here (simulated)"))),
             Some(left) => {
                 *left -= 1;
                 Ok(())

@@ -67,6 +67,10 @@ impl History {
         self.revisions.len() as u64
     }
 
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
     pub(super) fn floor(&self) -> u64 {
         self.floor
     }

@@ -125,6 +125,7 @@ fn header_of(store: &Store) -> HeaderV1 {
         config_keys: store.config.len() as u64,
         plain_keys: store.values.len() as u64,
         history_revisions: store.history.len(),
+        history_bytes: store.history.bytes(),
         staged_attempts: store.staged.len(),
         staged_bytes: store.staged.bytes(),
         recent: store.recent.len() as u64,
@@ -186,7 +187,8 @@ impl StoreRestore {
             ItemV1::Config(value) => {
                 let key = ravelin_config::Key::new(&value.key).map_err(StoreKeyError::from)?;
                 store.live_bytes += StoreKey::Config(key.clone()).bytes() + value.bytes.len() as u64;
-                store.stamps.insert(key.clone(), Stamp { created: value.created, modified: value.modified });
+                let stamp = Stamp { created: value.created, modified: value.modified };
+                once(store.stamps.insert(key.clone(), stamp))?;
                 config.insert(key, ConfigChange::Put(value.bytes));
             }
             ItemV1::Plain(value) => {
@@ -198,7 +200,7 @@ impl StoreRestore {
                     ));
                 };
                 let ValueV1 { bytes, created, modified, .. } = value;
-                store.values.insert(key, Value { bytes, created, modified });
+                once(store.values.insert(key, Value { bytes, created, modified }))?;
             }
             ItemV1::History(change) => take_history(store, &mut self.open_revision, change)?,
             ItemV1::Staged(staged) => {
@@ -207,8 +209,8 @@ impl StoreRestore {
             }
             ItemV1::Recent(recent) => {
                 let (id, index) = (ChangeId(recent.id), Index(recent.index));
-                store.recent.insert(id, Outcome { index, revision: recent.revision });
-                store.recent_order.insert(index, id);
+                once(store.recent.insert(id, Outcome { index, revision: recent.revision }))?;
+                once(store.recent_order.insert(index, id))?;
             }
         }
         Ok(())
@@ -254,6 +256,11 @@ fn empty_store(header: &HeaderV1) -> Store {
     store
 }
 
+/// Refuses what replaces something: a snapshot holds everything once.
+fn once<T>(replaced: Option<T>) -> Result<(), RestoreError> {
+    replaced.map_or(Ok(()), |_| Err(RestoreError::Inconsistent("it holds something twice")))
+}
+
 fn take_history(
     store: &mut Store,
     open: &mut Option<Revision>,
@@ -268,6 +275,10 @@ fn take_history(
     }
     let generation = generation.map(Digest);
     let open = open.get_or_insert_with(|| Revision { revision, generation, changes: Vec::new() });
-    open.changes.push(KeyChange { key: StoreKey::new(&key)?, value, existed });
+    let key = StoreKey::new(&key)?;
+    if open.changes.last().is_some_and(|last| last.key >= key) {
+        return Err(RestoreError::Inconsistent("its history is out of order"));
+    }
+    open.changes.push(KeyChange { key, value, existed });
     Ok(())
 }

@@ -90,7 +90,7 @@ fn a_start_cut_short_at_any_call_is_simply_begun_again() {
     let mut finished = false;
     for calls in 0..60 {
         let disk = SimDisk::new(calls);
-        disk.cut_power_after(calls);
+        disk.stop_after(calls);
         let start = || Wal::open(open(&disk, OWNER)?, WalLimits { segment_bytes: 512 });
         finished = start().is_ok();
         disk.crash();

@@ -170,7 +170,7 @@ fn after_a_crash_at_any_call_a_snapshot_is_whole_or_not_there() {
     for seed in 0..120 {
         let disk = SimDisk::new(seed);
         let store = SnapshotStore::new(directory(disk.clone()));
-        disk.cut_power_after(seed % 10);
+        disk.stop_after(seed % 10);
         let written = store.write(Index(4), Term(3), members(), chunks(&[&[7; 900], b"end"]));
         disk.crash();
         let store = SnapshotStore::new(directory(disk.clone()));

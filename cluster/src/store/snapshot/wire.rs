@@ -39,6 +39,7 @@ pub(super) struct HeaderV1 {
     pub(super) config_keys: u64,
     pub(super) plain_keys: u64,
     pub(super) history_revisions: u64,
+    pub(super) history_bytes: u64,
     pub(super) staged_attempts: u64,
     pub(super) staged_bytes: u64,
     pub(super) recent: u64,

@@ -243,7 +243,8 @@ impl Run {
                 self.change(change);
             }
             Step::Again => {
-                if let Some(change) = self.last.clone() {
+                let remembered = |change: &Change| self.log.store.outcome(&change.id).is_some();
+                if let Some(change) = self.last.clone().filter(remembered) {
                     let before = self.log.store.revision();
                     let applied = self.log.apply(&Command::Change(change));
                     assert!(matches!(applied, Applied::Duplicate { .. }), "{applied:?}");

@@ -24,8 +24,8 @@ enum Step {
     Compact(u8),
     /// The process is killed: nothing is lost.
     Kill,
-    /// Power goes after so many more calls; the steps until then may fail.
-    CutPowerAfter(u8),
+    /// Calls fail after so many more; what runs then is cut short there.
+    StopAfter(u8),
     FailSync,
 }
 
@@ -41,7 +41,7 @@ fn step() -> impl Strategy<Value = Step> {
         10 => prop::collection::vec(shape(), 1..4).prop_map(Step::Append),
         2 => any::<u8>().prop_map(Step::Compact),
         1 => Just(Step::Kill),
-        2 => (0..12_u8).prop_map(Step::CutPowerAfter),
+        2 => (0..12_u8).prop_map(Step::StopAfter),
         1 => Just(Step::FailSync),
     ]
 }
@@ -111,7 +111,7 @@ fn reopen(disk: &SimDisk, allowed: &[State], killed_first: bool, more_crashes: u
     }
     for calls in 0..more_crashes {
         disk.crash();
-        disk.cut_power_after(calls);
+        disk.stop_after(calls);
         if let Err(error) = open(disk) {
             let expected =
                 matches!(error, WalError::Disk(_) | WalError::SyncFailed { .. } | WalError::Directory(_));
@@ -141,7 +141,7 @@ proptest! {
         for step in &steps {
             match step {
                 Step::Kill => disk.kill(),
-                Step::CutPowerAfter(calls) => disk.cut_power_after(u64::from(*calls)),
+                Step::StopAfter(calls) => disk.stop_after(u64::from(*calls)),
                 Step::FailSync => disk.fail_next_sync(),
                 Step::Append(_) | Step::Compact(_) => {}
             }

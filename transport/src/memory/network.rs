@@ -220,6 +220,12 @@ impl Network {
         }
     }
 
+    /// Whether frames of this direction are cut.
+    #[must_use]
+    pub fn is_cut(&self, from: u64, to: u64) -> bool {
+        self.cuts.contains(&(from, to))
+    }
+
     /// Mends one direction of one link.
     pub fn mend_one_way(&mut self, from: u64, to: u64) {
         self.cuts.remove(&(from, to));

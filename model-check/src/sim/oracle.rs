@@ -1,0 +1,108 @@
+//! What must hold of a run: the invariant catalogue over the cores, equal states at equal places of the log, one runner
+//! of providers per epoch, proxies that only go forward, promises to clients. It must not steer the run.
+
+use std::collections::BTreeMap;
+
+use ravelin_cluster::node::Node;
+use ravelin_cluster::storage::CommandBytes;
+use ravelin_config::{Digest, GenerationId};
+use ravelin_consensus::invariant::{History, View, check_cluster};
+
+/// The memory of one run.
+#[derive(Debug, Default)]
+pub(super) struct Oracle {
+    history: History<CommandBytes>,
+    /// Applied index → revision and digest of the configuration there.
+    states: BTreeMap<u64, (u64, Digest)>,
+    /// Revision → digest of the generation committed there.
+    generations: BTreeMap<u64, Digest>,
+    /// What each proxy adopted last.
+    adopted: BTreeMap<u64, GenerationId>,
+}
+
+impl Oracle {
+    /// Judges the cluster after `stepped` has taken an event.
+    ///
+    /// # Errors
+    /// What is broken, in words.
+    pub(super) fn judge<'a>(
+        &mut self,
+        stepped: &Node,
+        running: impl Iterator<Item = &'a Node> + Clone,
+    ) -> Result<(), String> {
+        self.history.record(stepped.core(), &[]).map_err(|violation| violation.to_string())?;
+        self.same_state(stepped)?;
+        let views: Vec<_> = running.clone().map(|node| View { core: node.core(), durable: None }).collect();
+        check_cluster(&views, &self.history).map_err(|violation| violation.to_string())?;
+        one_runner(running)
+    }
+
+    /// Whoever has applied the same entries holds the same state.
+    fn same_state(&mut self, node: &Node) -> Result<(), String> {
+        let store = node.store();
+        let generation = store.generation();
+        let state = (store.revision(), store.config().digest());
+        let index = store.applied_index().0;
+        let known = *self.states.entry(index).or_insert(state);
+        if known != state {
+            return Err(format!("two states after entry {index}: revision {} and {}", known.0, state.0));
+        }
+        let digest = *self.generations.entry(generation.revision).or_insert(generation.digest);
+        if digest != generation.digest {
+            return Err(format!("two generations of revision {}", generation.revision));
+        }
+        Ok(())
+    }
+
+    /// A proxy takes a generation.
+    ///
+    /// # Errors
+    /// It goes backwards, or the generation was never committed.
+    pub(super) fn adopted(
+        &mut self,
+        proxy: u64,
+        generation: GenerationId,
+        content: Digest,
+    ) -> Result<(), String> {
+        match self.generations.get(&generation.revision) {
+            Some(digest) if *digest == generation.digest && content == generation.digest => {}
+            _ => return Err(format!("proxy {proxy} adopted {generation}, which was never committed")),
+        }
+        if let Some(last) = self.adopted.insert(proxy, generation)
+            && !generation.is_newer_than(&last)
+        {
+            return Err(format!("proxy {proxy} went from {last} to {generation}"));
+        }
+        Ok(())
+    }
+
+    /// The newest generation that anybody committed.
+    pub(super) fn newest_revision(&self) -> u64 {
+        self.generations.keys().next_back().copied().unwrap_or(0)
+    }
+
+    /// What a proxy adopted last.
+    pub(super) fn adopted_revision(&self, proxy: u64) -> u64 {
+        self.adopted.get(&proxy).map_or(0, |generation| generation.revision)
+    }
+
+    /// Leaders seen.
+    pub(super) fn leaders(&self) -> u64 {
+        self.history.leaders().len() as u64
+    }
+
+    /// Entries committed.
+    pub(super) fn committed(&self) -> u64 {
+        self.history.committed().len() as u64
+    }
+}
+
+/// No two nodes run providers under one epoch.
+fn one_runner<'a>(running: impl Iterator<Item = &'a Node>) -> Result<(), String> {
+    let mut epochs: Vec<u64> = running.filter_map(Node::providers_epoch).collect();
+    epochs.sort_unstable();
+    match epochs.windows(2).find(|pair| pair[0] == pair[1]) {
+        Some(pair) => Err(format!("two nodes run providers under epoch {}", pair[0])),
+        None => Ok(()),
+    }
+}

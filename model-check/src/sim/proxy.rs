@@ -1,0 +1,87 @@
+//! A proxy of a run: the shipped receiving half of the feed, and nothing behind it. It must take what comes as a real
+//! one does: adopt, acknowledge, ask for the whole, or leave for another node.
+
+use bytes::Bytes;
+use ravelin_cluster::node::event::LinkId;
+use ravelin_config::feed::{FEED_VERSION, Receiver, ReceiverLimits, Stage, Step, ToControl, ToProxy};
+use ravelin_config::{Digest, GenerationId};
+use ravelin_transport::codec;
+
+use super::station::CLUSTER;
+
+/// Number of proxies.
+pub(super) const PROXIES: u64 = 2;
+
+/// One proxy.
+pub(super) struct Proxy {
+    /// Its number, from 1.
+    pub(super) number: u64,
+    /// The lane it holds.
+    pub(super) link: Option<LinkId>,
+    receiver: Receiver,
+}
+
+/// What a frame led to.
+#[derive(Debug)]
+pub(super) enum Took {
+    /// Nothing to tell.
+    Nothing,
+    /// A newer generation, adopted; the digest is that of the content received.
+    Adopted(GenerationId, Digest),
+    /// The node is behind or will not feed it: go elsewhere.
+    Leave,
+    /// Bytes that make no sense.
+    Broken(String),
+}
+
+impl Proxy {
+    /// A proxy that holds nothing.
+    pub(super) fn new(number: u64) -> Self {
+        Self { number, link: None, receiver: Receiver::new(CLUSTER, ReceiverLimits::default(), None) }
+    }
+
+    /// The first frame of a new lane.
+    pub(super) fn hello(&mut self) -> Bytes {
+        self.receiver.reconnected();
+        frame(&ToControl::Hello {
+            generation: self.receiver.held(),
+            view: String::new(),
+            build: "simulated".to_owned(),
+        })
+    }
+
+    /// Takes a frame; what it says back, and what came of it.
+    pub(super) fn take(&mut self, bytes: &[u8]) -> (Vec<Bytes>, Took) {
+        let message: ToProxy = match codec::decode(FEED_VERSION, bytes) {
+            Ok(message) => message,
+            Err(error) => return (Vec::new(), Took::Broken(error.to_string())),
+        };
+        match self.receiver.handle(message) {
+            Step::Nothing => (Vec::new(), Took::Nothing),
+            Step::Complete { generation, map } => {
+                let digest = map.digest();
+                self.receiver.adopt(generation, map);
+                let stages = [Stage::Received, Stage::Validated, Stage::Serving];
+                let told = stages.map(|stage| frame(&ToControl::Acknowledge { generation, stage }));
+                (told.to_vec(), Took::Adopted(generation, digest))
+            }
+            Step::NeedWhole { reason } => (vec![frame(&ToControl::NeedWhole { reason })], Took::Nothing),
+            Step::GoesBackwards { .. } | Step::Refused { .. } => (Vec::new(), Took::Leave),
+            other => (Vec::new(), Took::Broken(format!("{other:?}"))),
+        }
+    }
+
+    /// Whether a frame carries a part of a delta.
+    pub(super) fn is_delta(bytes: &[u8]) -> bool {
+        use ravelin_config::feed::{Content, Part};
+        matches!(
+            codec::decode(FEED_VERSION, bytes),
+            Ok(ToProxy::Part(Part { content: Content::Delta { .. }, .. }))
+        )
+    }
+}
+
+fn frame(message: &ToControl) -> Bytes {
+    codec::encode(FEED_VERSION, message)
+        .expect("a feed message without records is far below the codec's limits")
+}

@@ -1,0 +1,430 @@
+//! The world of a run: virtual time, one queue of what happens when, and the carrying out of what nodes ask for. It must
+//! take every decision from the seed, and hold no rule of the system under test.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use bytes::Bytes;
+use rand::RngExt;
+use rand::rngs::StdRng;
+use ravelin_cluster::node::event::{Action, CallId, Event, LinkId, TicketId};
+use ravelin_cluster::request::status::EventKind;
+use ravelin_cluster::request::{Envelope, parts};
+use ravelin_consensus::{NodeId, SnapshotMeta, Time};
+use ravelin_transport::memory::Network;
+use ravelin_transport::{Lane, PeerRole};
+
+use super::client::Clients;
+use super::fault::Faults;
+use super::link::{Links, Opener};
+use super::oracle::Oracle;
+use super::proxy::{PROXIES, Proxy, Took};
+use super::station::{STATIONS, Station, micros};
+use super::{Failure, Plan, Report};
+
+/// How long a frame of a reliable lane is on its way, and how soon its sender knows that it was taken.
+const LINK_MICROS: u64 = 300;
+/// How long a job beside the log takes at most.
+const OTHER_MICROS_MAX: u64 = 5_000;
+/// Things that happened, kept for a failure's trail.
+const TRAIL_MAX: usize = 60;
+
+/// What can happen.
+#[derive(Debug)]
+pub(super) enum Happening {
+    /// A node's process gets an event.
+    Node { station: usize, life: u64, event: Event },
+    /// The time that a node asked for.
+    Wake { station: usize, life: u64 },
+    /// The log's work under way ends.
+    LogDone { station: usize, life: u64 },
+    /// The other work under way ends.
+    OtherDone { station: usize, life: u64 },
+    /// A provider reads its file.
+    ProviderRead { station: usize, life: u64, epoch: u64 },
+    /// A snapshot's bytes arrive, or not.
+    Fetched { station: usize, life: u64, meta: SnapshotMeta, chunks: Option<Vec<Bytes>> },
+    /// A frame reaches a proxy.
+    ToProxy { proxy: usize, link: LinkId, frame: Bytes },
+    /// A proxy looks for a control node.
+    ProxyConnect { proxy: usize },
+    /// A crashed process is started.
+    Restart { station: usize },
+    /// A client asks.
+    Change,
+    /// The provided file changes.
+    FileChange,
+    /// A fault begins.
+    Fault(Faults),
+    /// A partition ends.
+    Mend,
+}
+
+/// One run.
+pub(super) struct World {
+    pub(super) plan: Plan,
+    pub(super) dice: StdRng,
+    pub(super) now: u64,
+    sequence: u64,
+    queue: BTreeMap<(u64, u64), Happening>,
+    pub(super) network: Network,
+    pub(super) stations: Vec<Station>,
+    proxies: Vec<Proxy>,
+    pub(super) links: Links,
+    clients: Clients,
+    tickets: BTreeMap<(usize, u64), u64>,
+    oracle: Oracle,
+    file_version: u64,
+    pub(super) report: Report,
+    trail: VecDeque<(u64, usize, &'static str, u64, u64)>,
+    pub(super) faults_over: bool,
+}
+
+impl World {
+    /// The world before anything has happened.
+    pub(super) fn new(plan: Plan) -> Self {
+        let stations = (1..=STATIONS).map(|number| Station::new(number, plan.seed)).collect();
+        Self {
+            dice: plan.dice(),
+            now: 0,
+            sequence: 0,
+            queue: BTreeMap::new(),
+            network: Network::new(plan.seed, plan.network.clone()),
+            stations,
+            proxies: (1..=PROXIES).map(Proxy::new).collect(),
+            links: Links::default(),
+            clients: Clients::default(),
+            tickets: BTreeMap::new(),
+            oracle: Oracle::default(),
+            file_version: 1,
+            report: Report { digest: 0xcbf2_9ce4_8422_2325, ..Report::default() },
+            trail: VecDeque::new(),
+            faults_over: false,
+            plan,
+        }
+    }
+
+    /// Runs to the end.
+    pub(super) fn run(mut self) -> Result<Report, Box<Failure>> {
+        match self.phases() {
+            Ok(()) => {
+                self.report.leaders = self.oracle.leaders();
+                self.report.committed = self.oracle.committed();
+                let counters = self.network.counters();
+                self.report.mangled = counters.lost + counters.duplicated + counters.reordered;
+                self.report.done = self.clients.done;
+                self.report.unavailable = self.clients.unavailable;
+                self.report.unknown = self.clients.unknown;
+                Ok(self.report)
+            }
+            Err(what) => {
+                let trail = self.trail.iter().map(|(at, station, name, term, applied)| {
+                    format!("{at:>10} µs  node {station}  {name:<16} term {term:<3} applied {applied}")
+                });
+                Err(Box::new(Failure {
+                    seed: self.plan.seed,
+                    at_micros: self.now,
+                    what,
+                    trail: trail.collect(),
+                }))
+            }
+        }
+    }
+
+    fn phases(&mut self) -> Result<(), String> {
+        for station in 0..self.stations.len() {
+            self.start(station)?;
+        }
+        for proxy in 0..self.proxies.len() {
+            self.after(1000, Happening::ProxyConnect { proxy });
+        }
+        self.after(1, Happening::Change);
+        self.after(micros(self.plan.file_every), Happening::FileChange);
+        self.schedule_faults();
+        self.run_until(micros(self.plan.faults_for))?;
+        self.end_faults();
+        let end = self.now + micros(self.plan.settle_for);
+        let probe = self.now + micros(self.plan.settle_for) / 2;
+        self.run_until(probe)?;
+        self.ask();
+        let asked = self.clients.last();
+        self.run_until(end)?;
+        self.come_together(asked)
+    }
+
+    /// Lets everything up to a time happen.
+    fn run_until(&mut self, end: u64) -> Result<(), String> {
+        loop {
+            let network_at = self.network.next_at().map(micros);
+            let queue_at = self.queue.keys().next().map(|(at, _)| *at);
+            let Some(next) = [network_at, queue_at].into_iter().flatten().min() else { break };
+            if next > end {
+                break;
+            }
+            self.now = self.now.max(next);
+            if network_at == Some(next) {
+                self.deliver()?;
+            } else if let Some((_, happening)) = self.queue.pop_first() {
+                self.happen(happening)?;
+            }
+        }
+        self.now = end;
+        Ok(())
+    }
+
+    fn deliver(&mut self) -> Result<(), String> {
+        for delivery in self.network.deliveries(std::time::Duration::from_micros(self.now)) {
+            let station = delivery.to as usize - 1;
+            let life = self.stations[station].life;
+            let event = Event::RaftFrame { from: NodeId(delivery.from), frame: delivery.frame };
+            self.node(station, life, event)?;
+        }
+        Ok(())
+    }
+
+    fn happen(&mut self, happening: Happening) -> Result<(), String> {
+        match happening {
+            Happening::Node { station, life, event } => self.node(station, life, event),
+            Happening::Wake { station, life } => {
+                let held = self.stations.get(station).filter(|held| held.life == life);
+                match held.and_then(|held| held.wake) {
+                    Some(at) if at <= self.now => {
+                        self.stations[station].wake = None;
+                        self.node(station, life, Event::Wake)
+                    }
+                    _ => Ok(()),
+                }
+            }
+            Happening::LogDone { station, life } => self.log_done(station, life),
+            Happening::OtherDone { station, life } => self.other_done(station, life),
+            Happening::ProviderRead { station, life, epoch } => self.provider_read(station, life, epoch),
+            Happening::Fetched { station, life, meta, chunks } => {
+                let machine =
+                    self.stations[station].machine.as_ref().filter(|_| self.stations[station].life == life);
+                let Some(machine) = machine else { return Ok(()) };
+                let event = match chunks {
+                    Some(chunks) => machine.take_snapshot(&meta, &chunks),
+                    None => Event::SnapshotNotFetched { meta, reason: "unreachable".to_owned() },
+                };
+                self.node(station, life, event)
+            }
+            Happening::ToProxy { proxy, link, frame } => self.to_proxy(proxy, link, &frame),
+            Happening::ProxyConnect { proxy } => {
+                self.connect_proxy(proxy);
+                Ok(())
+            }
+            Happening::Restart { station } => self.start(station),
+            Happening::Change => {
+                self.ask();
+                if !self.faults_over {
+                    let wait = self.about(micros(self.plan.change_every));
+                    self.after(wait, Happening::Change);
+                }
+                Ok(())
+            }
+            Happening::FileChange => {
+                self.file_changed();
+                Ok(())
+            }
+            Happening::Fault(fault) => self.fault(fault),
+            Happening::Mend => {
+                self.network.mend_all();
+                Ok(())
+            }
+        }
+    }
+
+    /// Gives a node's process an event, carries out what it asks for, and judges the cluster.
+    pub(super) fn node(&mut self, station: usize, life: u64, event: Event) -> Result<(), String> {
+        let held = &mut self.stations[station];
+        if held.life != life || held.machine.is_none() {
+            return Ok(());
+        }
+        if held.paused_until > self.now {
+            let at = held.paused_until;
+            self.at(at, Happening::Node { station, life, event });
+            return Ok(());
+        }
+        let name = name_of(&event);
+        let Some(machine) = &mut held.machine else { return Ok(()) };
+        let actions = machine.handle(Time { micros: self.now }, event);
+        let core = machine.node().core();
+        let (term, applied) = (core.term().0, machine.node().store().applied_index().0);
+        self.remember(station, name, term, applied);
+        if let Some(stepped) = self.stations[station].machine.as_ref() {
+            let running =
+                self.stations.iter().filter_map(|held| held.machine.as_ref()).map(|machine| machine.node());
+            self.oracle.judge(stepped.node(), running)?;
+        }
+        for action in actions {
+            self.perform(station, action)?;
+        }
+        self.begin_work(station);
+        Ok(())
+    }
+
+    fn remember(&mut self, station: usize, name: &'static str, term: u64, applied: u64) {
+        self.report.events += 1;
+        for value in [self.now, station as u64, name.len() as u64, term, applied] {
+            self.report.digest = (self.report.digest ^ value).wrapping_mul(0x0000_0100_0000_01b3);
+        }
+        // Heartbeats that change nothing would push out what matters.
+        let quiet = matches!(name, "wake" | "raft frame" | "persisted");
+        let before = self.trail.iter().rev().find(|(_, of, ..)| *of == station + 1);
+        if quiet
+            && before.is_some_and(|(.., before_term, before_applied)| {
+                (*before_term, *before_applied) == (term, applied)
+            })
+        {
+            return;
+        }
+        if self.trail.len() == TRAIL_MAX {
+            self.trail.pop_front();
+        }
+        self.trail.push_back((self.now, station + 1, name, term, applied));
+    }
+
+    fn perform(&mut self, station: usize, action: Action) -> Result<(), String> {
+        let life = self.stations[station].life;
+        match action {
+            Action::WakeAt(time) => {
+                self.stations[station].wake = Some(time.micros);
+                self.at(time.micros.max(self.now), Happening::Wake { station, life });
+            }
+            Action::SendRaft { to, frame } => {
+                let from = self.stations[station].number;
+                self.network.send(std::time::Duration::from_micros(self.now), from, to.0, Lane::Raft, frame);
+            }
+            Action::FetchSnapshot { from, meta } => self.fetch(station, from, meta),
+            Action::SendLink { link, frame } => self.send_link(station, link, frame),
+            Action::CloseLink { link, .. } => self.close(link, Some(station)),
+            Action::Call { to, call, frames } => self.call(station, to, call, frames),
+            Action::Respond { ticket, response } => {
+                if let Some(number) = self.tickets.remove(&(station, ticket.0)) {
+                    self.clients.told(number, &response)?;
+                }
+            }
+            Action::RunProviders { epoch, .. } => {
+                if self.stations[station].provider_epoch != Some(epoch) {
+                    self.stations[station].provider_epoch = Some(epoch);
+                    self.report.epochs = self.report.epochs.max(epoch);
+                    self.after(1000, Happening::ProviderRead { station, life, epoch });
+                }
+            }
+            Action::StopProviders => self.stations[station].provider_epoch = None,
+            Action::Report(record) => match record.kind {
+                EventKind::StaleWriteRefused { .. } => self.report.stale_refused += 1,
+                EventKind::SnapshotTaken { .. } => self.report.snapshots += 1,
+                _ => {}
+            },
+            Action::Halt { reason } => return Err(format!("node {} halted: {reason}", station + 1)),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn begin_work(&mut self, station: usize) {
+        let sync_max = micros(self.plan.sync_max).max(51);
+        let held = &mut self.stations[station];
+        let Some(machine) = &held.machine else { return };
+        let life = held.life;
+        let log = machine.log_work() > 0 && !held.log_busy;
+        let other = machine.other_work() > 0 && !held.other_busy;
+        held.log_busy |= log;
+        held.other_busy |= other;
+        if log {
+            let takes = self.dice.random_range(50..sync_max);
+            self.after(takes, Happening::LogDone { station, life });
+        }
+        if other {
+            let takes = self.dice.random_range(100..OTHER_MICROS_MAX);
+            self.after(takes, Happening::OtherDone { station, life });
+        }
+    }
+
+    fn log_done(&mut self, station: usize, life: u64) -> Result<(), String> {
+        let held = &mut self.stations[station];
+        let Some(machine) = held.machine.as_mut().filter(|_| held.life == life) else { return Ok(()) };
+        held.log_busy = false;
+        let event = machine.run_log();
+        match event {
+            Some(event) => self.node(station, life, event)?,
+            None => self.begin_work(station),
+        }
+        Ok(())
+    }
+
+    fn other_done(&mut self, station: usize, life: u64) -> Result<(), String> {
+        let held = &mut self.stations[station];
+        let Some(machine) = held.machine.as_mut().filter(|_| held.life == life) else { return Ok(()) };
+        held.other_busy = false;
+        let event = machine.run_other();
+        match event {
+            Some(event) => self.node(station, life, event)?,
+            None => self.begin_work(station),
+        }
+        Ok(())
+    }
+
+    /// A client asks some process, which may be down: then it is told nothing.
+    fn ask(&mut self) {
+        let envelope: Envelope = self.clients.next(&mut self.dice);
+        let number = self.clients.last();
+        let station = self.dice.random_range(0..self.stations.len());
+        let life = self.stations[station].life;
+        let ticket = self.next_number();
+        self.tickets.insert((station, ticket), number);
+        self.after(
+            LINK_MICROS,
+            Happening::Node { station, life, event: Event::Request { ticket: TicketId(ticket), envelope } },
+        );
+    }
+
+    pub(super) fn next_number(&mut self) -> u64 {
+        self.sequence += 1;
+        self.sequence
+    }
+
+    /// Puts something at a time.
+    pub(super) fn at(&mut self, at: u64, happening: Happening) {
+        let sequence = self.next_number();
+        self.queue.insert((at, sequence), happening);
+    }
+
+    /// Puts something at so many microseconds from now.
+    pub(super) fn after(&mut self, wait: u64, happening: Happening) {
+        self.at(self.now + wait, happening);
+    }
+
+    /// A span around a mean: from a tenth to about twice of it.
+    pub(super) fn about(&mut self, mean: u64) -> u64 {
+        self.dice.random_range(mean / 10..=mean * 2).max(1)
+    }
+}
+
+mod end;
+mod lanes;
+
+fn name_of(event: &Event) -> &'static str {
+    match event {
+        Event::Start => "start",
+        Event::Wake => "wake",
+        Event::RaftFrame { .. } => "raft frame",
+        Event::Unreachable(_) => "unreachable",
+        Event::Persisted(_) => "persisted",
+        Event::PersistFailed { .. } => "persist failed",
+        Event::SnapshotWritten(_) => "snapshot written",
+        Event::SnapshotNotWritten { .. } => "snapshot not written",
+        Event::SnapshotFetched { .. } => "snapshot fetched",
+        Event::SnapshotNotFetched { .. } => "snapshot not fetched",
+        Event::LinkOpened { .. } => "link opened",
+        Event::LinkFrame { .. } => "link frame",
+        Event::LinkSent(_) => "link sent",
+        Event::LinkClosed(_) => "link closed",
+        Event::CallFrame { .. } => "call frame",
+        Event::CallFailed { .. } => "call failed",
+        Event::Request { .. } => "request",
+        Event::Checked(_) => "checked",
+        Event::WholeEncoded { .. } => "whole encoded",
+        Event::Provider { .. } => "provider",
+    }
+}

@@ -1,0 +1,179 @@
+//! What goes between processes besides lane Raft: calls, feeds, snapshots, the provided file. Lanes keep order and
+//! break as a whole, by crash or partition. It must not lose a frame of a lane that stands.
+
+use std::sync::Arc;
+
+use super::*;
+use ravelin_cluster::provider::ProviderUpdate;
+use ravelin_config::document::{self, Format};
+use ravelin_config::draft_from_documents;
+
+impl World {
+    /// Whether two control nodes can talk now, as far as crashes and cuts go.
+    fn reachable(&self, one: usize, other: usize) -> bool {
+        self.stations[other].machine.is_some() && !self.is_cut(one, other)
+    }
+
+    pub(super) fn fetch(&mut self, station: usize, from: NodeId, meta: SnapshotMeta) {
+        let life = self.stations[station].life;
+        let source = from.0 as usize - 1;
+        let chunks = match &self.stations[source].machine {
+            Some(machine) if self.reachable(station, source) => machine.give_snapshot(&meta),
+            _ => None,
+        };
+        let wait = self.dice.random_range(500..50_000);
+        self.after(wait, Happening::Fetched { station, life, meta, chunks });
+    }
+
+    pub(super) fn call(&mut self, station: usize, to: NodeId, call: CallId, frames: Vec<Bytes>) {
+        let life = self.stations[station].life;
+        let server = to.0 as usize - 1;
+        if !self.reachable(station, server) {
+            let event = Event::CallFailed { call, may_have_arrived: false, reason: "unreachable".to_owned() };
+            self.after(LINK_MICROS, Happening::Node { station, life, event });
+            return;
+        }
+        let server_life = self.stations[server].life;
+        let link = self.links.forward(station, server).unwrap_or_else(|| {
+            let link = self.links.open(server, Opener::Station(station));
+            let node = self.stations[station].number;
+            let event = Event::LinkOpened { link, lane: Lane::Forward, role: PeerRole::Controller, node };
+            self.after(LINK_MICROS, Happening::Node { station: server, life: server_life, event });
+            link
+        });
+        self.links.call(station, call, link);
+        for frame in frames {
+            let event = Event::LinkFrame { link, frame };
+            self.after(LINK_MICROS, Happening::Node { station: server, life: server_life, event });
+        }
+    }
+
+    pub(super) fn send_link(&mut self, station: usize, link: LinkId, frame: Bytes) {
+        let Some(found) = self.links.find(link) else { return };
+        let life = self.stations[station].life;
+        self.after(LINK_MICROS, Happening::Node { station, life, event: Event::LinkSent(link) });
+        match found.opener {
+            Opener::Station(caller) => {
+                let Some((call, last)) = parts::head(&frame) else { return };
+                let call = CallId(call);
+                if last {
+                    self.links.answered(caller, call);
+                }
+                let life = self.stations[caller].life;
+                self.after(
+                    LINK_MICROS,
+                    Happening::Node { station: caller, life, event: Event::CallFrame { call, frame } },
+                );
+            }
+            Opener::Proxy(proxy) => self.after(LINK_MICROS, Happening::ToProxy { proxy, link, frame }),
+        }
+    }
+
+    /// Ends a lane; both ends hear of it, except whoever ended it.
+    pub(in super::super) fn close(&mut self, link: LinkId, by: Option<usize>) {
+        let Some(found) = self.links.find(link) else { return };
+        if by != Some(found.server) {
+            let life = self.stations[found.server].life;
+            let event = Event::LinkClosed(link);
+            self.after(LINK_MICROS, Happening::Node { station: found.server, life, event });
+        }
+        for (caller, call) in self.links.close(link) {
+            let life = self.stations[caller].life;
+            let event =
+                Event::CallFailed { call, may_have_arrived: true, reason: "the lane broke".to_owned() };
+            self.after(LINK_MICROS, Happening::Node { station: caller, life, event });
+        }
+        if let Opener::Proxy(proxy) = found.opener {
+            self.proxies[proxy].link = None;
+            let wait = self.dice.random_range(20_000..200_000);
+            self.after(wait, Happening::ProxyConnect { proxy });
+        }
+    }
+
+    pub(super) fn connect_proxy(&mut self, proxy: usize) {
+        if self.proxies[proxy].link.is_some() {
+            return;
+        }
+        let server = self.dice.random_range(0..self.stations.len());
+        if self.stations[server].machine.is_none() {
+            self.after(100_000, Happening::ProxyConnect { proxy });
+            return;
+        }
+        let life = self.stations[server].life;
+        let link = self.links.open(server, Opener::Proxy(proxy));
+        let node = self.proxies[proxy].number;
+        self.proxies[proxy].link = Some(link);
+        let opened = Event::LinkOpened { link, lane: Lane::Feed, role: PeerRole::Proxy, node };
+        self.after(LINK_MICROS, Happening::Node { station: server, life, event: opened });
+        let frame = self.proxies[proxy].hello();
+        self.after(
+            LINK_MICROS,
+            Happening::Node { station: server, life, event: Event::LinkFrame { link, frame } },
+        );
+    }
+
+    pub(super) fn to_proxy(&mut self, proxy: usize, link: LinkId, frame: &Bytes) -> Result<(), String> {
+        if self.proxies[proxy].link != Some(link) {
+            return Ok(());
+        }
+        let delta = Proxy::is_delta(frame);
+        let (answers, took) = self.proxies[proxy].take(frame);
+        if let Some(found) = self.links.find(link) {
+            let life = self.stations[found.server].life;
+            for frame in answers {
+                let event = Event::LinkFrame { link, frame };
+                self.after(LINK_MICROS, Happening::Node { station: found.server, life, event });
+            }
+        }
+        match took {
+            Took::Nothing => Ok(()),
+            Took::Adopted(generation, content) => {
+                self.report.adopted += 1;
+                self.report.deltas += u64::from(delta);
+                self.oracle.adopted(proxy as u64 + 1, generation, content)
+            }
+            Took::Leave => {
+                self.close(link, None);
+                Ok(())
+            }
+            Took::Broken(why) => Err(format!("proxy {} got a frame that makes no sense: {why}", proxy + 1)),
+        }
+    }
+
+    pub(super) fn file_changed(&mut self) {
+        self.file_version += 1;
+        for station in 0..self.stations.len() {
+            let life = self.stations[station].life;
+            if let Some(epoch) = self.stations[station].provider_epoch {
+                let wait = self.dice.random_range(500..20_000);
+                self.after(wait, Happening::ProviderRead { station, life, epoch });
+            }
+        }
+        if !self.faults_over {
+            let wait = self.about(micros(self.plan.file_every));
+            self.after(wait, Happening::FileChange);
+        }
+    }
+
+    /// The name of the router that the file of this version holds.
+    fn file_router(&self) -> String {
+        format!("f{}", self.file_version)
+    }
+
+    /// The key that must be in the end state, and no other of the file's routers.
+    pub(super) fn file_key(&self) -> String {
+        format!("http/routers/{}@file", self.file_router())
+    }
+
+    pub(super) fn provider_read(&mut self, station: usize, life: u64, epoch: u64) -> Result<(), String> {
+        let name = self.file_router();
+        let text = format!(
+            "http:\n  routers:\n    {name}:\n      rule: Host(`{name}.sim`)\n      service: s@cluster\n"
+        );
+        let document =
+            document::parse("sim.yaml", &text, Format::Yaml).map_err(|problems| format!("{problems:?}"))?;
+        let draft = draft_from_documents("file", &[document]).map_err(|problems| format!("{problems:?}"))?;
+        let update = ProviderUpdate::Draft(Arc::new(draft));
+        self.node(station, life, Event::Provider { epoch, update })
+    }
+}

@@ -49,7 +49,7 @@ pub struct Scope<A> {
     /// Answers its requests.
     pub application: Rc<A>,
     /// Its entry point's options, as they were when it was accepted.
-    pub settings: Rc<Settings>,
+    pub settings: Arc<Settings>,
     /// The worker's hand on it.
     pub control: Rc<Control>,
 }
@@ -58,7 +58,7 @@ impl<A> Clone for Scope<A> {
     fn clone(&self) -> Self {
         Self {
             application: Rc::clone(&self.application),
-            settings: Rc::clone(&self.settings),
+            settings: Arc::clone(&self.settings),
             control: Rc::clone(&self.control),
         }
     }

@@ -2,17 +2,21 @@
 //! control plane or consensus, and holds no provider credential.
 
 pub mod access_log;
+pub mod api;
 pub mod body;
 pub mod compile;
 pub mod connection;
+pub mod drain;
 pub mod error;
 pub mod exchange;
+pub mod feed_client;
 pub mod forward;
 pub mod forwarded;
 pub mod guard;
 pub mod host;
 pub mod last_good;
 pub mod limits;
+pub mod listener;
 pub mod live;
 pub mod middleware;
 pub mod path;

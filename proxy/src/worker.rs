@@ -5,9 +5,61 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 
-/// What all workers of a process share. The live table's cell and the request path's process-wide parts join here.
-#[derive(Debug, Default)]
-pub struct WorkerShared {}
+use http::{Request, Response, StatusCode};
+use hyper::body::Incoming;
+
+use crate::body::ResponseBody;
+use crate::connection::{Application, ConnectionFacts, Stage, TunnelRun};
+use crate::listener::OpenEntryPoints;
+use crate::live::{Live, Pin};
+use crate::table::Table;
+use crate::tls::{Choice, Hello, Loaded, TlsTable};
+use crate::{error, forward, request};
+
+mod accept;
+mod load;
+mod station;
+mod threads;
+
+pub use threads::{WorkerOptions, Workers};
+
+/// What all workers are to do. The latest counts.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    open: Arc<OpenEntryPoints>,
+    stage: Stage,
+}
+
+impl Default for Plan {
+    fn default() -> Self {
+        Self { open: Arc::default(), stage: Stage::Open }
+    }
+}
+
+/// What all workers of a process share.
+pub struct WorkerShared {
+    /// The live table's cell.
+    pub live: Arc<Live<Table>>,
+    /// The request path's part.
+    pub request: Arc<request::Shared>,
+    /// How many workers there are.
+    pub workers: usize,
+    /// TLS where the table has no TLS object at all.
+    plain_tls: TlsTable,
+}
+
+impl WorkerShared {
+    /// For `workers` workers, which is also the number of seats at `live`. `generated` is the certificate for names without
+    /// one, the same that tables are compiled with.
+    pub fn new(
+        live: Arc<Live<Table>>,
+        request: Arc<request::Shared>,
+        workers: usize,
+        generated: &Arc<Loaded>,
+    ) -> Arc<Self> {
+        Arc::new(Self { live, request, workers, plain_tls: TlsTable::empty(generated) })
+    }
+}
 
 /// Counts of one worker: written by it alone, read by it alone (a scrape asks the worker).
 #[derive(Debug, Default)]
@@ -16,7 +68,7 @@ pub struct Counters {
     pub connections: Cell<u64>,
     /// Requests handed to the request path.
     pub requests: Cell<u64>,
-    /// Requests the guard refused by itself.
+    /// Requests that were refused before the request path saw them.
     pub refused: Cell<u64>,
     /// Requests that ended in a panic, caught at the request's edge.
     pub panics: Cell<u64>,
@@ -29,20 +81,71 @@ impl Counters {
     }
 }
 
-/// One core's state. Not `Send`. The request path adds its own state as one field (pools, access log), the table side
-/// its pin on the live table as another.
+/// One core's state. Not `Send`.
 pub struct Worker {
     /// 0-based number of this worker.
     pub index: usize,
     /// What all workers share.
     pub shared: Arc<WorkerShared>,
+    /// This worker's hold on the live table.
+    pub table: Pin<Table>,
+    /// What the request path keeps: pools, the access log's block.
+    pub request: request::State,
     /// Counts.
     pub counters: Counters,
 }
 
 impl Worker {
-    /// The state of worker `index`, for its own thread.
+    /// The state of worker `index`, made on its own thread.
     pub fn new(index: usize, shared: Arc<WorkerShared>) -> Rc<Self> {
-        Rc::new(Self { index, shared, counters: Counters::default() })
+        Rc::new(Self {
+            index,
+            table: Pin::new(Arc::clone(&shared.live), index),
+            request: request::State::new(Arc::clone(&shared.request), shared.workers),
+            shared,
+            counters: Counters::default(),
+        })
+    }
+}
+
+impl Application for Worker {
+    type Body = ResponseBody;
+
+    async fn answer(
+        self: &Rc<Self>,
+        connection: &Rc<ConnectionFacts>,
+        request: Request<Incoming>,
+    ) -> Response<ResponseBody> {
+        let table = self.table.current();
+        request::answer(&self.request, &table, connection, request).await
+    }
+
+    fn take_tunnel(body: &mut ResponseBody) -> Option<TunnelRun> {
+        let tunnel = body.take_tunnel()?;
+        Some(Box::new(move |client| {
+            Box::pin(async move {
+                let end = tunnel.run(client, forward::tunnel::IDLE_TIMEOUT).await;
+                tracing::debug!(?end, "a tunnel ended");
+            })
+        }))
+    }
+
+    fn failed(status: StatusCode) -> Response<ResponseBody> {
+        error::bare(status, status.canonical_reason().unwrap_or_default())
+    }
+
+    fn tls(&self, entry_point: &str, hello: &Hello) -> Option<Choice> {
+        let table = self.table.current();
+        let entry_point = table.entry_point(entry_point)?;
+        let options = entry_point.tls_options(hello.server_name.as_deref().unwrap_or_default());
+        table.tls.as_deref().unwrap_or(&self.shared.plain_tls).choose(options, hello)
+    }
+
+    async fn follow(self: Rc<Self>) {
+        tokio::join!(self.table.follow(), self.request.maintain());
+    }
+
+    fn counters(&self) -> &Counters {
+        &self.counters
     }
 }

@@ -158,7 +158,7 @@ pub(super) async fn serve<A: Application>(
 ) {
     let streams = Rc::new(Streams::new(Instant::now()));
     let watched = Watched::new(io, Rc::clone(&streams));
-    let settings = Rc::clone(&scope.settings);
+    let settings = std::sync::Arc::clone(&scope.settings);
     let service = service_fn({
         let (scope, facts, streams) = (scope.clone(), Rc::clone(&facts), Rc::clone(&streams));
         move |request| call(scope.clone(), Rc::clone(&facts), Rc::clone(&streams), request)

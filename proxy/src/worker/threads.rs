@@ -1,0 +1,152 @@
+//! Starts the workers, tells them what is open and when to stop, and waits for them. Lives on the control side.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::runtime::{Builder, LocalOptions};
+use tokio::sync::{mpsc, watch};
+
+use super::Plan;
+use super::load::Loads;
+use super::station::{self, Ties};
+use crate::connection::{Application, Stage};
+use crate::drain::{CLOSING_TIME_MAX, DrainTimes};
+use crate::listener::{Listeners, Status, Wanted};
+
+/// Connections on their way between two workers.
+const HANDED_MAX: usize = 256;
+
+/// The workers of a process. Dropping it closes all connections at once; [`Workers::drain`] first for an orderly end.
+#[derive(Debug)]
+pub struct Workers {
+    plan: watch::Sender<Plan>,
+    listeners: Listeners,
+    loads: Arc<Loads>,
+    /// Yields `None` once every worker's thread has ended.
+    running: mpsc::Receiver<()>,
+}
+
+/// How many workers, and how much they may take on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WorkerOptions {
+    /// Threads.
+    pub workers: usize,
+    /// Connections of all workers together.
+    pub connections_max: usize,
+}
+
+impl WorkerOptions {
+    /// A worker for each core, and four fifths of half the descriptors this process may have: each connection may need
+    /// another towards a server.
+    pub fn for_this_machine() -> Self {
+        let workers = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let descriptors =
+            rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(1 << 20);
+        let connections_max = usize::try_from(descriptors).unwrap_or(usize::MAX) / 10 * 4;
+        Self { workers, connections_max: connections_max.max(workers) }
+    }
+}
+
+impl Workers {
+    /// Starts the threads. `make` is called on each of them with its number.
+    ///
+    /// # Errors
+    /// A thread or its runtime cannot be had.
+    pub fn start<A: Application>(
+        options: WorkerOptions,
+        make: impl Fn(usize) -> Rc<A> + Send + Sync + 'static,
+    ) -> io::Result<Self> {
+        let count = options.workers.max(1);
+        let (plan, follow) = watch::channel(Plan::default());
+        let (alive, running) = mpsc::channel(1);
+        let loads = Loads::new(count);
+        let (others, receivers): (Vec<_>, Vec<_>) = (0..count).map(|_| mpsc::channel(HANDED_MAX)).unzip();
+        let others: Arc<[_]> = others.into();
+        let make = Arc::new(make);
+        for (index, handed) in receivers.into_iter().enumerate() {
+            let ties = Ties {
+                index,
+                plan: follow.clone(),
+                handed,
+                others: Arc::clone(&others),
+                loads: Arc::clone(&loads),
+                connections_max: options.connections_max.div_ceil(count),
+            };
+            let (make, alive) = (Arc::clone(&make), alive.clone());
+            std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
+                let _alive = alive;
+                run_thread(index, ties, &*make);
+            })?;
+        }
+        Ok(Self { plan, listeners: Listeners::new(count), loads, running })
+    }
+
+    /// Makes the open entry points those that are wanted. Blocks for name lookups; connections of entry points that stay are
+    /// not touched.
+    pub fn listen(&mut self, wanted: BTreeMap<Arc<str>, Wanted>) -> BTreeMap<Arc<str>, Status> {
+        self.listeners.reconcile(wanted);
+        self.announce()
+    }
+
+    /// Tries again what could not be opened. To be called now and then while something has failed.
+    pub fn retry(&mut self) -> BTreeMap<Arc<str>, Status> {
+        if self.listeners.has_failed() {
+            self.listeners.retry();
+            return self.announce();
+        }
+        self.listeners.status()
+    }
+
+    /// How each wanted entry point stands.
+    pub fn status(&self) -> BTreeMap<Arc<str>, Status> {
+        self.listeners.status()
+    }
+
+    /// Open connections.
+    pub fn connections(&self) -> usize {
+        self.loads.total()
+    }
+
+    /// Ends in order: accepts for the grace time, then lets what runs come to its end, then closes the rest. Returns how many
+    /// connections had to be cut. Cancel safe; what was begun goes on at the next call.
+    pub async fn drain(&mut self) -> usize {
+        let times = DrainTimes::of(self.listeners.retry());
+        if self.plan.borrow().stage == Stage::Open {
+            tokio::time::sleep(times.accept).await;
+            self.plan.send_modify(|plan| plan.stage = Stage::Draining);
+        }
+        let drained = tokio::time::timeout(times.drain, self.loads.empty()).await;
+        let cut = if drained.is_ok() { 0 } else { self.loads.total() };
+        self.close().await;
+        cut
+    }
+
+    /// Ends at once.
+    pub async fn close(&mut self) {
+        self.plan.send_modify(|plan| plan.stage = Stage::Closing);
+        let ended = async { while self.running.recv().await.is_some() {} };
+        if tokio::time::timeout(CLOSING_TIME_MAX + Duration::from_secs(1), ended).await.is_err() {
+            tracing::error!("a worker did not end in time");
+        }
+    }
+
+    fn announce(&mut self) -> BTreeMap<Arc<str>, Status> {
+        let open = Arc::new(self.listeners.open().clone());
+        self.plan.send_modify(|plan| plan.open = open);
+        self.listeners.status()
+    }
+}
+
+fn run_thread<A: Application>(index: usize, ties: Ties, make: &dyn Fn(usize) -> Rc<A>) {
+    let runtime = match Builder::new_current_thread().enable_all().build_local(LocalOptions::default()) {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            tracing::error!(worker = index, %error, "a worker has no runtime");
+            return;
+        }
+    };
+    runtime.block_on(async { station::run(make(index), ties).await });
+}

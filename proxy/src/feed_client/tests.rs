@@ -1,0 +1,198 @@
+//! Checks of the client against a control node in memory: acknowledgements in order, deltas, failover, going back refused.
+
+use ravelin_config::feed::{Content, ReceiverLimits, whole_to_parts};
+use ravelin_config::{Change, Delta, Key};
+use ravelin_transport::memory::{MemoryHub, MemoryTransport};
+use ravelin_transport::{ClusterId, Connection, Expected, PeerRole};
+
+use super::*;
+
+const CLUSTER: [u8; 16] = [4; 16];
+/// Far above what any step takes; a test that waits so long has failed.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn map(entries: &[(&str, &str)]) -> ConfigMap {
+    let entry = |(key, text): &(&str, &str)| {
+        (Key::new(key).expect("a short printable key"), Arc::from(text.as_bytes()))
+    };
+    entries.iter().map(entry).collect()
+}
+
+fn id(revision: u64, map: &ConfigMap) -> GenerationId {
+    GenerationId { cluster: CLUSTER, recovery_epoch: 0, revision, digest: map.digest() }
+}
+
+/// A control node's side of one attachment.
+struct Control {
+    _connection: Arc<dyn Connection>,
+    sender: LaneSender,
+    receiver: LaneReceiver,
+}
+
+impl Control {
+    async fn accept(endpoint: &MemoryTransport) -> Self {
+        let accepted = async {
+            let connection = endpoint.accept().await.expect("a proxy dials");
+            let (_, sender, receiver) = connection.accept().await.expect("a lane is opened");
+            Self { _connection: connection, sender, receiver }
+        };
+        timeout(PATIENCE, accepted).await.expect("the proxy attaches")
+    }
+
+    async fn hear(&mut self) -> ToControl {
+        let frame = timeout(PATIENCE, self.receiver.receive()).await.expect("the proxy speaks");
+        let frame = frame.expect("the lane stands").expect("the lane goes on");
+        codec::decode(FEED_VERSION, &frame).expect("a feed message")
+    }
+
+    async fn say(&mut self, message: &ToProxy) {
+        let frame = codec::encode(FEED_VERSION, message).expect("small");
+        self.sender.send(frame).await.expect("the lane stands");
+    }
+
+    async fn say_whole(&mut self, revision: u64, map: &ConfigMap) {
+        for part in whole_to_parts(id(revision, map), map, revision, 0) {
+            self.say(&ToProxy::Part(part)).await;
+        }
+    }
+}
+
+fn stage(message: ToControl) -> (GenerationId, Stage) {
+    match message {
+        ToControl::Acknowledge { generation, stage } => (generation, stage),
+        other => panic!("not an acknowledgement: {other:?}"),
+    }
+}
+
+/// The proxy's side, with the test in the compiler's place.
+struct Proxy {
+    offers: mpsc::UnboundedReceiver<(GenerationId, ConfigMap)>,
+    verdicts: mpsc::Sender<Verdict>,
+    serving: watch::Sender<Option<GenerationId>>,
+    status: watch::Receiver<FeedStatus>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+fn start(hub: &MemoryHub, controllers: &[&str], held: Option<(GenerationId, ConfigMap)>) -> Proxy {
+    let endpoint = hub.endpoint("proxy", ClusterId(CLUSTER), PeerRole::Proxy, 1).expect("a free name");
+    let (offer, offers) = mpsc::unbounded_channel();
+    let (verdict_sender, verdicts) = mpsc::channel(8);
+    let (serving_sender, serving) = watch::channel(held.as_ref().map(|(generation, _)| *generation));
+    let (status_sender, status) = watch::channel(FeedStatus::default());
+    let target = |name: &&str| Target {
+        address: (*name).to_owned(),
+        expect: Expected { role: PeerRole::Controller, node: None },
+    };
+    let client = FeedClient {
+        transport: Arc::new(endpoint),
+        controllers: controllers.iter().map(target).collect(),
+        view: String::new(),
+        build: "test".to_owned(),
+        receiver: Receiver::new(CLUSTER, ReceiverLimits::default(), held),
+        offer: Box::new(move |generation, map| drop(offer.send((generation, map)))),
+        verdicts,
+        serving,
+        status: status_sender,
+        seed: 0,
+    };
+    let task = tokio::spawn(client.run());
+    Proxy { offers, verdicts: verdict_sender, serving: serving_sender, status, task }
+}
+
+fn controller(hub: &MemoryHub, name: &str, node: u64) -> MemoryTransport {
+    hub.endpoint(name, ClusterId(CLUSTER), PeerRole::Controller, node).expect("a free name")
+}
+
+fn hello(generation: Option<GenerationId>) -> ToControl {
+    ToControl::Hello { generation, view: String::new(), build: "test".to_owned() }
+}
+
+#[tokio::test]
+async fn a_generation_is_acknowledged_stage_by_stage_and_a_delta_follows() {
+    let hub = MemoryHub::new();
+    let endpoint = controller(&hub, "c1", 1);
+    let mut proxy = start(&hub, &["c1"], None);
+    let mut control = Control::accept(&endpoint).await;
+    assert_eq!(control.hear().await, hello(None));
+    let first = map(&[("a", "1"), ("b", "1")]);
+    control.say_whole(1, &first).await;
+    assert_eq!(stage(control.hear().await), (id(1, &first), Stage::Received));
+    let (generation, offered) = proxy.offers.recv().await.expect("offered");
+    assert_eq!((generation, &offered), (id(1, &first), &first));
+    proxy.verdicts.send(Verdict::Validated(generation, offered)).await.expect("the client lives");
+    assert_eq!(stage(control.hear().await), (generation, Stage::Validated));
+    proxy.serving.send_replace(Some(generation));
+    assert_eq!(stage(control.hear().await), (generation, Stage::Serving));
+
+    let second = map(&[("a", "2"), ("b", "1")]);
+    let mut delta = Delta { base: generation, target: id(2, &second), puts: vec![], deletes: vec![] };
+    for (key, change) in second.diff(&first) {
+        let Change::Put(bytes) = change else { panic!("only one record changed") };
+        delta.puts.push((key, bytes));
+    }
+    for part in delta.to_parts(2, 1000) {
+        control.say(&ToProxy::Part(part)).await;
+    }
+    assert_eq!(stage(control.hear().await), (id(2, &second), Stage::Received));
+    let refused = Verdict::Refused(id(2, &second), vec!["too large".to_owned()]);
+    proxy.verdicts.send(refused).await.expect("the client lives");
+    let reasons = vec!["too large".to_owned()];
+    assert_eq!(stage(control.hear().await), (id(2, &second), Stage::Refused { reasons }));
+    control.say(&ToProxy::UpToDate { generation, stale: true }).await;
+    let stale = proxy.status.wait_for(|status| status.stale).await.expect("the client lives").clone();
+    assert_eq!(stale.attached.as_deref(), Some("c1"));
+    proxy.task.abort();
+}
+
+#[tokio::test]
+async fn a_lost_control_node_is_replaced_and_told_what_is_served() {
+    let hub = MemoryHub::new();
+    let (first, second) = (controller(&hub, "c1", 1), controller(&hub, "c2", 2));
+    let map = map(&[("a", "1")]);
+    let held = id(7, &map);
+    let proxy = start(&hub, &["c1", "c2"], Some((held, map)));
+    let mut control = Control::accept(&first).await;
+    assert_eq!(control.hear().await, hello(Some(held)));
+    assert_eq!(stage(control.hear().await), (held, Stage::Serving));
+    drop(control);
+    let mut control = Control::accept(&second).await;
+    assert_eq!(control.hear().await, hello(Some(held)));
+    assert_eq!(stage(control.hear().await), (held, Stage::Serving));
+    proxy.task.abort();
+}
+
+#[tokio::test]
+async fn an_older_generation_and_a_broken_transfer_are_not_taken() {
+    let hub = MemoryHub::new();
+    let (first, second) = (controller(&hub, "c1", 1), controller(&hub, "c2", 2));
+    let (old, new) = (map(&[("a", "1")]), map(&[("a", "2")]));
+    let mut proxy = start(&hub, &["c1", "c2"], Some((id(7, &old), old.clone())));
+    let mut control = Control::accept(&first).await;
+    control.say_whole(6, &new).await;
+    // It leaves for another node rather than go back.
+    let mut control = Control::accept(&second).await;
+    assert_eq!(control.hear().await, hello(Some(id(7, &old))));
+    assert_eq!(stage(control.hear().await), (id(7, &old), Stage::Serving));
+    let mut part = whole_to_parts(id(8, &new), &new, 1, 1000).pop().expect("one part");
+    part.content = Content::Delta { base: id(3, &new), target: id(8, &new) };
+    control.say(&ToProxy::Part(part)).await;
+    assert!(matches!(control.hear().await, ToControl::NeedWhole { .. }));
+    control.say_whole(8, &new).await;
+    assert_eq!(stage(control.hear().await), (id(8, &new), Stage::Received));
+    assert_eq!(proxy.offers.recv().await.map(|(generation, _)| generation), Some(id(8, &new)));
+    proxy.task.abort();
+}
+
+#[tokio::test]
+async fn without_any_control_node_it_goes_on_trying_and_ends_with_the_process() {
+    let hub = MemoryHub::new();
+    let mut proxy = start(&hub, &["c1"], None);
+    let failed = proxy.status.wait_for(|status| status.last_error.is_some()).await.expect("it tries").clone();
+    assert_eq!(failed.attached, None);
+    let endpoint = controller(&hub, "c1", 1);
+    let mut control = Control::accept(&endpoint).await;
+    assert_eq!(control.hear().await, hello(None));
+    let Proxy { verdicts, task, .. } = proxy;
+    drop(verdicts);
+    timeout(PATIENCE, task).await.expect("it ends").expect("without a panic");
+}

@@ -22,7 +22,9 @@ mod objects;
 mod references;
 mod router;
 
+pub(crate) use entry_points::{entry_points_of, has_model};
 use references::References;
+pub(crate) use router::salvaged;
 use router::Placement;
 
 /// Most placements of routers on entry points in one table.
@@ -151,7 +153,7 @@ impl State {
             internal: Arc::clone(&self.internal),
             tls: self.tls.clone(),
             entry_points: self.entry_points.clone(),
-            problems: self.problems.iter().map(|(key, text)| format!("{key}: {text}")).collect(),
+            problems: self.problems.clone(),
         }
     }
 
@@ -212,4 +214,4 @@ impl Run<'_> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -2,7 +2,7 @@
 //! control plane or consensus, and holds no provider credential.
 
 pub mod access_log;
-
+pub mod api;
 pub mod body;
 pub mod compile;
 pub mod connection;

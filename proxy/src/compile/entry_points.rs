@@ -131,18 +131,25 @@ impl Run<'_> {
 
     /// The entry points of a router that names `wanted`, or none.
     pub(super) fn entry_points_of(&self, wanted: &[String]) -> Vec<Arc<EntryPointTable>> {
-        let all = &self.state.entry_points;
-        if !wanted.is_empty() {
-            let names: BTreeSet<&String> = wanted.iter().collect();
-            return names.into_iter().filter_map(|name| all.get(name.as_str())).cloned().collect();
-        }
-        let some_are_default = all.values().any(|table| table.config.as_default);
-        let is_default = |table: &&Arc<EntryPointTable>| match some_are_default {
-            true => table.config.as_default,
-            false => &*table.name != INTERNAL_ENTRY_POINT && !is_udp(&table.config),
-        };
-        all.values().filter(is_default).cloned().collect()
+        entry_points_of(&self.state.entry_points, wanted)
     }
+}
+
+/// The entry points of a router that names `wanted`, or none: then the default ones.
+pub(crate) fn entry_points_of(
+    all: &BTreeMap<Arc<str>, Arc<EntryPointTable>>,
+    wanted: &[String],
+) -> Vec<Arc<EntryPointTable>> {
+    if !wanted.is_empty() {
+        let names: BTreeSet<&String> = wanted.iter().collect();
+        return names.into_iter().filter_map(|name| all.get(name.as_str())).cloned().collect();
+    }
+    let some_are_default = all.values().any(|table| table.config.as_default);
+    let is_default = |table: &&Arc<EntryPointTable>| match some_are_default {
+        true => table.config.as_default,
+        false => &*table.name != INTERNAL_ENTRY_POINT && !is_udp(&table.config),
+    };
+    all.values().filter(is_default).cloned().collect()
 }
 
 fn is_udp(config: &EntryPoint) -> bool {
@@ -159,6 +166,6 @@ fn routes_alike(a: &EntryPoint, b: &EntryPoint) -> bool {
 }
 
 /// Whether an entry point gives its routers something of its own: a router on several is then named for each.
-pub(super) fn has_model(config: &EntryPoint) -> bool {
+pub(crate) fn has_model(config: &EntryPoint) -> bool {
     !config.http.middlewares.is_empty() || config.http.tls.is_some() || config.observability.is_some()
 }

@@ -21,6 +21,7 @@ pub(super) fn internal(sections: &Sections, entry_points: &BTreeMap<Arc<str>, Ar
             entry_points: vec![API_ENTRY_POINT.to_owned()],
             rule: format!("PathPrefix(`{base}/api`)"),
             service: "api@internal".to_owned(),
+            rule_syntax: "default".to_owned(),
             priority: i64::MAX - 1,
             ..HttpRouter::default()
         };
@@ -31,6 +32,7 @@ pub(super) fn internal(sections: &Sections, entry_points: &BTreeMap<Arc<str>, Ar
             entry_points: vec![ping.entry_point.clone()],
             rule: "PathPrefix(`/ping`)".to_owned(),
             service: "ping@internal".to_owned(),
+            rule_syntax: "default".to_owned(),
             priority: i64::MAX,
             ..HttpRouter::default()
         };
@@ -73,6 +75,7 @@ fn redirect(
         rule: "HostRegexp(`^.+$`)".to_owned(),
         service: "noop@internal".to_owned(),
         middlewares: vec![middleware_name],
+        rule_syntax: "default".to_owned(),
         priority: redirection.priority,
         ..HttpRouter::default()
     };

@@ -196,7 +196,7 @@ fn ready(text: &str) -> Result<Ready, String> {
 }
 
 /// What a router in error says of its place, as far as it can be read: the rest of it may have any shape.
-fn salvaged(record: &Record) -> HttpRouter {
+pub(crate) fn salvaged(record: &Record) -> HttpRouter {
     if let Ok(router) = serde_json::from_slice(&record.object.bytes) {
         return router;
     }

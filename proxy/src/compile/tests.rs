@@ -17,13 +17,13 @@ fn encode(record: &Record) -> Arc<[u8]> {
     Arc::from(&*codec::encode(object::RECORD_VERSION, &record.to_wire()).expect("a small record"))
 }
 
-fn put(map: &mut ConfigMap, key: &str, value: &Value) {
+pub(crate) fn put(map: &mut ConfigMap, key: &str, value: &Value) {
     let key = Key::new(key).expect("a short key");
     let record = Record { object: object(&key, value), status: Status::enabled(), last_good: None };
     map.put(key, encode(&record));
 }
 
-fn put_disabled(map: &mut ConfigMap, key: &str, value: &Value, last_good: Option<&Value>) {
+pub(crate) fn put_disabled(map: &mut ConfigMap, key: &str, value: &Value, last_good: Option<&Value>) {
     let key = Key::new(key).expect("a short key");
     let last_good = last_good.map(|value| object(&key, value));
     let status = Status { state: Verdict::Disabled, errors: vec!["judged bad".to_owned()] };
@@ -31,12 +31,12 @@ fn put_disabled(map: &mut ConfigMap, key: &str, value: &Value, last_good: Option
     map.put(key, encode(&record));
 }
 
-fn server(url: &str) -> Value {
+pub(crate) fn server(url: &str) -> Value {
     json!({"loadBalancer": {"servers": [{"url": url}]}})
 }
 
 /// Two entry points and one service.
-fn base() -> ConfigMap {
+pub(crate) fn base() -> ConfigMap {
     let mut map = ConfigMap::new();
     put(&mut map, "static/entryPoints/web", &json!({"address": ":80"}));
     put(&mut map, "static/entryPoints/websecure", &json!({"address": ":443"}));
@@ -44,18 +44,18 @@ fn base() -> ConfigMap {
     map
 }
 
-fn generation(map: &ConfigMap) -> GenerationId {
+pub(crate) fn generation(map: &ConfigMap) -> GenerationId {
     GenerationId { cluster: [0; 16], recovery_epoch: 0, revision: 1, digest: map.digest() }
 }
 
 /// One process for all tests: generating its certificate takes longer than a test.
-fn compiler() -> Compiler {
+pub(crate) fn compiler() -> Compiler {
     static PROCESS: std::sync::LazyLock<Arc<Process>> =
         std::sync::LazyLock::new(|| Arc::new(Process::new().expect("a certificate can be generated")));
     Compiler::new(Arc::clone(&PROCESS))
 }
 
-fn compile(map: &ConfigMap) -> Arc<Table> {
+pub(crate) fn compile(map: &ConfigMap) -> Arc<Table> {
     compiler().apply(generation(map), map).expect("nothing to refuse")
 }
 
@@ -115,7 +115,7 @@ fn a_router_in_error_answers_in_its_own_place_or_by_its_last_good_value() {
     let table = compile(&map);
     assert_eq!(web(&table, "a.test"), "bad@file error: judged bad");
     assert!(web(&table, "b.test").starts_with("all@file"));
-    assert_eq!(&*table.problems, ["http/routers/bad@file: judged bad"]);
+    assert_eq!(table.problems.get("http/routers/bad@file").map(|text| &**text), Some("judged bad"));
 
     let good = json!({"rule": "Host(`a.test`) && Path(`/`)", "service": "s"});
     put_disabled(&mut map, "http/routers/bad@file", &bad, Some(&good));

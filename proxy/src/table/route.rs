@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
+use imbl::OrdMap;
 use ravelin_config::rule::{CompiledRule, RequestFacts};
-use ravelin_config::{ConfigMap, GenerationId, static_config};
+use ravelin_config::{ConfigMap, GenerationId, Key, static_config};
 
 use super::index::{Rank, Ranked, RouteIndex};
 use super::sections::{Internal, Sections};
@@ -31,8 +32,8 @@ pub struct Table {
     pub tls: Option<Arc<TlsTable>>,
     /// Entry points by name.
     pub entry_points: BTreeMap<Arc<str>, Arc<EntryPointTable>>,
-    /// What could not be used although the control plane let it pass, for log and API.
-    pub problems: Arc<[String]>,
+    /// What is wrong with which object: judged bad by the control plane, or not usable here; for log and API.
+    pub problems: OrdMap<Key, Arc<str>>,
 }
 
 /// One entry point and its routes.

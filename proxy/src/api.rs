@@ -1,0 +1,236 @@
+//! The API and ping of the process, rendered from the table of the request that asks: Traefik's names, statuses and texts.
+//! It only reads. It must not show what another generation holds, nor secrets (certificates and keys are not rendered).
+
+use std::sync::LazyLock;
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, HeaderValue};
+use http::{HeaderName, Method, Response, StatusCode};
+use percent_encoding::percent_decode_str;
+use serde_json::{Map, Value, json};
+
+use crate::table::Table;
+
+mod list;
+mod view;
+
+use list::Parameters;
+use view::View;
+
+/// With more objects than this the answer is made off the worker.
+const INLINE_OBJECTS_MAX: usize = 200;
+/// The first word of every path but ping's.
+const PREFIX: &str = "/api/";
+
+const NEXT_PAGE: HeaderName = HeaderName::from_static("x-next-page");
+const CONTENT_TYPE_OPTIONS: HeaderName = HeaderName::from_static("x-content-type-options");
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+
+/// When this process first had to know.
+static STARTED: LazyLock<SystemTime> = LazyLock::new(SystemTime::now);
+
+/// Remembers the moment as the process's start, for `/api/version`.
+pub fn started() {
+    LazyLock::force(&STARTED);
+}
+
+/// Answers a request to `api@internal`. `path` is normalised, `query` raw. Large configurations are rendered off the worker.
+///
+/// Cancel safe: dropping it only wastes work.
+pub async fn answer(table: &Table, method: &Method, path: &str, query: Option<&str>) -> Response<Bytes> {
+    if table.config.len() <= INLINE_OBJECTS_MAX {
+        return render(table, method, path, query.unwrap_or_default());
+    }
+    let (table, method) = (table.clone(), method.clone());
+    let (path, query) = (path.to_owned(), query.unwrap_or_default().to_owned());
+    let rendered = tokio::task::spawn_blocking(move || render(&table, &method, &path, &query));
+    rendered.await.unwrap_or_else(|_| text(StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error\n"))
+}
+
+/// Answers a request to `ping@internal`: 200 while the process serves, the configured status once it ends.
+pub fn ping(table: &Table, terminating: bool) -> Response<Bytes> {
+    let wanted = table.sections.ping.as_ref().map_or(503, |ping| ping.terminating_status_code);
+    let status = match terminating {
+        false => StatusCode::OK,
+        true => u16::try_from(wanted)
+            .ok()
+            .and_then(|code| StatusCode::from_u16(code).ok())
+            .unwrap_or(StatusCode::SERVICE_UNAVAILABLE),
+    };
+    let body = match status {
+        StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED => "",
+        status => status.canonical_reason().unwrap_or_default(),
+    };
+    let mut response = Response::new(Bytes::from(body));
+    *response.status_mut() = status;
+    response
+}
+
+/// What a path below `/api/` names.
+enum Place<'p> {
+    RawData,
+    Version,
+    Overview,
+    EntryPoints(Option<&'p str>),
+    Http(&'static str, Option<&'p str>),
+    /// TCP and UDP: known, and empty until they work.
+    Other(&'static str, Option<&'p str>),
+}
+
+fn place(path: &str) -> Option<Place<'_>> {
+    let mut words = path.strip_prefix(PREFIX)?.split('/');
+    let (first, second, third, fourth) = (words.next()?, words.next(), words.next(), words.next());
+    let kind = |known: &[&'static str]| known.iter().copied().find(|name| Some(*name) == second);
+    match (first, fourth) {
+        ("rawdata", _) if second.is_none() => Some(Place::RawData),
+        ("version", _) if second.is_none() => Some(Place::Version),
+        ("overview", _) if second.is_none() => Some(Place::Overview),
+        ("entrypoints", _) if third.is_none() && second != Some("") => Some(Place::EntryPoints(second)),
+        (_, None) if third == Some("") => None,
+        ("http", None) => kind(&["routers", "services", "middlewares"]).map(|kind| Place::Http(kind, third)),
+        ("tcp", None) => kind(&["routers", "services", "middlewares"]).map(|kind| Place::Other(kind, third)),
+        ("udp", None) => kind(&["routers", "services"]).map(|kind| Place::Other(kind, third)),
+        _ => None,
+    }
+}
+
+fn render(table: &Table, method: &Method, path: &str, query: &str) -> Response<Bytes> {
+    let base = table.sections.api.as_ref().map_or("", |api| api.base_path.trim_end_matches('/'));
+    let Some(place) = path.strip_prefix(base).and_then(place) else {
+        return text(StatusCode::NOT_FOUND, "404 page not found\n");
+    };
+    if method != Method::GET {
+        let mut response = Response::new(Bytes::new());
+        *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
+        return response;
+    }
+    match place {
+        Place::Version => version(),
+        Place::RawData => encoded(&View::new(table).raw_data()),
+        Place::Overview => encoded(&overview(table)),
+        Place::EntryPoints(None) => listed(list::entry_points(&view::entry_points(table)), query),
+        Place::EntryPoints(Some(name)) => {
+            let found = view::entry_points(table).remove(&decoded(name));
+            found.map_or_else(|| not_found("entry point", name), |found| encoded(&found))
+        }
+        Place::Http(kind, None) => {
+            let view = View::new(table);
+            let parameters = Parameters::new(query);
+            let items = match kind {
+                "routers" => list::routers(view.routers, &parameters),
+                "services" => list::services(view.services, &parameters),
+                _ => list::middlewares(view.middlewares, &parameters),
+            };
+            listed(items, query)
+        }
+        Place::Http(kind, Some(name)) => {
+            let mut view = View::new(table);
+            let id = decoded(name);
+            let (noun, found) = match kind {
+                "routers" => ("router", view.routers.remove(&id).map(|found| list::named_router(&id, found))),
+                "services" => ("service", view.services.remove(&id).map(|found| list::named(&id, found))),
+                _ => ("middleware", view.middlewares.remove(&id).map(|found| list::named(&id, found))),
+            };
+            found.map_or_else(|| not_found(noun, name), |found| encoded(&Value::Object(found)))
+        }
+        Place::Other(_, None) => listed(Vec::new(), query),
+        Place::Other(kind, Some(name)) => not_found(kind.trim_end_matches('s'), name),
+    }
+}
+
+fn decoded(name: &str) -> String {
+    percent_decode_str(name).decode_utf8_lossy().into_owned()
+}
+
+fn version() -> Response<Bytes> {
+    let started = jiff::Timestamp::try_from(*STARTED).unwrap_or_default();
+    let value = json!({
+        "Version": env!("CARGO_PKG_VERSION"),
+        "Codename": "ravelin",
+        "startDate": started.to_string(),
+    });
+    let mut response = Response::new(Bytes::from(value.to_string()));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json; charset=UTF-8"));
+    response
+}
+
+fn overview(table: &Table) -> Value {
+    let view = View::new(table);
+    let count = |statuses: &mut dyn Iterator<Item = &Map<String, Value>>| {
+        let (mut total, mut warnings, mut errors) = (0, 0, 0);
+        for item in statuses {
+            total += 1;
+            match item.get("status").and_then(Value::as_str) {
+                Some("warning") => warnings += 1,
+                Some("disabled") => errors += 1,
+                _ => {}
+            }
+        }
+        json!({"total": total, "warnings": warnings, "errors": errors})
+    };
+    let none = || json!({"total": 0, "warnings": 0, "errors": 0});
+    let providers: Vec<&str> = table.sections.providers.file.iter().map(|_| "File").collect();
+    json!({
+        "http": {
+            "routers": count(&mut view.routers.values()),
+            "services": count(&mut view.services.values()),
+            "middlewares": count(&mut view.middlewares.values()),
+        },
+        "tcp": {"routers": none(), "services": none(), "middlewares": none()},
+        "udp": {"routers": none(), "services": none()},
+        "certificates": view::certificates(table),
+        "features": {"tracing": "", "metrics": "", "accessLog": table.sections.access_log.is_some()},
+        "providers": providers,
+    })
+}
+
+/// One page of a list, with the number of the next; 1 stands for the end.
+fn listed(items: Vec<Map<String, Value>>, query: &str) -> Response<Bytes> {
+    match list::page(items, &Parameters::new(query)) {
+        Ok((items, next)) => {
+            let mut response = encoded(&Value::Array(items.into_iter().map(Value::Object).collect()));
+            response.headers_mut().insert(NEXT_PAGE, HeaderValue::from(next));
+            response
+        }
+        Err(message) => error(StatusCode::BAD_REQUEST, &message),
+    }
+}
+
+/// As Go's encoder writes: `<`, `>` and `&` escaped, a line end at the end.
+fn encoded(value: &Value) -> Response<Bytes> {
+    let plain = value.to_string();
+    let mut body = String::with_capacity(plain.len() + 1);
+    for c in plain.chars() {
+        match c {
+            // None of these stands outside a text in JSON.
+            '<' | '>' | '&' | '\u{2028}' | '\u{2029}' => body.push_str(&format!("\\u{:04x}", u32::from(c))),
+            c => body.push(c),
+        }
+    }
+    body.push('\n');
+    let mut response = Response::new(Bytes::from(body));
+    response.headers_mut().insert(CONTENT_TYPE, JSON);
+    response
+}
+
+fn not_found(noun: &str, name: &str) -> Response<Bytes> {
+    error(StatusCode::NOT_FOUND, &format!("{noun} not found: {name}"))
+}
+
+/// JSON sent as text: so Traefik does.
+fn error(status: StatusCode, message: &str) -> Response<Bytes> {
+    text(status, &format!("{}\n", json!({"message": message})))
+}
+
+fn text(status: StatusCode, body: &str) -> Response<Bytes> {
+    let mut response = Response::new(Bytes::copy_from_slice(body.as_bytes()));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    headers.insert(CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,267 @@
+//! What the API shows of a table: every router, service, middleware and entry point as one JSON object.
+//! It must show what is wanted, with status and reasons, not what serves in its place.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use ravelin_config::dynamic::{HttpRouter, HttpService, Middleware};
+use ravelin_config::rule;
+use ravelin_config::{Key, Kind, Record, State};
+use serde_json::{Map, Value, json};
+
+use crate::compile::{entry_points_of, has_model, record, salvaged};
+use crate::middleware::qualify;
+use crate::table::{EntryPointTable, Table};
+
+pub(super) type Object = Map<String, Value>;
+
+/// Objects by qualified name, without the fields that only lists have.
+pub(super) struct View {
+    pub(super) routers: BTreeMap<String, Object>,
+    pub(super) services: BTreeMap<String, Object>,
+    pub(super) middlewares: BTreeMap<String, Object>,
+}
+
+impl View {
+    pub(super) fn new(table: &Table) -> Self {
+        let mut view =
+            Self { routers: BTreeMap::new(), services: BTreeMap::new(), middlewares: BTreeMap::new() };
+        view.add_services(table);
+        view.add_middlewares(table);
+        view.add_routers(table);
+        view
+    }
+
+    /// The maps of `/api/rawdata`; empty ones are left out.
+    pub(super) fn raw_data(self) -> Value {
+        let mut maps = Map::new();
+        for (name, map) in
+            [("routers", self.routers), ("middlewares", self.middlewares), ("services", self.services)]
+        {
+            if !map.is_empty() {
+                let map = map.into_iter().map(|(name, object)| (name, Value::Object(object))).collect();
+                maps.insert(name.to_owned(), Value::Object(map));
+            }
+        }
+        Value::Object(maps)
+    }
+
+    fn add_services(&mut self, table: &Table) {
+        for (key, record) in records(table, Kind::HttpService) {
+            let parsed = serde_json::from_slice::<HttpService>(&record.object.bytes).ok();
+            let mut object = match &parsed {
+                Some(service) => object_of(service),
+                None => raw(&record),
+            };
+            set_status(&mut object, table, &key, &record);
+            let servers = parsed.and_then(|service| service.load_balancer).map(|balancer| balancer.servers);
+            if let Some(servers) = servers.filter(|_| record.status.state != State::Disabled) {
+                // Every server is taken for up: there is no health check yet.
+                let statuses = servers.into_iter().map(|server| (server.url, json!("UP")));
+                object.insert("serverStatus".to_owned(), Value::Object(statuses.collect()));
+            }
+            default_weights(&mut object);
+            self.services.insert(key.name().to_owned(), object);
+        }
+        let mut internal = vec!["noop@internal"];
+        internal.extend(table.sections.api.as_ref().map(|_| "api@internal"));
+        internal.extend(table.sections.ping.as_ref().map(|_| "ping@internal"));
+        for name in internal {
+            let status = ("status".to_owned(), json!("enabled"));
+            self.services.insert(name.to_owned(), Object::from_iter([status]));
+        }
+    }
+
+    fn add_middlewares(&mut self, table: &Table) {
+        for (key, record) in records(table, Kind::HttpMiddleware) {
+            let parsed = serde_json::from_slice::<Middleware>(&record.object.bytes);
+            let mut object = parsed.map_or_else(|_| raw(&record), |middleware| object_of(&middleware));
+            set_status(&mut object, table, &key, &record);
+            self.middlewares.insert(key.name().to_owned(), object);
+        }
+        for (name, middleware) in &table.internal.middlewares {
+            let mut object = object_of(middleware);
+            object.insert("status".to_owned(), json!("enabled"));
+            self.middlewares.insert(name.to_string(), object);
+        }
+    }
+
+    fn add_routers(&mut self, table: &Table) {
+        for (key, record) in records(table, Kind::HttpRouter) {
+            let router = salvaged(&record);
+            let mut object = match serde_json::from_slice::<HttpRouter>(&record.object.bytes) {
+                Ok(router) => object_of(&router),
+                Err(_) => raw(&record),
+            };
+            set_status(&mut object, table, &key, &record);
+            self.add_router(table, key.name(), &router, object);
+        }
+        for (name, router) in &table.internal.routers {
+            let mut object = object_of(router);
+            object.insert("status".to_owned(), json!("enabled"));
+            self.add_router(table, name, router, object);
+        }
+        for object in self.services.values_mut().chain(self.middlewares.values_mut()) {
+            if let Some(Value::Array(users)) = object.get_mut("usedBy") {
+                users.sort_by(|a, b| a.as_str().cmp(&b.as_str()));
+            }
+        }
+    }
+
+    /// A router, and its copies for the entry points that give it something of their own.
+    fn add_router(&mut self, table: &Table, name: &str, router: &HttpRouter, object: Object) {
+        if !router.parent_refs.is_empty() {
+            return self.add_copy(name.to_owned(), router, object, &[], &[], None);
+        }
+        let wanted: Vec<String> = match router.entry_points.is_empty() {
+            true => entry_points_of(&table.entry_points, &[]).iter().map(|e| e.name.to_string()).collect(),
+            false => router.entry_points.clone(),
+        };
+        let mut plain = Vec::new();
+        for entry_point in &wanted {
+            match table.entry_point(entry_point).filter(|found| has_model(&found.config)) {
+                Some(model) => {
+                    let name =
+                        if wanted.len() > 1 { format!("{entry_point}-{name}") } else { name.to_owned() };
+                    let using = [entry_point.clone()];
+                    self.add_copy(name, router, object.clone(), &using, &using, Some(model));
+                }
+                None => plain.push(entry_point.clone()),
+            }
+        }
+        if !plain.is_empty() || wanted.is_empty() {
+            let using: BTreeSet<String> =
+                plain.iter().filter(|name| table.entry_point(name).is_some()).cloned().collect();
+            let using: Vec<String> = using.into_iter().collect();
+            self.add_copy(name.to_owned(), router, object, &plain, &using, None);
+        }
+    }
+
+    fn add_copy(
+        &mut self,
+        name: String,
+        router: &HttpRouter,
+        mut object: Object,
+        entry_points: &[String],
+        using: &[String],
+        model: Option<&EntryPointTable>,
+    ) {
+        let of_model = model.map(|model| model.config.http.middlewares.clone()).unwrap_or_default();
+        let middlewares: Vec<String> =
+            of_model.iter().chain(&router.middlewares).map(|m| qualify(m, &name).to_string()).collect();
+        let service = qualify(&router.service, &name);
+        for used in &middlewares {
+            used_by(&mut self.middlewares, used, &name);
+        }
+        used_by(&mut self.services, &service, &name);
+        set_list(&mut object, "entryPoints", entry_points);
+        set_list(&mut object, "middlewares", &middlewares);
+        set_list(&mut object, "using", using);
+        object.insert("observability".to_owned(), observability(router, model));
+        let priority = match router.priority {
+            0 if !using.is_empty() => rule::default_priority(&router.rule),
+            priority => priority,
+        };
+        match priority {
+            0 => drop(object.remove("priority")),
+            priority => drop(object.insert("priority".to_owned(), json!(priority))),
+        }
+        let of_entry_point = model.and_then(|model| model.config.http.tls.as_ref());
+        if router.tls.is_some() || of_entry_point.is_some() {
+            let mut tls = match (&router.tls, of_entry_point) {
+                (Some(tls), _) => object_of(tls),
+                (None, tls) => tls.map(object_of).unwrap_or_default(),
+            };
+            if tls.get("options").and_then(Value::as_str).unwrap_or_default().is_empty() {
+                tls.insert("options".to_owned(), json!("default"));
+            }
+            object.insert("tls".to_owned(), Value::Object(tls));
+        }
+        self.routers.insert(name, object);
+    }
+}
+
+/// Entry points by name, as configured.
+pub(super) fn entry_points(table: &Table) -> BTreeMap<String, Value> {
+    let one = |(name, entry_point): (&std::sync::Arc<str>, &std::sync::Arc<EntryPointTable>)| {
+        let mut object = object_of(&*entry_point.config);
+        object.insert("name".to_owned(), json!(**name));
+        (name.to_string(), Value::Object(object))
+    };
+    table.entry_points.iter().map(one).collect()
+}
+
+/// Counts of certificates: all, and those in error.
+pub(super) fn certificates(table: &Table) -> Value {
+    let keys = || table.config.range(Kind::TlsCertificate.prefix()).map(|(key, _)| key);
+    let errors = keys().filter(|key| table.problems.contains_key(*key)).count();
+    json!({"total": keys().count(), "warnings": 0, "errors": errors})
+}
+
+fn records(table: &Table, kind: Kind) -> impl Iterator<Item = (Key, Record)> {
+    // The compiler has read every record of the table before.
+    table.config.range(kind.prefix()).filter_map(|(key, bytes)| Some((key.clone(), record(key, bytes).ok()?)))
+}
+
+fn object_of<T: serde::Serialize>(value: &T) -> Object {
+    match serde_json::to_value(value) {
+        Ok(Value::Object(object)) => object,
+        _ => Object::new(),
+    }
+}
+
+/// What does not fit its type is shown as it was written.
+fn raw(record: &Record) -> Object {
+    match serde_json::from_slice(&record.object.bytes) {
+        Ok(Value::Object(object)) => object,
+        _ => Object::new(),
+    }
+}
+
+fn set_status(object: &mut Object, table: &Table, key: &Key, record: &Record) {
+    let mut errors = record.status.errors.clone();
+    let mut state = record.status.state;
+    if let Some(problem) = table.problems.get(key).filter(|_| state != State::Disabled) {
+        errors.push(problem.to_string());
+        state = State::Disabled;
+    }
+    object.insert("status".to_owned(), json!(state.as_str()));
+    if !errors.is_empty() {
+        object.insert("error".to_owned(), json!(errors));
+    }
+}
+
+fn set_list(object: &mut Object, name: &str, items: &[String]) {
+    match items.is_empty() {
+        true => drop(object.remove(name)),
+        false => drop(object.insert(name.to_owned(), json!(items))),
+    }
+}
+
+fn used_by(map: &mut BTreeMap<String, Object>, used: &str, user: &str) {
+    let Some(object) = map.get_mut(used) else { return };
+    let users = object.entry("usedBy").or_insert_with(|| json!([]));
+    if let Value::Array(users) = users {
+        users.push(json!(user));
+    }
+}
+
+/// A router's own values, else its entry point's, else Traefik's defaults.
+fn observability(router: &HttpRouter, model: Option<&EntryPointTable>) -> Value {
+    let of_model = model.and_then(|model| model.config.observability.clone()).unwrap_or_default();
+    let own = router.observability.clone().unwrap_or_default();
+    json!({
+        "accessLogs": own.access_logs.unwrap_or(of_model.access_logs),
+        "metrics": own.metrics.unwrap_or(of_model.metrics),
+        "tracing": own.tracing.unwrap_or(of_model.tracing),
+        "traceVerbosity": own.trace_verbosity.unwrap_or(of_model.trace_verbosity),
+    })
+}
+
+fn default_weights(object: &mut Object) {
+    let services = object.get_mut("weighted").and_then(|weighted| weighted.get_mut("services"));
+    for child in services.and_then(Value::as_array_mut).into_iter().flatten() {
+        if let Value::Object(child) = child {
+            child.entry("weight").or_insert(json!(1));
+        }
+    }
+}

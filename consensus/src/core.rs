@@ -86,7 +86,8 @@ impl<P: Payload> Core<P> {
             return Err(Corrupt::NoVoters);
         }
         log.take_change();
-        let persistence = Persistence::new(hard_state, log.last_index());
+        let last = log.last_index();
+        let persistence = Persistence::new(hard_state, last);
         Ok(Core {
             params: Constants(params),
             hard_state,

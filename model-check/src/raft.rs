@@ -19,5 +19,5 @@ pub use action::{Action, Event};
 pub use bounds::{Bounds, CONFIGURATIONS, Disk};
 pub use model::Raft;
 pub use property::Mark;
-pub use run::{Report, check};
+pub use run::{Order, Report, check};
 pub use state::State;

@@ -1,18 +1,58 @@
 //! Runs the configurations of the Raft model and prints what each found.
+//!
+//! `model check [NAME…]`: the configurations that every change must pass. `model probe NAME…`: the same breadth-first,
+//! until something breaks. `model explore key=value…`: bounds by hand, `threads=N` among them.
 
 use std::process::ExitCode;
 
-use ravelin_model_check::raft;
+use ravelin_model_check::raft::{self, Bounds, Order, Report};
 
 fn main() -> ExitCode {
-    let only: Vec<String> = std::env::args().skip(1).collect();
-    let mut holds = true;
-    for bounds in raft::CONFIGURATIONS {
-        if only.is_empty() || only.iter().any(|name| name == bounds.name) {
-            let report = raft::check(*bounds, 1);
-            println!("{report}");
-            holds &= report.holds();
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let (command, rest) =
+        arguments.split_first().map_or(("check", &[][..]), |(first, rest)| (first.as_str(), rest));
+    let outcome = match command {
+        "check" => named(rest, Order::DepthFirst),
+        "probe" => named(rest, Order::BreadthFirst),
+        "explore" => explore(rest),
+        other => Err(format!("unknown command {other}: check, probe or explore")),
+    };
+    match outcome {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(problem) => {
+            eprintln!("{problem}");
+            ExitCode::from(2)
         }
     }
-    if holds { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn print(report: &Report) -> bool {
+    println!("{report}");
+    report.holds()
+}
+
+fn named(names: &[String], order: Order) -> Result<bool, String> {
+    let find = |name: &String| Bounds::named(name).ok_or_else(|| format!("there is no configuration {name}"));
+    let chosen = match names {
+        [] => raft::CONFIGURATIONS.to_vec(),
+        names => names.iter().map(find).collect::<Result<_, _>>()?,
+    };
+    let mut holds = true;
+    for bounds in chosen {
+        holds &= print(&raft::check(bounds, order, 2));
+    }
+    Ok(holds)
+}
+
+fn explore(settings: &[String]) -> Result<bool, String> {
+    let mut bounds = Bounds::default();
+    let mut threads = 1;
+    for setting in settings {
+        match setting.strip_prefix("threads=") {
+            Some(count) => threads = count.parse().map_err(|_| "threads must be a number".to_owned())?,
+            None => bounds.set(setting)?,
+        }
+    }
+    Ok(print(&raft::check(bounds, Order::DepthFirst, threads)))
 }

@@ -38,6 +38,13 @@ pub enum Event {
         /// Whom.
         node: usize,
     },
+    /// A leader is told that a peer cannot be reached.
+    Unreachable {
+        /// Who is told.
+        node: usize,
+        /// Of whom.
+        peer: usize,
+    },
     /// The oldest unfinished write becomes durable, and the node learns it.
     Persist {
         /// Whose.
@@ -71,6 +78,7 @@ impl Event {
             Event::Timer { node, .. }
             | Event::Propose { node }
             | Event::Read { node }
+            | Event::Unreachable { node, .. }
             | Event::Persist { node }
             | Event::Crash { node, .. }
             | Event::TakeSnapshot { node }

@@ -28,6 +28,8 @@ pub struct Bounds {
     pub reads: u8,
     /// Messages in flight at a time; when more are sent, every choice of which are lost is explored.
     pub inflight: usize,
+    /// Entries of one message.
+    pub entries: usize,
     /// Whether a delivered message may stay in flight, to be delivered again.
     pub duplicate: bool,
     /// Crashes in the whole run, each followed by a restart from what the disk holds.
@@ -36,6 +38,8 @@ pub struct Bounds {
     pub disk: Disk,
     /// Snapshots taken in the whole run.
     pub snapshots: u8,
+    /// Reports to a leader that a peer cannot be reached, in the whole run.
+    pub unreachable: u8,
     /// Whether candidates ask around first.
     pub pre_vote: bool,
     /// Whether leaders check their quorum.
@@ -46,15 +50,58 @@ pub struct Bounds {
     pub witnesses: &'static [Mark],
 }
 
+impl Bounds {
+    /// Sets one bound by name, for searches by hand: `terms=4`, `crashes=1`, `separate=true`.
+    ///
+    /// # Errors
+    /// What is wrong with the setting.
+    pub fn set(&mut self, setting: &str) -> Result<(), String> {
+        let (key, value) =
+            setting.split_once('=').ok_or_else(|| format!("{setting} is not of the form key=value"))?;
+        let number = || value.parse::<u8>().map_err(|_| format!("{key} must be a number below 256"));
+        let switch = || value.parse::<bool>().map_err(|_| format!("{key} must be true or false"));
+        match key {
+            "nodes" => self.nodes = number()?.clamp(1, 5),
+            "terms" => self.terms = u64::from(number()?.min(12)),
+            "proposals" => self.proposals = number()?,
+            "reads" => self.reads = number()?.min(6),
+            "inflight" => self.inflight = usize::from(number()?.clamp(1, 12)),
+            "entries" => self.entries = usize::from(number()?.max(1)),
+            "crashes" => self.crashes = number()?,
+            "snapshots" => self.snapshots = number()?,
+            "unreachable" => self.unreachable = number()?,
+            "duplicate" => self.duplicate = switch()?,
+            "separate" => self.disk = if switch()? { Disk::Separate } else { Disk::AtOnce },
+            "pre_vote" => self.pre_vote = switch()?,
+            "check_quorum" => self.check_quorum = switch()?,
+            _ => return Err(format!("there is no bound {key}")),
+        }
+        Ok(())
+    }
+
+    /// The configuration of this name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Bounds> {
+        CONFIGURATIONS.iter().find(|bounds| bounds.name == name).copied()
+    }
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        PLAIN
+    }
+}
+
 impl fmt::Display for Bounds {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Bounds { name, nodes, terms, inflight, .. } = self;
-        write!(f, "{name} ({nodes} nodes, {terms} terms, {inflight} in flight")?;
+        let Bounds { name, nodes, terms, inflight, entries, .. } = self;
+        write!(f, "{name} ({nodes} nodes, {terms} terms, {inflight} in flight of {entries} entries")?;
         let counts = [
             (self.proposals, "proposals"),
             (self.reads, "reads"),
             (self.crashes, "crashes"),
             (self.snapshots, "snapshots"),
+            (self.unreachable, "reports of unreachable peers"),
         ];
         for (count, of) in counts.into_iter().filter(|(count, _)| *count > 0) {
             write!(f, ", {count} {of}")?;
@@ -72,17 +119,20 @@ impl fmt::Display for Bounds {
     }
 }
 
-const PLAIN: Bounds = Bounds {
-    name: "",
+/// Three voters, nothing but elections; the others are told by their differences.
+pub(crate) const PLAIN: Bounds = Bounds {
+    name: "explored",
     nodes: 3,
     terms: 3,
     proposals: 0,
     reads: 0,
     inflight: 1,
+    entries: 2,
     duplicate: false,
     crashes: 0,
     disk: Disk::AtOnce,
     snapshots: 0,
+    unreachable: 0,
     pre_vote: false,
     check_quorum: false,
     states: None,
@@ -93,19 +143,100 @@ const PLAIN: Bounds = Bounds {
 pub const CONFIGURATIONS: &[Bounds] = &[
     Bounds {
         name: "elections",
+        states: Some(2_072_574),
         terms: 3,
         inflight: 2,
-        witnesses: &[Mark::TwoLeaders, Mark::Deposed],
+        witnesses: &[Mark::TwoLeaders, Mark::Deposed, Mark::VoteRefused, Mark::VoteTaken, Mark::Recampaign],
         ..PLAIN
     },
-    Bounds { name: "replication", terms: 4, inflight: 1, witnesses: &[Mark::Figure8], ..PLAIN },
+    Bounds {
+        name: "replication",
+        states: Some(775_757),
+        terms: 4,
+        entries: 1,
+        witnesses: &[Mark::Figure8, Mark::IndirectCommit, Mark::Truncated, Mark::Rejected],
+        ..PLAIN
+    },
+    Bounds {
+        name: "unreachable",
+        states: Some(448_368),
+        terms: 3,
+        entries: 1,
+        unreachable: 1,
+        witnesses: &[Mark::BehindCommit],
+        ..PLAIN
+    },
     Bounds {
         name: "crash",
-        terms: 2,
-        inflight: 1,
+        states: Some(5_416_079),
+        terms: 3,
         crashes: 1,
         disk: Disk::Separate,
-        witnesses: &[Mark::LostWrite],
+        witnesses: &[
+            Mark::LostWrite,
+            Mark::PartlyWritten,
+            Mark::CommittedAhead,
+            Mark::LeaderCrashed,
+            Mark::StaleWrite,
+        ],
+        ..PLAIN
+    },
+    Bounds {
+        name: "reorder",
+        states: Some(2_051_039),
+        terms: 2,
+        proposals: 1,
+        inflight: 2,
+        duplicate: true,
+        witnesses: &[Mark::Rejected, Mark::Truncated],
+        ..PLAIN
+    },
+    Bounds {
+        name: "pre-vote",
+        states: Some(602_772),
+        terms: 3,
+        pre_vote: true,
+        check_quorum: true,
+        witnesses: &[Mark::PreVoteRefused, Mark::QuorumLost],
+        ..PLAIN
+    },
+    Bounds {
+        name: "snapshot",
+        states: Some(575_920),
+        terms: 2,
+        crashes: 1,
+        snapshots: 1,
+        disk: Disk::Separate,
+        witnesses: &[Mark::Installed, Mark::Covered],
+        ..PLAIN
+    },
+    Bounds {
+        name: "snapshot-race",
+        states: Some(536_270),
+        terms: 2,
+        inflight: 2,
+        snapshots: 1,
+        witnesses: &[Mark::Installed, Mark::Covered, Mark::Overtaken],
+        ..PLAIN
+    },
+    Bounds {
+        name: "read",
+        states: Some(3_124_405),
+        terms: 2,
+        inflight: 2,
+        reads: 2,
+        witnesses: &[Mark::ReadReady, Mark::ReadFailed, Mark::ReadBesideLater],
+        ..PLAIN
+    },
+    Bounds {
+        name: "pair",
+        states: Some(95_803),
+        nodes: 2,
+        terms: 3,
+        inflight: 2,
+        crashes: 1,
+        disk: Disk::Separate,
+        witnesses: &[Mark::LostWrite, Mark::PartlyWritten, Mark::LeaderCrashed],
         ..PLAIN
     },
 ];

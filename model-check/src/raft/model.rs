@@ -1,7 +1,7 @@
 //! The model: which events are possible in a state, and what each makes of it.
 
 use std::collections::HashMap;
-use std::hash::Hash;
+use std::hash::{BuildHasherDefault, Hash, Hasher};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -24,12 +24,33 @@ const SHARDS: usize = 64;
 /// Outcomes remembered per shard; beyond that a shard is emptied, which only costs time.
 const OUTCOMES_MAX: usize = 40_000;
 
+/// What events make of nodes, by the hashes of both.
+type Outcomes = HashMap<u64, Arc<Outcome>, BuildHasherDefault<AsIs>>;
+
+/// Keys that are hashes already need no further hashing.
+#[derive(Default)]
+struct AsIs(u64);
+
+impl Hasher for AsIs {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        self.0 = fingerprint(&bytes);
+    }
+
+    fn write_u64(&mut self, key: u64) {
+        self.0 = key;
+    }
+}
+
 /// The shipped core under every order of events within [`Bounds`].
 pub struct Raft {
     pub(crate) bounds: Bounds,
     shared: Shared,
     /// The core is deterministic, so what an event makes of a node is computed once.
-    outcomes: Vec<Mutex<HashMap<(u64, u64), Arc<Outcome>>>>,
+    outcomes: Vec<Mutex<Outcomes>>,
     /// States whose actions were listed.
     pub(crate) expanded: AtomicU64,
     /// Transitions taken.
@@ -49,6 +70,7 @@ impl Raft {
             params.pre_vote = bounds.pre_vote;
             params.check_quorum = bounds.check_quorum;
             params.inflight_messages_max = 1;
+            params.append_entries_max = bounds.entries;
             params.log_trailing_bytes_max = 0;
             Arc::new(params)
         };
@@ -74,8 +96,8 @@ impl Raft {
         event: &impl Hash,
         compute: impl FnOnce() -> Outcome,
     ) -> Arc<Outcome> {
-        let key = (member.hashes[0], fingerprint(event));
-        let shard = &self.outcomes[usize::try_from(key.0 ^ key.1).unwrap_or_default() % SHARDS];
+        let key = fingerprint(&(member.hashes[0], event));
+        let shard = &self.outcomes[usize::try_from(key >> 32).unwrap_or_default() % SHARDS];
         if let Some(outcome) = shard.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
             return Arc::clone(outcome);
         }
@@ -107,6 +129,7 @@ impl Raft {
                 self.shared.perform(member, Input::Propose { id: ProposalId(0), payload: () })
             }
             Event::Read { .. } => self.shared.perform(member, Input::Read(read)),
+            Event::Unreachable { peer, .. } => self.shared.perform(member, Input::Unreachable(node_at(peer))),
             Event::Persist { .. } => self.shared.persist(member),
             Event::Crash { persisted, .. } => self.crash(member, persisted),
             Event::TakeSnapshot { .. } => self.take_snapshot(member),
@@ -180,6 +203,10 @@ impl Raft {
             if leads && state.used.reads < self.bounds.reads {
                 events.push(Event::Read { node });
             }
+            if leads && state.used.unreachable < self.bounds.unreachable {
+                let peers = (0..state.members.len()).filter(|peer| *peer != node);
+                events.extend(peers.map(|peer| Event::Unreachable { node, peer }));
+            }
             if !member.queue.is_empty() {
                 events.push(Event::Persist { node });
             }
@@ -236,6 +263,7 @@ impl Model for Raft {
             if unchanged && outcome.sent.is_empty() && outcome.told.is_empty() && outcome.violation.is_none()
             {
                 // A message without effect is the same as one that is never delivered.
+                property::mark(&self.marks, state, event, &state.members[at], &outcome, state);
                 continue;
             }
             let count = Raft::candidates(state, event, &outcome).count();
@@ -256,6 +284,7 @@ impl Model for Raft {
             Event::Propose { .. } => used.proposals += 1,
             Event::Read { .. } => used.reads += 1,
             Event::Crash { .. } => used.crashes += 1,
+            Event::Unreachable { .. } => used.unreachable += 1,
             Event::TakeSnapshot { .. } => used.snapshots += 1,
             _ => {}
         }

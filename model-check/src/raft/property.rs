@@ -56,10 +56,14 @@ pub enum Mark {
     Covered,
     /// A leader without answers stepped down.
     QuorumLost,
+    /// A follower heard of a commit beyond what it knows to match, and holds another entry there.
+    BehindCommit,
+    /// A log caught up with a snapshot while its bytes were on their way.
+    Overtaken,
 }
 
 /// Every mark, in the order of their bits.
-const MARKS: [Mark; 21] = [
+const MARKS: [Mark; 23] = [
     Mark::TwoLeaders,
     Mark::Deposed,
     Mark::VoteRefused,
@@ -81,6 +85,8 @@ const MARKS: [Mark; 21] = [
     Mark::Installed,
     Mark::Covered,
     Mark::QuorumLost,
+    Mark::BehindCommit,
+    Mark::Overtaken,
 ];
 
 impl Mark {
@@ -118,6 +124,8 @@ impl Mark {
             Installed: "a snapshot replaces a log",
             Covered: "a snapshot is offered to one who needs none",
             QuorumLost: "a leader without answers steps down",
+            BehindCommit: "a follower hears of a commit where it holds another entry",
+            Overtaken: "a log catches up while a snapshot is on its way",
         }
     }
 }
@@ -249,6 +257,24 @@ fn shows(mark: Mark, state: &State, event: Event, before: &Member, outcome: &Out
         Mark::Covered => {
             delivered.is_some_and(|message| matches!(message.body, Body::Snapshot { .. }))
                 && outcome.member.awaited.is_none()
+        }
+        Mark::BehindCommit => delivered.is_some_and(|message| match &message.body {
+            Body::Append { prev_index, entries, commit, .. } => {
+                let matched = prev_index.plus(entries.len());
+                let other = |index| {
+                    let committed = state.history.entry(index).map(|committed| committed.entry.term);
+                    new.term_at(index)
+                        .is_some_and(|term| committed.is_some_and(|committed| committed != term))
+                };
+                new.term() == message.term && (matched.0 + 1..=commit.0).map(Index).any(other)
+            }
+            _ => false,
+        }),
+        Mark::Overtaken => {
+            let awaited = before.awaited.as_ref();
+            matches!(event, Event::InstallSnapshot { .. })
+                && awaited.is_some_and(|meta| old.term_at(meta.index) == Some(meta.term))
+                && new.durable_hard_state().term == old.durable_hard_state().term
         }
         Mark::QuorumLost => {
             matches!(event, Event::Timer { timer: Timer::CheckQuorum, .. })

@@ -26,21 +26,32 @@ pub struct Report {
     /// Whether every state that was found had all its transitions taken, by the model's own count.
     pub exhaustive: bool,
     /// Broken invariants, each with the path that breaks it.
-    pub violations: Vec<(&'static str, String)>,
+    pub violations: Vec<(String, String)>,
     /// Witnesses that were not found.
     pub unseen: Vec<&'static str>,
 }
 
+/// In which order states are visited.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Order {
+    /// Needs little memory: for complete searches.
+    DepthFirst,
+    /// Finds a shortest counterexample: for searches that are expected to end early.
+    BreadthFirst,
+}
+
 /// Searches everything within the bounds, or until an invariant is broken.
 #[must_use]
-pub fn check(bounds: Bounds, threads: usize) -> Report {
+pub fn check(bounds: Bounds, order: Order, threads: usize) -> Report {
     let begun = Instant::now();
-    let checker = Raft::new(bounds)
-        .checker()
-        .threads(threads)
-        .finish_when(HasDiscoveries::AnyFailures)
-        .spawn_dfs()
-        .join();
+    let search = Raft::new(bounds).checker().threads(threads).finish_when(HasDiscoveries::AnyFailures);
+    match order {
+        Order::DepthFirst => report(bounds, search.spawn_dfs().join(), begun),
+        Order::BreadthFirst => report(bounds, search.spawn_bfs().join(), begun),
+    }
+}
+
+fn report(bounds: Bounds, checker: impl Checker<Raft>, begun: Instant) -> Report {
     let model = checker.model();
     // Counted before paths are rebuilt, which runs the model again.
     let expanded = model.expanded.load(Ordering::Relaxed);
@@ -52,7 +63,10 @@ pub fn check(bounds: Bounds, threads: usize) -> Report {
     for question in model.properties() {
         let found = discoveries.get(question.name);
         match (property::is_invariant(&question), found) {
-            (true, Some(path)) => violations.push((question.name, explain(path.clone()))),
+            (true, Some(path)) => {
+                let step = path.last_state().violation().map(ToString::to_string);
+                violations.push((step.unwrap_or_else(|| question.name.to_owned()), explain(path.clone())));
+            }
             (false, None) => unseen.push(question.name),
             _ => {}
         }

@@ -18,6 +18,7 @@ pub(crate) struct Used {
     pub(crate) reads: u8,
     pub(crate) crashes: u8,
     pub(crate) snapshots: u8,
+    pub(crate) unreachable: u8,
 }
 
 /// A state. Equal to another if some renaming of the nodes makes them the same.

@@ -1,0 +1,24 @@
+//! Builds the sources with every mutant woven in, and shows for each what catches it.
+//!
+//! `mutants [core]`: with `core`, only those of the consensus core. Fails if one survives.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use ravelin_model_check::mutant::{self, Scope};
+
+fn main() -> ExitCode {
+    let scope = if std::env::args().nth(1).as_deref() == Some("core") { Scope::Core } else { Scope::Whole };
+    let Some(root) = Path::new(env!("CARGO_MANIFEST_DIR")).parent() else { return ExitCode::from(2) };
+    match mutant::run(root, scope, |verdict| println!("{verdict}")) {
+        Ok(verdicts) => {
+            let caught = verdicts.iter().filter(|verdict| verdict.broken.is_some()).count();
+            println!("{caught} of {} mutants caught", verdicts.len());
+            if caught == verdicts.len() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        }
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::from(2)
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! The table of mutants fits the sources, and weaving refuses what is out of date.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use ravelin_model_check::mutant::{CopyError, MUTANTS, Mutant, weave};
+
+fn source(file: &str) -> String {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the crate lies in the workspace");
+    std::fs::read_to_string(root.join(file)).expect("the table names a file that exists")
+}
+
+#[test]
+fn every_original_occurs_once() {
+    for mutant in MUTANTS {
+        let woven = weave(&source(mutant.file), &[(1, mutant)]).expect("an original that occurs once");
+        assert!(woven.contains("mutant_choice::chosen(1)"), "{}", mutant.id);
+    }
+}
+
+#[test]
+fn ids_differ_and_every_mutant_has_a_probe() {
+    let ids: BTreeSet<&str> = MUTANTS.iter().map(|mutant| mutant.id).collect();
+    assert_eq!(ids.len(), MUTANTS.len());
+    assert!(MUTANTS.iter().all(|mutant| !mutant.probe.is_empty()));
+}
+
+#[test]
+fn the_shipped_sources_know_nothing_of_mutants() {
+    for mutant in MUTANTS {
+        let source = source(mutant.file).to_lowercase();
+        assert!(!source.contains("mutant") && !source.contains("stateright"), "{}", mutant.file);
+    }
+}
+
+fn slip(original: &'static str, wrong: &'static str) -> Mutant {
+    Mutant { id: "slip", stands_for: "", slip: "", file: "some.rs", original, wrong, probe: &["model"] }
+}
+
+#[test]
+fn weaving_keeps_the_surroundings() {
+    let slip = slip("x: «1 + 1»,", "3");
+    let woven = weave("S { x: 1 + 1, y: 1 + 1 }", &[(7, &slip)]).expect("it occurs once");
+    assert_eq!(woven, "S { x: (if crate::mutant_choice::chosen(7) { 3 } else { 1 + 1 }), y: 1 + 1 }");
+}
+
+#[test]
+fn mutants_of_one_place_share_it() {
+    let (one, two) = (slip("a < b", "a <= b"), slip("a < b", "a > b"));
+    let woven = weave("a < b", &[(1, &one), (2, &two)]).expect("the very same place");
+    let expected = "(if crate::mutant_choice::chosen(1) { a <= b } else \
+                    if crate::mutant_choice::chosen(2) { a > b } else { a < b })";
+    assert_eq!(woven, expected);
+}
+
+#[test]
+fn what_is_out_of_date_is_refused() {
+    let (gone, twice) = (slip("gone", ""), slip("a", ""));
+    assert!(matches!(weave("a a", &[(1, &gone)]), Err(CopyError::NotOnce { found: 0, .. })));
+    assert!(matches!(weave("a a", &[(1, &twice)]), Err(CopyError::NotOnce { found: 2, .. })));
+    let (outer, inner) = (slip("a + b", ""), slip("b", ""));
+    assert!(matches!(weave("a + b", &[(1, &outer), (2, &inner)]), Err(CopyError::Overlap { .. })));
+}

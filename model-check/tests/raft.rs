@@ -1,0 +1,40 @@
+//! The bounded searches of the Raft model, each complete and of exactly the size that it is known to have.
+
+use ravelin_model_check::raft::{self, Bounds, Order};
+
+fn complete(name: &str) {
+    let bounds = Bounds::named(name).expect("the test names a configuration");
+    let report = raft::check(bounds, Order::DepthFirst, 1);
+    println!("{report}");
+    assert!(bounds.states.is_some(), "{name} must state how many states it has");
+    assert!(report.holds(), "{report}");
+}
+
+macro_rules! complete {
+    ($($test:ident: $name:literal,)*) => {
+        $(#[test]
+        fn $test() {
+            complete($name);
+        })*
+
+        #[test]
+        fn every_configuration_is_searched() {
+            let tested = [$($name),*];
+            let known: Vec<&str> = raft::CONFIGURATIONS.iter().map(|bounds| bounds.name).collect();
+            assert_eq!(tested.as_slice(), known);
+        }
+    };
+}
+
+complete! {
+    elections: "elections",
+    replication: "replication",
+    unreachable: "unreachable",
+    crash: "crash",
+    reorder: "reorder",
+    pre_vote: "pre-vote",
+    snapshot: "snapshot",
+    snapshot_race: "snapshot-race",
+    read: "read",
+    pair: "pair",
+}

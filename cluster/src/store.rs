@@ -275,3 +275,26 @@ impl Store {
         SnapshotChunks::new(self.clone())
     }
 }
+
+/// Takes any bytes as the only chunk of a snapshot: entry point for fuzzing.
+///
+/// Whatever the bytes are, nothing panics; what is taken gives chunks that are taken back, and goes on.
+///
+/// # Panics
+/// If a restored store cannot be restored from its own chunks: that is the property under test.
+pub fn fuzz_restore(bytes: &[u8]) -> Option<Store> {
+    let mut restore = StoreRestore::new();
+    restore.push(bytes).ok()?;
+    let mut store = restore.finish().ok()?;
+    let mut again = StoreRestore::new();
+    for chunk in store.snapshot_chunks() {
+        again
+            .push(&chunk.expect("what was decoded can be encoded"))
+            .expect("a chunk of a restored store is taken back");
+    }
+    let again = again.finish().expect("all chunks of a restored store add up");
+    assert_eq!(again.generation(), store.generation());
+    let event = Event { at_unix_ms: 0, node: NodeId(1), name: "fuzz".to_owned(), text: String::new() };
+    store.apply_command(store.applied_index().next(), store.applied_term(), Some(&Command::Event(event)));
+    Some(store)
+}

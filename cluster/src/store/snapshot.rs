@@ -27,6 +27,9 @@ pub const SNAPSHOT_VERSION: u8 = 1;
 /// Chunks are filled up to this; only one with a single large item is larger, up to the largest value or part.
 const CHUNK_BYTES_TARGET: usize = 256 << 10;
 
+/// Numbers beyond this are refused, so that counting on from them never overflows.
+const NUMBER_MAX: u64 = u64::MAX >> 2;
+
 /// Why chunks are no snapshot of a store.
 #[derive(Debug, thiserror::Error)]
 pub enum RestoreError {
@@ -224,6 +227,10 @@ impl StoreRestore {
         let Some((header, mut store)) = self.building.take() else {
             return Err(RestoreError::Inconsistent("it is empty"));
         };
+        let numbers = [header.revision, header.applied_index, header.applied_term, header.stale_refused];
+        if numbers.iter().any(|number| *number > NUMBER_MAX) || header.config_revision > header.revision {
+            return Err(RestoreError::Inconsistent("its numbers are out of range"));
+        }
         if let Some(revision) = self.open_revision.take() {
             store.history.restore(revision);
         }

@@ -243,7 +243,7 @@ fn parts_that_do_not_fit_are_refused() {
     assert_eq!(over, Refusal::OverQuota { quota: Quota::Parts, needed: 5, max: 4 });
     log.apply(&Command::Stage(good.clone()));
     assert!(parts_text(log.apply(&Command::Stage(Stage { part: 1, of: 3, ..good.clone() }))), "contradicts");
-    let wrong = Stage { part: 1, bytes: Bytes::from_static(b"not a part"), ..good.clone() };
+    let wrong = Stage { part: 1, bytes: part(&[("config/b", "2")]), ..good.clone() };
     assert!(parts_text(log.apply(&Command::Stage(wrong))), "another digest");
     assert_eq!(log.store.staged_bytes(), 0);
     let garbage = [Bytes::from_static(b"never a part")];

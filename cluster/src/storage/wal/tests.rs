@@ -272,6 +272,32 @@ fn what_a_killed_process_left_in_the_cache_is_synced_before_it_counts() {
 }
 
 #[test]
+fn what_is_acknowledged_after_a_kill_at_any_call_of_a_rotation_survives_a_crash() {
+    let mut rotated = 0;
+    for seed in 0..240 {
+        let disk = SimDisk::new(seed);
+        let mut wal = filled(&disk, 1);
+        let mut next = 2;
+        while wal.offset + 200 < wal.header.reserved {
+            wal.append(&[numbered(next)]).expect("no fault");
+            next += 1;
+        }
+        let large = |index| batch(index, 1, index, vec![command(1, &[7; 300])]);
+        disk.stop_after(seed % 12);
+        let written = wal.append(&[large(next)]).is_ok();
+        disk.kill();
+        let (mut wal, recovered) = open(&disk).expect("a killed process is no damage");
+        assert!(!written || recovered.next_index().0 == next + 1);
+        rotated += usize::from(wal.segments() > 1);
+        wal.append(&[numbered(recovered.next_index().0)]).expect("no fault");
+        disk.crash();
+        let after = open(&disk).expect("a crash is no damage").1;
+        assert_eq!(after.next_index(), recovered.next_index().next(), "seed {seed}");
+    }
+    assert!(rotated > 50, "{rotated} of 240 were stopped late enough for a new segment to be there");
+}
+
+#[test]
 fn votes_without_entries_are_kept() {
     let disk = SimDisk::new(1);
     let mut wal = filled(&disk, 3);

@@ -98,16 +98,43 @@ fn run(wal: &mut Wal, step: &Step, state: &State, token: &mut u64) -> (Vec<State
     (states, result)
 }
 
-/// Loses power and opens again, perhaps after the process was only killed and had opened once more, and through further
-/// crashes at each call of the opening itself; what is found has to be one of the allowed states.
-fn reopen(disk: &SimDisk, allowed: &[State], killed_first: bool, more_crashes: u64) -> (Wal, State) {
-    let mut allowed = allowed.to_vec();
-    disk.kill();
-    if let Some((_, recovered)) = open(disk).ok().filter(|_| killed_first) {
-        let found = durable(&recovered);
+/// What happens between one life and the next.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum End {
+    Crash,
+    /// Only the process is killed; it opens again and goes on with what the cache held.
+    Kill,
+    /// Killed and opened, then a crash.
+    KillThenCrash,
+}
+
+impl End {
+    fn of(seed: u64, turn: usize) -> Self {
+        match (seed >> (turn % 32)) & 3 {
+            0 => Self::Kill,
+            1 => Self::KillThenCrash,
+            _ => Self::Crash,
+        }
+    }
+}
+
+/// Ends one life and opens again, through further crashes at each call of the opening itself; what is found has to be
+/// one of the allowed states.
+fn reopen(disk: &SimDisk, allowed: &[State], end: End, more_crashes: u64) -> (Wal, State) {
+    let check = |opened: (Wal, Recovered), allowed: &[State]| {
+        let found = durable(&opened.1);
         assert!(allowed.contains(&found), "found {found:?}\nallowed {allowed:?}");
+        (opened.0, found)
+    };
+    let mut allowed = allowed.to_vec();
+    if end != End::Crash {
+        disk.kill();
+        let opened = check(open(disk).expect("a killed process is no damage"), &allowed);
+        if end == End::Kill {
+            return opened;
+        }
         // What an opening handed out counts as durable, whatever syncs failed before it.
-        allowed = vec![found];
+        allowed = vec![opened.1];
     }
     for calls in 0..more_crashes {
         disk.crash();
@@ -119,10 +146,7 @@ fn reopen(disk: &SimDisk, allowed: &[State], killed_first: bool, more_crashes: u
         }
     }
     disk.crash();
-    let (wal, recovered) = open(disk).expect("a crash is no damage");
-    let found = durable(&recovered);
-    assert!(allowed.contains(&found), "found {found:?}\nallowed {allowed:?}");
-    (wal, found)
+    check(open(disk).expect("a crash is no damage"), &allowed)
 }
 
 proptest! {
@@ -138,7 +162,7 @@ proptest! {
         let disk = SimDisk::new(seed);
         let mut wal = open(&disk).expect("fresh").0;
         let (mut state, mut token) = (State::genesis(members()), 0);
-        for step in &steps {
+        for (turn, step) in steps.iter().enumerate() {
             match step {
                 Step::Kill => disk.kill(),
                 Step::StopAfter(calls) => disk.stop_after(u64::from(*calls)),
@@ -150,9 +174,9 @@ proptest! {
                 state = states.last().expect("begins with one").clone();
                 continue;
             }
-            (wal, state) = reopen(&disk, &states, seed & 8 == 0, seed % 5);
+            (wal, state) = reopen(&disk, &states, End::of(seed, turn), seed % 5);
         }
-        reopen(&disk, &[state], seed & 8 == 0, seed % 3);
+        reopen(&disk, &[state], End::KillThenCrash, seed % 3);
     }
 
     /// One flipped bit anywhere before the last note of success is refused; after it, it changes nothing.

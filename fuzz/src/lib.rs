@@ -1,1 +1,20 @@
-//! Placeholder while the workspace is laid out.
+//! One plain function per fuzz target: any bytes in, a panic if a promise is broken.
+//!
+//! The functions need no fuzzer: `fuzz_targets/` hands them to libFuzzer where that is built, and an ordinary test replays every committed
+//! corpus through them. They must be deterministic and must not touch files, sockets or clocks.
+
+pub mod codec;
+pub mod frame;
+
+/// A target as corpus, fuzzer and replay know it.
+#[derive(Debug, Clone, Copy)]
+pub struct Target {
+    /// The name of `fuzz_targets/<name>.rs` and of `corpus/<name>/`.
+    pub name: &'static str,
+    /// What is run on every input.
+    pub run: fn(&[u8]),
+}
+
+/// Every target. A test compares the list with the folders.
+pub const TARGETS: &[Target] =
+    &[Target { name: "codec", run: codec::run }, Target { name: "frame", run: frame::run }];

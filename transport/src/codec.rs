@@ -4,6 +4,9 @@
 //! in-memory one. Rules for such types, since the format does not enforce them: no recursion (depth is not bounded), no elements
 //! of zero size (they cost nothing against the limit), no hash containers (their order differs).
 //!
+//! An encoder's output is canonical; a decoder's input need not be (entries of a map may come in any order). So hash or compare what was
+//! encoded here, never what a peer sent.
+//!
 //! bincode's limit counts the memory that a value asks for, not the bytes it came in. So a value could be encoded that can never be read
 //! back; [`encode`] therefore decodes what it made, and refuses what would not be accepted.
 

@@ -193,6 +193,12 @@ pub enum TransportError {
         /// What is wrong with it.
         reason: String,
     },
+    /// Limits or times that make no sense together.
+    #[error("the transport's options make no sense: {reason}")]
+    Options {
+        /// Which, and what would do.
+        reason: String,
+    },
     /// The host name has no address.
     #[error("cannot resolve {address}")]
     Resolve {
@@ -308,6 +314,7 @@ impl TransportError {
             | Self::NameInUse { .. }
             | Self::Bind { .. }
             | Self::Credentials { .. }
+            | Self::Options { .. }
             | Self::Resolve { .. }
             | Self::Unreachable { .. }
             | Self::Refused { .. }

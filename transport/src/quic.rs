@@ -8,6 +8,7 @@
 
 mod connection;
 mod lane;
+mod reset;
 mod tls;
 mod wire;
 
@@ -44,7 +45,7 @@ const SHUTDOWN_WAIT: Duration = Duration::from_secs(2);
 pub struct QuicOptions {
     /// A connection on which nothing was heard for so long is lost.
     pub idle_timeout: Duration,
-    /// How often a quiet connection is kept alive. Less than a third of `idle_timeout`.
+    /// How often a quiet connection is kept alive. At most a third of `idle_timeout`.
     pub keep_alive_interval: Duration,
     /// Longest handshake with a peer that dials.
     pub handshake_timeout: Duration,
@@ -102,6 +103,7 @@ struct Core {
     tls: Tls,
     options: QuicOptions,
     quic: Arc<quinn::TransportConfig>,
+    reset_key: [u8; 32],
 }
 
 impl QuicTransport {
@@ -109,7 +111,7 @@ impl QuicTransport {
     /// runtime, on which all of the transport's work then runs.
     ///
     /// # Errors
-    /// [`TransportError::AddressInUse`], [`TransportError::Bind`], or [`TransportError::Credentials`].
+    /// [`TransportError::AddressInUse`], [`TransportError::Bind`], [`TransportError::Credentials`] or [`TransportError::Options`].
     pub fn bind(
         identity: &Identity,
         listen: SocketAddr,
@@ -144,7 +146,7 @@ impl QuicTransport {
     ) -> Result<Self, TransportError> {
         let bind_error = |error: io::Error| TransportError::Bind { address: asked, source: Arc::new(error) };
         let runtime = Arc::new(quinn::TokioRuntime);
-        let endpoint = quinn::Endpoint::new(quinn::EndpointConfig::default(), server, socket, runtime)
+        let endpoint = quinn::Endpoint::new(reset::endpoint_config(&core.reset_key), server, socket, runtime)
             .map_err(bind_error)?;
         let local_address = endpoint.local_addr().map_err(bind_error)?;
         let (sender, receiver) = mpsc::channel(ACCEPTED_MAX);
@@ -209,7 +211,8 @@ impl Core {
         let trust = Trust::of(identity).map_err(|reason| TransportError::Credentials { reason })?;
         let tls = Tls::new(identity, trust)?;
         let quic = Arc::new(quic_config(&options)?);
-        Ok(Self { me: identity.peer().clone(), tls, options, quic })
+        let reset_key = identity.derive_key("quic stateless reset");
+        Ok(Self { me: identity.peer().clone(), tls, options, quic, reset_key })
     }
 
     fn server_config(&self, crypto: Arc<dyn quinn::crypto::ServerConfig>) -> quinn::ServerConfig {
@@ -390,12 +393,22 @@ async fn accept_loop(
 }
 
 fn quic_config(options: &QuicOptions) -> Result<quinn::TransportConfig, TransportError> {
-    let idle = options.idle_timeout.try_into().map_err(|_| TransportError::Credentials {
-        reason: "idle_timeout is longer than QUIC can express".to_owned(),
-    })?;
+    let refuse = |reason: &str| TransportError::Options { reason: reason.to_owned() };
+    if options.keep_alive_interval.saturating_mul(3) > options.idle_timeout {
+        return Err(refuse("keep_alive_interval must be at most a third of idle_timeout"));
+    }
+    if options.lanes_max == 0 || options.lane_window_bytes == 0 {
+        return Err(refuse("lanes_max and lane_window_bytes must be at least 1"));
+    }
+    let idle = options
+        .idle_timeout
+        .try_into()
+        .map_err(|_| refuse("idle_timeout is longer than QUIC can express"))?;
     // quinn gives streams back in lots of an eighth: so many more that the last lanes are never waited for.
     let streams_max = options.lanes_max.saturating_add(options.lanes_max / 7 + 1);
-    let connection_window = options.lane_window_bytes.saturating_mul(streams_max.saturating_mul(2));
+    let connection_window = u64::from(options.lane_window_bytes) * u64::from(streams_max) * 2;
+    let connection_window = quinn::VarInt::from_u64(connection_window)
+        .map_err(|_| refuse("lanes_max times lane_window_bytes is more than QUIC can express"))?;
     let mut config = quinn::TransportConfig::default();
     config
         .max_idle_timeout(Some(idle))
@@ -404,8 +417,8 @@ fn quic_config(options: &QuicOptions) -> Result<quinn::TransportConfig, Transpor
         .max_concurrent_bidi_streams(streams_max.into())
         .max_concurrent_uni_streams(1_u32.into())
         .stream_receive_window(options.lane_window_bytes.into())
-        .receive_window(connection_window.into())
-        .send_window(u64::from(connection_window))
+        .receive_window(connection_window)
+        .send_window(connection_window.into_inner())
         .datagram_receive_buffer_size(None)
         .enable_segmentation_offload(options.segmentation_offload);
     Ok(config)

@@ -452,6 +452,31 @@ async fn garbage_on_the_port_is_survived() {
     connected(&proxy, &controller, Controller).await;
 }
 
+/// A controller on a runtime of its own that takes one connection and then dies without a word: nothing is driven any more. Its socket is
+/// closed only when the returned thread is told to end.
+fn mortal_controller(
+    identity: &Identity,
+    options: &QuicOptions,
+) -> (SocketAddr, std::sync::mpsc::Sender<()>, std::thread::JoinHandle<()>) {
+    let (sender, receiver) = std::sync::mpsc::channel();
+    let (end, ended) = std::sync::mpsc::channel::<()>();
+    let (identity, options) = (identity.clone(), options.clone());
+    let thread = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let held = runtime.block_on(async {
+            let transport = QuicTransport::bind(&identity, loopback(), options).expect("a free port");
+            sender.send(transport.local_address).expect("the test waits");
+            let connection = transport.accept().await.expect("the test dials");
+            (transport, connection)
+        });
+        let _ = ended.recv();
+        // The tasks go first, so that the handles can tell nobody.
+        drop(runtime);
+        drop(held);
+    });
+    (receiver.recv().expect("the controller starts"), end, thread)
+}
+
 #[tokio::test]
 async fn a_silent_peer_is_lost_after_the_idle_timeout() {
     let cluster = small_cluster();
@@ -460,39 +485,61 @@ async fn a_silent_peer_is_lost_after_the_idle_timeout() {
         keep_alive_interval: Duration::from_millis(400),
         ..QuicOptions::default()
     };
-    let start = |node| {
-        QuicTransport::bind(identity_of(&cluster, Controller, node), loopback(), options.clone())
-            .expect("a free port")
-    };
-    // The peer lives on a runtime of its own, so that it can fall silent without a word.
-    let (sender, receiver) = std::sync::mpsc::channel();
-    let (stop, stopped) = std::sync::mpsc::channel::<()>();
-    let two = identity_of(&cluster, Controller, 2).clone();
-    let peer_options = options.clone();
-    let thread = std::thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-        let held = runtime.block_on(async {
-            let transport = QuicTransport::bind(&two, loopback(), peer_options).expect("a free port");
-            sender.send(transport.local_address).expect("the test waits");
-            let connection = transport.accept().await.expect("the test dials");
-            (transport, connection)
-        });
-        // Nothing is driven any more, yet the socket stays open: as a frozen process.
-        let _ = stopped.recv();
-        std::mem::forget(held);
-        runtime.shutdown_background();
-    });
-    let address = receiver.recv().expect("the peer starts").to_string();
-    let one = start(1);
-    let target = Target { address, expect: Expected { role: Controller, node: Some(2) } };
+    let (address, end, thread) = mortal_controller(identity_of(&cluster, Controller, 2), &options);
+    let one = QuicTransport::bind(identity_of(&cluster, Controller, 1), loopback(), options);
+    let one = one.expect("a free port");
+    let target =
+        Target { address: address.to_string(), expect: Expected { role: Controller, node: Some(2) } };
     let dialled = within("connecting", one.dial(&target)).await.expect("the peer is there");
     let error = within("losing", dialled.closed()).await;
     assert!(
         matches!(&error, TransportError::Lost { reason } if reason == "nothing was heard for too long"),
         "{error}"
     );
-    drop(stop);
+    drop(end);
     thread.join().expect("no panic");
+}
+
+#[tokio::test]
+async fn a_restarted_peer_says_at_once_that_it_knows_nothing() {
+    let cluster = small_cluster();
+    let options = QuicOptions {
+        idle_timeout: Duration::from_secs(600),
+        keep_alive_interval: Duration::from_millis(100),
+        ..QuicOptions::default()
+    };
+    let two = identity_of(&cluster, Controller, 2);
+    let (address, end, thread) = mortal_controller(two, &options);
+    let one = QuicTransport::bind(identity_of(&cluster, Controller, 1), loopback(), options.clone());
+    let one = one.expect("a free port");
+    let target =
+        Target { address: address.to_string(), expect: Expected { role: Controller, node: Some(2) } };
+    let dialled = within("connecting", one.dial(&target)).await.expect("the peer is there");
+    drop(end);
+    thread.join().expect("no panic");
+
+    let again = QuicTransport::bind(two, address, options).expect("the port is free again");
+    let error = within("losing", dialled.closed()).await;
+    assert!(
+        matches!(&error, TransportError::Lost { reason } if reason.contains("has probably restarted")),
+        "{error}"
+    );
+    connected(&one, &again, Controller).await;
+}
+
+#[tokio::test]
+async fn options_that_make_no_sense_are_refused() {
+    let cluster = small_cluster();
+    let refused = |options| {
+        let bound = QuicTransport::bind(identity_of(&cluster, Controller, 1), loopback(), options);
+        let error = bound.err().expect("the options make no sense");
+        assert!(matches!(error, TransportError::Options { .. }), "{error}");
+        error.to_string()
+    };
+    let default = QuicOptions::default;
+    assert!(refused(QuicOptions { idle_timeout: Duration::from_secs(1), ..default() }).contains("a third"));
+    assert!(refused(QuicOptions { lanes_max: 0, ..default() }).contains("at least 1"));
+    assert!(refused(QuicOptions { idle_timeout: Duration::MAX, ..default() }).contains("longer than QUIC"));
 }
 
 #[tokio::test]

@@ -1,0 +1,68 @@
+//! The codec on the wire types of each part: any bytes are decoded or refused, without a panic and within bounded memory; and what was
+//! decoded has one encoding, which decodes to the same again.
+
+use std::collections::BTreeMap;
+
+use bincode::{Decode, Encode};
+use ravelin_config::feed::{ToControl, ToProxy};
+use ravelin_config::object::RecordWire;
+use ravelin_transport::codec::{CodecError, decode, encode, version};
+
+/// A type of every shape that wire types may have.
+#[derive(Debug, Encode, Decode)]
+enum Shapes {
+    Unit,
+    Tuple(bool, u8, i16, u32, i64, u128, char),
+    Named { text: String, bytes: Vec<u8>, array: [u8; 16], optional: Option<Box<str>> },
+    Nested(Vec<(u16, Option<Vec<String>>)>),
+    Map(BTreeMap<String, BTreeMap<u8, Vec<u64>>>),
+}
+
+/// One wire type under its letter.
+type Kind = (u8, fn(&[u8]) -> bool);
+
+/// The letters that an input may start with, and what each stands for.
+const KINDS: &[Kind] = &[
+    (b's', check::<Shapes>),
+    (b'c', check::<ToControl>),
+    (b'p', check::<ToProxy>),
+    (b'r', check::<RecordWire>),
+];
+
+/// The first byte chooses the type, the rest is the encoding.
+pub fn run(input: &[u8]) {
+    decodes(input);
+}
+
+/// The letters of all types, for the test that the corpus holds a good encoding of each.
+pub fn letters() -> impl Iterator<Item = u8> {
+    KINDS.iter().map(|(letter, _)| *letter)
+}
+
+/// As [`run`]; whether the input was an encoding of its type.
+pub fn decodes(input: &[u8]) -> bool {
+    let Some((letter, encoding)) = input.split_first() else { return false };
+    KINDS.iter().find(|(known, _)| known == letter).is_some_and(|(_, check)| check(encoding))
+}
+
+fn check<T: Encode + Decode<()>>(encoding: &[u8]) -> bool {
+    let Some(version) = version(encoding) else {
+        assert!(matches!(decode::<T>(0, encoding), Err(CodecError::Empty)));
+        return false;
+    };
+    assert!(matches!(decode::<T>(version.wrapping_add(1), encoding), Err(CodecError::Version { .. })));
+    let Ok(value) = decode::<T>(version, encoding) else { return false };
+    let once = match encode(version, &value) {
+        Ok(once) => once,
+        // A map given with an entry twice encodes shorter than it came, and small encodings have the smaller limit.
+        Err(CodecError::Unreadable(_)) => return true,
+        Err(error) => panic!("a decoded value does not encode: {error}"),
+    };
+    let again = decode::<T>(version, &once).expect("the encoder checked that it decodes");
+    assert_eq!(encode(version, &again).expect("it did before"), once, "two encodings of one value");
+
+    let mut longer = encoding.to_vec();
+    longer.push(0);
+    assert!(decode::<T>(version, &longer).is_err(), "a trailing byte was accepted");
+    true
+}

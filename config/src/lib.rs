@@ -18,6 +18,7 @@ pub mod options;
 pub mod problem;
 pub mod rule;
 pub mod static_config;
+pub mod validate;
 
 pub use check::{Checker, RecordChange};
 pub use delta::{Delta, DeltaError};

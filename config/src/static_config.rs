@@ -12,8 +12,8 @@ pub use entry_point::{
     Address, AddressError, EncodedCharacters, EntryPoint, ForwardedHeaders, Http, Http2, HttpTls, LifeCycle,
     Observability, Protocol, Redirection, Redirections, RespondingTimeouts, Transport, UnderscoreHeaders,
 };
-pub use internal::internal_objects;
-pub use load::{Loaded, judge_document, load};
+pub use internal::{InternalObjects, internal_objects};
+pub use load::{Judged, Loaded, judge_document, load};
 pub use sections::{
     AccessLog, AccessLogFields, AccessLogFilters, AccessLogHeaders, Api, DefaultMode, FileProvider, Global,
     Log, Ping, Providers, StaticConfig,

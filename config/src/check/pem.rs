@@ -27,6 +27,20 @@ pub(super) fn certificates(option: &str, text: &str) -> Result<Vec<CertificateDe
     }
 }
 
+/// Certificates that may be trusted as roots.
+///
+/// # Errors
+/// As [`certificates`]; a certificate that cannot be a root.
+pub(super) fn roots(option: &str, text: &str) -> Result<(), String> {
+    let mut store = rustls::RootCertStore::empty();
+    for certificate in certificates(option, text)? {
+        store
+            .add(certificate)
+            .map_err(|error| format!("{option}: a certificate that cannot be a root: {error}"))?;
+    }
+    Ok(())
+}
+
 /// A chain and its key, which belong together.
 ///
 /// # Errors

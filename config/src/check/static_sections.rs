@@ -53,18 +53,7 @@ pub(super) fn judge(name: &str, json: &Json, errors: &mut Vec<String>) {
             let transport: ServersTransport = serde_json::from_value(json.clone()).unwrap_or_default();
             tls::servers_transport(&transport, errors);
         }
-        "accessLog" => {
-            let codes = json.pointer("/filters/statusCodes").and_then(Json::as_array);
-            for code in codes.into_iter().flatten().filter_map(Json::as_str) {
-                let good = |text: &str| text.len() == 3 && text.bytes().all(|byte| byte.is_ascii_digit());
-                let (from, to) = code.split_once('-').unwrap_or((code, code));
-                if !good(from) || !good(to) || from > to {
-                    errors.push(format!(
-                        "filters.statusCodes: {code:?} is neither a status nor a range of them"
-                    ));
-                }
-            }
-        }
+        "accessLog" => access_log(json, errors),
         "ping" => {
             let status = json.get("terminatingStatusCode").and_then(Json::as_i64).unwrap_or(503);
             if !(100..=599).contains(&status) {
@@ -72,5 +61,25 @@ pub(super) fn judge(name: &str, json: &Json, errors: &mut Vec<String>) {
             }
         }
         _ => {}
+    }
+}
+
+fn access_log(json: &Json, errors: &mut Vec<String>) {
+    let codes = json.pointer("/filters/statusCodes").and_then(Json::as_array);
+    for code in codes.into_iter().flatten().filter_map(Json::as_str).flat_map(|text| text.split(',')) {
+        let good = |text: &str| text.len() == 3 && text.bytes().all(|byte| byte.is_ascii_digit());
+        let (from, to) = code.trim().split_once('-').unwrap_or((code.trim(), code.trim()));
+        if !good(from) || !good(to) || from > to {
+            errors.push(format!("filters.statusCodes: {code:?} is neither a status nor a range of them"));
+        }
+    }
+    for (option, pointer) in
+        [("fields.names", "/fields/names"), ("fields.headers.names", "/fields/headers/names")]
+    {
+        for (name, mode) in json.pointer(pointer).and_then(Json::as_object).into_iter().flatten() {
+            if !matches!(mode.as_str(), Some("keep" | "drop" | "redact")) {
+                errors.push(format!("{option}.{name}: expected one of keep, drop, redact, found {mode}"));
+            }
+        }
     }
 }

@@ -72,12 +72,16 @@ pub(super) fn options(options: &TlsOptions, errors: &mut Vec<String>) {
             errors.push(format!("invalid CurveID in curvePreferences: {name}"));
         }
     }
+    let lacking = |name: &String| name == "CurveP521" || name == "secp521r1";
+    if !options.curve_preferences.is_empty() && options.curve_preferences.iter().all(lacking) {
+        errors.push("curvePreferences: the TLS library has none of those named".to_owned());
+    }
     if options.alpn_protocols.iter().any(|protocol| protocol.is_empty() || protocol.len() > 255) {
         errors.push("alpnProtocols: a protocol's name has 1 to 255 bytes".to_owned());
     }
     let Some(client) = &options.client_auth else { return };
     for text in &client.ca_files {
-        errors.extend(pem::certificates("clientAuth.caFiles", text).err());
+        errors.extend(pem::roots("clientAuth.caFiles", text).err());
     }
     let kind = client.client_auth_type.as_str();
     if matches!(kind, "VerifyClientCertIfGiven" | "RequireAndVerifyClientCert") && client.ca_files.is_empty()
@@ -95,7 +99,7 @@ pub(super) fn servers_transport(transport: &ServersTransport, errors: &mut Vec<S
         }
     }
     for text in &transport.root_cas {
-        errors.extend(pem::certificates("rootCAs", text).err());
+        errors.extend(pem::roots("rootCAs", text).err());
     }
     for pair in &transport.certificates {
         let chain = ("certificates.certFile", pair.cert_file.as_str());

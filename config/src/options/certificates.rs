@@ -42,7 +42,9 @@ pub(super) const OPTIONS: &[Field] = &[
         ],
     ),
     flag("sniStrict"),
-    texts("alpnProtocols").or("h2, http/1.1, acme-tls/1"),
+    texts("alpnProtocols")
+        .or("h2, http/1.1, acme-tls/1")
+        .differs("only h2 and http/1.1 are spoken; other names are left out"),
     flag("disableSessionTickets"),
     flag("preferServerCipherSuites").differs("deprecated in Traefik and without effect"),
 ];

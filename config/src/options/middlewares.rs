@@ -12,7 +12,7 @@ const SOURCE_CRITERION: &[Field] =
 pub(super) const ENCODED_CHARACTERS: &[Field] = &[
     flag("allowEncodedSlash").or("true"),
     flag("allowEncodedBackSlash").or("true"),
-    flag("allowEncodedNullCharacter").or("true"),
+    flag("allowEncodedNullCharacter").or("true").differs("a NUL in a path is always refused"),
     flag("allowEncodedSemicolon").or("true"),
     flag("allowEncodedPercent").or("true"),
     flag("allowEncodedQuestionMark").or("true"),

@@ -141,7 +141,7 @@ impl Reader {
                 }
                 _ => field.support,
             };
-        let off = *value == Json::Bool(false) && field.default != "true";
+        let off = *value == Json::Bool(false);
         let idle = off || scalar_text(value).is_some_and(|text| text == field.default);
         if let Support::NotYet(missing) = support
             && !idle
@@ -156,7 +156,8 @@ impl Reader {
             };
             self.findings.insert(before, finding);
         }
-        let leaf = field.ty.fields().is_empty();
+        let bare_switch = matches!(value, Json::Object(map) if map.is_empty());
+        let leaf = field.ty.fields().is_empty() || bare_switch;
         if self.with_uses && (leaf || support != Support::Same) && !self.within_not_yet {
             let support = if idle && matches!(support, Support::NotYet(_)) { Support::Same } else { support };
             self.uses.push(Use { at: entry.at, option: self.option.clone(), support });

@@ -1,13 +1,244 @@
-//! Placeholder until the pages are printed.
-/// x
-pub struct Difference;
-/// x
-pub const DIFFERENCES: &[Difference] = &[];
-/// x
-pub fn differences_markdown() -> String {
-    String::new()
+//! The reference pages, printed from the table, and the list of deliberate differences.
+
+use std::fmt::Write as _;
+
+use super::{DYNAMIC, Field, STATIC, Support, Type};
+
+/// Something that Ravelin does otherwise than Traefik on purpose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Difference {
+    /// In a few words.
+    pub title: &'static str,
+    /// What Traefik does.
+    pub traefik: &'static str,
+    /// What Ravelin does.
+    pub ravelin: &'static str,
+    /// Why.
+    pub reason: &'static str,
+    /// How to have it Traefik's way; none for framing, syntax and safety rules.
+    pub restore: Option<&'static str>,
+    /// The options whose use it concerns; none if it concerns every request alike.
+    pub concerns: &'static [&'static str],
 }
-/// x
+
+/// Every deliberate difference.
+pub const DIFFERENCES: &[Difference] = &[
+    Difference {
+        title: "a fault in one object leaves the others alone",
+        traefik: "an unknown option, a wrong type or an unknown middleware leaves the whole file unread",
+        ravelin: "the object with the fault, and the routers that need it, are in error; everything else moves on",
+        reason: "one slip must not freeze or empty everything else",
+        restore: None,
+        concerns: &["http", "tls"],
+    },
+    Difference {
+        title: "a router in error keeps its place",
+        traefik: "a router in error is left out, and the next one that matches serves its requests",
+        ravelin: "its last good value serves; without one its requests are answered 503",
+        reason: "the next router may lack the protection that the one in error had",
+        restore: None,
+        concerns: &["http.routers"],
+    },
+    Difference {
+        title: "an empty map counts as nothing",
+        traefik: "`middlewares: {}` or `headers: {customRequestHeaders: {}}` leaves the whole file unread",
+        ravelin: "it is taken as if it were not there",
+        reason: "generators write empty maps, and nothing in one can be misread",
+        restore: None,
+        concerns: &["http", "tls"],
+    },
+    Difference {
+        title: "a date without quotes is text",
+        traefik: "a bare date leaves the whole file unread",
+        ravelin: "it is taken as the text that it is",
+        reason: "it can mean nothing else",
+        restore: None,
+        concerns: &["http", "tls"],
+    },
+    Difference {
+        title: "folders of a mounted ConfigMap are read once",
+        traefik: "a directory's `..2024_01` folders are read as sub-folders, and the old version wins until it is deleted",
+        ravelin: "names that begin with `..` are left out",
+        reason: "they are the mount's own business and make every object double",
+        restore: None,
+        concerns: &["providers.file.directory"],
+    },
+    Difference {
+        title: "unknown words in TLS options are errors",
+        traefik: "an unknown minVersion is ignored; an unknown suite or group closes that name's connections",
+        ravelin: "the TLS options are in error, and so are the routers that name them",
+        reason: "a weaker version than the one meant must not be spoken in silence",
+        restore: None,
+        concerns: &["tls.options"],
+    },
+    Difference {
+        title: "TLS 1.2 is the oldest version",
+        traefik: "TLS 1.0 and 1.1 can be switched on",
+        ravelin: "`VersionTLS10` and `VersionTLS11` mean 1.2 as a lower bound, and are an error as an upper one",
+        reason: "both are broken, and the TLS library does not have them",
+        restore: None,
+        concerns: &["tls.options.*.minVersion", "tls.options.*.maxVersion", "http.serversTransports"],
+    },
+    Difference {
+        title: "an entry point's header names with underscores are dropped",
+        traefik: "`X_Forwarded_For` and its kin are dropped from untrusted clients, others pass",
+        ravelin: "every field with an underscore in its name is dropped",
+        reason: "many servers read `_` as `-`, so that a client can write the fields that only a proxy may write",
+        restore: Some("entryPoints.<name>.http.underscoreHeadersStrategy: keep"),
+        concerns: &["entryPoints"],
+    },
+    Difference {
+        title: "forwarding fields of untrusted clients are dropped",
+        traefik: "`Forwarded`, `X-Original-URL`, `X-Rewrite-URL` and `Proxy` pass",
+        ravelin: "they and the whole `X-Forwarded-*` family are dropped, then ours are written",
+        reason: "applications believe them",
+        restore: Some("entryPoints.<name>.forwardedHeaders.trustedIPs or insecure"),
+        concerns: &["entryPoints"],
+    },
+    Difference {
+        title: "a path that hides a dot segment is refused",
+        traefik: "`/a/..%2fb`, `/a/..;/b` and `/a/..%5cb` are routed and forwarded",
+        ravelin: "a path that would hold a dot segment under any common decoding is 400; a plain `%2F` passes",
+        reason: "the server behind may resolve what the router did not see",
+        restore: None,
+        concerns: &[],
+    },
+    Difference {
+        title: "NUL and `#` in a path are refused, and no byte switches its decoding off",
+        traefik: "`%00` passes; a raw `|` or non-ASCII byte makes Traefik decode the whole path",
+        ravelin: "NUL and `#` are 400; other bytes that no path holds are encoded, one by one",
+        reason: "the decoding dodges rules and `encodedCharacters`",
+        restore: None,
+        concerns: &[],
+    },
+    Difference {
+        title: "framing of HTTP/1 is strict",
+        traefik: "Content-Length beside `chunked` is taken",
+        ravelin: "every ambiguous or malformed framing is refused and the connection closed",
+        reason: "two readings of one message are request smuggling",
+        restore: None,
+        concerns: &[],
+    },
+    Difference {
+        title: "a head has at most 100 fields",
+        traefik: "only the bytes of a head are limited",
+        ravelin: "more than 100 fields are 431",
+        reason: "a field costs more memory than its bytes",
+        restore: None,
+        concerns: &[],
+    },
+    Difference {
+        title: "a broken answer is 502",
+        traefik: "a malformed answer or a failed certificate check is 500, broken chunks of a request are 500",
+        ravelin: "502 where the server is at fault, 400 where the client is",
+        reason: "500 says that the proxy is broken",
+        restore: None,
+        concerns: &["http.services"],
+    },
+    Difference {
+        title: "what `Connection` names in an answer is removed",
+        traefik: "`Connection: X, close` in an answer leaks X to the client",
+        ravelin: "X is removed",
+        reason: "it belongs to one connection",
+        restore: None,
+        concerns: &[],
+    },
+    Difference {
+        title: "no compression is asked for on a client's behalf",
+        traefik: "without Accept-Encoding from the client the server sees `Accept-Encoding: gzip`, and the answer is unpacked",
+        ravelin: "what the client did not ask for is not asked for",
+        reason: "it is a trait of the Go client that costs both sides",
+        restore: None,
+        concerns: &[],
+    },
+    Difference {
+        title: "nobody is called",
+        traefik: "looks for new versions, and can send usage statistics",
+        ravelin: "`checkNewVersion` and `sendAnonymousUsage` are taken without effect",
+        reason: "a proxy dials servers and what it was told to dial",
+        restore: None,
+        concerns: &["global.checkNewVersion", "global.sendAnonymousUsage"],
+    },
+];
+
+/// The page of differences.
+pub fn differences_markdown() -> String {
+    let mut out = String::from(
+        "# Deliberate differences from Traefik\n\nMade from the table in `config/src/options/reference.rs`. What does not \
+         work *yet* stands in [options.md](options.md).\n`ravelin validate FILE` prints those that concern a file.\n",
+    );
+    for difference in DIFFERENCES {
+        let Difference { title, traefik, ravelin, reason, restore, concerns: _ } = difference;
+        let restore = restore.map_or("no".to_owned(), |restore| format!("`{restore}`"));
+        // Writing to a String cannot fail.
+        let _ = write!(
+            out,
+            "\n## {}\n- Traefik: {traefik}.\n- Ravelin: {ravelin}.\n- Why: {reason}.\n- Traefik's way possible: {restore}.\n",
+            capital(title)
+        );
+    }
+    out
+}
+
+/// The page of options.
 pub fn options_markdown() -> String {
-    String::new()
+    let mut out = String::from(
+        "# Options\n\nEvery option of Traefik v3.7 that Ravelin knows. Made from the table in `config/src/options/`; names match in \
+         any case.\n\nWorks: **yes** as in Traefik, **differs** with the way it does, **not yet** with what is missing: an \
+         object that uses it is in error,\na static section without its function starts and says so.\n",
+    );
+    for (title, fields) in [("Dynamic configuration", DYNAMIC), ("Static configuration", STATIC)] {
+        let _ = write!(out, "\n## {title}\n\n| option | value | default | works |\n|---|---|---|---|\n");
+        rows(fields, "", false, &mut out);
+    }
+    out
+}
+
+fn rows(fields: &[Field], path: &str, within_not_yet: bool, out: &mut String) {
+    for field in fields {
+        let path = if path.is_empty() { field.name.to_owned() } else { format!("{path}.{}", field.name) };
+        let later = within_not_yet || matches!(field.support, Support::NotYet(_));
+        let works = match field.support {
+            _ if within_not_yet => "not yet".to_owned(),
+            Support::Same => words_that_differ(&field.ty).unwrap_or_else(|| "yes".to_owned()),
+            Support::Different(reason) => format!("differs: {reason}"),
+            Support::NotYet(missing) => format!("not yet: {missing}"),
+        };
+        // A default with blanks is a description, unless it is a list.
+        let described =
+            field.default.is_empty() || (field.default.contains(' ') && !field.default.contains(','));
+        let default = if described { field.default.to_owned() } else { format!("`{}`", field.default) };
+        let value = match field.ty {
+            Type::Choice(words) | Type::AnyCase(words) => {
+                words.iter().map(|(word, _)| format!("`{word}`")).collect::<Vec<_>>().join(", ")
+            }
+            ty => ty.describe().to_owned(),
+        };
+        let leaf = field.ty.fields().is_empty();
+        if leaf || field.support != Support::Same {
+            let _ = writeln!(out, "| `{path}` | {value} | {default} | {works} |");
+        }
+        let below = match field.ty {
+            Type::Named(_) => format!("{path}.*"),
+            Type::Groups(_) => format!("{path}[]"),
+            _ => path,
+        };
+        rows(field.ty.fields(), &below, later, out);
+    }
+}
+
+/// What is to be said of single words of a choice.
+fn words_that_differ(ty: &Type) -> Option<String> {
+    let (Type::Choice(words) | Type::AnyCase(words)) = ty else { return None };
+    let texts = words.iter().filter_map(|(_, support)| match support {
+        Support::Same => None,
+        Support::Different(text) | Support::NotYet(text) => Some(*text),
+    });
+    let texts: Vec<&str> = texts.collect();
+    if texts.is_empty() { None } else { Some(format!("in part: {}", texts.join("; "))) }
+}
+
+fn capital(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map_or(String::new(), |first| first.to_uppercase().chain(letters).collect())
 }

@@ -39,8 +39,12 @@ pub(super) const ROUTER: &[Field] = &[
         "observability",
         &[
             flag("accessLogs").or("as the entry point says"),
-            flag("metrics").or("as the entry point says").not_yet("metrics do not work yet"),
-            flag("tracing").or("as the entry point says").not_yet("tracing does not work yet"),
+            flag("metrics")
+                .or("as the entry point says")
+                .differs("taken without effect: there are no metrics yet"),
+            flag("tracing")
+                .or("as the entry point says")
+                .differs("taken without effect: there is no tracing yet"),
             choice("traceVerbosity", VERBOSITY)
                 .or("minimal")
                 .differs("taken without effect: there is no tracing yet"),

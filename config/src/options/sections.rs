@@ -31,8 +31,12 @@ const HTTP: &[Field] = &[
     texts("middlewares"),
     switch("tls", TLS),
     flag("encodeQuerySemicolons"),
-    flag("sanitizePath").or("true"),
-    integer("maxHeaderBytes").or("1048576"),
+    flag("sanitizePath")
+        .or("true")
+        .differs("off, doubled slashes stay, but a path with dot segments is refused"),
+    integer("maxHeaderBytes").or("1048576").differs(
+        "unset, the header list of an HTTP/2 request may have 65,536 bytes; a value set holds for both",
+    ),
     switch("encodedCharacters", ENCODED_CHARACTERS),
     choice(
         "underscoreHeadersStrategy",
@@ -75,7 +79,9 @@ pub(super) const ENTRY_POINT: &[Field] = &[
         &[
             integer("maxConcurrentStreams").or("250"),
             integer("maxDecoderHeaderTableSize").or("4096"),
-            integer("maxEncoderHeaderTableSize").or("4096"),
+            integer("maxEncoderHeaderTableSize")
+                .or("4096")
+                .differs("taken without effect: the client's own limit holds"),
         ],
     ),
     switch("http3", &[integer("advertisedPort")]).not_yet("HTTP/3 does not work yet"),
@@ -152,7 +158,9 @@ const ACCESS_LOG: &[Field] = &[
     text("filePath").or("standard output"),
     choice("format", &[("common", Support::Same), ("genericCLF", Support::Same), ("json", Support::Same)])
         .or("common"),
-    integer("bufferingSize").or("0"),
+    integer("bufferingSize")
+        .or("0")
+        .differs("taken without effect: lines are written in blocks and wait at most 100 ms"),
     flag("addInternals"),
     flag("dualOutput").not_yet("writing the access log to two places does not work yet"),
     group(

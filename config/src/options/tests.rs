@@ -224,3 +224,46 @@ fn names_are_unique_in_any_case_and_defaults_fit_their_types() {
     walk(DYNAMIC, "");
     walk(STATIC, "");
 }
+
+/// Compares a page with the committed one; `RAVELIN_WRITE_REFERENCE=1` writes it.
+fn committed(name: &str, page: &str) {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/reference").join(name);
+    if std::env::var_os("RAVELIN_WRITE_REFERENCE").is_some() {
+        std::fs::write(&path, page).expect("the checkout can be written");
+    }
+    let found = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(
+        found == page,
+        "docs/reference/{name} is not what the table says; RAVELIN_WRITE_REFERENCE=1 writes it anew"
+    );
+}
+
+#[test]
+fn the_reference_pages_are_what_the_table_says() {
+    committed("options.md", &options_markdown());
+    committed("differences.md", &differences_markdown());
+}
+
+#[test]
+fn differences_concern_options_that_exist() {
+    for pattern in DIFFERENCES.iter().flat_map(|difference| difference.concerns) {
+        let known = paths(DYNAMIC, "").into_iter().chain(paths(STATIC, "")).any(|path| path == **pattern);
+        assert!(known, "{pattern} is no option");
+    }
+}
+
+/// The paths of all options, as uses name them.
+fn paths(fields: &[Field], above: &str) -> Vec<String> {
+    let mut out = Vec::new();
+    for field in fields {
+        let path = if above.is_empty() { field.name.to_owned() } else { format!("{above}.{}", field.name) };
+        let below = match field.ty {
+            Type::Named(_) => format!("{path}.*"),
+            Type::Groups(_) => format!("{path}[]"),
+            _ => path.clone(),
+        };
+        out.push(path);
+        out.extend(paths(field.ty.fields(), &below));
+    }
+    out
+}

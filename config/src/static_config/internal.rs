@@ -10,13 +10,18 @@ use crate::key::Key;
 use crate::object::{Kind, Object};
 use crate::options;
 
-/// The objects of provider `internal`, and what was left out: option and reason. `transport` is the static section
-/// `serversTransport`, with contents in the place of files.
-pub fn internal_objects(
-    config: &StaticConfig,
-    transport: Option<&Arc<Object>>,
-) -> (Vec<(Key, Arc<Object>)>, Vec<(String, String)>) {
-    let mut making = Making::default();
+/// What Traefik makes by itself.
+#[derive(Default)]
+pub struct InternalObjects {
+    /// Objects of provider `internal`.
+    pub objects: Vec<(Key, Arc<Object>)>,
+    /// What could not be made: option and reason.
+    pub left_out: Vec<(String, String)>,
+}
+
+/// Makes them. `transport` is the static section `serversTransport`, with contents in the place of files.
+pub fn internal_objects(config: &StaticConfig, transport: Option<&Arc<Object>>) -> InternalObjects {
+    let mut making = InternalObjects::default();
     making.put(Kind::HttpService, "noop", json!({}));
     making.api(config);
     making.ping(config);
@@ -28,16 +33,10 @@ pub fn internal_objects(
     }
     let options = transport.and_then(|object| options::object_json(object).ok());
     making.put(Kind::HttpServersTransport, "default", options.unwrap_or_else(|| json!({})));
-    (making.objects, making.left_out)
+    making
 }
 
-#[derive(Default)]
-struct Making {
-    objects: Vec<(Key, Arc<Object>)>,
-    left_out: Vec<(String, String)>,
-}
-
-impl Making {
+impl InternalObjects {
     fn put(&mut self, kind: Kind, name: &str, json: Json) {
         let key = Key::of(kind, &format!("{name}@internal"));
         if let (Ok(key), Ok(object)) = (key, options::object(kind, &json)) {

@@ -36,26 +36,31 @@ pub struct Loaded {
 pub fn load(inputs: &Inputs<'_>) -> Result<Loaded, Vec<Problem>> {
     let (source, root) = source::tree(inputs)?;
     let name = source.name();
-    let (config, notes, draft, _) = judge(&name, root, &read_file, false)?;
+    let Judged { config, notes, draft, uses: _ } = judge(&name, root, &read_file, false)?;
     Ok(Loaded { source, config, notes, draft })
+}
+
+/// What the static sections of a text say.
+#[derive(Clone, Debug)]
+pub struct Judged {
+    /// The sections that work, with defaults.
+    pub config: StaticConfig,
+    /// What to say once at the start.
+    pub notes: Vec<Problem>,
+    /// The objects of provider `internal`.
+    pub draft: Draft,
+    /// Which options are used; only of a document.
+    pub uses: Vec<Use>,
 }
 
 /// Judges the static sections of a document, as [`load`] would; `None` if it has none.
 ///
-/// Answers the typed sections, notes and draft, or the errors; and which options it uses.
-///
 /// # Errors
 /// As [`load`].
-#[allow(clippy::type_complexity)] // Only `validate` takes it apart.
-pub fn judge_document(
-    document: &Document,
-    files: &ReadFile<'_>,
-) -> Option<Result<(StaticConfig, Vec<Problem>, Draft, Vec<Use>), Vec<Problem>>> {
+pub fn judge_document(document: &Document, files: &ReadFile<'_>) -> Option<Result<Judged, Vec<Problem>>> {
     let root = source::sections_of(document.root.clone());
     (!root.entries().is_empty()).then(|| judge(&document.name, root, files, true))
 }
-
-type Judged = (StaticConfig, Vec<Problem>, Draft, Vec<Use>);
 
 fn judge(file: &str, mut root: Node, files: &ReadFile<'_>, with_uses: bool) -> Result<Judged, Vec<Problem>> {
     let mut errors = removed::check(file, &mut root);
@@ -74,13 +79,13 @@ fn judge(file: &str, mut root: Node, files: &ReadFile<'_>, with_uses: bool) -> R
     })?;
     note_defaults(file, &root, &config, &mut notes);
     let mut draft = draft_of(file, &root, &json, files);
-    let (objects, left_out) = internal_objects(&config, draft.objects.get("static/serversTransport"));
-    notes.extend(left_out.into_iter().map(|(path, text)| {
+    let internal = internal_objects(&config, draft.objects.get("static/serversTransport"));
+    notes.extend(internal.left_out.into_iter().map(|(path, text)| {
         Problem::error(file, place(&root, &path), &path, text).severity(Severity::Warning)
     }));
-    draft.objects.extend(objects);
+    draft.objects.extend(internal.objects);
     let errors = faults(file, &draft);
-    if errors.is_empty() { Ok((config, notes, draft, reading.uses)) } else { Err(errors) }
+    if errors.is_empty() { Ok(Judged { config, notes, draft, uses: reading.uses }) } else { Err(errors) }
 }
 
 /// Traefik's own words, by which people search.

@@ -120,6 +120,7 @@ tls:
     suite: {cipherSuites: [TLS_NOT_A_CIPHER, TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256]}
     old: {cipherSuites: [TLS_RSA_WITH_AES_128_CBC_SHA]}
     curve: {curvePreferences: [X25519, P-25]}
+    lacking: {curvePreferences: [CurveP521]}
     client: {clientAuth: {clientAuthType: RequireAndVerifyClientCert}}
     pem: {clientAuth: {caFiles: ['-----BEGIN nothing'], clientAuthType: RequireAnyClientCert}}
     word: {minVersion: TLS12}

@@ -101,7 +101,7 @@ fn single_objects_change_and_a_put_beats_a_delete() {
     let change = checker.upsert([(key.clone(), object)], [key.clone()]);
     assert_eq!((change.puts.len(), change.deletes.len()), (1, 0));
     let change = checker.upsert([], [key.clone()]);
-    assert_eq!(change.deletes.into_iter().collect::<Vec<_>>(), [key.clone()]);
+    assert_eq!(change.deletes, BTreeSet::from([key.clone()]));
     assert!(checker.upsert([], [key]).is_empty());
 }
 

@@ -33,7 +33,7 @@ impl Given {
     }
 
     fn refused(&self) -> String {
-        let problems = self.load().err().expect("the start must be refused");
+        let problems = self.load().expect_err("the start must be refused");
         problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
     }
 }

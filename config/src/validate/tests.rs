@@ -1,0 +1,108 @@
+//! The report of whole files against committed texts. `RAVELIN_WRITE_REFERENCE=1` writes the texts anew.
+
+use std::fmt::Write as _;
+use std::path::Path;
+use std::time::Instant;
+
+use super::*;
+
+fn no_files(_: &str) -> Result<String, String> {
+    Err("no such file".to_owned())
+}
+
+fn report(name: &str) -> Report {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/validate").join(name);
+    let text = std::fs::read_to_string(&path).expect("the file is committed");
+    let format = Format::of_path(&path).expect("the name has an extension that is read");
+    validate(name, &text, format, &no_files)
+}
+
+fn golden(name: &str) -> Report {
+    let report = report(name);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/validate").join(format!("{name}.txt"));
+    let text = report.to_string();
+    if std::env::var_os("RAVELIN_WRITE_REFERENCE").is_some() {
+        std::fs::write(&path, &text).expect("the checkout can be written");
+    }
+    let committed = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(text == committed, "the report of {name} is another one:\n{text}");
+    report
+}
+
+#[test]
+fn every_fault_of_a_dynamic_file() {
+    let report = golden("bad.yaml");
+    assert!(!report.is_good());
+    assert_eq!(report.exit_status(), 1);
+    let without_place: Vec<_> =
+        report.problems.iter().filter(|problem| problem.at == Position::NONE).collect();
+    assert_eq!(without_place, [] as [&Problem; 0], "each problem has its place");
+}
+
+#[test]
+fn a_good_file_with_both_parts() {
+    let report = golden("good.yaml");
+    assert_eq!(report.problems, []);
+    assert_eq!(report.exit_status(), 0);
+    assert!(report.options.iter().any(|used| used.option == "http.services.*.loadBalancer.servers[].url"));
+}
+
+#[test]
+fn every_fault_of_a_static_file() {
+    assert_eq!(golden("static.toml").exit_status(), 1);
+}
+
+#[test]
+fn what_does_not_work_yet_in_a_static_file() {
+    assert_eq!(golden("later.yaml").exit_status(), 1);
+}
+
+#[test]
+fn an_unreadable_file() {
+    let report = golden("unreadable.yaml");
+    assert_eq!(report.problems.len(), 1);
+    assert_eq!(report.exit_status(), 1);
+}
+
+#[test]
+fn files_without_configuration_and_warnings_alone() {
+    let validate = |text: &str| validate("t.yaml", text, Format::Yaml, &no_files);
+    assert_eq!(validate("").exit_status(), 1);
+    assert_eq!(validate("nonsense: 1").exit_status(), 1);
+    let warned = validate("nonsense: 1\nhttp: {services: {s: {loadBalancer: {}}}}");
+    assert_eq!((warned.problems.len(), warned.exit_status()), (1, 0));
+}
+
+#[test]
+fn references_across_both_parts_are_judged() {
+    let text = "entryPoints: {web: {address: ':1'}}\nhttp:\n  routers:\n    a: {rule: Host(`a`), service: ping@internal}\n    \
+                b: {rule: Host(`a`), service: s, entryPoints: [wob]}\n  services: {s: {loadBalancer: {}}}\n";
+    let report = validate("t.yaml", text, Format::Yaml, &no_files);
+    let texts: Vec<String> = report.problems.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        texts,
+        [
+            "t.yaml:4:26: http.routers.a.service: ping is not enabled",
+            "t.yaml:5:38: http.routers.b.entryPoints: entryPoint \"wob\" doesn't exist",
+            "t.yaml:5:38: http.routers.b.entryPoints: no valid entryPoint for this router",
+        ]
+    );
+}
+
+/// A person waits for it. The bound is wide: tests are built without optimisation and share their machine.
+#[test]
+fn a_large_file_takes_no_time_to_speak_of() {
+    let mut text =
+        "http:\n  services: {s: {loadBalancer: {servers: [{url: 'http://127.0.0.1:1'}]}}}\n  routers:\n"
+            .to_owned();
+    for n in 0..5_000 {
+        let broken = if n == 4_000 { ", prioritty: 5" } else { "" };
+        writeln!(text, "    r{n}: {{rule: 'Host(`h{n}.test`) && PathPrefix(`/p`)', service: s{broken}}}")
+            .expect("writing to a String cannot fail");
+    }
+    let started = Instant::now();
+    let report = validate("t.yaml", &text, Format::Yaml, &no_files);
+    assert_eq!(report.problems.len(), 1, "{:?}", report.problems);
+    assert_eq!(report.problems[0].at.line, 4_004);
+    assert!(started.elapsed().as_secs() < 20, "{:?}", started.elapsed());
+}

@@ -71,12 +71,17 @@ impl RequestBody {
     }
 
     /// Wraps the client's body. A body that is known to be empty needs no tracker and allocates nothing.
-    pub fn new(incoming: Incoming) -> (Self, Option<Rc<Tracker>>) {
+    pub fn new(incoming: Incoming) -> Self {
         if incoming.is_end_stream() {
-            return (Self::empty(), None);
+            return Self::empty();
         }
         let tracker = Rc::new(Tracker { state: Cell::new(Progress::Untouched), bytes: Cell::new(0) });
-        (Self { incoming: Some(incoming), progress: Some(Rc::clone(&tracker)) }, Some(tracker))
+        Self { incoming: Some(incoming), progress: Some(tracker) }
+    }
+
+    /// The shared view on this body; `None` if it is known to be empty.
+    pub fn tracker(&self) -> Option<Rc<Tracker>> {
+        self.progress.clone()
     }
 
     fn note(&self, state: Progress) {
@@ -130,7 +135,7 @@ impl Body for RequestBody {
 #[derive(Debug)]
 pub struct ResponseBody {
     source: Source,
-    exchange: Option<Box<Exchange>>,
+    exchange: Option<Exchange>,
 }
 
 #[derive(Debug)]
@@ -178,7 +183,7 @@ impl ResponseBody {
     }
 
     /// Binds the exchange to this body, so that it ends with it.
-    pub(crate) fn with_exchange(mut self, exchange: Box<Exchange>) -> Self {
+    pub(crate) fn with_exchange(mut self, exchange: Exchange) -> Self {
         self.exchange = Some(exchange);
         self
     }

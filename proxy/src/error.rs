@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use http::header::{CONTENT_TYPE, HeaderName, HeaderValue, X_CONTENT_TYPE_OPTIONS};
+use http::header::{CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, X_CONTENT_TYPE_OPTIONS};
 use http::{Response, StatusCode};
 
 use crate::body::ResponseBody;
@@ -191,9 +191,10 @@ impl RequestError {
                 plain_text(StatusCode::SERVICE_UNAVAILABLE, text)
             }
             Self::UnderscoreField => plain_text(StatusCode::BAD_REQUEST, "Bad Request\n"),
-            Self::BadHost | Self::BadTarget(_) | Self::BadRequest | Self::Expectation | Self::Connect => {
-                bare(self.status(), "")
-            }
+            Self::BadHost => refused(StatusCode::BAD_REQUEST, "400 Bad Request: malformed Host header"),
+            Self::BadRequest => refused(StatusCode::BAD_REQUEST, "400 Bad Request: malformed request target"),
+            Self::BadTarget(error) if error.is_syntax() => refused(StatusCode::BAD_REQUEST, "400 Bad Request"),
+            Self::BadTarget(_) | Self::Expectation | Self::Connect => bare(self.status(), ""),
             Self::Misdirected => plain_text(StatusCode::MISDIRECTED_REQUEST, "Misdirected Request\n"),
             Self::ClientGone => bare(self.status(), "Client Closed Request"),
             Self::Middleware { status, .. } => bare(*status, status.canonical_reason().unwrap_or_default()),
@@ -221,6 +222,16 @@ pub fn plain_text(status: StatusCode, text: impl Into<bytes::Bytes>) -> Response
     response
 }
 
+/// The answer to what is no request: nothing more is read on that connection.
+fn refused(status: StatusCode, text: &'static str) -> Response<ResponseBody> {
+    const TYPE: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
+    const CLOSE: HeaderValue = HeaderValue::from_static("close");
+    let mut response = bare(status, text);
+    response.headers_mut().insert(CONTENT_TYPE, TYPE);
+    response.headers_mut().insert(CONNECTION, CLOSE);
+    response
+}
+
 /// An answer with a body and no field that describes it, as Traefik gives where the gateway itself failed.
 pub fn bare(status: StatusCode, text: impl Into<bytes::Bytes>) -> Response<ResponseBody> {
     let mut response = Response::new(ResponseBody::full(text));
@@ -234,4 +245,61 @@ pub fn redirect(status: StatusCode, location: HeaderValue) -> Response<ResponseB
     let mut response = bare(status, status.canonical_reason().unwrap_or_default());
     response.headers_mut().insert(LOCATION, location);
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::path::PathError;
+
+    fn upstream(what: UpstreamFailure) -> RequestError {
+        RequestError::upstream(what, None, false)
+    }
+
+    #[test]
+    fn every_error_has_its_answer() {
+        let middleware = RequestError::Middleware { status: StatusCode::TOO_MANY_REQUESTS, reason: "too many" };
+        let in_error = RequestError::RouterInError { router: "r@file".into(), reason: "x".into() };
+        let table = [
+            (RequestError::BadHost, 400, Side::Client),
+            (RequestError::BadTarget(PathError::Percent), 400, Side::Client),
+            (RequestError::BadTarget(PathError::HiddenDotSegment), 400, Side::Client),
+            (RequestError::UnderscoreField, 400, Side::Client),
+            (RequestError::Expectation, 417, Side::Client),
+            (RequestError::Connect, 501, Side::Client),
+            (RequestError::BadRequest, 400, Side::Client),
+            (RequestError::NoRoute, 404, Side::Client),
+            (RequestError::Misdirected, 421, Side::Client),
+            (in_error, 503, Side::Proxy),
+            (RequestError::NoServer, 503, Side::Proxy),
+            (middleware, 429, Side::Proxy),
+            (upstream(UpstreamFailure::Resolve), 502, Side::Upstream),
+            (upstream(UpstreamFailure::Connect), 502, Side::Upstream),
+            (upstream(UpstreamFailure::ConnectTimeout), 504, Side::Upstream),
+            (upstream(UpstreamFailure::Tls), 502, Side::Upstream),
+            (upstream(UpstreamFailure::Closed), 502, Side::Upstream),
+            (upstream(UpstreamFailure::HeaderTimeout), 504, Side::Upstream),
+            (upstream(UpstreamFailure::Malformed), 502, Side::Upstream),
+            (RequestError::ClientBody, 400, Side::Client),
+            (RequestError::ClientGone, 499, Side::Client),
+            (RequestError::Internal("x"), 500, Side::Proxy),
+        ];
+        for (error, status, side) in table {
+            let text = error.to_string();
+            assert_eq!((error.status().as_u16(), error.side()), (status, side), "{text}");
+            assert!(!error.retry_safe(), "{text}");
+            assert_eq!(error.into_response().status().as_u16(), status, "{text}");
+        }
+        assert!(RequestError::upstream(UpstreamFailure::Connect, None, true).retry_safe());
+    }
+
+    #[test]
+    fn texts_are_traefiks() {
+        let field = |error: RequestError, name: HeaderName| error.into_response().headers().get(name).cloned();
+        assert_eq!(field(RequestError::NoServer, CONTENT_TYPE).expect("a type"), "text/plain; charset=utf-8");
+        assert_eq!(field(RequestError::NoRoute, X_CONTENT_TYPE_OPTIONS).expect("nosniff"), "nosniff");
+        assert_eq!(field(upstream(UpstreamFailure::Connect), CONTENT_TYPE), None);
+        assert_eq!(field(RequestError::BadTarget(PathError::Percent), CONNECTION).expect("close"), "close");
+        assert_eq!(field(RequestError::BadTarget(PathError::Fragment), CONNECTION), None);
+    }
 }

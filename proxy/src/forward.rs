@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderValue, TRANSFER_ENCODING, UPGRADE, WWW_AUTHENTICATE};
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderValue, TRANSFER_ENCODING, UPGRADE, WWW_AUTHENTICATE,
+};
 use http::uri::{Authority, PathAndQuery, Scheme as UriScheme};
 use http::{Method, Request, Response, StatusCode, Uri, Version};
 use hyper::body::Incoming;
@@ -45,13 +47,13 @@ pub(crate) async fn forward(
     pools: &UpstreamPools,
     connection: &Rc<ConnectionFacts>,
     upstream: &Arc<Upstream>,
-    mut outgoing: Outgoing,
+    outgoing: &mut Outgoing,
 ) -> Result<Response<ResponseBody>, RequestError> {
     if upstream.scheme == Scheme::H2c && outgoing.upgrade.take().is_some() {
         outgoing.headers.remove(CONNECTION);
         outgoing.headers.remove(UPGRADE);
     }
-    let asked = Asked::of(&outgoing, connection);
+    let asked = Asked::of(outgoing, connection);
     let (response, lease, switched) = send(pools, connection, upstream, outgoing, &asked).await?;
     answer(response, lease, switched, &asked).await
 }
@@ -87,7 +89,9 @@ impl Asked {
 /// NTLM and Negotiate authenticate a connection, not a request.
 fn binds_connection(credentials: Option<&HeaderValue>) -> bool {
     let scheme = credentials.and_then(|value| value.as_bytes().split(|&byte| byte == b' ').next());
-    scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"ntlm") || scheme.eq_ignore_ascii_case(b"negotiate"))
+    scheme.is_some_and(|scheme| {
+        scheme.eq_ignore_ascii_case(b"ntlm") || scheme.eq_ignore_ascii_case(b"negotiate")
+    })
 }
 
 type Switching = tokio::sync::oneshot::Receiver<crate::upstream::connect::Switched>;
@@ -96,52 +100,52 @@ async fn send(
     pools: &UpstreamPools,
     connection: &Rc<ConnectionFacts>,
     upstream: &Arc<Upstream>,
-    outgoing: Outgoing,
+    outgoing: &mut Outgoing,
     asked: &Asked,
 ) -> Result<(Response<Incoming>, Lease, Option<Switching>), RequestError> {
-    let tracker = outgoing.tracker.clone();
-    let mut waiting = outgoing;
     let mut fresh = false;
     loop {
         let mut lease = pools.lease(upstream, asked.upgrade.is_some(), fresh).await?;
-        lease.watch_body(tracker.clone());
+        lease.watch_body(outgoing.tracker.clone());
         let switching = asked.upgrade.as_ref().and_then(|_| lease.expect_switch());
         // A copy is kept only where it may be needed: on a connection that may have died unseen while it lay idle.
-        let copy = (lease.reused() && asked.repeatable).then(|| waiting.copy());
-        let request = waiting.into_request(upstream, lease.is_http2())?;
-        let failure = match await_head(&mut lease, connection, upstream, request, asked, tracker.as_deref()).await? {
+        let copy = (lease.reused() && asked.repeatable).then(|| outgoing.headers.clone());
+        let request = outgoing.take_request(upstream, lease.is_http2())?;
+        let sending = lease.send(request);
+        let head = await_head(&lease, sending, connection, upstream, asked, outgoing.tracker.as_deref());
+        let failure = match head.await? {
             Ok(response) => return Ok((response, lease, switching)),
             Err(failure) => failure,
         };
-        let unanswered = lease.unanswered();
-        waiting = match (failure.request, copy) {
+        lease.seen.failed = true;
+        match (failure.request, copy) {
             // Nothing was written: another connection, any method. Idle ones run out, so that this ends.
-            (Some(request), _) if lease.reused() => Outgoing::from_request(request, tracker.clone(), asked),
-            (None, Some(copy)) if unanswered => {
+            (Some(request), _) if lease.reused() => outgoing.put_back(request),
+            (None, Some(headers)) if lease.unanswered() => {
+                outgoing.headers = headers;
                 fresh = true;
-                copy
             }
-            (request, _) => return Err(failed(failure.error, request.is_some(), tracker.as_deref())),
-        };
+            (request, _) => return Err(failed(failure.error, request.is_some(), outgoing.tracker.as_deref())),
+        }
     }
 }
 
 /// Sends, and waits for the head of the final answer, at most as long as the transport allows.
 async fn await_head(
-    lease: &mut Lease,
+    lease: &Lease,
+    sending: impl Future<Output = Result<Response<Incoming>, SendFailure>>,
     connection: &Rc<ConnectionFacts>,
     upstream: &Upstream,
-    request: Request<RequestBody>,
     asked: &Asked,
     tracker: Option<&Tracker>,
 ) -> Result<Result<Response<Incoming>, SendFailure>, RequestError> {
-    let meter = lease.http1_meter().filter(|_| asked.relay_interim).map(Rc::clone);
-    if let Some(meter) = &meter {
+    let meter = lease.http1_meter().filter(|_| asked.relay_interim);
+    if let Some(meter) = meter {
         *meter.interim.borrow_mut() = Some(InterimWatch::new(Rc::clone(connection), asked.relay_continue));
     }
-    let mut sending = std::pin::pin!(lease.send(request));
+    let mut sending = std::pin::pin!(sending);
     let watched = std::future::poll_fn(|cx| {
-        if let Some(meter) = &meter
+        if let Some(meter) = meter
             && let Some(watch) = meter.interim.borrow_mut().as_mut()
         {
             watch.wakes(cx.waker());
@@ -157,7 +161,7 @@ async fn await_head(
             }
         },
     };
-    if let Some(meter) = &meter {
+    if let Some(meter) = meter {
         meter.interim.borrow_mut().take();
     }
     Ok(sent)
@@ -182,60 +186,50 @@ fn failed(error: hyper::Error, unwritten: bool, tracker: Option<&Tracker>) -> Re
 }
 
 impl Outgoing {
-    /// A copy of a request without a body.
-    fn copy(&self) -> Self {
-        Self {
-            method: self.method.clone(),
-            target: self.target.clone(),
-            headers: self.headers.clone(),
-            host: self.host.clone(),
-            upgrade: self.upgrade.clone(),
-            body: RequestBody::empty(),
-            tracker: None,
-        }
-    }
-
-    /// The request as hyper writes it. Framing fields are hyper's to write: what came is never passed on.
-    fn into_request(mut self, upstream: &Upstream, http2: bool) -> Result<Request<RequestBody>, RequestError> {
+    /// The request as hyper writes it; fields and body are taken out. Framing fields are hyper's to write: what came is never
+    /// passed on.
+    fn take_request(&mut self, upstream: &Upstream, http2: bool) -> Result<Request<RequestBody>, RequestError> {
         let host = if self.host.is_empty() { &upstream.authority } else { &self.host };
-        self.headers.remove(CONTENT_LENGTH);
-        self.headers.remove(TRANSFER_ENCODING);
-        let uri = if http2 {
-            self.headers.remove(HOST);
-            let authority = Authority::from_maybe_shared(Bytes::copy_from_slice(host.as_bytes()));
-            let scheme = if upstream.scheme == Scheme::Https { UriScheme::HTTPS } else { UriScheme::HTTP };
-            let mut parts = http::uri::Parts::default();
-            parts.scheme = Some(scheme);
-            parts.authority = Some(authority.map_err(|_| RequestError::BadHost)?);
-            parts.path_and_query = Some(self.target);
-            Uri::from_parts(parts).map_err(|_| RequestError::BadRequest)?
+        let body = std::mem::replace(&mut self.body, RequestBody::empty());
+        let mut headers = std::mem::take(&mut self.headers);
+        headers.remove(TRANSFER_ENCODING);
+        // A method that usually carries content says so when it carries none; every other length is hyper's to write.
+        let usually_full = matches!(self.method, Method::POST | Method::PUT | Method::PATCH);
+        if usually_full && http_body::Body::is_end_stream(&body) {
+            headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
         } else {
-            self.headers.insert(HOST, host.clone());
-            Uri::from(self.target)
+            headers.remove(CONTENT_LENGTH);
+        }
+        let uri = if http2 {
+            headers.remove(HOST);
+            absolute(upstream.scheme, host, &self.target)?
+        } else {
+            headers.insert(HOST, host.clone());
+            Uri::from(self.target.clone())
         };
-        let mut request = Request::new(self.body);
-        *request.method_mut() = self.method;
+        let mut request = Request::new(body);
+        *request.method_mut() = self.method.clone();
         *request.uri_mut() = uri;
-        *request.headers_mut() = self.headers;
+        *request.headers_mut() = headers;
         *request.version_mut() = if http2 { Version::HTTP_2 } else { Version::HTTP_11 };
         Ok(request)
     }
 
-    /// A request that came back unwritten.
-    fn from_request(request: Request<RequestBody>, tracker: Option<Rc<Tracker>>, asked: &Asked) -> Self {
-        let (mut parts, body) = request.into_parts();
-        let authority = parts.uri.authority().map(|authority| authority.as_str());
-        let host = parts.headers.remove(HOST).or_else(|| HeaderValue::from_str(authority?).ok());
-        Self {
-            method: parts.method,
-            target: parts.uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/")),
-            headers: parts.headers,
-            host: host.unwrap_or_else(|| HeaderValue::from_static("")),
-            upgrade: asked.upgrade.clone(),
-            body,
-            tracker,
-        }
+    /// Takes back what was not written.
+    fn put_back(&mut self, request: Request<RequestBody>) {
+        let (parts, body) = request.into_parts();
+        self.headers = parts.headers;
+        self.body = body;
     }
+}
+
+fn absolute(scheme: Scheme, host: &HeaderValue, target: &PathAndQuery) -> Result<Uri, RequestError> {
+    let authority = Authority::from_maybe_shared(Bytes::copy_from_slice(host.as_bytes()));
+    let mut parts = http::uri::Parts::default();
+    parts.scheme = Some(if scheme == Scheme::Https { UriScheme::HTTPS } else { UriScheme::HTTP });
+    parts.authority = Some(authority.map_err(|_| RequestError::BadHost)?);
+    parts.path_and_query = Some(target.clone());
+    Uri::from_parts(parts).map_err(|_| RequestError::BadRequest)
 }
 
 /// The answer as the client gets it.
@@ -270,9 +264,11 @@ fn observe(seen: &mut Observed, parts: &http::response::Parts, asked: &Asked) {
     let chunked = headers.contains_key(TRANSFER_ENCODING);
     let http1 = parts.version < Version::HTTP_2;
     seen.close_delimited = http1 && !bodiless && !chunked && !headers.contains_key(CONTENT_LENGTH);
-    seen.close_asked = headers.get_all(CONNECTION).iter().filter_map(|value| value.to_str().ok()).any(|value| {
-        value.split(',').any(|token| token.trim().eq_ignore_ascii_case("close"))
-    });
+    seen.close_asked = headers
+        .get_all(CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .any(|value| value.split(',').any(|token| token.trim().eq_ignore_ascii_case("close")));
     seen.persistent_version = parts.version >= Version::HTTP_11;
     seen.chunked_in_1_0 = parts.version == Version::HTTP_10 && chunked;
     seen.bound_authentication = asked.bound_authentication
@@ -306,5 +302,8 @@ async fn switch(
 
 fn same_protocol(asked: &HeaderValue, agreed: &HeaderValue) -> bool {
     let agreed = agreed.as_bytes().trim_ascii();
-    asked.as_bytes().split(|&byte| byte == b',').any(|protocol| protocol.trim_ascii().eq_ignore_ascii_case(agreed))
+    asked
+        .as_bytes()
+        .split(|&byte| byte == b',')
+        .any(|protocol| protocol.trim_ascii().eq_ignore_ascii_case(agreed))
 }

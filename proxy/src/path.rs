@@ -37,6 +37,13 @@ pub enum PathError {
     Unwritable,
 }
 
+impl PathError {
+    /// The target is no target at all, whatever an entry point allows: its connection is not read further.
+    pub fn is_syntax(self) -> bool {
+        matches!(self, Self::NotAbsolute | Self::Percent | Self::Nul | Self::Control | Self::Overlong)
+    }
+}
+
 /// What an entry point allows in paths.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PathOptions {

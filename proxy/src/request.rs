@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
-use http::header::{EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING};
+use http::header::{CONNECTION, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING};
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{Method, Request, Response, StatusCode, Version};
@@ -16,8 +16,9 @@ use hyper::body::Incoming;
 use ravelin_config::rule::{HeaderLookup, RequestFacts};
 use smallvec::SmallVec;
 
+use crate::api;
 use crate::body::{RequestBody, ResponseBody, Tracker};
-use crate::connection::{ConnectionFacts, RawTarget};
+use crate::connection::{ConnectionFacts, Protocol, RawTarget};
 use crate::error::{RequestError, bare};
 use crate::exchange::{Entry, Exchange, Origin as OriginAnswer};
 use crate::forward::{self, Outgoing};
@@ -40,12 +41,16 @@ pub async fn answer(
     connection: &Rc<ConnectionFacts>,
     request: Request<Incoming>,
 ) -> Response<ResponseBody> {
-    let (parts, incoming) = request.into_parts();
+    let (mut parts, incoming) = request.into_parts();
     let mut exchange = begin(state, connection, &parts);
-    let mut response = match serve(state, table, connection, &mut exchange, parts, incoming).await {
+    let mut body = RequestBody::new(incoming);
+    let mut response = match serve(state, table, connection, &mut exchange, &mut parts, &mut body).await {
         Ok(response) => response,
         Err(error) => refuse(connection, error),
     };
+    if connection.protocol == Protocol::Http2 {
+        response.headers_mut().remove(CONNECTION);
+    }
     finish(&mut exchange, &mut response);
     if exchange.matters() { response.map(|body| body.with_exchange(exchange)) } else { response }
 }
@@ -55,17 +60,19 @@ async fn serve(
     table: &Table,
     connection: &Rc<ConnectionFacts>,
     exchange: &mut Exchange,
-    mut parts: Parts,
-    incoming: Incoming,
+    parts: &mut Parts,
+    body: &mut RequestBody,
 ) -> Result<Response<ResponseBody>, RequestError> {
-    let Some(entry_point) = table.entry_point(&connection.entry_point) else { return Err(RequestError::NoRoute) };
+    let Some(entry_point) = table.entry_point(&connection.entry_point) else {
+        return Err(RequestError::NoRoute);
+    };
     let policy = &*entry_point.policy;
-    if is_asterisk_options(&parts) {
+    if is_asterisk_options(parts) {
         return Ok(bare(StatusCode::OK, ""));
     }
-    check_target(&parts)?;
+    check_target(parts)?;
     check_expectation(&parts.headers)?;
-    let host_value = take_host(&mut parts)?;
+    let host_value = take_host(parts)?;
     let host = crate::host::canonical(host_value.to_str().map_err(|_| RequestError::BadHost)?)
         .map_err(|_| RequestError::BadHost)?;
     let path = match path::normalise(parts.uri.path(), policy.path)? {
@@ -99,7 +106,7 @@ async fn serve(
         return Err(RequestError::Misdirected);
     }
     let Outcome::Serve { middlewares, service } = &route.outcome else { return Err(router_in_error(route)) };
-    let head = Head {
+    let mut head = Head {
         method: &parts.method,
         headers: &mut parts.headers,
         path,
@@ -111,7 +118,7 @@ async fn serve(
         omit_forwarded_for: false,
     };
     let journey = Journey { state, table, connection, policy, origin, uri_query: query.as_deref(), exchange };
-    Ok(journey.run(head, middlewares, service, incoming).await)
+    Ok(journey.run(&mut head, middlewares, service, body).await)
 }
 
 /// What a request carries with it through middlewares, service and server.
@@ -138,15 +145,15 @@ impl<'r> Journey<'r> {
     /// Through the request halves, to the service, and back through the response halves of what was passed.
     async fn run(
         mut self,
-        mut head: Head<'_>,
+        head: &mut Head<'_>,
         middlewares: &'r [Middleware],
         service: &'r Service,
-        incoming: Incoming,
+        body: &mut RequestBody,
     ) -> Response<ResponseBody> {
         let mut passed = Passed::new();
-        let mut response = match inward(&mut head, middlewares, service, &mut passed, self.exchange) {
+        let mut response = match inward(head, middlewares, service, &mut passed, self.exchange) {
             Ok(destination) => {
-                let answered = self.reach(head, destination, incoming).await;
+                let answered = self.reach(head, destination, body).await;
                 let response = answered.unwrap_or_else(|error| refuse(self.connection, error));
                 note_origin(self.exchange, &response);
                 response
@@ -171,37 +178,40 @@ impl<'r> Journey<'r> {
 
     async fn reach(
         &mut self,
-        head: Head<'_>,
+        head: &mut Head<'_>,
         destination: Destination<'r>,
-        incoming: Incoming,
+        body: &mut RequestBody,
     ) -> Result<Response<ResponseBody>, RequestError> {
         let (server, pass_host_header) = match destination {
             Destination::Server(server, pass_host_header) => (server, pass_host_header),
-            Destination::Internal(service) => return self.internal(service, &head),
+            Destination::Internal(service) => return Ok(Box::pin(self.internal(service, head)).await),
         };
-        let (body, tracker) = RequestBody::new(incoming);
-        log_server(self.exchange, server, &head, tracker.as_ref());
+        let tracker = body.tracker();
+        log_server(self.exchange, server, head, tracker.as_ref());
         let target = outgoing_target(&head.path, &server.base_path, head.query, self.uri_query)?;
         let upgrade = self.policy.forwarded.dispatch(head.headers, self.origin, head.omit_forwarded_for);
-        let host = if pass_host_header { head.host } else { server.upstream.authority.clone() };
-        let outgoing = Outgoing {
+        let host = if pass_host_header { head.host.clone() } else { server.upstream.authority.clone() };
+        let mut outgoing = Outgoing {
             method: head.method.clone(),
             target,
             headers: std::mem::take(head.headers),
             host,
             upgrade,
-            body,
+            body: std::mem::replace(body, RequestBody::empty()),
             tracker,
         };
-        forward::forward(&self.state.pools, self.connection, &server.upstream, outgoing).await
+        forward::forward(&self.state.pools, self.connection, &server.upstream, &mut outgoing).await
     }
 
-    fn internal(&self, service: InternalService, head: &Head<'_>) -> Result<Response<ResponseBody>, RequestError> {
-        if service == InternalService::Noop {
-            return Ok(bare(StatusCode::IM_A_TEAPOT, ""));
-        }
-        let _ = (self.table, head);
-        Err(RequestError::Internal("this internal service does not work yet"))
+    async fn internal(&self, service: InternalService, head: &Head<'_>) -> Response<ResponseBody> {
+        let answer = match service {
+            InternalService::Noop => return bare(StatusCode::IM_A_TEAPOT, ""),
+            InternalService::Ping => api::ping(self.table, self.state.shared.is_terminating()),
+            InternalService::Api => {
+                api::answer(self.table, head.method, head.path.as_str(), head.query).await
+            }
+        };
+        answer.map(ResponseBody::full)
     }
 }
 
@@ -238,7 +248,11 @@ fn inward<'r>(
     }
 }
 
-fn through<'r>(head: &mut Head<'_>, middlewares: &'r [Middleware], passed: &mut Passed<'r>) -> Result<(), Stop> {
+fn through<'r>(
+    head: &mut Head<'_>,
+    middlewares: &'r [Middleware],
+    passed: &mut Passed<'r>,
+) -> Result<(), Stop> {
     for middleware in middlewares {
         match middleware.request(head) {
             Flow::Next(kept) => passed.push((middleware, kept)),
@@ -280,7 +294,8 @@ fn check_target(parts: &Parts) -> Result<(), RequestError> {
 }
 
 fn check_expectation(headers: &HeaderMap) -> Result<(), RequestError> {
-    let known = |value: &HeaderValue| value.is_empty() || value.as_bytes().eq_ignore_ascii_case(b"100-continue");
+    let known =
+        |value: &HeaderValue| value.is_empty() || value.as_bytes().eq_ignore_ascii_case(b"100-continue");
     if headers.get_all(EXPECT).iter().all(known) { Ok(()) } else { Err(RequestError::Expectation) }
 }
 
@@ -330,7 +345,8 @@ fn outgoing_target(
         return Ok(target.clone());
     }
     let path = path.as_str();
-    let mut text = String::with_capacity(base_path.len() + path.len() + query.map_or(0, |query| query.len() + 1));
+    let mut text =
+        String::with_capacity(base_path.len() + path.len() + query.map_or(0, |query| query.len() + 1));
     text.push_str(base_path);
     text.push_str(path);
     if let Some(query) = query {
@@ -355,8 +371,8 @@ fn refuse(connection: &ConnectionFacts, error: RequestError) -> Response<Respons
     error.into_response()
 }
 
-fn begin(state: &State, connection: &Rc<ConnectionFacts>, parts: &Parts) -> Box<Exchange> {
-    let Some(log) = state.log() else { return Box::default() };
+fn begin(state: &State, connection: &Rc<ConnectionFacts>, parts: &Parts) -> Exchange {
+    let Some(log) = state.log() else { return Exchange::default() };
     let host = match parts.uri.authority() {
         Some(authority) => HeaderValue::from_str(authority.as_str()).ok(),
         None => parts.headers.get(HOST).cloned(),
@@ -383,7 +399,7 @@ fn begin(state: &State, connection: &Rc<ConnectionFacts>, parts: &Parts) -> Box<
         sent_bytes: 0,
         broke_off: false,
     };
-    Box::new(Exchange::logged(entry))
+    Exchange::logged(entry)
 }
 
 fn log_route(exchange: &mut Exchange, route: Option<&Route>, policy: &EntryPointPolicy) {

@@ -21,7 +21,7 @@ pub const IDLE_TIMEOUT: Duration = Duration::from_secs(3600);
 pub struct Tunnel {
     upstream: UpstreamIo,
     read_ahead: Bytes,
-    pub(crate) exchange: Option<Box<Exchange>>,
+    pub(crate) exchange: Option<Exchange>,
 }
 
 /// What a tunnel carried.

@@ -2,8 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::net::IpAddr;
-use std::rc::Rc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -23,11 +22,17 @@ pub struct Shared {
     log: Mutex<Option<Arc<AccessLog>>>,
     /// Counts changes of `log`, so that workers see one without the lock.
     log_version: AtomicU64,
+    terminating: AtomicBool,
 }
 
 impl Default for Shared {
     fn default() -> Self {
-        Self { server: host_name(), log: Mutex::new(None), log_version: AtomicU64::new(0) }
+        Self {
+            server: host_name(),
+            log: Mutex::new(None),
+            log_version: AtomicU64::new(0),
+            terminating: AtomicBool::new(false),
+        }
     }
 }
 
@@ -39,6 +44,15 @@ impl Shared {
         self.log_version.fetch_add(1, Ordering::Release);
     }
 
+    /// The process ends: from now on ping says so.
+    pub fn set_terminating(&self) {
+        self.terminating.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_terminating(&self) -> bool {
+        self.terminating.load(Ordering::Relaxed)
+    }
+
     /// The access log, for signals and status.
     pub fn access_log(&self) -> Option<Arc<AccessLog>> {
         self.log.lock().unwrap_or_else(PoisonError::into_inner).clone()
@@ -47,7 +61,10 @@ impl Shared {
 
 fn host_name() -> HeaderValue {
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    HeaderValue::from_str(name.trim()).ok().filter(|name| !name.is_empty()).unwrap_or(HeaderValue::from_static("localhost"))
+    HeaderValue::from_str(name.trim())
+        .ok()
+        .filter(|name| !name.is_empty())
+        .unwrap_or(HeaderValue::from_static("localhost"))
 }
 
 /// What the request path of one worker keeps. Never leaves its thread.
@@ -112,6 +129,3 @@ impl State {
         value
     }
 }
-
-/// Keeps the type's own thread affinity visible: a state is reached by `Rc` only.
-pub type SharedState = Rc<State>;

@@ -4,6 +4,7 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
+use futures_util::future::Either;
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use tokio::sync::oneshot;
@@ -142,24 +143,20 @@ impl Lease {
         }
     }
 
-    /// Sends the request and waits for the answer's head. Dropping the future abandons the request; the connection is then
-    /// closed with the lease (HTTP/1) or the stream reset (HTTP/2).
-    pub(crate) async fn send(
+    /// Sends the request; the future waits for the answer's head and does not borrow the lease. Dropping it abandons the request;
+    /// the connection is then closed with the lease (HTTP/1) or the stream reset (HTTP/2).
+    pub(crate) fn send(
         &mut self,
         request: http::Request<RequestBody>,
-    ) -> Result<http::Response<Incoming>, SendFailure> {
+    ) -> impl Future<Output = Result<http::Response<Incoming>, SendFailure>> + use<> {
         let sent = match &mut self.held {
-            Held::Http1(connection) => connection.sender.try_send_request(request).await,
-            Held::Http2(connection) => {
-                let mut sender = connection.sender.clone();
-                sender.try_send_request(request).await
-            }
+            Held::Http1(connection) => Either::Left(connection.sender.try_send_request(request)),
+            Held::Http2(connection) => Either::Right(connection.sender.clone().try_send_request(request)),
             Held::Gone => unreachable!("a lease is sent on before its answer ended"),
         };
-        sent.map_err(|mut failure| {
-            self.seen.failed = true;
-            SendFailure { request: failure.take_message(), error: failure.into_error() }
-        })
+        async move {
+            sent.await.map_err(|mut failure| SendFailure { request: failure.take_message(), error: failure.into_error() })
+        }
     }
 
     /// The answer's body was read to its end: the connection goes back if the rule allows it.

@@ -91,7 +91,8 @@ impl UpstreamPools {
             return Ok(lease);
         }
         self.0.opened.set(self.0.opened.get() + 1);
-        Ok(match connect(upstream, http1_only).await? {
+        // Boxed: it is large and rare, while every request in flight carries this future.
+        Ok(match Box::pin(connect(upstream, http1_only)).await? {
             Connected::Http1 { sender, meter, switch } => Lease::http1(
                 self.clone(),
                 Arc::clone(upstream),

@@ -4,7 +4,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ravelin_config::GoDuration;
 use ravelin_config::dynamic::{ForwardingTimeouts, ServersTransport};
 use rustls::ClientConfig;
 
@@ -93,12 +92,12 @@ impl Transport {
     ) -> Self {
         Self {
             id: unique_id(),
-            connect_timeout: positive(timeouts.dial_timeout),
-            response_header_timeout: positive(timeouts.response_header_timeout),
-            idle_timeout: positive(timeouts.idle_conn_timeout),
+            connect_timeout: timeouts.dial_timeout.positive(),
+            response_header_timeout: timeouts.response_header_timeout.positive(),
+            idle_timeout: timeouts.idle_conn_timeout.positive(),
             idle_connections_max,
-            ping_interval: positive(timeouts.read_idle_timeout),
-            ping_timeout: positive(timeouts.ping_timeout).unwrap_or(Duration::from_secs(15)),
+            ping_interval: timeouts.read_idle_timeout.positive(),
+            ping_timeout: timeouts.ping_timeout.positive().unwrap_or(Duration::from_secs(15)),
             server_name,
             tls,
             tls_http1,
@@ -121,11 +120,6 @@ fn idle_connections(configured: Option<i64>) -> usize {
     }
 }
 
-/// Zero and negative durations mean no limit.
-fn positive(duration: GoDuration) -> Option<Duration> {
-    u64::try_from(duration.nanos()).ok().filter(|&nanos| nanos > 0).map(Duration::from_nanos)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -140,7 +134,6 @@ mod tests {
         assert_eq!(transport.connect_timeout, Some(Duration::from_secs(30)));
         assert_eq!(transport.response_header_timeout, None);
         assert_eq!(transport.idle_timeout, Some(Duration::from_secs(90)));
-        assert_eq!(positive(GoDuration::from_secs(-1)), None);
     }
 
     #[test]

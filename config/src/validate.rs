@@ -219,7 +219,7 @@ impl Validation<'_> {
             let concerns = |pattern: &str| {
                 self.report.options.iter().any(|used| {
                     used.option
-                        .strip_prefix(*pattern)
+                        .strip_prefix(pattern)
                         .is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
                 })
             };

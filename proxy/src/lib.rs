@@ -21,6 +21,7 @@ pub mod live;
 pub mod middleware;
 pub mod path;
 pub mod preface;
+pub mod proxy;
 pub mod request;
 pub mod service;
 pub mod table;

@@ -105,12 +105,12 @@ pub(super) fn routers(routers: BTreeMap<String, Object>, parameters: &Parameters
         let service = text(object, "service");
         let serves = parameters
             .value("serviceName")
-            .is_none_or(|wanted| service == wanted || *qualify(service, name) == *wanted);
+            .is_none_or(|name_wanted| service == name_wanted || *qualify(service, name) == *name_wanted);
         let middlewares = object.get("middlewares").and_then(Value::as_array);
-        let passes = parameters.value("middlewareName").is_none_or(|wanted| {
-            middlewares.is_some_and(|names| names.iter().any(|name| name.as_str() == Some(wanted)))
+        let passes = parameters.value("middlewareName").is_none_or(|name_wanted| {
+            middlewares.is_some_and(|names| names.iter().any(|name| name.as_str() == Some(name_wanted)))
         });
-        serves && passes && self::wanted(object, &[name, text(object, "rule")], parameters)
+        serves && passes && wanted(object, &[name, text(object, "rule")], parameters)
     });
     let items = items.map(|(name, object)| named_router(&name, object)).collect();
     let list = |object: &Object, name: &str| {

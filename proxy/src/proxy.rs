@@ -1,0 +1,265 @@
+//! The data plane of a process, put together: feed client, table thread, workers. Reads top to bottom as it starts and ends.
+//! It must not need the control plane to serve: what lies on the disk is served before anyone is dialled.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use ravelin_config::GenerationId;
+use ravelin_config::feed::{Receiver, ReceiverLimits};
+use ravelin_transport::{Target, Transport};
+use tokio::runtime::Handle;
+use tokio::sync::{Mutex, mpsc, watch};
+use tokio::task::JoinHandle;
+
+use crate::api;
+use crate::compile::{Compiler, Process};
+use crate::feed_client::{FeedClient, FeedStatus};
+use crate::last_good::{LastGood, LastGoodError, Loaded, Sealing};
+use crate::listener::Status;
+use crate::live::Live;
+use crate::request;
+use crate::table::Table;
+use crate::tls::TlsError;
+use crate::worker::{Worker, WorkerOptions, WorkerShared, Workers};
+
+mod tables;
+
+use tables::{Mailbox, Tables};
+
+/// Folder of the last good generations below the data directory.
+const LAST_GOOD_FOLDER: &str = "last-good";
+/// Verdicts on their way to the feed client.
+const VERDICTS_MAX: usize = 16;
+
+/// How a proxy is started.
+#[derive(Clone)]
+pub struct ProxyOptions {
+    /// The cluster it belongs to; generations of others are refused.
+    pub cluster: [u8; 16],
+    /// Its number.
+    pub node: u64,
+    /// Worker threads.
+    pub workers: usize,
+    /// Where it keeps files; without it nothing is kept.
+    pub data_dir: Option<PathBuf>,
+    /// Seals what is kept; without it nothing is kept.
+    pub sealing_key: Option<[u8; 32]>,
+    /// Where this process listens for an entry point, in place of the address in the generation.
+    pub entry_point_addresses: BTreeMap<String, String>,
+    /// What this build calls itself to the control plane.
+    pub build: String,
+}
+
+impl ProxyOptions {
+    /// A worker per core, nothing kept on disk, node 1.
+    pub fn new(cluster: [u8; 16]) -> Self {
+        Self {
+            cluster,
+            node: 1,
+            workers: WorkerOptions::for_this_machine().workers,
+            data_dir: None,
+            sealing_key: None,
+            entry_point_addresses: BTreeMap::new(),
+            build: concat!("ravelin ", env!("CARGO_PKG_VERSION")).to_owned(),
+        }
+    }
+}
+
+/// Why a proxy does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The directory of last good generations cannot be used.
+    #[error("the last good generations cannot be kept")]
+    LastGood(#[from] LastGoodError),
+    /// No default certificate can be generated.
+    #[error("no default certificate can be generated")]
+    Certificate(#[from] TlsError),
+    /// A thread cannot be started.
+    #[error("a thread cannot be started")]
+    Thread(#[source] io::Error),
+}
+
+/// A proxy; [`Proxy::start`] is all there is.
+pub struct Proxy;
+
+/// A running proxy. Dropping it ends everything at once.
+pub struct ProxyHandle {
+    live: Arc<Live<Table>>,
+    workers: Arc<Mutex<Workers>>,
+    request: Arc<request::Shared>,
+    mailbox: Arc<Mailbox>,
+    feed: JoinHandle<()>,
+    draining: AtomicBool,
+    serving: watch::Receiver<Option<GenerationId>>,
+    feed_status: watch::Receiver<FeedStatus>,
+    entry_points: watch::Receiver<BTreeMap<Arc<str>, Status>>,
+}
+
+impl Proxy {
+    /// Starts a proxy within a tokio runtime: it serves what it finds on its disk, and follows the control plane from then on.
+    /// The workers have threads and runtimes of their own.
+    ///
+    /// # Errors
+    /// [`StartError`]. Damaged files of last good generations are logged, never an error.
+    pub fn start(
+        options: ProxyOptions,
+        transport: Arc<dyn Transport>,
+        controllers: Vec<Target>,
+    ) -> Result<ProxyHandle, StartError> {
+        api::started();
+        let (last_good, found) = last_good(&options)?.unzip();
+        let newest = found.and_then(|found| found.newest);
+        let process = Arc::new(Process::new()?);
+        let live = Live::new(Arc::new(Table::empty()), options.workers.max(1));
+        let request = Arc::new(request::Shared::default());
+        let count = options.workers.max(1);
+        let shared = WorkerShared::new(Arc::clone(&live), Arc::clone(&request), count, &process.generated);
+        let worker_options = WorkerOptions { workers: count, ..WorkerOptions::for_this_machine() };
+        let make = move |index| Worker::new(index, Arc::clone(&shared));
+        let workers = Workers::start(worker_options, make).map_err(StartError::Thread)?;
+        let workers = Arc::new(Mutex::new(workers));
+
+        let (verdict_sender, verdicts) = mpsc::channel(VERDICTS_MAX);
+        let (serving_sender, serving) = watch::channel(None);
+        let (status_sender, feed_status) = watch::channel(FeedStatus::default());
+        let (entry_points_sender, entry_points) = watch::channel(BTreeMap::new());
+        let mailbox = Arc::new(Mailbox::default());
+        if let Some((generation, map)) = newest.clone() {
+            mailbox.offer(generation, map);
+        }
+        let tables = Tables {
+            compiler: Compiler::new(process),
+            live: Arc::clone(&live),
+            workers: Arc::clone(&workers),
+            request: Arc::clone(&request),
+            worker_count: count,
+            addresses: options.entry_point_addresses.clone(),
+            last_good,
+            kept: newest.as_ref().map(|(generation, _)| *generation),
+            published: None,
+            mailbox: Arc::clone(&mailbox),
+            verdicts: verdict_sender,
+            serving: Arc::new(serving_sender),
+            entry_points: entry_points_sender,
+            runtime: Handle::current(),
+        };
+        let thread = std::thread::Builder::new().name("tables".to_owned());
+        thread.spawn(move || tables.run()).map_err(StartError::Thread)?;
+
+        let offers = Arc::clone(&mailbox);
+        let client = FeedClient {
+            transport,
+            controllers,
+            view: String::new(),
+            build: options.build.clone(),
+            receiver: Receiver::new(options.cluster, ReceiverLimits::default(), newest),
+            offer: Box::new(move |generation, map| offers.offer(generation, map)),
+            verdicts,
+            serving: serving.clone(),
+            status: status_sender,
+            seed: options.node,
+        };
+        let feed = tokio::spawn(client.run());
+        let draining = AtomicBool::new(false);
+        Ok(ProxyHandle {
+            live,
+            workers,
+            request,
+            mailbox,
+            feed,
+            draining,
+            serving,
+            feed_status,
+            entry_points,
+        })
+    }
+}
+
+/// Opens the last good generations, if they are kept at all.
+fn last_good(options: &ProxyOptions) -> Result<Option<(LastGood, Loaded)>, StartError> {
+    let (Some(data_dir), Some(key)) = (&options.data_dir, options.sealing_key) else { return Ok(None) };
+    let sealing = Sealing { key, cluster: options.cluster, node: options.node };
+    let (store, loaded) = LastGood::open(&data_dir.join(LAST_GOOD_FOLDER), sealing)?;
+    for problem in &loaded.problems {
+        tracing::error!(error = %problem, "a last good generation cannot be used; an older one is tried");
+    }
+    match &loaded.newest {
+        Some((generation, _)) => tracing::info!(%generation, "last good generation found"),
+        None => tracing::info!("no last good generation yet"),
+    }
+    Ok(Some((store, loaded)))
+}
+
+impl ProxyHandle {
+    /// The generation that every worker's next request gets.
+    pub fn serving(&self) -> watch::Receiver<Option<GenerationId>> {
+        self.serving.clone()
+    }
+
+    /// How this proxy stands to the control plane.
+    pub fn feed_status(&self) -> watch::Receiver<FeedStatus> {
+        self.feed_status.clone()
+    }
+
+    /// Where each entry point listens, or why it does not.
+    pub fn entry_points(&self) -> watch::Receiver<BTreeMap<Arc<str>, Status>> {
+        self.entry_points.clone()
+    }
+
+    /// The table in force.
+    pub fn table(&self) -> Arc<Table> {
+        self.live.current()
+    }
+
+    /// Whether it makes sense to send requests here: a generation is served and the process does not end. Alive is another
+    /// question.
+    pub fn ready(&self) -> bool {
+        self.serving.borrow().is_some() && !self.draining.load(Ordering::Acquire)
+    }
+
+    /// Opens the access log anew, after its file was renamed.
+    pub fn reopen_access_log(&self) {
+        if let Some(log) = self.request.access_log() {
+            log.reopen();
+        }
+    }
+
+    /// Ends in order: not ready at once, connections as their entry points' grace times say, then everything else. Returns how
+    /// many connections had to be cut. Cancel safe; another call goes on.
+    pub async fn drain(&self) -> usize {
+        self.draining.store(true, Ordering::Release);
+        self.request.set_terminating();
+        let cut = self.workers.lock().await.drain().await;
+        self.end();
+        cut
+    }
+
+    /// Ends at once: connections are cut.
+    pub async fn shutdown(&self) {
+        self.draining.store(true, Ordering::Release);
+        self.end();
+        self.workers.lock().await.close().await;
+    }
+
+    fn end(&self) {
+        self.feed.abort();
+        self.mailbox.close();
+        // The log's last lines are on the disk before the process says that it has ended.
+        if let Some(log) = self.request.access_log() {
+            log.flush();
+        }
+    }
+}
+
+impl Drop for ProxyHandle {
+    fn drop(&mut self) {
+        self.feed.abort();
+        self.mailbox.close();
+    }
+}
+
+#[cfg(test)]
+mod tests;

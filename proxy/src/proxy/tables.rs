@@ -1,0 +1,228 @@
+//! The table thread: turns each offered generation into the live table, opens its entry points, keeps it on disk, and frees
+//! what is retired. It must not run on a worker; everything slow of a change happens here.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use ravelin_config::{ConfigMap, GenerationId};
+use tokio::runtime::Handle;
+use tokio::sync::{Mutex as AsyncMutex, mpsc, watch};
+
+use crate::access_log::AccessLog;
+use crate::compile::Compiler;
+use crate::feed_client::Verdict;
+use crate::last_good::LastGood;
+use crate::listener::{Status, Wanted};
+use crate::live::Live;
+use crate::request;
+use crate::table::Table;
+use crate::worker::Workers;
+
+/// How soon retired tables are looked at again.
+const RETIRED_INTERVAL: Duration = Duration::from_millis(250);
+/// How soon an entry point that could not be opened is tried again.
+const LISTEN_RETRY_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Holds at most one generation: a newer one takes the place of one that waits.
+#[derive(Default)]
+pub(super) struct Mailbox {
+    state: Mutex<Letters>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Letters {
+    offer: Option<(GenerationId, ConfigMap)>,
+    closed: bool,
+}
+
+enum Letter {
+    Offer(GenerationId, ConfigMap),
+    Nothing,
+    Closed,
+}
+
+impl Mailbox {
+    pub(super) fn offer(&self, generation: GenerationId, map: ConfigMap) {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).offer = Some((generation, map));
+        self.changed.notify_one();
+    }
+
+    pub(super) fn close(&self) {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).closed = true;
+        self.changed.notify_one();
+    }
+
+    /// The next letter, or nothing once `wait` is over.
+    fn next(&self, wait: Option<Duration>) -> Letter {
+        let until = wait.map(|wait| Instant::now() + wait);
+        let mut letters = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            if letters.closed {
+                return Letter::Closed;
+            }
+            if let Some((generation, map)) = letters.offer.take() {
+                return Letter::Offer(generation, map);
+            }
+            letters = match until.map(|until| until.saturating_duration_since(Instant::now())) {
+                None => self.changed.wait(letters).unwrap_or_else(PoisonError::into_inner),
+                Some(Duration::ZERO) => return Letter::Nothing,
+                Some(rest) => {
+                    self.changed.wait_timeout(letters, rest).unwrap_or_else(PoisonError::into_inner).0
+                }
+            };
+        }
+    }
+}
+
+/// What the thread works with.
+pub(super) struct Tables {
+    pub(super) compiler: Compiler,
+    pub(super) live: Arc<Live<Table>>,
+    pub(super) workers: Arc<AsyncMutex<Workers>>,
+    pub(super) request: Arc<request::Shared>,
+    pub(super) worker_count: usize,
+    pub(super) addresses: BTreeMap<String, String>,
+    pub(super) last_good: Option<LastGood>,
+    /// What lies on the disk.
+    pub(super) kept: Option<GenerationId>,
+    /// What was published last, and under which sequence number.
+    pub(super) published: Option<(GenerationId, u64)>,
+    pub(super) mailbox: Arc<Mailbox>,
+    pub(super) verdicts: mpsc::Sender<Verdict>,
+    pub(super) serving: Arc<watch::Sender<Option<GenerationId>>>,
+    pub(super) entry_points: watch::Sender<BTreeMap<Arc<str>, Status>>,
+    pub(super) runtime: Handle,
+}
+
+impl Tables {
+    pub(super) fn run(mut self) {
+        loop {
+            let held = self.live.free_retired();
+            let failed = self.entry_points.borrow().values().any(Result::is_err);
+            let wait = match (held, failed) {
+                (0, false) => None,
+                (0, true) => Some(LISTEN_RETRY_INTERVAL),
+                _ => Some(RETIRED_INTERVAL),
+            };
+            match self.mailbox.next(wait) {
+                Letter::Offer(generation, map) => self.take(generation, map),
+                Letter::Nothing if failed => {
+                    let status = self.workers.blocking_lock().retry();
+                    self.tell_entry_points(status);
+                }
+                Letter::Nothing => {}
+                Letter::Closed => return,
+            }
+        }
+    }
+
+    fn take(&mut self, generation: GenerationId, map: ConfigMap) {
+        let begun = Instant::now();
+        if self.published.is_none_or(|(published, _)| published != generation) {
+            let table = match self.compiler.apply(generation, &map) {
+                Ok(table) => table,
+                Err(refusal) => {
+                    tracing::error!(%generation, error = %refusal, "generation refused; what was served stays");
+                    return self.say(Verdict::Refused(generation, vec![refusal.to_string()]));
+                }
+            };
+            let compiled = begun.elapsed();
+            let before = self.live.current();
+            let sequence = self.live.publish(Arc::clone(&table));
+            self.published = Some((generation, sequence));
+            self.follow(generation, sequence);
+            self.tell_problems(&before, &table);
+            self.set_access_log(&before, &table);
+            let status = self.workers.blocking_lock().listen(self.wanted(&table));
+            self.tell_entry_points(status);
+            tracing::info!(%generation, objects = map.len(), compile_micros = compiled.as_micros(), "table published");
+        }
+        self.say(Verdict::Validated(generation, map.clone()));
+        self.keep(generation, &map);
+    }
+
+    /// A verdict that nobody waits for is no loss: the process ends, or the client attaches anew and says what is held.
+    fn say(&self, verdict: Verdict) {
+        if self.verdicts.blocking_send(verdict).is_err() {
+            tracing::debug!("the feed client has ended");
+        }
+    }
+
+    /// Announces the generation as served once every worker has taken it.
+    fn follow(&self, generation: GenerationId, sequence: u64) {
+        let (live, serving) = (Arc::clone(&self.live), Arc::clone(&self.serving));
+        drop(self.runtime.spawn(async move {
+            live.served(sequence).await;
+            serving.send_if_modified(|serving| {
+                let newer = serving.is_none_or(|serving| generation.is_newer_than(&serving));
+                if newer {
+                    *serving = Some(generation);
+                }
+                newer
+            });
+        }));
+    }
+
+    fn wanted(&self, table: &Table) -> BTreeMap<Arc<str>, Wanted> {
+        let mut wanted = Wanted::of(table);
+        for (name, address) in &self.addresses {
+            if let Some(wanted) = wanted.get_mut(name.as_str()) {
+                wanted.address = address.parse();
+            }
+        }
+        wanted
+    }
+
+    fn tell_entry_points(&self, status: BTreeMap<Arc<str>, Status>) {
+        let before = self.entry_points.borrow().clone();
+        for (name, status) in &status {
+            let same = match (status, before.get(name)) {
+                (Ok(new), Some(Ok(old))) => new == old,
+                (Err(new), Some(Err(old))) => new.to_string() == old.to_string(),
+                _ => false,
+            };
+            match status {
+                _ if same => {}
+                Ok(address) => tracing::info!(entry_point = %name, %address, "entry point open"),
+                Err(error) => {
+                    tracing::error!(entry_point = %name, %error, "entry point not open; it is tried again")
+                }
+            }
+        }
+        self.entry_points.send_replace(status);
+    }
+
+    /// Logs what is newly wrong.
+    fn tell_problems(&self, before: &Table, table: &Table) {
+        for (key, problem) in &table.problems {
+            if before.problems.get(key) != Some(problem) {
+                tracing::error!(object = %key, error = %problem, "object in error; its routers answer 503 in their places");
+            }
+        }
+    }
+
+    fn set_access_log(&self, before: &Table, table: &Table) {
+        let wanted = &table.sections.access_log;
+        if before.generation.is_some() && before.sections.access_log == *wanted {
+            return;
+        }
+        let opened = wanted.as_ref().map(|config| AccessLog::open(config, self.worker_count)).transpose();
+        match opened {
+            Ok(log) => self.request.set_access_log(log),
+            Err(error) => tracing::error!(%error, "the access log cannot be opened; the one before stays"),
+        }
+    }
+
+    fn keep(&mut self, generation: GenerationId, map: &ConfigMap) {
+        let Some(store) = self.last_good.as_mut().filter(|_| self.kept != Some(generation)) else { return };
+        match store.save(generation, map) {
+            Ok(()) => self.kept = Some(generation),
+            Err(error) => {
+                let cause = std::error::Error::source(&error).map(ToString::to_string);
+                tracing::error!(%generation, %error, cause, "this generation cannot be kept for a restart");
+            }
+        }
+    }
+}

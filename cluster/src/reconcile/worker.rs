@@ -7,7 +7,8 @@ use std::sync::Arc;
 use ravelin_config::check::{Checker, INTERNAL, RecordChange, provider_of};
 use ravelin_config::document::{self, Document, Format};
 use ravelin_config::object::RECORD_VERSION;
-use ravelin_config::{ConfigMap, Draft, Key, Object, Record, RecordWire, State, draft_with_files};
+use ravelin_config::static_config::{Judged, judge_document};
+use ravelin_config::{ConfigMap, Draft, Key, Record, RecordWire, State, draft_with_files};
 use ravelin_transport::codec;
 
 use super::{Job, Prepared, Stamp, Verdict, Work};
@@ -53,7 +54,7 @@ impl Worker {
             Work::Draft(draft) => checker.replace_provider(&draft),
             Work::Apply { documents, mode } => {
                 let drafts = read_documents(&documents)?;
-                notes = general_notes(&drafts.cluster);
+                notes = general_notes(&drafts);
                 apply(checker, drafts, mode)
             }
             Work::Delete { keys } => checker.upsert([], own_keys(&keys)?),
@@ -74,8 +75,8 @@ fn read_record(bytes: &[u8]) -> Option<Record> {
 struct Drafts {
     /// Dynamic objects, as `name@cluster`.
     cluster: Draft,
-    /// Static objects; none if the documents hold no static section.
-    fixed: Vec<(Key, Object)>,
+    /// The whole static configuration; none if no document holds a static section.
+    fixed: Option<Judged>,
 }
 
 fn read_documents(documents: &[SourceDocument]) -> Result<Drafts, Refusal> {
@@ -91,13 +92,24 @@ fn read_documents(documents: &[SourceDocument]) -> Result<Drafts, Refusal> {
             Err(found) => problems.extend(found.iter().map(ToString::to_string)),
         }
     }
+    // A file named in a request would be read from the controller's disk, on the word of somebody far away.
+    let no_files = |path: &str| {
+        Err(format!("{path}: files are not read for requests; give the certificate itself, as PEM text"))
+    };
+    let mut fixed = None;
+    for document in &read {
+        match judge_document(document, &no_files) {
+            None => {}
+            Some(Ok(_)) if fixed.is_some() => {
+                problems.push(format!("{}: a second static configuration in one request", document.name));
+            }
+            Some(Ok(judged)) => fixed = Some(judged),
+            Some(Err(found)) => problems.extend(found.iter().map(ToString::to_string)),
+        }
+    }
     if problems.is_empty() {
-        // A file named in a request would be read from the controller's disk, on the word of somebody far away.
-        let no_files = |path: &str| {
-            Err(format!("{path}: files are not read for requests; give the certificate itself, as PEM text"))
-        };
         match draft_with_files(CLUSTER_PROVIDER, &read, &no_files) {
-            Ok(cluster) => return Ok(Drafts { cluster, fixed: Vec::new() }),
+            Ok(cluster) => return Ok(Drafts { cluster, fixed }),
             Err(found) => problems.extend(found.iter().map(ToString::to_string)),
         }
     }
@@ -106,10 +118,13 @@ fn read_documents(documents: &[SourceDocument]) -> Result<Drafts, Refusal> {
 }
 
 /// Problems of the text that belong to no object.
-fn general_notes(draft: &Draft) -> Vec<ObjectVerdict> {
-    let general = draft.problems.iter().filter(|(key, _)| key.is_none());
+fn general_notes(drafts: &Drafts) -> Vec<ObjectVerdict> {
+    let general = drafts.cluster.problems.iter().filter(|(key, _)| key.is_none()).map(|(_, problem)| problem);
+    let notes = drafts.fixed.iter().flat_map(|fixed| &fixed.notes);
     general
-        .map(|(_, problem)| ObjectVerdict {
+        .chain(notes)
+        .take(VERDICTS_MAX)
+        .map(|problem| ObjectVerdict {
             key: problem.path.clone(),
             state: State::Warning.as_str().to_owned(),
             errors: vec![problem.to_string()],
@@ -119,17 +134,18 @@ fn general_notes(draft: &Draft) -> Vec<ObjectVerdict> {
 
 fn apply(checker: &mut Checker, drafts: Drafts, mode: ApplyMode) -> RecordChange {
     let Drafts { cluster, fixed } = drafts;
-    let gone: Vec<Key> = match mode {
-        ApplyMode::Merge => Vec::new(),
-        ApplyMode::Replace => checker
-            .records()
-            .map(|(key, _)| key)
-            .filter(|key| provider_of(key) == CLUSTER_PROVIDER && !cluster.objects.contains_key(*key))
-            .cloned()
-            .collect(),
+    let fixed = fixed.map(|judged| judged.draft);
+    // A static configuration is one whole; an option that is left out has its default again.
+    let is_gone = |key: &Key| match (provider_of(key), &fixed) {
+        (CLUSTER_PROVIDER, _) => mode == ApplyMode::Replace && !cluster.objects.contains_key(key),
+        (INTERNAL, Some(fixed)) => !fixed.objects.contains_key(key),
+        _ => false,
     };
-    let dynamic = cluster.objects.into_iter().map(|(key, object)| (key, Arc::unwrap_or_clone(object)));
-    checker.upsert(dynamic.chain(fixed), gone)
+    let looks = mode == ApplyMode::Replace || fixed.is_some();
+    let all = checker.records().map(|(key, _)| key).filter(|_| looks);
+    let gone: Vec<Key> = all.filter(|key| is_gone(key)).cloned().collect();
+    let puts = cluster.objects.into_iter().chain(fixed.into_iter().flat_map(|fixed| fixed.objects));
+    checker.upsert(puts.map(|(key, object)| (key, Arc::unwrap_or_clone(object))), gone)
 }
 
 /// Keys that a request may delete: those that came by request, and static ones. Others belong to a provider, which

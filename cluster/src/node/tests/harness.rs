@@ -428,6 +428,7 @@ impl FakeProxy {
                     .into()
             }
             Step::NeedWhole { reason } => vec![ToControl::NeedWhole { reason }],
+            Step::Held { generation } => vec![acknowledge(generation, Stage::Serving)],
             Step::Nothing | Step::GoesBackwards { .. } | Step::Refused { .. } => Vec::new(),
         }
     }

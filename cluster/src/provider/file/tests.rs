@@ -1,1 +1,226 @@
-//! Tests follow.
+//! The file provider on a real file system: every way in which a file changes, breaks and goes.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::super::Updates;
+use super::*;
+
+/// Far above what anything here takes; a machine may be busy.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+struct Bench {
+    directory: tempfile::TempDir,
+    updates: mpsc::Receiver<ProviderUpdate>,
+    reload: watch::Sender<u64>,
+    stop: CancellationToken,
+}
+
+impl Bench {
+    fn start(source: impl FnOnce(&Path) -> FileSource, watch_it: bool) -> Self {
+        Self::start_in(tempfile::tempdir().expect("a temporary directory"), source, watch_it)
+    }
+
+    fn start_in(
+        directory: tempfile::TempDir,
+        source: impl FnOnce(&Path) -> FileSource,
+        watch_it: bool,
+    ) -> Self {
+        let (updates, received) = Updates::channel();
+        let (_, outcome) = watch::channel(None);
+        let (reload, reloads) = watch::channel(0);
+        let stop = CancellationToken::new();
+        let spec = FileSpec {
+            source: source(directory.path()),
+            watch: watch_it,
+            throttle: Duration::from_millis(1),
+        };
+        let surroundings = Surroundings { updates, outcome, reload: reloads, stop: stop.clone() };
+        tokio::spawn(Box::new(FileProvider::new(spec)).run(surroundings));
+        Self { directory, updates: received, reload, stop }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        fs::write(self.path(name), text).expect("the directory is writable");
+    }
+
+    async fn next(&mut self) -> ProviderUpdate {
+        timeout(PATIENCE, self.updates.recv()).await.expect("in time").expect("the provider runs")
+    }
+
+    async fn draft(&mut self) -> Arc<Draft> {
+        loop {
+            if let ProviderUpdate::Draft(draft) = self.next().await {
+                return draft;
+            }
+        }
+    }
+
+    async fn state(&mut self, is_it: impl Fn(&ProviderState) -> bool) -> ProviderState {
+        loop {
+            match self.next().await {
+                ProviderUpdate::State { state, .. } if is_it(&state) => return state,
+                ProviderUpdate::State { .. } => {}
+                ProviderUpdate::Draft(draft) => panic!("a draft of {} objects", draft.objects.len()),
+            }
+        }
+    }
+
+    async fn failing(&mut self) -> Vec<String> {
+        let state = self.state(|state| matches!(state, ProviderState::Failing { .. })).await;
+        let ProviderState::Failing { reasons, .. } = state else { panic!("{state:?}") };
+        reasons
+    }
+}
+
+impl Drop for Bench {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+fn service(name: &str) -> String {
+    format!(
+        "http:\n  services:\n    {name}:\n      loadBalancer:\n        servers:\n          - url: http://127.0.0.1:1\n"
+    )
+}
+
+fn names(draft: &Arc<Draft>) -> Vec<String> {
+    draft.objects.keys().map(|key| key.name().to_owned()).collect()
+}
+
+fn one_file(root: &Path) -> FileSource {
+    FileSource::File(root.join("dynamic.yml"))
+}
+
+fn whole_directory(root: &Path) -> FileSource {
+    FileSource::Directory(root.to_owned())
+}
+
+#[tokio::test]
+async fn a_change_in_place_and_by_rename_is_served_soon_and_unchanged_objects_are_shared() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    fs::write(directory.path().join("dynamic.yml"), service("a")).expect("writable");
+    let mut bench = Bench::start_in(directory, one_file, true);
+    let first = bench.draft().await;
+    assert_eq!(names(&first), ["a@file"]);
+    bench.state(|state| *state == ProviderState::Connected).await;
+
+    let begun = Instant::now();
+    bench.write("dynamic.yml", &format!("{}    b: {{}}\n", service("a")));
+    let second = bench.draft().await;
+    println!("changed in place: draft after {:?}", begun.elapsed());
+    assert_eq!(names(&second), ["a@file", "b@file"]);
+    let (key, object) = first.objects.first_key_value().expect("one object");
+    assert!(Arc::ptr_eq(object, &second.objects[key]), "unchanged objects keep their Arc");
+
+    bench.write("beside", &service("c"));
+    fs::rename(bench.path("beside"), bench.path("dynamic.yml")).expect("one directory");
+    assert_eq!(names(&bench.draft().await), ["c@file"]);
+    bench.write("dynamic.yml", &service("d"));
+    assert_eq!(names(&bench.draft().await), ["d@file"], "the watch survives the rename");
+}
+
+#[tokio::test]
+async fn the_same_content_written_again_is_no_change() {
+    let mut bench = Bench::start(one_file, true);
+    bench.write("dynamic.yml", &service("a"));
+    bench.draft().await;
+    bench.write("dynamic.yml", &service("a"));
+    bench.write("dynamic.yml", &service("b"));
+    assert_eq!(names(&bench.draft().await), ["b@file"], "nothing came for the same content");
+}
+
+#[tokio::test]
+async fn a_broken_file_keeps_what_was_and_says_where_it_is_broken() {
+    let mut bench = Bench::start(one_file, true);
+    bench.write("dynamic.yml", &service("a"));
+    bench.draft().await;
+    bench.write("dynamic.yml", "http:\n  services: [\n");
+    let reasons = bench.failing().await;
+    assert!(reasons.iter().all(|reason| reason.contains("dynamic.yml:")), "{reasons:?}");
+    bench.write("dynamic.yml", &service("b"));
+    assert_eq!(names(&bench.draft().await), ["b@file"]);
+    bench.state(|state| *state == ProviderState::Connected).await;
+}
+
+#[tokio::test]
+async fn a_missing_file_is_failing_and_an_empty_one_is_explicitly_empty() {
+    let mut bench = Bench::start(one_file, true);
+    let reasons = bench.failing().await;
+    assert!(reasons[0].contains("No such file"), "{reasons:?}");
+    bench.write("dynamic.yml", &service("a"));
+    assert_eq!(names(&bench.draft().await), ["a@file"], "a file that comes later is taken up");
+    fs::remove_file(bench.path("dynamic.yml")).expect("it is there");
+    bench.failing().await;
+    bench.write("dynamic.yml", "# nothing\n");
+    assert!(bench.draft().await.objects.is_empty());
+    bench.state(|state| *state == ProviderState::Empty).await;
+}
+
+#[tokio::test]
+async fn a_swapped_link_as_kubernetes_mounts_it_is_a_change() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let path = |name: &str| directory.path().join(name);
+    for (version, name) in [("..2026_01", "old"), ("..2026_02", "new")] {
+        fs::create_dir(path(version)).expect("writable");
+        fs::write(path(version).join("dynamic.yml"), service(name)).expect("writable");
+    }
+    symlink("..2026_01", path("..data")).expect("writable");
+    symlink("..data/dynamic.yml", path("dynamic.yml")).expect("writable");
+    let mut whole =
+        Bench::start_in(tempfile::tempdir().expect("another"), |_| whole_directory(directory.path()), true);
+    let mut single =
+        Bench::start_in(tempfile::tempdir().expect("another"), |_| one_file(directory.path()), true);
+    for bench in [&mut whole, &mut single] {
+        assert_eq!(
+            names(&bench.draft().await),
+            ["old@file"],
+            "the versions behind the link are not read twice"
+        );
+        bench.state(|state| *state == ProviderState::Connected).await;
+    }
+    symlink("..2026_02", path("..data_tmp")).expect("writable");
+    fs::rename(path("..data_tmp"), path("..data")).expect("one directory");
+    for bench in [&mut whole, &mut single] {
+        assert_eq!(names(&bench.draft().await), ["new@file"]);
+    }
+}
+
+#[tokio::test]
+async fn a_directory_is_read_with_its_subdirectories_in_order_of_names() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    fs::create_dir(directory.path().join("sub")).expect("writable");
+    fs::write(directory.path().join("a.yml"), service("first")).expect("writable");
+    fs::write(directory.path().join("sub/b.toml"), "[http.services.second.loadBalancer]\n")
+        .expect("writable");
+    fs::write(directory.path().join("c.txt"), "not read").expect("writable");
+    let mut bench = Bench::start_in(directory, whole_directory, true);
+    assert_eq!(names(&bench.draft().await), ["first@file", "second@file"]);
+    bench.write("sub/d.yaml", &service("third"));
+    assert_eq!(names(&bench.draft().await), ["first@file", "second@file", "third@file"]);
+    bench.write("z.yml", "http: [");
+    let reasons = bench.failing().await;
+    assert!(reasons[0].contains("z.yml"), "{reasons:?}");
+}
+
+#[tokio::test]
+async fn without_a_watch_only_a_wish_reads_it_again() {
+    let mut bench = Bench::start(one_file, false);
+    bench.failing().await;
+    bench.write("dynamic.yml", &service("a"));
+    assert!(
+        timeout(ANXIOUS_INTERVAL * 3, bench.updates.recv()).await.is_err(),
+        "nobody asked for another look"
+    );
+    bench.reload.send_modify(|count| *count += 1);
+    assert_eq!(names(&bench.draft().await), ["a@file"]);
+}

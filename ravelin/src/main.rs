@@ -1,2 +1,48 @@
-//! The ravelin binary.
-fn main() {}
+//! The ravelin binary: reads the command line and hands over to one file per command. Whatever is not
+//! one of its own commands is taken as a `traefik` command line, so that the binary can stand in for it.
+
+mod cli;
+mod controller;
+mod demo;
+mod exit;
+mod healthcheck;
+mod init;
+mod load;
+mod logging;
+mod operator;
+mod proxy;
+mod standalone;
+mod validate;
+mod whoami;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use cli::{Arguments, Command};
+
+fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    if let Some(traefik) = cli::traefik_words(&words) {
+        return exit::code(standalone::run(&traefik));
+    }
+    exit::code(run(Arguments::parse().command))
+}
+
+fn run(command: Command) -> anyhow::Result<()> {
+    match command {
+        Command::Standalone { .. } => standalone::run(&[]),
+        Command::Demo(options) => demo::run(options),
+        Command::Init(options) => init::run(&options),
+        Command::Controller(options) => controller::run(options),
+        Command::Proxy(options) => proxy::run(options),
+        Command::Validate { file } => validate::run(&file),
+        Command::Apply(options) => operator::apply(&options),
+        Command::Delete(options) => operator::delete(&options),
+        Command::Get(options) => operator::get(&options),
+        Command::Status(options) => operator::status(&options),
+        Command::Events(options) => operator::events(&options),
+        Command::Whoami { listen, name } => exit::runtime()?.block_on(whoami::serve(listen, &name)),
+        Command::Load(options) => exit::runtime()?.block_on(load::run(options)),
+    }
+}

@@ -1,0 +1,245 @@
+//! The command line: one declaration of every command and flag. It must not do what a command does.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// A clustered ingress that reads Traefik's configuration.
+///
+/// Without a command, flags are read as Traefik's: `ravelin --configFile=traefik.yml`.
+#[derive(Parser)]
+#[command(name = "ravelin", version, max_term_width = 110)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Every command.
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// One process that does what a single Traefik does; takes Traefik's own flags, file or environment.
+    Standalone {
+        /// Traefik's flags, for example --configFile=traefik.yml.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        flags: Vec<String>,
+    },
+    /// A whole cluster on this machine: three controllers, two proxies, two backends.
+    Demo(DemoOptions),
+    /// Makes the identities of a new cluster: its CA, one file per node and one for the operator.
+    Init(InitOptions),
+    /// A node of the control plane.
+    Controller(ControllerOptions),
+    /// A node of the data plane.
+    Proxy(ProxyOptions),
+    /// Checks a configuration file and tells option by option what works as in Traefik.
+    Validate {
+        /// The file, static or dynamic or both in one, YAML or TOML.
+        file: PathBuf,
+    },
+    /// Puts the objects of a file into the cluster's configuration, as `name@cluster`.
+    Apply(ApplyOptions),
+    /// Removes objects from the cluster's configuration.
+    Delete(DeleteOptions),
+    /// Shows objects of the cluster's configuration.
+    Get(GetOptions),
+    /// Shows roles, terms, and the generation that each proxy serves.
+    Status(StatusOptions),
+    /// Shows what happened in the cluster.
+    Events(EventsOptions),
+    /// A small backend that answers with what it saw of the request.
+    #[command(hide = true)]
+    Whoami {
+        /// Address to listen on.
+        #[arg(long)]
+        listen: SocketAddr,
+        /// Name to answer with.
+        #[arg(long, default_value = "whoami")]
+        name: String,
+    },
+    /// Steady load that judges every answer; counts go to standard output.
+    #[command(hide = true)]
+    Load(crate::load::Options),
+}
+
+/// Flags of `ravelin demo`.
+#[derive(Args)]
+pub(crate) struct DemoOptions {
+    /// Runs the checks under load, prints one line each, exits with 0 only if all hold.
+    #[arg(long)]
+    pub(crate) once: bool,
+    /// Routes this file, in Traefik's dynamic format, instead of the built-in example.
+    #[arg(long)]
+    pub(crate) config: Option<PathBuf>,
+    /// Keeps everything in this folder instead of a temporary one.
+    #[arg(long)]
+    pub(crate) directory: Option<PathBuf>,
+    /// Requests a second of the load in `--once`.
+    #[arg(long, default_value_t = 400)]
+    pub(crate) rate: u32,
+}
+
+/// Flags of `ravelin init`.
+#[derive(Args)]
+pub(crate) struct InitOptions {
+    /// The nodes: `controller-1=10.0.0.1:7400` (an odd number of controllers, each with the address
+    /// where the others reach it) and `proxy-1`, separated by commas.
+    #[arg(long, value_delimiter = ',', required = true)]
+    pub(crate) nodes: Vec<String>,
+    /// Folder for the identity files; made if it is missing.
+    #[arg(long, default_value = ".")]
+    pub(crate) out: PathBuf,
+}
+
+/// Flags of `ravelin controller`.
+#[derive(Args)]
+pub(crate) struct ControllerOptions {
+    /// This node's identity file, from `ravelin init`.
+    #[arg(long)]
+    pub(crate) identity: PathBuf,
+    /// Folder of this node's log and snapshots; made if it is missing.
+    #[arg(long)]
+    pub(crate) data: PathBuf,
+    /// Address to listen on; the one in the identity file if absent.
+    #[arg(long)]
+    pub(crate) listen: Option<SocketAddr>,
+    #[command(flatten)]
+    pub(crate) log: LogOptions,
+}
+
+/// Flags of `ravelin proxy`.
+#[derive(Args)]
+pub(crate) struct ProxyOptions {
+    /// This node's identity file, from `ravelin init`.
+    #[arg(long)]
+    pub(crate) identity: PathBuf,
+    /// Folder of this proxy's last good generations; made if it is missing.
+    #[arg(long)]
+    pub(crate) data: PathBuf,
+    /// Worker threads; one per core if absent.
+    #[arg(long)]
+    pub(crate) workers: Option<usize>,
+    /// Where an entry point listens in this process, for example web=127.0.0.1:8001, instead of the
+    /// address in the cluster's configuration. May be given several times.
+    #[arg(long = "entry-point", value_parser = entry_point)]
+    pub(crate) entry_points: Vec<(String, String)>,
+    #[command(flatten)]
+    pub(crate) log: LogOptions,
+}
+
+/// Flags of a process's own log.
+#[derive(Args, Clone)]
+pub(crate) struct LogOptions {
+    /// Least severe level shown: error, warn, info, debug or trace.
+    #[arg(long = "log-level", default_value = "info")]
+    pub(crate) level: String,
+    /// Writes the log as JSON, one object a line.
+    #[arg(long = "log-json")]
+    pub(crate) json: bool,
+}
+
+/// How the operator reaches the cluster.
+#[derive(Args)]
+pub(crate) struct OperatorOptions {
+    /// The operator's identity file, from `ravelin init`.
+    #[arg(long, default_value = "operator.toml", env = "RAVELIN_IDENTITY")]
+    pub(crate) identity: PathBuf,
+    /// Asks only this controller, by its number.
+    #[arg(long)]
+    pub(crate) node: Option<u64>,
+    /// Seconds to wait for an answer.
+    #[arg(long, default_value_t = 10)]
+    pub(crate) timeout: u64,
+    /// Prints JSON instead of text.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Flags of `ravelin apply`.
+#[derive(Args)]
+pub(crate) struct ApplyOptions {
+    /// The file, static or dynamic or both in one, YAML or TOML; `-` is standard input (YAML).
+    pub(crate) file: PathBuf,
+    #[command(flatten)]
+    pub(crate) operator: OperatorOptions,
+}
+
+/// Flags of `ravelin delete`.
+#[derive(Args)]
+pub(crate) struct DeleteOptions {
+    /// Keys, for example http/routers/web@cluster.
+    #[arg(required = true)]
+    pub(crate) keys: Vec<String>,
+    #[command(flatten)]
+    pub(crate) operator: OperatorOptions,
+}
+
+/// Flags of `ravelin get`.
+#[derive(Args)]
+pub(crate) struct GetOptions {
+    /// Only keys that begin with this.
+    #[arg(default_value = "")]
+    pub(crate) prefix: String,
+    /// Answers from the asked node's own state, which may be old.
+    #[arg(long)]
+    pub(crate) stale: bool,
+    #[command(flatten)]
+    pub(crate) operator: OperatorOptions,
+}
+
+/// Flags of `ravelin status`.
+#[derive(Args)]
+pub(crate) struct StatusOptions {
+    #[command(flatten)]
+    pub(crate) operator: OperatorOptions,
+}
+
+/// Flags of `ravelin events`.
+#[derive(Args)]
+pub(crate) struct EventsOptions {
+    #[command(flatten)]
+    pub(crate) operator: OperatorOptions,
+}
+
+fn entry_point(text: &str) -> Result<(String, String), String> {
+    let (name, address) = text.split_once('=').ok_or("write NAME=ADDRESS, for example web=127.0.0.1:8001")?;
+    Ok((name.to_owned(), address.to_owned()))
+}
+
+/// The flags of a Traefik command line, or `None` where the words are one of our own commands.
+pub(crate) fn traefik_words(words: &[String]) -> Option<Vec<String>> {
+    match words.first().map(String::as_str) {
+        None => Some(Vec::new()),
+        Some("standalone" | "traefik") if !words.iter().any(|word| word == "--help" || word == "-h") => {
+            Some(words[1..].to_vec())
+        }
+        Some("version" | "healthcheck") => Some(words.to_vec()),
+        Some("--help" | "-h" | "--version" | "-V") => None,
+        Some(word) if word.starts_with('-') => Some(words.to_vec()),
+        Some(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    fn words(line: &str) -> Vec<String> {
+        line.split_whitespace().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn the_declaration_is_sound() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn a_traefik_command_line_is_told_from_our_own() {
+        assert_eq!(traefik_words(&words("--configFile=a.yml")), Some(words("--configFile=a.yml")));
+        assert_eq!(traefik_words(&words("standalone --ping")), Some(words("--ping")));
+        assert_eq!(traefik_words(&[]), Some(Vec::new()));
+        assert_eq!(traefik_words(&words("demo --once")), None);
+        assert_eq!(traefik_words(&words("--version")), None);
+    }
+}

@@ -1,0 +1,69 @@
+//! `ravelin demo`: a whole cluster on this machine, as separate processes that are the same
+//! `ravelin controller` and `ravelin proxy` a person starts by hand. It must hold no switch that the
+//! shipped nodes do not have, and leave no process behind.
+
+mod access_logs;
+mod checks;
+mod cluster;
+mod load;
+mod process;
+mod status;
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use anyhow::Context;
+
+use crate::cli::DemoOptions;
+use crate::exit;
+use cluster::{Cluster, Plan};
+
+/// Runs the demo until Ctrl-C, or its checks once.
+///
+/// # Errors
+/// The cluster does not start, or (with `--once`) a check does not hold.
+pub(crate) fn run(options: DemoOptions) -> anyhow::Result<()> {
+    exit::runtime()?.block_on(async {
+        tokio::select! {
+            result = demo(options) => result,
+            interrupt = tokio::signal::ctrl_c() => {
+                println!("\nstopping every process …");
+                interrupt.context("the interrupt could not be awaited")
+            }
+        }
+    })
+}
+
+async fn demo(options: DemoOptions) -> anyhow::Result<()> {
+    let begun = Instant::now();
+    let temporary;
+    let directory = match &options.directory {
+        Some(directory) => std::path::absolute(directory).context("the folder's path")?,
+        None => {
+            temporary =
+                tempfile::Builder::new().prefix("ravelin-demo-").tempdir().context("a temporary folder")?;
+            temporary.path().to_path_buf()
+        }
+    };
+    let config = options.config.as_deref().map(std::path::absolute).transpose().context("the file's path")?;
+    let mut cluster = Cluster::prepare(Plan { directory, config })?;
+    cluster.start().await?;
+    println!("first routed request after {} ms\n", begun.elapsed().as_millis());
+    if options.once {
+        checks::run(&mut cluster, options.rate).await
+    } else {
+        status::show(&mut cluster).await
+    }
+}
+
+/// The file that the demo provides if none is given: `docs/examples/first/dynamic.yaml`, in the binary
+/// so that it runs from anywhere.
+pub(crate) const EXAMPLE: &str = include_str!("../../docs/examples/first/dynamic.yaml");
+
+/// A file's place with the text that it shall hold.
+pub(crate) fn write(path: &PathBuf, text: &str) -> anyhow::Result<()> {
+    // Written beside and renamed, as editors do: the provider must never read half a file.
+    let beside = path.with_extension("new");
+    std::fs::write(&beside, text).with_context(|| format!("{} could not be written", beside.display()))?;
+    std::fs::rename(&beside, path).with_context(|| format!("{} could not be put in place", path.display()))
+}

@@ -1,0 +1,223 @@
+//! Checks of the control plane's own survival: leader and provider node killed or frozen, changes
+//! without a leader, late writes. They must leave every process running.
+
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, bail};
+use ravelin_cluster::request::status::EventKind;
+
+use super::traffic::{apply_until_accepted, served_everywhere};
+use super::{Bench, EVENT_TIME_MAX};
+use crate::demo::write;
+
+fn unix_micros() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros() as u64)
+}
+
+/// Waits for a leader that was elected after `since`; its index and the milliseconds that it took,
+/// from the controllers' own events.
+async fn new_leader(bench: &mut Bench<'_>, since: u64) -> anyhow::Result<(u64, u64, u64)> {
+    let mut found = None;
+    bench
+        .cluster
+        .until(EVENT_TIME_MAX, "a new leader", async |cluster| {
+            let events = cluster.events().await;
+            found =
+                events.iter().filter(|event| event.at_micros >= since).find_map(|event| match event.kind {
+                    EventKind::LeaderElected { term } => {
+                        Some((event.node, term, (event.at_micros - since) / 1000))
+                    }
+                    _ => None,
+                });
+            found.is_some()
+        })
+        .await?;
+    found.context("a new leader")
+}
+
+/// Kills the leader; another leads, a change comes through, the killed one is started again.
+pub(crate) async fn leader_killed(bench: &mut Bench<'_>) -> anyhow::Result<String> {
+    let leader = bench.cluster.leader(EVENT_TIME_MAX).await?;
+    let since = unix_micros();
+    bench.cluster.controllers[leader].kill()?;
+    let (node, term, millis) = new_leader(bench, since).await?;
+    let generation = apply_until_accepted(bench).await?;
+    served_everywhere(bench, generation).await?;
+    bench.cluster.controllers[leader].start()?;
+    whole(bench).await?;
+    Ok(format!("controller-{node} leads after {millis} ms, term {term}"))
+}
+
+/// With one node killed and another frozen no leader can be known: the answer must say so, and the
+/// cluster must then be as the answer said.
+pub(crate) async fn change_without_leader(bench: &mut Bench<'_>) -> anyhow::Result<String> {
+    let leader = bench.cluster.leader(EVENT_TIME_MAX).await?;
+    let frozen = (leader + 1) % bench.cluster.controllers.len();
+    bench.cluster.controllers[leader].kill()?;
+    bench.cluster.controllers[frozen].freeze()?;
+    let begun = Instant::now();
+    let answer = bench.cluster.apply_next().await;
+    let waited = begun.elapsed();
+    bench.cluster.controllers[frozen].thaw()?;
+    bench.cluster.controllers[leader].start()?;
+    whole(bench).await?;
+    let outcome = match answer {
+        Ok(generation) => {
+            served_everywhere(bench, generation).await?;
+            "accepted and served".to_owned()
+        }
+        Err(error) => {
+            let generation = apply_until_accepted(bench).await?;
+            served_everywhere(bench, generation).await?;
+            let text: String = format!("{error:#}").chars().take(90).collect();
+            format!("answered after {} ms: {text}", waited.as_millis())
+        }
+    };
+    Ok(outcome)
+}
+
+/// Freezes the leader until another leads, thaws it: it steps down, nothing is lost.
+pub(crate) async fn leader_frozen(bench: &mut Bench<'_>) -> anyhow::Result<String> {
+    let leader = bench.cluster.leader(EVENT_TIME_MAX).await?;
+    let since = unix_micros();
+    bench.cluster.controllers[leader].freeze()?;
+    let found = new_leader(bench, since).await;
+    bench.cluster.controllers[leader].thaw()?;
+    let (node, term, millis) = found?;
+    bench
+        .cluster
+        .until(EVENT_TIME_MAX, "the thawed leader steps down", async |cluster| {
+            cluster.status(leader).await.is_some_and(|status| status.role != "leader" && status.term >= term)
+        })
+        .await?;
+    let generation = apply_until_accepted(bench).await?;
+    served_everywhere(bench, generation).await?;
+    Ok(format!("controller-{node} leads after {millis} ms, term {term}; the thawed one follows"))
+}
+
+/// Kills the node that runs the providers: another takes over with a higher epoch and reads the file.
+pub(crate) async fn provider_killed(bench: &mut Bench<'_>) -> anyhow::Result<String> {
+    let (node, epoch) = role(bench).await?;
+    let begun = Instant::now();
+    bench.cluster.controllers[node].kill()?;
+    let (successor, next) = role_after(bench, epoch).await?;
+    let millis = begun.elapsed().as_millis();
+    touch_file(bench).await?;
+    bench.cluster.controllers[node].start()?;
+    whole(bench).await?;
+    Ok(format!("controller-{} runs the providers after {millis} ms, epoch {epoch} → {next}", successor + 1))
+}
+
+/// Freezes the node that runs the providers until another has taken over, changes the file meanwhile,
+/// thaws it: what it still writes under its old epoch is refused.
+pub(crate) async fn successor_frozen(bench: &mut Bench<'_>) -> anyhow::Result<String> {
+    let (node, epoch) = role(bench).await?;
+    let known = stale_writes(bench).await;
+    bench.cluster.controllers[node].freeze()?;
+    let taken = role_after(bench, epoch).await;
+    let touched = match &taken {
+        Ok(_) => touch_file(bench).await,
+        Err(_) => Ok(()),
+    };
+    bench.cluster.controllers[node].thaw()?;
+    let (third, next) = taken?;
+    touched?;
+    bench
+        .cluster
+        .until(EVENT_TIME_MAX, "the late write is refused", async |cluster| {
+            cluster
+                .events()
+                .await
+                .iter()
+                .filter(|event| matches!(event.kind, EventKind::StaleWriteRefused { .. }))
+                .count()
+                > known
+        })
+        .await?;
+    whole(bench).await?;
+    let now = role(bench).await?;
+    if now.1 < next {
+        bail!("the epoch went back from {next} to {}", now.1);
+    }
+    Ok(format!(
+        "controller-{} took over, epoch {epoch} → {next}; the late write of epoch {epoch} was refused",
+        third + 1
+    ))
+}
+
+async fn stale_writes(bench: &Bench<'_>) -> usize {
+    bench
+        .cluster
+        .events()
+        .await
+        .iter()
+        .filter(|event| matches!(event.kind, EventKind::StaleWriteRefused { .. }))
+        .count()
+}
+
+async fn role(bench: &mut Bench<'_>) -> anyhow::Result<(usize, u64)> {
+    role_after(bench, 0).await
+}
+
+/// The node and epoch of the controller role once the epoch is above `epoch`.
+async fn role_after(bench: &mut Bench<'_>, epoch: u64) -> anyhow::Result<(usize, u64)> {
+    let mut found = None;
+    bench
+        .cluster
+        .until(EVENT_TIME_MAX, "a node runs the providers", async |cluster| {
+            found = cluster.controller_role().await.filter(|(_, now)| *now > epoch);
+            found.is_some()
+        })
+        .await?;
+    found.context("a controller role")
+}
+
+/// Waits until all controllers answer and agree on one leader.
+async fn whole(bench: &mut Bench<'_>) -> anyhow::Result<()> {
+    bench
+        .cluster
+        .until(EVENT_TIME_MAX, "all controllers agree on one leader", async |cluster| {
+            let mut leaders = Vec::new();
+            for index in 0..cluster.controllers.len() {
+                let Some(status) = cluster.status(index).await else { return false };
+                let Some(leader) = status.leader else { return false };
+                leaders.push((leader, status.term));
+            }
+            leaders.windows(2).all(|pair| pair[0] == pair[1])
+        })
+        .await
+}
+
+/// Changes the provided file in a way that traffic can see, and waits until every proxy serves it.
+async fn touch_file(bench: &mut Bench<'_>) -> anyhow::Result<()> {
+    if !bench.cluster.own_file {
+        return Ok(());
+    }
+    let path = bench.cluster.dynamic_file.clone();
+    let text = std::fs::read_to_string(&path).context("the provided file")?;
+    let mark = format!("mark-{}", unix_micros());
+    let kept: String =
+        text.lines().filter(|line| !line.contains("# mark")).map(|line| format!("{line}\n")).collect();
+    let marked = kept.replace(
+        "  routers:\n",
+        &format!("  routers:\n    {mark}: {{rule: \"PathPrefix(`/{mark}`)\", service: whoami}} # mark\n"),
+    );
+    write(&path, &marked)?;
+    let begun = Instant::now();
+    for address in bench.cluster.proxy_addresses.clone() {
+        let client = crate::load::Client::new(&address);
+        let wanted = format!("/{mark}");
+        loop {
+            if let crate::load::Attempt::Answered(answer) = client.request("mark.localhost", &wanted).await
+                && answer.status == 200
+            {
+                break;
+            }
+            if begun.elapsed() > EVENT_TIME_MAX {
+                bail!("the changed file is not served after {EVENT_TIME_MAX:?}");
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await; // another process's answer can only be asked again
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,165 @@
+//! Checks of what traffic sees: changes served, control plane gone, refused configuration, a proxy
+//! killed. They must leave every process running.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use ravelin_cluster::request::status::EventKind;
+
+use super::{Bench, EVENT_TIME_MAX};
+use crate::demo::write;
+
+/// Applies a change and waits until both proxies answer with it.
+pub(crate) async fn change_served(bench: &mut Bench<'_>) -> anyhow::Result<String> {
+    let begun = Instant::now();
+    let generation = bench.cluster.apply_next().await?;
+    let committed = begun.elapsed();
+    served_everywhere(bench, generation).await?;
+    Ok(format!(
+        "committed after {} ms, served on every proxy after {} ms",
+        committed.as_millis(),
+        begun.elapsed().as_millis()
+    ))
+}
+
+/// Waits until the load has seen `generation` from every proxy.
+pub(crate) async fn served_everywhere(bench: &mut Bench<'_>, generation: u64) -> anyhow::Result<()> {
+    let begun = Instant::now();
+    let mut seen = vec![0; bench.cluster.proxy_addresses.len()];
+    while seen.iter().any(|seen| *seen < generation) {
+        for (seen, address) in seen.iter_mut().zip(&bench.cluster.proxy_addresses) {
+            let client = crate::load::Client::new(address);
+            let crate::load::Attempt::Answered(answer) = client.request("whoami.localhost", "/").await else {
+                continue;
+            };
+            let field = answer.headers.get("x-ravelin-generation").and_then(|value| value.to_str().ok());
+            *seen = field.and_then(|text| text.parse().ok()).unwrap_or(0);
+        }
+        if begun.elapsed() > EVENT_TIME_MAX {
+            bail!("generation {generation} is not served after {EVENT_TIME_MAX:?}; seen {seen:?}");
+        }
+        tokio::time::sleep(Duration::from_millis(2)).await; // another process's answer can only be asked again
+    }
+    Ok(())
+}
+
+/// Kills every controller, restarts one proxy by SIGTERM with drain: it serves its last generation.
+pub(crate) async fn every_controller_killed(bench: &mut Bench<'_>) -> anyhow::Result<String> {
+    for controller in &mut bench.cluster.controllers {
+        controller.kill()?;
+    }
+    bench.load.fresh().await?;
+    let drained = Instant::now();
+    let proxy = bench.cluster.proxies.get_mut(1).context("a second proxy")?;
+    proxy.terminate(EVENT_TIME_MAX)?;
+    let drained = drained.elapsed();
+    proxy.start()?;
+    let begun = Instant::now();
+    let generation = bench.cluster.generation;
+    served_everywhere(bench, generation).await?;
+    Ok(format!(
+        "drained in {} ms, serves its last generation {generation} again {} ms after its start",
+        drained.as_millis(),
+        begun.elapsed().as_millis()
+    ))
+}
+
+/// Starts the controllers again; a change must come through without any help.
+pub(crate) async fn controllers_back(bench: &mut Bench<'_>) -> anyhow::Result<String> {
+    let begun = Instant::now();
+    for controller in &mut bench.cluster.controllers {
+        controller.start()?;
+    }
+    let leader = bench.cluster.leader(EVENT_TIME_MAX).await?;
+    let elected = begun.elapsed();
+    let generation = apply_until_accepted(bench).await?;
+    served_everywhere(bench, generation).await?;
+    Ok(format!(
+        "controller-{} leads {} ms after the start, a change is served after {} ms",
+        leader + 1,
+        elected.as_millis(),
+        begun.elapsed().as_millis()
+    ))
+}
+
+/// Applies the next generation; an answer that says "nothing was accepted" is tried again.
+pub(crate) async fn apply_until_accepted(bench: &mut Bench<'_>) -> anyhow::Result<u64> {
+    let begun = Instant::now();
+    loop {
+        match bench.cluster.apply_next().await {
+            Ok(generation) => return Ok(generation),
+            Err(error) if begun.elapsed() > EVENT_TIME_MAX => return Err(error),
+            Err(_) => {}
+        }
+    }
+}
+
+/// A configuration with errors, by operator and by file: the reason is shown and traffic is unchanged.
+pub(crate) async fn refused_configuration(bench: &mut Bench<'_>) -> anyhow::Result<String> {
+    let bad = "http:\n  middlewares:\n    generation:\n      headerz:\n        customResponseHeaders: {X-Ravelin-Generation: \"0\"}\n";
+    let Err(reason) = bench.cluster.operator.apply(bad).await else { bail!("a wrong document was accepted") };
+    let reason = format!("{reason:#}");
+    if !reason.contains("headerz") {
+        bail!("the reason does not name the wrong key: {reason}");
+    }
+    if bench.cluster.own_file {
+        broken_file(bench).await?;
+    }
+    let generation = bench.cluster.generation;
+    served_everywhere(bench, generation).await?;
+    let shown: String = reason.lines().next().unwrap_or_default().chars().take(100).collect();
+    Ok(format!("refused: {shown}"))
+}
+
+/// Breaks the provided file, waits for the event that says so, and mends it.
+async fn broken_file(bench: &mut Bench<'_>) -> anyhow::Result<()> {
+    let path = bench.cluster.dynamic_file.clone();
+    let good = std::fs::read_to_string(&path).context("the provided file")?;
+    let known = refusals(bench).await;
+    write(&path, "http:\n  routers:\n    whoami: [\n")?;
+    bench
+        .cluster
+        .until(EVENT_TIME_MAX, "the broken file is told", async |cluster| {
+            cluster
+                .events()
+                .await
+                .iter()
+                .filter(|event| matches!(event.kind, EventKind::ConfigurationRefused { .. }))
+                .count()
+                > known
+        })
+        .await?;
+    write(&path, &good)
+}
+
+async fn refusals(bench: &Bench<'_>) -> usize {
+    bench
+        .cluster
+        .events()
+        .await
+        .iter()
+        .filter(|event| matches!(event.kind, EventKind::ConfigurationRefused { .. }))
+        .count()
+}
+
+/// Kills the second proxy with requests in flight; only those may be lost.
+pub(crate) async fn proxy_killed(bench: &mut Bench<'_>) -> anyhow::Result<String> {
+    let before = bench.load.fresh().await?;
+    bench.losses_allowed = u64::MAX;
+    let proxy = bench.cluster.proxies.get_mut(1).context("a second proxy")?;
+    proxy.kill()?;
+    bench.load.fresh().await?;
+    proxy.start()?;
+    let begun = Instant::now();
+    let generation = bench.cluster.generation;
+    served_everywhere(bench, generation).await?;
+    let back = begun.elapsed();
+    let after = bench.load.fresh().await?;
+    bench.losses_allowed = after.failed - before.failed;
+    Ok(format!(
+        "lost in flight {}, retried at the other {}, back after {} ms",
+        after.failed - before.failed,
+        after.retried - before.retried,
+        back.as_millis()
+    ))
+}

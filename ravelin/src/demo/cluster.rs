@@ -1,0 +1,314 @@
+//! The processes of the demo's cluster and what an operator does to them: start, configure, ask. It
+//! must talk to the nodes only as a person could: by signals, files and the operator's identity.
+
+use std::net::{TcpListener, UdpSocket};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+
+use super::process::Process;
+use ravelin_cluster::request::status::{EventRecord, NodeStatus};
+
+use crate::operator::Operator;
+
+const CONTROLLERS: usize = 3;
+const PROXIES: usize = 2;
+const BACKENDS: usize = 2;
+/// Deadline of one step of the start; a hundred times what it usually takes.
+const START_TIME_MAX: Duration = Duration::from_secs(60);
+
+/// What to run.
+pub(crate) struct Plan {
+    /// Folder of everything the demo writes.
+    pub(crate) directory: PathBuf,
+    /// The file to route, or the built-in example.
+    pub(crate) config: Option<PathBuf>,
+}
+
+/// The demo's cluster.
+pub(crate) struct Cluster {
+    /// Control nodes 1, 2, 3.
+    pub(crate) controllers: Vec<Process>,
+    /// Proxies 1 and 2.
+    pub(crate) proxies: Vec<Process>,
+    /// Where each proxy's entry point `web` listens.
+    pub(crate) proxy_addresses: Vec<String>,
+    /// The file that the controller role's file provider reads.
+    pub(crate) dynamic_file: PathBuf,
+    /// Whether the file is the demo's own, so that the checks may change it.
+    pub(crate) own_file: bool,
+    /// The operator's way in.
+    pub(crate) operator: Operator,
+    /// The value of the generation field that was applied last.
+    pub(crate) generation: u64,
+    backends: Vec<Process>,
+    directory: PathBuf,
+}
+
+impl Cluster {
+    /// Lays out folders, ports and command lines; starts nothing but `ravelin init`.
+    pub(crate) fn prepare(plan: Plan) -> anyhow::Result<Self> {
+        let directory = plan.directory;
+        let identities = directory.join("identities");
+        let mut nodes = Vec::new();
+        for node in 1..=CONTROLLERS {
+            nodes.push(format!("controller-{node}={}", free_udp_address()?));
+        }
+        nodes.extend((1..=PROXIES).map(|node| format!("proxy-{node}")));
+        let out = identities.display().to_string();
+        let mut init =
+            Process::new("init", words(&["init", "--nodes", &nodes.join(","), "--out", &out]), &directory)?;
+        println!("$ {}", init.command_line());
+        init.start()?;
+        init_ended(&mut init)?;
+
+        let mut controllers = Vec::new();
+        for node in 1..=CONTROLLERS {
+            let name = format!("controller-{node}");
+            let folder = directory.join(&name);
+            let identity = identities.join(format!("{name}.toml")).display().to_string();
+            let data = folder.join("data").display().to_string();
+            let arguments = words(&["controller", "--identity", &identity, "--data", &data]);
+            controllers.push(Process::new(&name, arguments, &folder)?);
+        }
+        let mut proxies = Vec::new();
+        let mut proxy_addresses = Vec::new();
+        for node in 1..=PROXIES {
+            let name = format!("proxy-{node}");
+            let folder = directory.join(&name);
+            let address = free_tcp_address()?;
+            let identity = identities.join(format!("{name}.toml")).display().to_string();
+            let data = folder.join("data").display().to_string();
+            let place = format!("web={address}");
+            let arguments =
+                words(&["proxy", "--identity", &identity, "--data", &data, "--entry-point", &place]);
+            proxies.push(Process::new(&name, arguments, &folder)?);
+            proxy_addresses.push(address);
+        }
+        let (backends, text) = backends(&directory)?;
+        let own_file = plan.config.is_none();
+        let dynamic_file = plan.config.unwrap_or_else(|| directory.join("dynamic.yaml"));
+        if own_file {
+            super::write(&dynamic_file, &text)?;
+        }
+        let operator = Operator::open(&identities.join("operator.toml"), Duration::from_secs(10))?;
+        let generation = 1;
+        Ok(Self {
+            controllers,
+            proxies,
+            proxy_addresses,
+            dynamic_file,
+            own_file,
+            operator,
+            generation,
+            backends,
+            directory,
+        })
+    }
+
+    /// Starts every process and returns once both proxies answer a routed request.
+    pub(crate) async fn start(&mut self) -> anyhow::Result<()> {
+        for process in self.backends.iter_mut().chain(&mut self.controllers).chain(&mut self.proxies) {
+            println!("$ {}", process.command_line());
+            process.start()?;
+        }
+        let begun = Instant::now();
+        let leader = self.leader(START_TIME_MAX).await?;
+        println!("controller-{} leads after {} ms", leader + 1, begun.elapsed().as_millis());
+        let file = self.directory.join("cluster.yaml");
+        super::write(&file, &self.cluster_document())?;
+        println!("$ ravelin apply --identity {} {}", self.identity_path().display(), file.display());
+        self.operator.apply(&self.cluster_document()).await.context("the demo's own configuration")?;
+        println!("the file provider reads {}", self.dynamic_file.display());
+        self.until(START_TIME_MAX, "both proxies route requests", async |cluster: &mut Self| {
+            cluster.routed().await
+        })
+        .await
+    }
+
+    /// The operator's identity file.
+    pub(crate) fn identity_path(&self) -> PathBuf {
+        self.directory.join("identities/operator.toml")
+    }
+
+    /// The folder of everything.
+    pub(crate) fn directory(&self) -> &PathBuf {
+        &self.directory
+    }
+
+    /// The demo's static configuration and its generation field, in Traefik's format.
+    fn cluster_document(&self) -> String {
+        format!(
+            "entryPoints:\n  web:\n    address: 127.0.0.1:8000\n    http:\n      middlewares: [generation@cluster]\n\
+             providers:\n  file:\n    filename: {}\n    watch: true\n\
+             accessLog:\n  filePath: access.log\n  format: json\n  fields:\n    headers:\n      names:\n        X-Ravelin-Generation: keep\n\
+             {}",
+            self.dynamic_file.display(),
+            generation_document(self.generation)
+        )
+    }
+
+    /// Applies the next value of the generation field.
+    pub(crate) async fn apply_next(&mut self) -> anyhow::Result<u64> {
+        self.operator.apply(&generation_document(self.generation + 1)).await?;
+        self.generation += 1;
+        Ok(self.generation)
+    }
+
+    /// Whether both proxies answer a request with the generation field.
+    async fn routed(&self) -> bool {
+        for address in &self.proxy_addresses {
+            let client = crate::load::Client::new(address);
+            let crate::load::Attempt::Answered(answer) = client.request("whoami.localhost", "/").await else {
+                return false;
+            };
+            // A file of one's own may route nothing at `/`: any routed generation will do there.
+            let routed = !self.own_file && answer.status == 404;
+            if !routed && !(answer.status == 200 && answer.headers.contains_key("x-ravelin-generation")) {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// The index of the controller that leads, once exactly one claims it in the newest term.
+    pub(crate) async fn leader(&mut self, limit: Duration) -> anyhow::Result<usize> {
+        let mut found = None;
+        self.until(limit, "a leader is known", async |cluster: &mut Self| {
+            found = cluster.leader_now().await;
+            found.is_some()
+        })
+        .await?;
+        found.context("a leader")
+    }
+
+    async fn leader_now(&self) -> Option<usize> {
+        let mut newest: Option<(u64, usize)> = None;
+        for index in 0..self.controllers.len() {
+            let Some(status) = self.status(index).await else { continue };
+            if status.role == "leader" && newest.is_none_or(|(term, _)| status.term > term) {
+                newest = Some((status.term, index));
+            }
+        }
+        newest.map(|(_, index)| index)
+    }
+
+    /// What a controller says of itself, or nothing if it does not answer at once.
+    pub(crate) async fn status(&self, index: usize) -> Option<NodeStatus> {
+        let node = index as u64 + 1;
+        let asked = self.operator.status(node);
+        tokio::time::timeout(Duration::from_millis(500), asked).await.ok()?.ok()
+    }
+
+    /// The node index and epoch of the controller role, as the newest of the answering nodes says.
+    pub(crate) async fn controller_role(&self) -> Option<(usize, u64)> {
+        let mut newest: Option<(u64, usize)> = None;
+        for index in 0..self.controllers.len() {
+            let Some(status) = self.status(index).await else { continue };
+            let Some(node) = status.controller_node else { continue };
+            if newest.is_none_or(|(known, _)| status.controller_epoch > known) {
+                newest = Some((status.controller_epoch, node as usize - 1));
+            }
+        }
+        newest.map(|(epoch, index)| (index, epoch))
+    }
+
+    /// All events that the answering controllers know, oldest first.
+    pub(crate) async fn events(&self) -> Vec<EventRecord> {
+        let mut all = Vec::new();
+        for index in 0..self.controllers.len() {
+            let asked = self.operator.events(index as u64 + 1);
+            if let Ok(Ok(events)) = tokio::time::timeout(Duration::from_millis(500), asked).await {
+                all.extend(events);
+            }
+        }
+        all.sort_by_key(|event| event.at_micros);
+        all
+    }
+
+    /// Waits until `holds`, asking every 20 ms; an error with `what` after `limit`, or when a process
+    /// that should run has ended by itself.
+    pub(crate) async fn until(
+        &mut self,
+        limit: Duration,
+        what: &str,
+        mut holds: impl AsyncFnMut(&mut Self) -> bool,
+    ) -> anyhow::Result<()> {
+        let begun = Instant::now();
+        while !holds(self).await {
+            for process in self.backends.iter_mut().chain(&mut self.controllers).chain(&mut self.proxies) {
+                process.check_alive()?;
+            }
+            if begun.elapsed() > limit {
+                bail!("not within {limit:?}: {what}");
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await; // other processes can only be asked again
+        }
+        Ok(())
+    }
+
+    /// Ends every process as a person would: SIGTERM, proxies first.
+    pub(crate) fn stop(&mut self) -> anyhow::Result<()> {
+        for process in self.proxies.iter_mut().chain(&mut self.controllers) {
+            process.terminate(Duration::from_secs(20))?;
+        }
+        for process in &mut self.backends {
+            process.kill()?;
+        }
+        Ok(())
+    }
+}
+
+/// The object whose header field counts the demo's own changes.
+pub(crate) fn generation_document(generation: u64) -> String {
+    format!(
+        "http:\n  middlewares:\n    generation:\n      headers:\n        customResponseHeaders:\n          X-Ravelin-Generation: \"{generation}\"\n"
+    )
+}
+
+fn words(list: &[&str]) -> Vec<String> {
+    list.iter().map(|word| (*word).to_owned()).collect()
+}
+
+/// The two backends, and the example with their addresses if its own ports are taken.
+fn backends(directory: &std::path::Path) -> anyhow::Result<(Vec<Process>, String)> {
+    let mut text = super::EXAMPLE.to_owned();
+    let mut processes = Vec::new();
+    for number in 1..=BACKENDS {
+        let wanted = format!("127.0.0.1:{}", 18080 + number);
+        let address = match TcpListener::bind(&wanted) {
+            Ok(_) => wanted,
+            Err(_) => {
+                let free = free_tcp_address()?;
+                println!("{wanted} is taken; backend {number} listens on {free}");
+                text = text.replace(&wanted, &free);
+                free
+            }
+        };
+        let name = format!("whoami-{number}");
+        let arguments = words(&["whoami", "--listen", &address, "--name", &name]);
+        processes.push(Process::new(&name, arguments, &directory.join(&name))?);
+    }
+    Ok((processes, text))
+}
+
+fn free_tcp_address() -> anyhow::Result<String> {
+    let socket = TcpListener::bind("127.0.0.1:0").context("a free TCP port")?;
+    Ok(socket.local_addr().context("its address")?.to_string())
+}
+
+fn free_udp_address() -> anyhow::Result<String> {
+    let socket = UdpSocket::bind("127.0.0.1:0").context("a free UDP port")?;
+    Ok(socket.local_addr().context("its address")?.to_string())
+}
+
+/// Waits for `ravelin init`, which must succeed.
+fn init_ended(init: &mut Process) -> anyhow::Result<()> {
+    let status = init.join()?;
+    if !status.success() {
+        let text = std::fs::read_to_string(init.log()).unwrap_or_default();
+        bail!("ravelin init ended with {status}:\n{text}");
+    }
+    Ok(())
+}

@@ -1,0 +1,153 @@
+//! One operating-system process of the demo: started with its command line shown, its output kept in a
+//! file, ended by its own pid only. It must leave no process behind, however the demo ends.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use rustix::process::{Pid, Signal, kill_process};
+
+/// A process of the demo; killed when dropped.
+pub(crate) struct Process {
+    name: String,
+    program: PathBuf,
+    arguments: Vec<String>,
+    folder: PathBuf,
+    child: Option<Child>,
+}
+
+impl Process {
+    /// A process that is not running yet: `ravelin ARGUMENTS`, in `folder`, its output in `folder/log`.
+    pub(crate) fn new(name: &str, arguments: Vec<String>, folder: &Path) -> anyhow::Result<Self> {
+        let program = std::env::current_exe().context("the path of this binary")?;
+        fs::create_dir_all(folder).with_context(|| format!("{} could not be made", folder.display()))?;
+        Ok(Self { name: name.to_owned(), program, arguments, folder: folder.to_path_buf(), child: None })
+    }
+
+    /// Its name, for example `controller-1`.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The command line that a person would type.
+    pub(crate) fn command_line(&self) -> String {
+        format!("ravelin {}", self.arguments.join(" "))
+    }
+
+    /// The file that keeps its output.
+    pub(crate) fn log(&self) -> PathBuf {
+        self.folder.join("log")
+    }
+
+    /// The folder that it runs in.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Its process id while it runs.
+    pub(crate) fn pid(&self) -> Option<u32> {
+        self.child.as_ref().map(Child::id)
+    }
+
+    /// Starts it, its output appended to its log.
+    pub(crate) fn start(&mut self) -> anyhow::Result<()> {
+        let log = self.open_log()?;
+        let errors = log.try_clone().context("the log's handle")?;
+        self.spawn(Stdio::null(), Stdio::from(log), Stdio::from(errors))
+    }
+
+    /// Starts it with its input and output as pipes; only its errors go to the log.
+    pub(crate) fn start_piped(&mut self) -> anyhow::Result<&mut Child> {
+        let log = self.open_log()?;
+        self.spawn(Stdio::piped(), Stdio::piped(), Stdio::from(log))?;
+        self.child.as_mut().context("just started")
+    }
+
+    fn open_log(&self) -> anyhow::Result<File> {
+        let path = self.log();
+        File::options().create(true).append(true).open(&path).with_context(|| format!("{}", path.display()))
+    }
+
+    fn spawn(&mut self, input: Stdio, output: Stdio, errors: Stdio) -> anyhow::Result<()> {
+        let mut command = Command::new(&self.program);
+        command.args(&self.arguments).current_dir(&self.folder).stdin(input).stdout(output).stderr(errors);
+        let child = command.spawn().with_context(|| format!("{} could not be started", self.name))?;
+        self.child = Some(child);
+        Ok(())
+    }
+
+    /// Fails with the end of its log if it has ended by itself.
+    pub(crate) fn check_alive(&mut self) -> anyhow::Result<()> {
+        let Some(child) = self.child.as_mut() else { return Ok(()) };
+        let Some(status) = child.try_wait().with_context(|| format!("waiting for {}", self.name))? else {
+            return Ok(());
+        };
+        self.child = None;
+        let text = fs::read_to_string(self.log()).unwrap_or_default();
+        let lines: Vec<&str> = text.lines().collect();
+        bail!(
+            "{} ended by itself ({status}):\n{}",
+            self.name,
+            lines[lines.len().saturating_sub(12)..].join("\n")
+        );
+    }
+
+    /// SIGKILL, then waits for its end.
+    pub(crate) fn kill(&mut self) -> anyhow::Result<()> {
+        self.signal(Signal::KILL)?;
+        self.wait(Duration::from_secs(5))
+    }
+
+    /// SIGSTOP: frozen until [`Self::thaw`].
+    pub(crate) fn freeze(&self) -> anyhow::Result<()> {
+        self.signal(Signal::STOP)
+    }
+
+    /// SIGCONT.
+    pub(crate) fn thaw(&self) -> anyhow::Result<()> {
+        self.signal(Signal::CONT)
+    }
+
+    /// SIGTERM, then waits for a clean end; an error if it took longer than `limit`.
+    pub(crate) fn terminate(&mut self, limit: Duration) -> anyhow::Result<()> {
+        self.signal(Signal::TERM)?;
+        self.wait(limit)
+    }
+
+    /// Waits for its end without a limit.
+    pub(crate) fn join(&mut self) -> anyhow::Result<ExitStatus> {
+        let mut child = self.child.take().with_context(|| format!("{} is not running", self.name))?;
+        child.wait().with_context(|| format!("waiting for {}", self.name))
+    }
+
+    fn signal(&self, signal: Signal) -> anyhow::Result<()> {
+        let Some(child) = &self.child else { return Ok(()) };
+        let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).context("its process id")?;
+        kill_process(pid, signal).map_err(io::Error::from).with_context(|| format!("signal to {}", self.name))
+    }
+
+    fn wait(&mut self, limit: Duration) -> anyhow::Result<()> {
+        let Some(child) = self.child.as_mut() else { return Ok(()) };
+        let begun = Instant::now();
+        while child.try_wait().with_context(|| format!("waiting for {}", self.name))?.is_none() {
+            if begun.elapsed() > limit {
+                bail!("{} did not end within {limit:?}", self.name);
+            }
+            std::thread::sleep(Duration::from_millis(2)); // std offers no wait with a limit
+        }
+        self.child = None;
+        Ok(())
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if let Some(child) = self.child.as_mut() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}

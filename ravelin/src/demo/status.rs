@@ -1,0 +1,96 @@
+//! The demo's small live status until Ctrl-C. It must only show what the nodes themselves say.
+
+use std::fmt::Write as _;
+use std::io::{IsTerminal, Write as _};
+use std::time::{Duration, Instant};
+
+use super::cluster::Cluster;
+use crate::operator::role;
+
+const REFRESH_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Shows the status each second until it is dropped.
+///
+/// # Errors
+/// A process has ended by itself, or standard output is gone.
+pub(crate) async fn show(cluster: &mut Cluster) -> anyhow::Result<()> {
+    let terminal = std::io::stdout().is_terminal();
+    let mut lines_before = 0;
+    let mut ticks = tokio::time::interval(REFRESH_INTERVAL);
+    let mut served = Served::default();
+    println!("Try it:  curl -i -H 'Host: whoami.localhost' http://{}/\n", cluster.proxy_addresses[0]);
+    println!(
+        "Edit {} and watch the generation grow. Ctrl-C stops everything.\n",
+        cluster.dynamic_file.display()
+    );
+    loop {
+        ticks.tick().await;
+        for process in cluster.controllers.iter_mut().chain(&mut cluster.proxies) {
+            process.check_alive()?;
+        }
+        let text = render(cluster, &mut served).await;
+        let mut out = std::io::stdout().lock();
+        if terminal && lines_before > 0 {
+            write!(out, "\x1b[{lines_before}A\x1b[J")?;
+        }
+        lines_before = text.lines().count();
+        write!(out, "{text}")?;
+        out.flush()?;
+    }
+}
+
+/// Request counts at the last look, for the rate.
+#[derive(Default)]
+struct Served {
+    at: Option<Instant>,
+    requests: Vec<u64>,
+}
+
+async fn render(cluster: &Cluster, served: &mut Served) -> String {
+    let mut text = String::new();
+    let mut proxies = Vec::new();
+    for (index, process) in cluster.controllers.iter().enumerate() {
+        let pid = process.pid().unwrap_or(0);
+        let Some(status) = cluster.status(index).await else {
+            let _ = writeln!(text, "{:<14} pid {pid:<8} no answer", process.name());
+            continue;
+        };
+        let role = role(&status.role, status.controller, status.controller_epoch);
+        let generation = status.generation.map_or_else(|| "-".to_owned(), |generation| generation.name);
+        let _ = writeln!(
+            text,
+            "{:<14} pid {pid:<8} {role:<32} term {:<4} {generation}",
+            process.name(),
+            status.term
+        );
+        proxies.extend(status.proxies);
+    }
+    let now = Instant::now();
+    let seconds = served.at.map_or(0.0, |at| now.duration_since(at).as_secs_f64());
+    served.at = Some(now);
+    served.requests.resize(cluster.proxies.len(), 0);
+    for (index, process) in cluster.proxies.iter().enumerate() {
+        let pid = process.pid().unwrap_or(0);
+        let view = proxies.iter().find(|view| view.node == index as u64 + 1);
+        let generation = view
+            .and_then(|view| view.serving.as_ref())
+            .map_or("not attached", |serving| serving.name.as_str());
+        let lines = access_log_lines(process.folder());
+        let rate =
+            if seconds > 0.0 { (lines.saturating_sub(served.requests[index])) as f64 / seconds } else { 0.0 };
+        served.requests[index] = lines;
+        let address = &cluster.proxy_addresses[index];
+        let _ = writeln!(
+            text,
+            "{:<14} pid {pid:<8} http://{address:<25} {rate:>6.0} req/s  serving {generation}",
+            process.name()
+        );
+    }
+    text
+}
+
+/// Requests that the proxy has logged.
+fn access_log_lines(folder: &std::path::Path) -> u64 {
+    let Ok(text) = std::fs::read(folder.join("access.log")) else { return 0 };
+    text.iter().filter(|byte| **byte == b'\n').count() as u64
+}

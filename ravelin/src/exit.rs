@@ -1,0 +1,40 @@
+//! How the process ends: exit codes, and the one place that prints an error. It must not exit by
+//! itself anywhere else, so that every owner is dropped.
+
+use std::process::ExitCode;
+
+use anyhow::Context;
+
+/// A check that ran and did not hold, told apart from a failure to run (exit code 1 either way in
+/// scripts, but without a chain of causes).
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct CheckFailed(pub(crate) String);
+
+/// The exit code of a command's result; prints the error with its causes.
+pub(crate) fn code(result: anyhow::Result<()>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            match error.downcast_ref::<CheckFailed>() {
+                Some(CheckFailed(text)) if text.is_empty() => {}
+                Some(CheckFailed(text)) => eprintln!("{text}"),
+                None => eprintln!("ravelin: {error:#}"),
+            }
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The runtime of everything but the request path.
+///
+/// # Errors
+/// The system gives no threads.
+pub(crate) fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .thread_name("control")
+        .enable_all()
+        .build()
+        .context("the runtime could not be started")
+}

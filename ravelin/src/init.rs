@@ -1,0 +1,95 @@
+//! `ravelin init`: makes the identities of a new cluster. It must never overwrite an identity.
+
+use anyhow::{Context, bail};
+use ravelin_transport::identity::{self, ClusterPlan};
+
+use crate::cli::InitOptions;
+
+/// Makes a new cluster and writes one identity file per node, one for the operator, and the cluster's CA.
+///
+/// # Errors
+/// The nodes make no plan, or a file exists already or cannot be written.
+pub(crate) fn run(options: &InitOptions) -> anyhow::Result<()> {
+    let plan = plan(&options.nodes)?;
+    let cluster = identity::init(&plan)?;
+    let files = cluster.save(&options.out)?;
+    println!(
+        "cluster {} with {} controllers and {} proxies",
+        cluster.cluster,
+        plan.controllers.len(),
+        plan.proxies
+    );
+    for file in files {
+        println!("  {}", file.display());
+    }
+    println!("Each node needs its own file and no other. Keep the CA's file offline; it makes identities.");
+    Ok(())
+}
+
+/// The nodes of the command line as a plan: controllers and proxies are numbered from 1 without a gap.
+fn plan(nodes: &[String]) -> anyhow::Result<ClusterPlan> {
+    let mut controllers = std::collections::BTreeMap::new();
+    let mut proxies = std::collections::BTreeSet::new();
+    for text in nodes {
+        let new = match node(text)? {
+            Node::Controller { number, address } => controllers.insert(number, address).is_none(),
+            Node::Proxy { number } => proxies.insert(number),
+        };
+        if !new {
+            bail!("node {text:?} is named twice");
+        }
+    }
+    if controllers.keys().copied().ne(1..=controllers.len() as u64) {
+        bail!("controllers must be numbered 1, 2, 3 … without a gap");
+    }
+    if proxies.iter().copied().ne(1..=proxies.len() as u64) {
+        bail!("proxies must be numbered 1, 2, 3 … without a gap");
+    }
+    Ok(ClusterPlan::new(controllers.into_values().collect(), proxies.len() as u64))
+}
+
+/// One node as written on the command line.
+#[derive(Debug, PartialEq, Eq)]
+enum Node {
+    Controller { number: u64, address: String },
+    Proxy { number: u64 },
+}
+
+/// `controller-1=ADDRESS` or `proxy-1`.
+fn node(text: &str) -> anyhow::Result<Node> {
+    let (name, address) = text.split_once('=').map_or((text, None), |(name, address)| (name, Some(address)));
+    let form = || format!("node {text:?}: write controller-1=HOST:PORT or proxy-1");
+    let (role, number) = name.rsplit_once('-').with_context(form)?;
+    let number: u64 = number.parse().ok().filter(|number| *number > 0).with_context(form)?;
+    match (role, address) {
+        ("controller", Some(address)) => Ok(Node::Controller { number, address: address.to_owned() }),
+        ("proxy", None) => Ok(Node::Proxy { number }),
+        _ => bail!(form()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plan_has_no_gaps_and_no_doubles() {
+        let words = |list: &[&str]| list.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+        let good = plan(&words(&["proxy-1", "controller-1=a:1", "proxy-2"])).expect("a plan");
+        assert_eq!((good.controllers, good.proxies), (vec!["a:1".to_owned()], 2));
+        assert!(plan(&words(&["controller-2=a:1"])).is_err());
+        assert!(plan(&words(&["controller-1=a:1", "controller-1=b:1"])).is_err());
+        assert!(plan(&words(&["controller-1=a:1", "proxy-2"])).is_err());
+    }
+
+    #[test]
+    fn nodes_are_read_and_slips_are_named() {
+        let controller = Node::Controller { number: 1, address: "127.0.0.1:7400".to_owned() };
+        assert_eq!(node("controller-1=127.0.0.1:7400").expect("a controller"), controller);
+        assert_eq!(node("proxy-2").expect("a proxy"), Node::Proxy { number: 2 });
+        for wrong in ["proxy", "proxy-0", "proxy-x", "proxy-1=127.0.0.1:1", "controller-1", "edge-1"] {
+            let error = node(wrong).expect_err("a wrong node").to_string();
+            assert!(error.contains("controller-1=HOST:PORT"), "{error}");
+        }
+    }
+}

@@ -1,0 +1,223 @@
+//! The operator's commands against a running cluster: apply, delete, get, status, events. They speak
+//! lane Forward under the operator's identity; they must not know which node leads.
+
+mod show;
+
+pub(crate) use show::role;
+
+use std::io::Read;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use ravelin_cluster::request::status::{ClusterStatus, EventRecord, NodeStatus};
+use ravelin_cluster::request::{
+    ApplyMode, Change, Consistency, GET_OBJECTS_MAX, Objects, Request, Response, Scope, SourceDocument,
+    SourceFormat,
+};
+use ravelin_cluster::shell::client::Client;
+use ravelin_transport::identity::Identity;
+
+use crate::cli::{ApplyOptions, DeleteOptions, EventsOptions, GetOptions, OperatorOptions, StatusOptions};
+use crate::exit;
+
+/// A way into a cluster, under an operator's identity.
+pub(crate) struct Operator {
+    client: Client,
+    timeout: Duration,
+}
+
+impl Operator {
+    /// Reads the identity; connects when asked. Needs a runtime.
+    ///
+    /// # Errors
+    /// The identity cannot be read or is not an operator's.
+    pub(crate) fn open(identity: &Path, timeout: Duration) -> anyhow::Result<Self> {
+        let identity = Identity::load(identity)?;
+        Ok(Self { client: Client::open(identity)?, timeout })
+    }
+
+    async fn ask(&self, node: Option<u64>, request: Request) -> anyhow::Result<Response> {
+        let response = match node {
+            Some(node) => self.client.ask_node(node, request, self.timeout).await,
+            None => self.client.ask(request, self.timeout).await,
+        };
+        response.context("the cluster could not be asked")
+    }
+
+    /// Applies a YAML document.
+    ///
+    /// # Errors
+    /// It was refused, or the cluster said that nothing was accepted, or the outcome is unknown: the text
+    /// tells which.
+    pub(crate) async fn apply(&self, text: &str) -> anyhow::Result<Change> {
+        self.apply_document("standard input", SourceFormat::Yaml, text, None).await
+    }
+
+    async fn apply_document(
+        &self,
+        name: &str,
+        format: SourceFormat,
+        text: &str,
+        node: Option<u64>,
+    ) -> anyhow::Result<Change> {
+        let document = SourceDocument { name: name.to_owned(), format, text: text.to_owned() };
+        let request = Request::Apply { documents: vec![document], mode: ApplyMode::Merge };
+        match self.ask(node, request).await? {
+            Response::Done(change) => Ok(change),
+            other => Err(show::not_done(other)),
+        }
+    }
+
+    /// What one controller says of itself.
+    ///
+    /// # Errors
+    /// It does not answer.
+    pub(crate) async fn status(&self, node: u64) -> anyhow::Result<NodeStatus> {
+        match self.ask(Some(node), Request::Status { scope: Scope::Node }).await? {
+            Response::Status(status) => status
+                .nodes
+                .into_iter()
+                .find(|status| status.node == node)
+                .context("an answer of another node"),
+            other => Err(show::not_done(other)),
+        }
+    }
+
+    /// What one controller saw happen, oldest first.
+    ///
+    /// # Errors
+    /// It does not answer.
+    pub(crate) async fn events(&self, node: u64) -> anyhow::Result<Vec<EventRecord>> {
+        match self.ask(Some(node), Request::Events { since: 0 }).await? {
+            Response::Events(events) => Ok(events),
+            other => Err(show::not_done(other)),
+        }
+    }
+
+    async fn cluster_status(&self, node: Option<u64>) -> anyhow::Result<ClusterStatus> {
+        match self.ask(node, Request::Status { scope: Scope::Cluster }).await? {
+            Response::Status(status) => Ok(status),
+            other => Err(show::not_done(other)),
+        }
+    }
+
+    async fn objects(&self, options: &GetOptions) -> anyhow::Result<Objects> {
+        let consistency = if options.stale { Consistency::Stale } else { Consistency::Linearizable };
+        let mut all: Option<Objects> = None;
+        loop {
+            let request = Request::Get {
+                prefix: options.prefix.clone(),
+                after: all.as_ref().and_then(|objects| objects.next.clone()),
+                limit: GET_OBJECTS_MAX,
+                consistency,
+            };
+            let page = match self.ask(options.operator.node, request).await? {
+                Response::Objects(page) => page,
+                other => return Err(show::not_done(other)),
+            };
+            let next = page.next.clone();
+            match &mut all {
+                None => all = Some(page),
+                Some(objects) => {
+                    objects.objects.extend(page.objects);
+                    objects.next = page.next;
+                }
+            }
+            if let (None, Some(objects)) = (next, all.take_if(|objects| objects.next.is_none())) {
+                return Ok(objects);
+            }
+        }
+    }
+}
+
+/// Runs one question under the common flags.
+fn with_operator<T>(
+    options: &OperatorOptions,
+    question: impl AsyncFnOnce(&Operator) -> anyhow::Result<T>,
+) -> anyhow::Result<T> {
+    exit::runtime()?.block_on(async {
+        let operator = Operator::open(&options.identity, Duration::from_secs(options.timeout))?;
+        question(&operator).await
+    })
+}
+
+/// `ravelin apply FILE`.
+///
+/// # Errors
+/// The file cannot be read, or the change was not made.
+pub(crate) fn apply(options: &ApplyOptions) -> anyhow::Result<()> {
+    let name = options.file.display().to_string();
+    let mut text = String::new();
+    let format = if name == "-" {
+        std::io::stdin().read_to_string(&mut text).context("standard input")?;
+        SourceFormat::Yaml
+    } else {
+        text = std::fs::read_to_string(&options.file).with_context(|| format!("{name} could not be read"))?;
+        let format = SourceFormat::of_name(&name);
+        format.with_context(|| format!("{name}: the name must end in .yaml, .yml, .json or .toml"))?
+    };
+    let node = options.operator.node;
+    let change = with_operator(&options.operator, async |operator| {
+        operator.apply_document(&name, format, &text, node).await
+    })?;
+    show::change(&change, options.operator.json)
+}
+
+/// `ravelin delete KEY...`.
+///
+/// # Errors
+/// The change was not made.
+pub(crate) fn delete(options: &DeleteOptions) -> anyhow::Result<()> {
+    let request = Request::Delete { keys: options.keys.clone() };
+    let answer = with_operator(&options.operator, async |operator| {
+        operator.ask(options.operator.node, request).await
+    })?;
+    match answer {
+        Response::Done(change) => show::change(&change, options.operator.json),
+        other => Err(show::not_done(other)),
+    }
+}
+
+/// `ravelin get [PREFIX]`.
+///
+/// # Errors
+/// The cluster could not answer.
+pub(crate) fn get(options: &GetOptions) -> anyhow::Result<()> {
+    let objects = with_operator(&options.operator, async |operator| operator.objects(options).await)?;
+    show::objects(&objects, options.operator.json)
+}
+
+/// `ravelin status`.
+///
+/// # Errors
+/// The cluster could not answer.
+pub(crate) fn status(options: &StatusOptions) -> anyhow::Result<()> {
+    let node = options.operator.node;
+    let status = with_operator(&options.operator, async |operator| operator.cluster_status(node).await)?;
+    show::status(&status, options.operator.json)
+}
+
+/// `ravelin events`: of one node, or of all that answer, oldest first.
+///
+/// # Errors
+/// No node answers.
+pub(crate) fn events(options: &EventsOptions) -> anyhow::Result<()> {
+    let node = options.operator.node;
+    let events = with_operator(&options.operator, async |operator| {
+        let nodes = match node {
+            Some(node) => vec![node],
+            None => operator.cluster_status(None).await?.nodes.iter().map(|status| status.node).collect(),
+        };
+        let mut all = Vec::new();
+        for node in nodes {
+            all.extend(operator.events(node).await?);
+        }
+        if all.is_empty() {
+            bail!("no node has kept an event");
+        }
+        all.sort_by_key(|event| (event.at_micros, event.node, event.number));
+        Ok(all)
+    })?;
+    show::events(&events, options.operator.json)
+}

@@ -1,0 +1,144 @@
+//! Answers of the cluster as text or JSON. It must not decide anything.
+
+use std::fmt::Write as _;
+
+use anyhow::anyhow;
+use ravelin_cluster::request::status::{ClusterStatus, EventKind, EventRecord, Generation};
+use ravelin_cluster::request::{Change, Objects, Response};
+use serde::Serialize;
+
+/// What a change that was not made means for whoever asked.
+pub(super) fn not_done(response: Response) -> anyhow::Error {
+    match response {
+        Response::Refused(refusal) => {
+            anyhow!("refused, nothing was changed:\n  {}", refusal.problems.join("\n  "))
+        }
+        Response::Unavailable { reason } => anyhow!("nothing was accepted, asking again is safe: {reason}"),
+        Response::Unknown { reason } => {
+            anyhow!("the outcome is unknown, the change may still take effect: {reason}")
+        }
+        other => anyhow!("an answer to another question: {other:?}"),
+    }
+}
+
+fn json(value: &impl Serialize) -> anyhow::Result<()> {
+    println!("{}", serde_json::to_string_pretty(value)?);
+    Ok(())
+}
+
+fn name(generation: Option<&Generation>) -> &str {
+    generation.map_or("-", |generation| generation.name.as_str())
+}
+
+/// A committed change.
+pub(super) fn change(change: &Change, as_json: bool) -> anyhow::Result<()> {
+    if as_json {
+        return json(change);
+    }
+    println!("generation {}: {} put, {} deleted", change.generation.name, change.put, change.deleted);
+    for verdict in &change.verdicts {
+        println!("  {} {}: {}", verdict.key, verdict.state, verdict.errors.join("; "));
+    }
+    Ok(())
+}
+
+/// Objects, one line each.
+pub(super) fn objects(objects: &Objects, as_json: bool) -> anyhow::Result<()> {
+    if as_json {
+        return json(objects);
+    }
+    let stale = if objects.stale { " (may be old)" } else { "" };
+    println!("generation {}{stale}", name(objects.generation.as_ref()));
+    for object in &objects.objects {
+        println!("{:<48} {:<8} {}", object.key, object.state, object.object);
+        for error in &object.errors {
+            println!("    {error}");
+        }
+    }
+    Ok(())
+}
+
+/// Nodes and proxies, one line each.
+pub(super) fn status(status: &ClusterStatus, as_json: bool) -> anyhow::Result<()> {
+    if as_json {
+        return json(status);
+    }
+    println!("cluster {}", status.cluster);
+    for node in &status.nodes {
+        let role = role(&node.role, node.controller, node.controller_epoch);
+        let healthy = if node.healthy { "" } else { ", catching up" };
+        let stale = if node.stale { ", below quorum" } else { "" };
+        println!(
+            "controller-{:<3} {role:<32} term {:<5} applied {:<8} {}{healthy}{stale}",
+            node.node,
+            node.term,
+            node.applied_index,
+            name(node.generation.as_ref())
+        );
+        for provider in &node.providers {
+            println!("    provider {:<12} {:?}, {} objects", provider.name, provider.state, provider.objects);
+        }
+        for proxy in &node.proxies {
+            println!("    proxy-{:<3} serving {}", proxy.node, name(proxy.serving.as_ref()));
+            if let Some(refused) = &proxy.refused {
+                println!("      refused {}: {}", refused.generation.name, refused.reasons.join("; "));
+            }
+        }
+        if let Some(halted) = &node.halted {
+            println!("    halted: {halted}");
+        }
+    }
+    for node in &status.silent {
+        println!("controller-{node:<3} no answer");
+    }
+    Ok(())
+}
+
+/// `leader, controller (epoch 3)` and its kin.
+pub(crate) fn role(role: &str, controller: bool, epoch: u64) -> String {
+    if controller { format!("{role}, controller (epoch {epoch})") } else { role.to_owned() }
+}
+
+/// Events, one line each, times in UTC.
+pub(super) fn events(events: &[EventRecord], as_json: bool) -> anyhow::Result<()> {
+    if as_json {
+        return json(&events);
+    }
+    for event in events {
+        println!("{} controller-{} {}", utc(event.at_micros), event.node, words(&event.kind));
+    }
+    Ok(())
+}
+
+/// An event in words.
+fn words(kind: &EventKind) -> String {
+    let mut text = format!("{kind:?}").replace(" { ", ": ").replace(" }", "");
+    if let EventKind::StaleWriteRefused { epoch, current, .. } = kind {
+        text.clear();
+        let _ = write!(text, "a late write of epoch {epoch} was refused; epoch {current} stands");
+    }
+    text
+}
+
+/// Hours, minutes, seconds and milliseconds of the day in UTC.
+fn utc(micros: u64) -> String {
+    let millis = micros / 1000;
+    let seconds = millis / 1000;
+    format!("{:02}:{:02}:{:02}.{:03}Z", seconds / 3600 % 24, seconds / 60 % 60, seconds % 60, millis % 1000)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_of_the_day() {
+        assert_eq!(utc(1_000_000 * (3600 * 25 + 61) + 5_000), "01:01:01.005Z");
+    }
+
+    #[test]
+    fn an_unknown_outcome_is_never_called_a_failure() {
+        let text = not_done(Response::Unknown { reason: "no answer in time".to_owned() }).to_string();
+        assert!(text.contains("may still take effect"), "{text}");
+    }
+}

@@ -1,0 +1,24 @@
+//! `ravelin validate FILE`: prints what is wrong with a configuration file and what works as in Traefik.
+//! It must judge nothing by itself.
+
+use std::path::Path;
+
+use anyhow::Context;
+use ravelin_config::document::Format;
+use ravelin_config::{draft, validate};
+
+use crate::exit::CheckFailed;
+
+/// Prints the report; fails if the file has a problem.
+///
+/// # Errors
+/// The file cannot be read, or is not good.
+pub(crate) fn run(file: &Path) -> anyhow::Result<()> {
+    let name = file.display().to_string();
+    let format = Format::of_path(file);
+    let format = format.with_context(|| format!("{name}: the name must end in .yaml, .yml or .toml"))?;
+    let text = std::fs::read_to_string(file).with_context(|| format!("{name} could not be read"))?;
+    let report = validate::validate(&name, &text, format, &draft::read_file);
+    print!("{report}");
+    if report.is_good() { Ok(()) } else { Err(CheckFailed(String::new()).into()) }
+}

@@ -1,0 +1,165 @@
+//! Bad input, one test a case: the error is clear, nothing is lost, and traffic on the old configuration
+//! goes on.
+
+use crate::driver::{Running, free_address, ravelin, status, text};
+use crate::standalone::{HELLO, Standalone};
+
+/// A second router beside the good one.
+fn with_router(extra: &str) -> String {
+    HELLO.replace("  services:\n", &format!("{extra}  services:\n"))
+}
+
+/// The errors that the API shows for a router.
+fn errors_of(all: &Standalone, router: &str) -> String {
+    all.api("/api/rawdata")["routers"][router]["error"].to_string()
+}
+
+#[test]
+fn a_wrong_key_puts_only_its_object_in_error() {
+    let mut all = Standalone::start(HELLO);
+    all.serves("hello.test", "/", 200);
+    all.rewrite(&with_router("    bad:\n      rule: Host(`bad.test`)\n      servise: hello\n"));
+    all.serves("bad.test", "/", 503);
+    assert_eq!(status(all.web, "hello.test", "/"), 200, "the others move on");
+    assert!(errors_of(&all, "bad@file").contains("servise"), "{}", errors_of(&all, "bad@file"));
+}
+
+#[test]
+fn a_wrong_type_is_told_with_its_place() {
+    let mut all = Standalone::start(HELLO);
+    all.serves("hello.test", "/", 200);
+    all.rewrite(&with_router(
+        "    bad:\n      rule: Host(`bad.test`)\n      service: hello\n      priority: high\n",
+    ));
+    all.serves("bad.test", "/", 503);
+    assert_eq!(status(all.web, "hello.test", "/"), 200);
+    let output = ravelin(all.folder.path(), &["validate", "traefik.yml"]);
+    assert!(!output.status.success());
+    assert!(text(&output).contains("traefik.yml:"), "{}", text(&output));
+    assert!(text(&output).contains("priority"), "{}", text(&output));
+}
+
+#[test]
+fn an_unknown_middleware_makes_its_router_answer_503_and_never_the_next_router() {
+    let mut all = Standalone::start(HELLO);
+    all.serves("hello.test", "/", 200);
+    let bad = "    guarded:\n      rule: Host(`hello.test`) && PathPrefix(`/admin`)\n      middlewares: [nowhere]\n      service: hello\n";
+    all.rewrite(&with_router(bad));
+    all.serves("hello.test", "/admin", 503);
+    assert_eq!(status(all.web, "hello.test", "/"), 200);
+    assert!(errors_of(&all, "guarded@file").contains("nowhere@file"), "{}", errors_of(&all, "guarded@file"));
+}
+
+#[test]
+fn a_router_that_breaks_keeps_its_last_good_value() {
+    let mut all = Standalone::start(HELLO);
+    all.serves("hello.test", "/", 200);
+    all.rewrite(&format!(
+        "{}\n  middlewares: {{}}\n",
+        HELLO.replace("      service: hello\n", "      service: hello\n      middlewares: [nowhere]\n")
+    ));
+    let api = all.api;
+    all.process.until("the router is disabled", || {
+        crate::driver::get(api, "x", "/api/http/routers/hello@file")
+            .is_some_and(|answer| answer.body.contains("disabled"))
+    });
+    assert_eq!(status(all.web, "hello.test", "/"), 200, "served by its last good value");
+}
+
+#[test]
+fn two_routers_with_one_name_change_nothing() {
+    let mut all = Standalone::start(HELLO);
+    all.serves("hello.test", "/", 200);
+    all.rewrite(&with_router("    hello:\n      rule: Host(`twice.test`)\n      service: hello\n"));
+    let output = ravelin(all.folder.path(), &["validate", "traefik.yml"]);
+    assert!(text(&output).contains("hello"), "{}", text(&output));
+    assert!(!output.status.success());
+    assert_eq!(status(all.web, "hello.test", "/"), 200);
+    assert_eq!(status(all.web, "twice.test", "/"), 404);
+}
+
+#[test]
+fn an_alias_bomb_is_refused_and_traffic_goes_on() {
+    let mut all = Standalone::start(HELLO);
+    all.serves("hello.test", "/", 200);
+    let mut bomb = "a0: &a0 [x,x,x,x,x,x,x,x,x,x]\n".to_owned();
+    for level in 1..12 {
+        let before = level - 1;
+        let list = vec![format!("*a{before}"); 10].join(",");
+        bomb.push_str(&format!("a{level}: &a{level} [{list}]\n"));
+    }
+    all.rewrite_whole(&bomb);
+    let output = ravelin(all.folder.path(), &["validate", "traefik.yml"]);
+    assert!(!output.status.success(), "{}", text(&output));
+    assert_eq!(status(all.web, "hello.test", "/"), 200);
+    all.rewrite(&HELLO.replace("hello.test", "after.test"));
+    all.serves("after.test", "/", 200);
+}
+
+#[test]
+fn an_oversized_file_is_refused_and_traffic_goes_on() {
+    let mut all = Standalone::start(HELLO);
+    all.serves("hello.test", "/", 200);
+    all.rewrite(&format!("{HELLO}# {}\n", "x".repeat(80 << 20)));
+    let output = ravelin(all.folder.path(), &["validate", "traefik.yml"]);
+    assert!(text(&output).contains("bytes"), "{}", text(&output).chars().take(500).collect::<String>());
+    assert_eq!(status(all.web, "hello.test", "/"), 200);
+    all.rewrite(&HELLO.replace("hello.test", "after.test"));
+    all.serves("after.test", "/", 200);
+}
+
+#[test]
+fn a_taken_port_is_named_and_the_other_entry_points_serve() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let api = free_address();
+    let words = [
+        format!("--entryPoints.web.address={}", taken.local_addr().expect("its address")),
+        format!("--entryPoints.traefik.address={api}"),
+        "--api.insecure=true".to_owned(),
+        "--log.level=INFO".to_owned(),
+    ];
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let mut process = Running::start(folder.path(), "ravelin", &words);
+    process.until("the API answers", || status(api, "x", "/api/version") == 200);
+    let port = taken.local_addr().expect("its address").port().to_string();
+    process.until("the taken port is told", || true);
+    let printed = process.printed();
+    assert!(printed.contains(&port) && printed.contains("web"), "{printed}");
+}
+
+#[test]
+fn an_unknown_nested_static_key_stops_the_start_with_its_place() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let file = folder.path().join("traefik.yml");
+    std::fs::write(&file, "unknownTopLevel: {}\nentryPoints:\n  web:\n    adress: \":80\"\n")
+        .expect("a file");
+    let output = ravelin(folder.path(), &["--configFile=traefik.yml"]);
+    assert!(!output.status.success());
+    let text = text(&output);
+    assert!(text.contains("traefik.yml:4") && text.contains("adress") && text.contains("address"), "{text}");
+}
+
+#[test]
+fn a_data_directory_of_another_cluster_is_refused() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let address = free_address();
+    for cluster in ["one", "other"] {
+        let nodes = format!("controller-1={address},proxy-1");
+        let output = ravelin(folder.path(), &["init", "--out", cluster, "--nodes", &nodes]);
+        assert!(output.status.success(), "{}", text(&output));
+    }
+    let mut first = Running::start(
+        folder.path(),
+        "first",
+        &["controller", "--identity", "one/controller-1.toml", "--data", "data"],
+    );
+    let version = folder.path().join("data/VERSION");
+    first.until("the data directory is taken", || version.exists());
+    first.kill();
+    let words = ["controller", "--identity", "other/controller-1.toml", "--data", "data"];
+    let output = ravelin(folder.path(), &words);
+    assert!(!output.status.success());
+    assert!(text(&output).contains("cluster"), "{}", text(&output));
+    assert!(version.exists(), "nothing was touched");
+}

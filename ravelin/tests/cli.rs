@@ -1,0 +1,73 @@
+//! The command line: help, versions, refusals, `validate`.
+
+use crate::driver::{ravelin, text};
+
+#[test]
+fn help_and_version_answer() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let help = ravelin(folder.path(), &["--help"]);
+    assert!(help.status.success());
+    for command in ["standalone", "demo", "init", "controller", "proxy", "validate", "apply", "get", "status"]
+    {
+        assert!(text(&help).contains(command), "{command} is missing in\n{}", text(&help));
+    }
+    assert!(text(&ravelin(folder.path(), &["--version"])).starts_with("ravelin "));
+    assert!(text(&ravelin(folder.path(), &["version"])).contains("Version:"));
+}
+
+#[test]
+fn init_never_overwrites() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let words = ["init", "--out", "identities", "--nodes", "controller-1=127.0.0.1:7400,proxy-1"];
+    let first = ravelin(folder.path(), &words);
+    assert!(first.status.success(), "{}", text(&first));
+    let before = std::fs::read(folder.path().join("identities/controller-1.toml")).expect("an identity");
+    let again = ravelin(folder.path(), &words);
+    assert!(!again.status.success());
+    assert!(text(&again).contains("exist"), "{}", text(&again));
+    assert_eq!(
+        std::fs::read(folder.path().join("identities/controller-1.toml")).expect("an identity"),
+        before
+    );
+}
+
+#[test]
+fn an_identity_of_another_role_is_refused() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    ravelin(folder.path(), &["init", "--out", "i", "--nodes", "controller-1=127.0.0.1:7400,proxy-1"]);
+    let output = ravelin(folder.path(), &["controller", "--identity", "i/proxy-1.toml", "--data", "d"]);
+    assert!(!output.status.success());
+    assert!(text(&output).contains("not of a controller"), "{}", text(&output));
+    assert!(!folder.path().join("d").exists());
+}
+
+#[test]
+fn an_operator_learns_that_nobody_answers() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let address = crate::driver::free_address();
+    let nodes = format!("controller-1={address}");
+    ravelin(folder.path(), &["init", "--out", "i", "--nodes", &nodes]);
+    let output = ravelin(folder.path(), &["status", "--identity", "i/operator.toml", "--timeout", "1"]);
+    assert!(!output.status.success());
+    assert!(text(&output).contains("ravelin:"), "{}", text(&output));
+}
+
+#[test]
+fn validate_tells_the_place_and_what_works() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let good = "http:\n  routers:\n    a:\n      rule: Host(`a.test`)\n      service: s\n  services:\n    s:\n      loadBalancer:\n        servers: [{url: http://127.0.0.1:1}]\n";
+    std::fs::write(folder.path().join("good.yaml"), good).expect("a file");
+    std::fs::write(
+        folder.path().join("bad.yaml"),
+        good.replace("rule: Host(`a.test`)", "rule: Host(`a.test`"),
+    )
+    .expect("a file");
+    let output = ravelin(folder.path(), &["validate", "good.yaml"]);
+    assert!(output.status.success(), "{}", text(&output));
+    assert!(text(&output).contains("http.routers.*.rule"), "{}", text(&output));
+    let output = ravelin(folder.path(), &["validate", "bad.yaml"]);
+    assert!(!output.status.success());
+    assert!(text(&output).contains("bad.yaml:4:"), "{}", text(&output));
+    let output = ravelin(folder.path(), &["validate", "missing.yaml"]);
+    assert!(text(&output).contains("missing.yaml could not be read"), "{}", text(&output));
+}

@@ -1,0 +1,137 @@
+//! Starting the real binary, talking to it, and waiting for what it does. It must end every process that
+//! it started.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+/// Deadline of anything awaited: many times what is usual, only against hanging.
+pub(crate) const TIME_MAX: Duration = Duration::from_secs(30);
+
+/// The binary under test.
+pub(crate) fn binary() -> &'static Path {
+    Path::new(env!("CARGO_BIN_EXE_ravelin"))
+}
+
+/// Runs the binary to its end.
+pub(crate) fn ravelin(folder: &Path, words: &[&str]) -> Output {
+    Command::new(binary())
+        .args(words)
+        .current_dir(folder)
+        .stdin(Stdio::null())
+        .output()
+        .expect("the binary starts")
+}
+
+/// What a finished run printed, both streams.
+pub(crate) fn text(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+/// A running process; killed when dropped.
+pub(crate) struct Running {
+    child: Child,
+    log: PathBuf,
+}
+
+impl Running {
+    /// Starts the binary in `folder`, its output in `folder/NAME.log`.
+    pub(crate) fn start(folder: &Path, name: &str, words: &[&str]) -> Self {
+        let log = folder.join(format!("{name}.log"));
+        let out = std::fs::File::options().create(true).append(true).open(&log).expect("a log file");
+        let errors = out.try_clone().expect("a second handle");
+        let mut command = Command::new(binary());
+        command.args(words).current_dir(folder).stdin(Stdio::null()).stdout(out).stderr(errors);
+        // The machine's own variables must not configure the process under test.
+        for (variable, _) in std::env::vars().filter(|(variable, _)| variable.starts_with("TRAEFIK_")) {
+            command.env_remove(variable);
+        }
+        Self { child: command.spawn().expect("the binary starts"), log }
+    }
+
+    /// Its process id.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Everything that it printed so far.
+    pub(crate) fn printed(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// SIGKILL, and waits.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().expect("it runs");
+        self.child.wait().expect("it ends");
+    }
+
+    /// SIGTERM, waits, and tells whether it ended with success.
+    pub(crate) fn terminate(&mut self) -> bool {
+        let killed = Command::new("kill").arg(self.pid().to_string()).status().expect("kill(1)");
+        assert!(killed.success());
+        let begun = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().expect("its state") {
+                return status.success();
+            }
+            assert!(begun.elapsed() < TIME_MAX, "it does not end:\n{}", self.printed());
+            std::thread::sleep(Duration::from_millis(5)); // std offers no wait with a limit
+        }
+    }
+
+    /// Waits until `holds`; fails with `what` and the process's output after the deadline or at its end.
+    pub(crate) fn until(&mut self, what: &str, mut holds: impl FnMut() -> bool) {
+        let begun = Instant::now();
+        while !holds() {
+            let ended = self.child.try_wait().expect("its state");
+            assert!(ended.is_none(), "ended while waiting for {what}:\n{}", self.printed());
+            assert!(begun.elapsed() < TIME_MAX, "not in time: {what}\n{}", self.printed());
+            std::thread::sleep(Duration::from_millis(5)); // another process can only be asked again
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// An address that was free a moment ago.
+pub(crate) fn free_address() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a free port")
+}
+
+/// An answer: status, head and body as text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) head: String,
+    pub(crate) body: String,
+}
+
+/// One GET on a connection of its own; nothing if no whole answer came.
+pub(crate) fn get(address: SocketAddr, host: &str, path: &str) -> Option<Answer> {
+    send(address, format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n").as_bytes())
+}
+
+/// Sends bytes, reads to the end.
+pub(crate) fn send(address: SocketAddr, bytes: &[u8]) -> Option<Answer> {
+    let mut stream = TcpStream::connect(address).ok()?;
+    stream.set_read_timeout(Some(TIME_MAX)).ok()?;
+    stream.write_all(bytes).ok()?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).ok()?;
+    let text = String::from_utf8_lossy(&answer);
+    let (head, body) = text.split_once("\r\n\r\n")?;
+    let status = head.split(' ').nth(1)?.parse().ok()?;
+    Some(Answer { status, head: head.to_owned(), body: body.to_owned() })
+}
+
+/// The status of one GET, 0 if no answer came.
+pub(crate) fn status(address: SocketAddr, host: &str, path: &str) -> u16 {
+    get(address, host, path).map_or(0, |answer| answer.status)
+}

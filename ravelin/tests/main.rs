@@ -1,0 +1,7 @@
+//! Whole behaviour, by driving the real binary as a person would. One test binary; a module per subject.
+
+mod bad_input;
+mod cli;
+mod driver;
+mod guides;
+mod standalone;

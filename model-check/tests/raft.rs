@@ -1,10 +1,10 @@
 //! The bounded searches of the Raft model, each complete and of exactly the size that it is known to have.
 
-use ravelin_model_check::raft::{self, Bounds, Order};
+use ravelin_model_check::raft::{self, Bounds, Order, Watch};
 
 fn complete(name: &str) {
     let bounds = Bounds::named(name).expect("the test names a configuration");
-    let report = raft::check(bounds, Order::DepthFirst, 1);
+    let report = raft::check(bounds, Order::DepthFirst, Watch::Everything, 1);
     println!("{report}");
     assert!(bounds.states.is_some(), "{name} must state how many states it has");
     assert!(report.holds(), "{report}");
@@ -33,6 +33,7 @@ complete! {
     crash: "crash",
     reorder: "reorder",
     pre_vote: "pre-vote",
+    check_quorum: "check-quorum",
     snapshot: "snapshot",
     snapshot_race: "snapshot-race",
     read: "read",

@@ -2,19 +2,24 @@
 
 use crate::mutant::Mutant;
 
+// `model harm` watches only what nodes have done to each other, so that a slip is caught by its consequence.
 /// What the copy without any mutant must pass.
 pub(crate) const CONTROL: &[&str] = &["model", "check", "pair"];
 
-const ELECTIONS: &[&str] = &["model", "probe", "elections"];
-const REPLICATION: &[&str] = &["model", "probe", "replication"];
-const UNREACHABLE: &[&str] = &["model", "probe", "unreachable"];
-const CRASH: &[&str] = &["model", "probe", "crash"];
-const REORDER: &[&str] = &["model", "probe", "reorder"];
-const PRE_VOTE: &[&str] = &["model", "probe", "pre-vote"];
-const SNAPSHOT: &[&str] = &["model", "probe", "snapshot"];
-const SNAPSHOT_RACE: &[&str] = &["model", "probe", "snapshot-race"];
-const READ: &[&str] = &["model", "probe", "read"];
-const PAIR: &[&str] = &["model", "probe", "pair"];
+const ELECTIONS: &[&str] = &["model", "harm", "elections"];
+const REPLICATION: &[&str] = &["model", "harm", "replication"];
+const UNREACHABLE: &[&str] = &["model", "harm", "unreachable"];
+const CRASH: &[&str] = &["model", "harm", "crash"];
+const REORDER: &[&str] = &["model", "harm", "reorder"];
+const SNAPSHOT_RACE: &[&str] = &["model", "harm", "snapshot-race"];
+const READ: &[&str] = &["model", "harm", "read"];
+const PAIR: &[&str] = &["model", "harm", "pair"];
+
+/// Nothing breaks within the bounds, or not soon: the slip itself is what is caught.
+const CRASH_STEP: &[&str] = &["model", "probe", "crash"];
+const SNAPSHOT_STEP: &[&str] = &["model", "probe", "snapshot"];
+const CHECK_QUORUM_STEP: &[&str] = &["model", "probe", "check-quorum"];
+const PRE_VOTE_STEP: &[&str] = &["model", "probe", "pre-vote"];
 
 /// All mutants. A probe chooses one by its place, counted from 1.
 pub const MUTANTS: &[Mutant] = &[
@@ -101,12 +106,12 @@ pub const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         id: "vote-reset-same-term",
-        stands_for: "I2, B2",
-        slip: "forgets the vote on a message of the same term",
-        file: "consensus/src/core.rs",
-        original: "message.term > self.hard_state.term",
-        wrong: "message.term >= self.hard_state.term",
-        probe: ELECTIONS,
+        stands_for: "I2, I1, B2",
+        slip: "forgets the vote on stepping down without a change of term",
+        file: "consensus/src/role/candidate.rs",
+        original: "Follower { leader, ..Follower::default() }",
+        wrong: "self.hard_state.vote = None; Follower { leader, ..Follower::default() }",
+        probe: CHECK_QUORUM_STEP,
     },
     Mutant {
         id: "stale-messages-count",
@@ -151,7 +156,7 @@ pub const MUTANTS: &[Mutant] = &[
         file: "consensus/src/core.rs",
         original: "self.commit.min(self.persistence.index())",
         wrong: "self.commit",
-        probe: CRASH,
+        probe: CRASH_STEP,
     },
     Mutant {
         id: "read-before-commit",
@@ -187,7 +192,7 @@ pub const MUTANTS: &[Mutant] = &[
         file: "consensus/src/core.rs",
         original: "if restarted { Index(1) } else { first }",
         wrong: "first",
-        probe: SNAPSHOT,
+        probe: SNAPSHOT_STEP,
     },
     Mutant {
         id: "pre-vote-asks-for-votes",
@@ -196,6 +201,6 @@ pub const MUTANTS: &[Mutant] = &[
         file: "consensus/src/role/candidate.rs",
         original: "Body::PreVote { last_index: self.log.last_index(), last_term: self.log.last_term() }",
         wrong: "Body::Vote { last_index: self.log.last_index(), last_term: self.log.last_term() }",
-        probe: PRE_VOTE,
+        probe: PRE_VOTE_STEP,
     },
 ];

@@ -13,6 +13,15 @@ pub enum Disk {
     Separate,
 }
 
+/// Which invariants a search asks about.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Watch {
+    /// Those of one core and one step too: a slip is caught where it happens.
+    Everything,
+    /// Only those that compare nodes, disks and the history of the run: a slip is caught when it does harm.
+    Harm,
+}
+
 /// The bounds of one exhaustive search.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Bounds {
@@ -193,11 +202,19 @@ pub const CONFIGURATIONS: &[Bounds] = &[
     },
     Bounds {
         name: "pre-vote",
-        states: Some(602_772),
-        terms: 3,
+        states: Some(293_188),
+        terms: 2,
+        inflight: 2,
         pre_vote: true,
+        witnesses: &[Mark::PreVoteRefused, Mark::Deposed],
+        ..PLAIN
+    },
+    Bounds {
+        name: "check-quorum",
+        states: Some(380_996),
+        terms: 3,
         check_quorum: true,
-        witnesses: &[Mark::PreVoteRefused, Mark::QuorumLost],
+        witnesses: &[Mark::QuorumLost, Mark::TwoLeaders],
         ..PLAIN
     },
     Bounds {

@@ -13,7 +13,7 @@ use ravelin_consensus::{
 use stateright::{Model, Property};
 
 use crate::raft::action::{Action, Event};
-use crate::raft::bounds::Bounds;
+use crate::raft::bounds::{Bounds, Watch};
 use crate::raft::member::{Member, Outcome, Shared};
 use crate::raft::network::{Packet, choices, keep};
 use crate::raft::property;
@@ -62,7 +62,7 @@ pub struct Raft {
 impl Raft {
     /// A model within these bounds.
     #[must_use]
-    pub fn new(bounds: Bounds) -> Raft {
+    pub fn new(bounds: Bounds, watch: Watch) -> Raft {
         let incarnation = Incarnation(1);
         let nodes = (1..=u64::from(bounds.nodes)).map(NodeId);
         let params = |node| {
@@ -79,6 +79,7 @@ impl Raft {
             configuration: Configuration::of_voters(nodes.map(|node| (node, incarnation))),
             renamings: Renamings::all(bounds.nodes),
             disk: bounds.disk,
+            watch,
         };
         Raft {
             bounds,

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use stateright::{Checker, HasDiscoveries, Model};
 
-use crate::raft::bounds::Bounds;
+use crate::raft::bounds::{Bounds, Watch};
 use crate::raft::model::Raft;
 use crate::raft::property;
 
@@ -42,9 +42,9 @@ pub enum Order {
 
 /// Searches everything within the bounds, or until an invariant is broken.
 #[must_use]
-pub fn check(bounds: Bounds, order: Order, threads: usize) -> Report {
+pub fn check(bounds: Bounds, order: Order, watch: Watch, threads: usize) -> Report {
     let begun = Instant::now();
-    let search = Raft::new(bounds).checker().threads(threads).finish_when(HasDiscoveries::AnyFailures);
+    let search = Raft::new(bounds, watch).checker().threads(threads).finish_when(HasDiscoveries::AnyFailures);
     match order {
         Order::DepthFirst => report(bounds, search.spawn_dfs().join(), begun),
         Order::BreadthFirst => report(bounds, search.spawn_bfs().join(), begun),
@@ -101,10 +101,15 @@ impl Report {
     /// Whether the search is complete, found what it had to find, and nothing else.
     #[must_use]
     pub fn holds(&self) -> bool {
-        self.exhaustive
-            && self.violations.is_empty()
+        self.is_unbroken()
             && self.unseen.is_empty()
             && self.bounds.states.is_none_or(|states| states == self.states)
+    }
+
+    /// Whether the search is complete and nothing broke, whatever its size.
+    #[must_use]
+    pub fn is_unbroken(&self) -> bool {
+        self.exhaustive && self.violations.is_empty()
     }
 }
 

@@ -15,6 +15,7 @@ mod static_sections;
 mod tls;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 use std::sync::Arc;
 
 use crate::draft::Draft;
@@ -48,9 +49,12 @@ pub struct Checker {
     nodes: BTreeMap<Key, Node>,
     /// Who refers to a key, whether it exists or not.
     dependants: BTreeMap<Key, BTreeSet<Key>>,
-    /// Routers with TLS options of their own, by host: two of them may be at odds.
-    tls_hosts: BTreeMap<Arc<str>, BTreeSet<Key>>,
+    /// Routers with TLS by entry point and host, and there by their TLS options: two sets of options are at odds.
+    tls_hosts: BTreeMap<TlsPlace, BTreeMap<Arc<str>, BTreeSet<Key>>>,
 }
+
+/// An entry point's key (that without a name stands for the default ones) and a host.
+type TlsPlace = (Key, Arc<str>);
 
 #[derive(Clone, Debug)]
 struct Node {
@@ -102,9 +106,12 @@ impl Checker {
         let mut touched = BTreeSet::new();
         // Whose own verdict, references or existence changed: those who depend on them are judged again.
         let mut spread = Vec::new();
+        let default_before = self.default_entry_points();
         for key in deletes {
             if let Some(node) = self.nodes.remove(&key) {
-                self.unindex(&key, &node.own, &mut touched);
+                let counts = self.tls_counts(&node.own);
+                self.unindex(&key, &node.own);
+                self.touch_tls(counts, &default_before, &mut touched);
                 spread.push(key.clone());
                 change.deletes.insert(key);
             }
@@ -115,15 +122,13 @@ impl Checker {
             }
             let own = Own::of(&key, &object);
             let before = self.nodes.remove(&key);
-            let same = before.as_ref().is_some_and(|node| node.own == own);
-            if let Some(node) = &before
-                && !same
-            {
-                self.unindex(&key, &node.own, &mut touched);
-            }
-            if !same {
+            if before.as_ref().is_none_or(|node| node.own != own) {
+                let nothing = Own::default();
+                let old = before.as_ref().map_or(&nothing, |node| &node.own);
+                let counts = [self.tls_counts(old), self.tls_counts(&own)].concat();
+                self.unindex(&key, old);
                 self.index(&key, &own);
-                self.with_same_hosts(&own, &mut touched);
+                self.touch_tls(counts, &default_before, &mut touched);
                 spread.push(key.clone());
             }
             let record = before.and_then(|node| node.record);
@@ -131,9 +136,27 @@ impl Checker {
             self.nodes.insert(key.clone(), Node { wanted: object, own, record });
             touched.insert(key);
         }
+        for key in &spread {
+            touched.extend(self.rivals(key).cloned());
+        }
+        if self.default_entry_points() != default_before {
+            touched.extend(self.tls_hosts.values().flat_map(BTreeMap::values).flatten().cloned());
+        }
         self.spread(spread, &mut touched);
         self.judge(touched, &mut change);
         change
+    }
+
+    /// The other providers' TLS options or stores of the name `default`: it has no provider, so there can be one only.
+    fn rivals(&self, key: &Key) -> impl Iterator<Item = &Key> {
+        let prefix = key.as_str().split_once("/default@").map(|(kind, _)| format!("{kind}/default@"));
+        let prefix = prefix.filter(|_| matches!(key.kind(), Some(Kind::TlsOptions | Kind::TlsStore)));
+        let first = prefix.clone().unwrap_or_default();
+        let others = self.nodes.range::<str, _>((Bound::Included(first.as_str()), Bound::Unbounded));
+        let others = others.map(|(other, _)| other);
+        let among =
+            move |other: &&Key| prefix.as_ref().is_some_and(|prefix| other.as_str().starts_with(prefix));
+        others.take_while(among).filter(move |other| *other != key)
     }
 
     /// The record of a key, as last judged.
@@ -155,12 +178,13 @@ impl Checker {
         for to in &own.references {
             self.dependants.entry(to.key.clone()).or_default().insert(key.clone());
         }
-        for host in &own.tls_hosts {
-            self.tls_hosts.entry(Arc::clone(host)).or_default().insert(key.clone());
+        for (place, options) in own.tls_places() {
+            let routers = self.tls_hosts.entry(place).or_default().entry(Arc::clone(options)).or_default();
+            routers.insert(key.clone());
         }
     }
 
-    fn unindex(&mut self, key: &Key, own: &Own, touched: &mut BTreeSet<Key>) {
+    fn unindex(&mut self, key: &Key, own: &Own) {
         for to in &own.references {
             if let Some(dependants) = self.dependants.get_mut(&to.key) {
                 dependants.remove(key);
@@ -169,20 +193,38 @@ impl Checker {
                 }
             }
         }
-        for host in &own.tls_hosts {
-            if let Some(routers) = self.tls_hosts.get_mut(host) {
+        for (place, options) in own.tls_places() {
+            let Some(by_options) = self.tls_hosts.get_mut(&place) else { continue };
+            if let Some(routers) = by_options.get_mut(options) {
                 routers.remove(key);
-                touched.extend(routers.iter().cloned());
                 if routers.is_empty() {
-                    self.tls_hosts.remove(host);
+                    by_options.remove(options);
                 }
+            }
+            if by_options.is_empty() {
+                self.tls_hosts.remove(&place);
             }
         }
     }
 
-    fn with_same_hosts(&self, own: &Own, touched: &mut BTreeSet<Key>) {
-        for host in &own.tls_hosts {
-            touched.extend(self.tls_hosts.get(host).into_iter().flatten().cloned());
+    /// The sets of TLS options that are given on the places of a router, and how many there are on each.
+    fn tls_counts(&self, own: &Own) -> Vec<(TlsPlace, usize)> {
+        own.tls_places()
+            .map(|(place, _)| (place.clone(), self.tls_hosts.get(&place).map_or(0, BTreeMap::len)))
+            .collect()
+    }
+
+    /// Adds the routers whose place has other sets of TLS options than before.
+    fn touch_tls(&self, before: Vec<(TlsPlace, usize)>, default: &[Key], touched: &mut BTreeSet<Key>) {
+        for ((point, host), count) in before {
+            if self.tls_hosts.get(&(point.clone(), Arc::clone(&host))).map_or(0, BTreeMap::len) == count {
+                continue;
+            }
+            for (point, host) in reach::places_beside(&point, &host, default) {
+                let routers =
+                    self.tls_hosts.get(&(point, host)).into_iter().flat_map(BTreeMap::values).flatten();
+                touched.extend(routers.cloned());
+            }
         }
     }
 
@@ -223,7 +265,10 @@ impl Checker {
     }
 
     fn verdict(&self, key: &Key, node: &Node, default_entry_points: &[Key]) -> Status {
-        let reach = reach::Reach::of(self, key, node, default_entry_points);
+        let mut reach = reach::Reach::of(self, key, node, default_entry_points);
+        if let Some(rival) = self.rivals(key).next() {
+            reach.errors.push(format!("`default` is also defined as {rival}: only one provider may"));
+        }
         let (state, errors) = match (reach.errors.is_empty(), reach.warnings.is_empty()) {
             (false, _) => (State::Disabled, reach.errors),
             (true, false) => (State::Warning, reach.warnings),
@@ -249,10 +294,16 @@ impl Checker {
 
 /// Most texts in one status.
 const ERRORS_MAX: usize = 16;
+/// Longest text in bytes: a rule is cited whole, and may be long.
+const ERROR_BYTES_MAX: usize = 2_000;
 
 fn bounded(mut errors: Vec<String>) -> Vec<String> {
     let mut seen = BTreeSet::new();
     errors.retain(|error| seen.insert(error.clone()));
+    for error in errors.iter_mut().filter(|error| error.len() > ERROR_BYTES_MAX) {
+        error.truncate(error.floor_char_boundary(ERROR_BYTES_MAX));
+        error.push('…');
+    }
     if errors.len() > ERRORS_MAX {
         let more = errors.len() - ERRORS_MAX;
         errors.truncate(ERRORS_MAX);

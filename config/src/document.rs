@@ -10,12 +10,14 @@ use std::path::Path;
 
 use crate::problem::{Position, Problem};
 
-/// Longest text in bytes. A route takes about 200 bytes: enough for some 300,000.
-pub const DOCUMENT_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Longest text in bytes. A route takes about 100 to 200 bytes: enough for some 200,000.
+pub const DOCUMENT_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// Most values in one YAML text: three bytes of text can be a value of a hundred bytes in memory.
+pub const VALUES_MAX: usize = 4_000_000;
 /// Deepest nesting of maps and lists, aliases unfolded. Traefik's deepest option stands at 9.
 pub const DEPTH_MAX: usize = 64;
-/// Most values that all aliases and merge keys of a text together may unfold to.
-pub const ALIAS_VALUES_MAX: usize = 200_000;
+/// Most values that all anchors of a text together may hold and all its aliases unfold to.
+pub const ALIAS_VALUES_MAX: usize = 1_000_000;
 
 /// How a text is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -173,7 +175,7 @@ pub fn parse(name: &str, text: &str, format: Format) -> Result<Document, Vec<Pro
         ]);
     }
     let root = match format {
-        Format::Yaml => yaml::parse(name, text),
+        Format::Yaml => yaml::parse(name, text, VALUES_MAX),
         Format::Toml => toml::parse(name, text),
     }
     .map_err(|problem| vec![*problem])?;

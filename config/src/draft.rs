@@ -61,7 +61,7 @@ impl Draft {
 /// directory.
 ///
 /// # Errors
-/// Problems that leave no draft: two documents of one name. Texts that cannot be read fail earlier, as documents.
+/// Problems that leave no draft at all. None is known: texts that cannot be read fail earlier, as documents.
 pub fn draft_from_documents(provider: &str, documents: &[Document]) -> Result<Draft, Vec<Problem>> {
     draft_with_files(provider, documents, &read_file)
 }

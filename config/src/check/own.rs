@@ -29,7 +29,7 @@ pub(super) struct Own {
     /// A router: hosts of its rule, if it has TLS. An entry point or anything else: empty.
     pub(super) tls_hosts: Vec<Arc<str>>,
     /// A router with TLS: the qualified name of its TLS options.
-    pub(super) tls_options: Option<String>,
+    pub(super) tls_options: Option<Arc<str>>,
     /// An entry point that says so.
     pub(super) as_default: bool,
     /// An entry point that speaks UDP.
@@ -97,6 +97,9 @@ impl Own {
             }
         };
         let name = key.name().rsplit_once('@').map_or(key.name(), |(name, _)| name);
+        if object.kind == Kind::EntryPoint && name.is_empty() {
+            own.errors.push("an entry point needs a name".to_owned());
+        }
         if name.contains('@') && provider_of(key) != INTERNAL {
             own.errors.push("a name must not hold `@`".to_owned());
         }
@@ -111,6 +114,18 @@ impl Own {
         }
         own.typed(key, object.kind, reading.json);
         own
+    }
+
+    /// Where the router's TLS options count: each of its entry points with each of its hosts.
+    pub(super) fn tls_places(&self) -> impl Iterator<Item = ((Key, Arc<str>), &Arc<str>)> {
+        let points = self.references.iter();
+        let points = points.filter(|to| matches!(to.role, Role::EntryPoint | Role::DefaultEntryPoints));
+        self.tls_options.iter().flat_map(move |options| {
+            let places = points
+                .clone()
+                .flat_map(|to| self.tls_hosts.iter().map(|host| (to.key.clone(), Arc::clone(host))));
+            places.map(move |place| (place, options))
+        })
     }
 
     /// Runs the constructors of the kind. An object with errors may still fit its type, and then its references count.
@@ -154,7 +169,7 @@ impl Own {
             if options != "default" {
                 self.refer(Role::TlsOptions, known_key(Kind::TlsOptions, &options));
             }
-            self.tls_options = Some(options);
+            self.tls_options = Some(Arc::from(options));
         }
         if !router.service.is_empty() {
             self.refer(Role::Service, known_key(Kind::HttpService, &qualified(&router.service, provider)));

@@ -4,6 +4,7 @@
 //! middleware's middleware cannot be used.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use super::own::{self, Own, Reference, Role, qualified};
 use super::{Checker, Node, provider_of};
@@ -36,7 +37,7 @@ impl Reach {
             reach: Self::default(),
         };
         match node.wanted.kind {
-            Kind::HttpRouter => walk.router(key, &node.own, default_entry_points),
+            Kind::HttpRouter => walk.router(&node.own, default_entry_points),
             Kind::EntryPoint => walk.entry_point(&node.own),
             _ => {
                 walk.reach.errors.extend(node.own.errors.iter().cloned());
@@ -61,7 +62,7 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    fn router(&mut self, key: &Key, own: &Own, default_entry_points: &[Key]) {
+    fn router(&mut self, own: &Own, default_entry_points: &[Key]) {
         if own.references.is_empty() {
             // Bytes that could not be read at all: nothing more can be said.
             return self.reach.errors.extend(own.errors.iter().cloned());
@@ -88,7 +89,7 @@ impl Walk<'_> {
             }
         }
         self.chain_length(&own.references);
-        self.tls_conflict(key, own, default_entry_points);
+        self.tls_conflict(own, default_entry_points);
     }
 
     /// The entry points that exist of those a router uses, and a text for each that does not.
@@ -202,21 +203,15 @@ impl Walk<'_> {
     }
 
     /// Routers on one host and entry point with different TLS options all get the default ones: said to each.
-    fn tls_conflict(&mut self, key: &Key, own: &Own, default_entry_points: &[Key]) {
+    fn tls_conflict(&mut self, own: &Own, default_entry_points: &[Key]) {
         let Some(options) = &own.tls_options else { return };
-        let (points, _) = self.entry_points(own, default_entry_points);
-        for host in &own.tls_hosts {
-            let others = self.checker.tls_hosts.get(host).into_iter().flatten().filter(|other| *other != key);
-            let at_odds = others.filter_map(|other| self.checker.nodes.get(other)).any(|other| {
-                other.own.errors.is_empty()
-                    && other.own.tls_options.as_ref() != Some(options)
-                    && self
-                        .entry_points(&other.own, default_entry_points)
-                        .0
-                        .iter()
-                        .any(|at| points.contains(at))
+        let mut told = BTreeSet::new();
+        for ((point, host), _) in own.tls_places() {
+            let at_odds = places_beside(&point, &host, default_entry_points).iter().any(|place| {
+                let given = self.checker.tls_hosts.get(place);
+                given.is_some_and(|given| given.keys().any(|other| other != options))
             });
-            if at_odds && own.errors.is_empty() {
+            if at_odds && told.insert(Arc::clone(&host)) {
                 self.reach.warnings.push(format!(
                     "found different TLS options for routers on the same host {host}, so using the default TLS \
                      options instead"
@@ -224,6 +219,22 @@ impl Walk<'_> {
             }
         }
     }
+}
+
+/// The places on which a host's routers meet those of one place: itself, and where it or they are default entry points.
+pub(super) fn places_beside(
+    point: &Key,
+    host: &Arc<str>,
+    default_entry_points: &[Key],
+) -> Vec<(Key, Arc<str>)> {
+    let unnamed = own::entry_point_key("");
+    let mut points = vec![point.clone()];
+    if *point == unnamed {
+        points.extend(default_entry_points.iter().cloned());
+    } else if default_entry_points.contains(point) {
+        points.push(unnamed);
+    }
+    points.into_iter().map(|point| (point, Arc::clone(host))).collect()
 }
 
 fn label(role: Role, key: &Key) -> String {

@@ -250,6 +250,9 @@ http:
     a: {{rule: Host(`x.test`), service: s, tls: {{}}}}
     b: {{rule: Host(`x.test`) && Path(`/b`), service: s, tls: {{options: {second}}}}}
     c: {{rule: Host(`x.test`), service: s}}
+    d: {{rule: Host(`x.test`), service: s, entryPoints: [web], tls: {{}}}}
+    e: {{rule: Host(`y.test`), service: s, entryPoints: [web], tls: {{options: strict}}}}
+    f: {{rule: Host(`y.test`), service: s, entryPoints: [websecure], tls: {{}}}}
   services: {{s: {{loadBalancer: {{}}}}}}
 tls: {{options: {{strict: {{sniStrict: true}}}}}}
 "
@@ -258,13 +261,15 @@ tls: {{options: {{strict: {{sniStrict: true}}}}}}
     let mut checker = checker(&text("strict"));
     let warning = "found different TLS options for routers on the same host x.test, so using the default TLS options \
                    instead";
-    for name in ["a", "b"] {
+    for name in ["a", "b", "d"] {
         let found = errors(&checker, &format!("http/routers/{name}@file"));
         assert_eq!(found, Some((State::Warning, vec![warning.to_owned()])), "{name}");
     }
-    assert_eq!(errors(&checker, "http/routers/c@file"), None);
+    for name in ["c", "e", "f"] {
+        assert_eq!(errors(&checker, &format!("http/routers/{name}@file")), None, "{name}");
+    }
     let change = checker.replace_provider(&draft(&text("default")));
     let changed: Vec<&str> = change.puts.keys().map(Key::as_str).collect();
-    assert_eq!(changed, ["http/routers/a@file", "http/routers/b@file"]);
+    assert_eq!(changed, ["http/routers/a@file", "http/routers/b@file", "http/routers/d@file"]);
     assert_eq!(errors(&checker, "http/routers/a@file"), None);
 }

@@ -114,6 +114,9 @@ fn alias_bombs_deep_nesting_and_size_are_refused() {
     let problem = refused(&bomb, Format::Yaml);
     assert!(problem.message.contains("aliases unfold to more than"), "{problem}");
     assert!(problem.at.line > 1, "{problem}");
+    let nested =
+        (0..60).map(|n| format!("&n{n} [")).collect::<String>() + &"x, ".repeat(20_000) + &"]".repeat(60);
+    assert!(refused(&format!("a: {nested}"), Format::Yaml).message.contains("anchors and aliases unfold"));
     assert!(refused("a: &a [*a]", Format::Yaml).message.contains("contains it"));
 
     let deep = format!("a: {}{}", "[".repeat(70), "]".repeat(70));
@@ -123,6 +126,9 @@ fn alias_bombs_deep_nesting_and_size_are_refused() {
     assert!(refused(&deep, Format::Toml).message.contains("nested more than"));
     assert!(refused(&format!("a = {}{}", "[".repeat(9000), "]".repeat(9000)), Format::Toml).at.line == 1);
 
+    let few = |most| super::yaml::parse("t", "a: [1, 2, 3]", most);
+    assert!(few(5).is_ok());
+    assert!(few(4).is_err_and(|problem| problem.message.contains("more values than one text may hold")));
     let large = "#".repeat(DOCUMENT_BYTES_MAX + 1);
     assert!(refused(&large, Format::Yaml).message.contains("bytes long"));
 }

@@ -3,7 +3,7 @@
 //! Scalars resolve as in Go's `yaml.v3` where that decodes into an untyped value, because that is what Traefik reads:
 //! `yes` is text, `010` is eight, `1_000` is a number. Only the first document of a text counts, as in Traefik.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use granit_parser::{Event, Marker, Parser, ScalarStyle, ScanError, Span, StrInput, Tag};
 
@@ -12,11 +12,11 @@ use crate::problem::{Position, Problem};
 
 type Answer<T> = Result<T, Box<Problem>>;
 
-/// Reads the first document of a YAML text.
-pub(super) fn parse(name: &str, text: &str) -> Answer<Node> {
+/// Reads the first document of a YAML text that holds at most so many values.
+pub(super) fn parse(name: &str, text: &str, values_max: usize) -> Answer<Node> {
     let options = granit_parser::options! { emit_comments: false };
     let parser = Parser::new_from_str_with_options(text, options);
-    Reader { name, parser, anchors: BTreeMap::new(), unfolded: 0 }.document()
+    Reader { name, parser, anchors: BTreeMap::new(), unfolded: 0, values_left: values_max }.document()
 }
 
 struct Reader<'a> {
@@ -24,6 +24,7 @@ struct Reader<'a> {
     parser: Parser<'a, StrInput<'a>>,
     anchors: BTreeMap<usize, Anchored>,
     unfolded: usize,
+    values_left: usize,
 }
 
 /// What an anchor stands for: copied at each alias, counted before it is copied.
@@ -73,6 +74,10 @@ impl<'a> Reader<'a> {
         if depth > DEPTH_MAX {
             return Err(self.problem(at, &format!("nested more than {DEPTH_MAX} deep")));
         }
+        self.values_left = self
+            .values_left
+            .checked_sub(1)
+            .ok_or_else(|| self.problem(at, "more values than one text may hold"))?;
         let (value, anchor) = match event {
             Event::Scalar(text, style, anchor, tag) => {
                 let value = scalar(&text, style, tag.as_deref()).map_err(|wrong| self.problem(at, &wrong))?;
@@ -86,6 +91,7 @@ impl<'a> Reader<'a> {
         let node = Node { at, value };
         if anchor != 0 {
             let (values, depth) = extent(&node);
+            self.unfold(values, at)?;
             self.anchors.insert(anchor, Anchored { node: node.clone(), values, depth });
         }
         Ok(node)
@@ -144,15 +150,12 @@ impl<'a> Reader<'a> {
             Value::List(items) => items,
             value => vec![Node { at: merge.at, value }],
         };
+        let mut own: HashSet<String> = entries.iter().map(|entry| entry.key.clone()).collect();
         for map in maps {
             let Value::Map(merged) = map.value else {
                 return Err(self.problem(map.at, "`<<` merges maps only"));
             };
-            for entry in merged {
-                if !entries.iter().any(|own| own.key == entry.key) {
-                    entries.push(entry);
-                }
-            }
+            entries.extend(merged.into_iter().filter(|entry| own.insert(entry.key.clone())));
         }
         Ok(())
     }
@@ -161,15 +164,22 @@ impl<'a> Reader<'a> {
         let Some(anchored) = self.anchors.get(&anchor) else {
             return Err(self.problem(at, "an alias to a value that contains it"));
         };
-        self.unfolded += anchored.values;
-        if self.unfolded > ALIAS_VALUES_MAX {
-            let message = format!("aliases unfold to more than {ALIAS_VALUES_MAX} values");
-            return Err(self.problem(at, &message));
-        }
-        if depth + anchored.depth > DEPTH_MAX {
+        let (node, values, deep) = (anchored.node.clone(), anchored.values, anchored.depth);
+        self.unfold(values, at)?;
+        if depth + deep > DEPTH_MAX {
             return Err(self.problem(at, &format!("nested more than {DEPTH_MAX} deep through aliases")));
         }
-        Ok(anchored.node.clone())
+        Ok(node)
+    }
+
+    /// Counts values that are held or given a second time.
+    fn unfold(&mut self, values: usize, at: Position) -> Answer<()> {
+        self.unfolded = self.unfolded.saturating_add(values);
+        if self.unfolded > ALIAS_VALUES_MAX {
+            let message = format!("anchors and aliases unfold to more than {ALIAS_VALUES_MAX} values");
+            return Err(self.problem(at, &message));
+        }
+        Ok(())
     }
 }
 

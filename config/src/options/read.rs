@@ -11,6 +11,9 @@ use crate::document::{Entry, Node, Value};
 use crate::duration::GoDuration;
 use crate::problem::{Position, Problem, Severity};
 
+/// Most findings of one reading: more help nobody, and a text can hold a million faults.
+const FINDINGS_MAX: usize = 200;
+
 /// What a reading gives.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Reading {
@@ -92,16 +95,19 @@ struct Reader {
 impl Reader {
     fn group(&mut self, fields: &[Field], entries: &[Entry]) -> Map<String, Json> {
         let mut json = Map::new();
-        for entry in entries {
+        let winners = winners(fields, entries);
+        for (place, entry) in entries.iter().enumerate() {
             if entry.node.value == Value::Null {
                 continue;
             }
-            let Some(field) = fields.iter().find(|field| field.name.eq_ignore_ascii_case(&entry.key)) else {
+            let known =
+                fields.iter().zip(&winners).find(|(field, _)| field.name.eq_ignore_ascii_case(&entry.key));
+            let Some((field, winner)) = known else {
                 self.unknown(fields, entry);
                 json.insert(entry.key.clone(), entry.node.to_json());
                 continue;
             };
-            if entry.key != field.name && twice(entries, entry, field) {
+            if *winner != Some(place) {
                 self.found(entry, format!("`{}` is given twice, in different case", field.name), None);
                 json.insert(entry.key.clone(), entry.node.to_json());
                 continue;
@@ -350,7 +356,10 @@ impl Reader {
     }
 
     fn push(&mut self, at: Position, message: String, mend: Option<String>) {
-        self.findings.push(Finding { at, path: self.path.clone(), message, mend, severity: Severity::Error });
+        if self.findings.len() < FINDINGS_MAX {
+            let path = self.path.clone();
+            self.findings.push(Finding { at, path, message, mend, severity: Severity::Error });
+        }
     }
 }
 
@@ -361,11 +370,19 @@ fn push(path: &mut String, name: &str) {
     path.push_str(name);
 }
 
-/// Whether another entry names the same field and goes before this one: the exact spelling, else the first.
-fn twice(entries: &[Entry], entry: &Entry, field: &Field) -> bool {
-    let same = || entries.iter().filter(|other| other.key.eq_ignore_ascii_case(field.name));
-    let winner = same().find(|other| other.key == field.name).or_else(|| same().next());
-    winner.is_some_and(|winner| winner.key != entry.key)
+/// For each field the entry that counts where several name it in different case: the exact spelling, else the first.
+fn winners(fields: &[Field], entries: &[Entry]) -> Vec<Option<usize>> {
+    let mut winners = vec![None; fields.len()];
+    for (place, entry) in entries.iter().enumerate().filter(|(_, entry)| entry.node.value != Value::Null) {
+        let field =
+            fields.iter().zip(&mut winners).find(|(field, _)| field.name.eq_ignore_ascii_case(&entry.key));
+        if let Some((field, winner)) = field
+            && (winner.is_none() || entry.key == field.name)
+        {
+            *winner = Some(place);
+        }
+    }
+    winners
 }
 
 /// A value for a message, cut so that no message grows with it.

@@ -6,8 +6,6 @@ use crate::problem::Problem;
 /// Path, in lower case, and what to do instead.
 const REMOVED: &[(&[&str], &str)] = &[
     (&["pilot"], "remove all `pilot` options"),
-    (&["hub"], "remove all `hub` options"),
-    (&["experimental", "hub"], "remove it"),
     (&["experimental", "http3"], "remove it: `entryPoints.<name>.http3` is enough"),
     (&["providers", "marathon"], "remove it: the provider is gone"),
     (&["providers", "rancher"], "remove it: the provider is gone"),

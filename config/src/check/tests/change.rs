@@ -133,11 +133,12 @@ fn one_changed_router_among_many_touches_only_itself() {
     let mut objects = BTreeMap::new();
     let router = |n: usize, rule: &str| {
         let key = Key::of(Kind::HttpRouter, &format!("r{n}@file")).expect("a short name");
-        let json = serde_json::json!({"rule": rule, "service": "s", "middlewares": ["m"], "tls": {}});
+        let json =
+            serde_json::json!({"rule": rule, "service": "s", "middlewares": ["m"], "tls": {}, "priority": n});
         (key, Arc::new(options::object(Kind::HttpRouter, &json).expect("shallow")))
     };
     for n in 0..20_000 {
-        objects.extend([router(n, &format!("Host(`h{n}.test`)"))]);
+        objects.extend([router(n, &format!("Host(`h{}.test`)", n % 2))]);
     }
     let mut checker =
         checker("http: {services: {s: {loadBalancer: {}}}, middlewares: {m: {stripPrefix: {prefixes: /}}}}");
@@ -146,11 +147,52 @@ fn one_changed_router_among_many_touches_only_itself() {
     wanted.objects.extend(objects);
     assert_eq!(checker.replace_provider(&wanted).puts.len(), 20_000);
     let (key, changed) = router(777, "Host(`other.test`)");
-    let mut touched = BTreeSet::new();
-    let own = Own::of(&key, &changed);
-    checker.with_same_hosts(&own, &mut touched);
-    checker.spread(vec![key.clone()], &mut touched);
-    assert!(touched.is_empty(), "{} others would be judged again", touched.len());
+    let judged = |checker: &Checker, object: &Object| {
+        let (own, default) = (Own::of(&key, object), checker.default_entry_points());
+        let mut after = checker.clone();
+        let old = after.nodes.remove(&key).expect("it was put");
+        let counts = [after.tls_counts(&old.own), after.tls_counts(&own)].concat();
+        after.unindex(&key, &old.own);
+        after.index(&key, &own);
+        let mut touched = BTreeSet::new();
+        after.touch_tls(counts, &default, &mut touched);
+        after.spread(vec![key.clone()], &mut touched);
+        touched.remove(&key);
+        touched.len()
+    };
+    assert_eq!(judged(&checker, &changed), 0, "others would be judged again");
     let change = checker.upsert([(key.clone(), Object::clone(&changed))], []);
     assert_eq!(change.puts.keys().collect::<Vec<_>>(), [&key]);
+}
+
+#[test]
+fn the_default_tls_options_of_two_providers_are_an_error_of_both() {
+    let mut checker = checker("tls: {options: {default: {sniStrict: true}}}");
+    assert_eq!(errors(&checker, "tls/options/default@file"), None);
+    let other = Key::of(Kind::TlsOptions, "default@cluster").expect("a short name");
+    let object = options::object(Kind::TlsOptions, &serde_json::json!({})).expect("shallow");
+    let change = checker.upsert([(other.clone(), object)], []);
+    assert_eq!(change.puts.len(), 2);
+    assert_eq!(
+        error(&checker, "tls/options/default@cluster"),
+        "`default` is also defined as tls/options/default@file: only one provider may"
+    );
+    assert!(
+        checker.record("tls/options/default@file").and_then(Record::effective).is_some(),
+        "the first serves on"
+    );
+    checker.upsert([], [other]);
+    assert_eq!(errors(&checker, "tls/options/default@file"), None);
+}
+
+#[test]
+fn texts_of_a_status_are_bounded() {
+    let long = "x".repeat(10_000);
+    let options: String = (0..50).map(|n| format!("a{n}: 1, ")).collect();
+    let checker =
+        checker(&format!("http: {{routers: {{l: {{rule: {long}, service: s}}, m: {{{options}}}}}}}"));
+    let Some((_, found)) = errors(&checker, "http/routers/l@file") else { panic!("the rule is bad") };
+    assert!(found.iter().all(|error| error.len() < 2_010));
+    let Some((_, found)) = errors(&checker, "http/routers/m@file") else { panic!("the options are bad") };
+    assert_eq!((found.len(), found.last().map(String::as_str)), (17, Some("and 34 more")));
 }

@@ -307,3 +307,6 @@ fn same_protocol(asked: &HeaderValue, agreed: &HeaderValue) -> bool {
         .split(|&byte| byte == b',')
         .any(|protocol| protocol.trim_ascii().eq_ignore_ascii_case(agreed))
 }
+
+#[cfg(test)]
+mod tests;

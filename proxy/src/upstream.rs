@@ -147,8 +147,10 @@ struct UpstreamKey {
 /// the compiler only; bounded by the servers of the live tables, as entries that nothing uses are dropped on growth.
 #[derive(Default)]
 pub struct UpstreamRegistry {
-    known: Mutex<HashMap<UpstreamKey, (Weak<Upstream>, Weak<InUse>)>>,
+    known: Mutex<HashMap<UpstreamKey, Known>>,
 }
+
+type Known = (Weak<Upstream>, Weak<InUse>);
 
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 

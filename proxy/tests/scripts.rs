@@ -57,9 +57,13 @@ fn run(case: &Case) -> String {
         })
     };
     let hide = |text: String| {
-        servers.iter().fold(text, |text, (name, server)| text.replace(&server.address().to_string(), &format!("{{{name}}}")))
+        servers.iter().fold(text, |text, (name, server)| {
+            text.replace(&server.address().to_string(), &format!("{{{name}}}"))
+        })
     };
-    let part = |kind: &str| case.blocks.iter().find(|block| block.kind == kind).map_or("", |block| block.text.as_str());
+    let part = |kind: &str| {
+        case.blocks.iter().find(|block| block.kind == kind).map_or("", |block| block.text.as_str())
+    };
     let proxy = Proxy::start(&fill(part("entry")), &fill(part("dynamic")));
     let mut out = format!("=== {}\n", case.title);
     let mut client = Client::new(proxy.address());

@@ -102,6 +102,9 @@ fn underscores_can_be_refused() {
     assert!(reject.admit(&mut map(&[("a-b", "1")]), None, None, origin).is_ok());
 }
 
+/// Fields, Host, TLS; then a field's name and what a server sees in it.
+type Believed<'a> = (&'a [(&'a str, &'a str)], &'a str, bool, &'a str, &'a str);
+
 #[test]
 fn a_trusted_client_is_believed_and_followed() {
     let field = |fields: &[(&str, &str)], host: &str, tls: bool, name: &str| {
@@ -110,7 +113,7 @@ fn a_trusted_client_is_believed_and_followed() {
             headers.get_all(name).iter().map(|value| value.to_str().expect("ASCII").to_owned()).collect();
         values.join(" | ")
     };
-    let table: [(&[(&str, &str)], &str, bool, &str, &str); 15] = [
+    let table: [Believed; 15] = [
         (&[("X-Forwarded-For", "1.2.3.4")], "a.test", false, "x-forwarded-for", "1.2.3.4, 127.0.0.1"),
         (
             &[("X-Forwarded-For", "1.1.1.1"), ("X-Forwarded-For", "2.2.2.2")],

@@ -80,8 +80,10 @@ impl Counts {
 /// compiler only; entries that no table uses are dropped on growth.
 #[derive(Debug, Default)]
 pub struct PolicyStates {
-    in_flight: Mutex<HashMap<(String, Arc<str>), Weak<Counts>>>,
+    in_flight: Mutex<HashMap<OwnerAndName, Weak<Counts>>>,
 }
+
+type OwnerAndName = (String, Arc<str>);
 
 impl PolicyStates {
     fn counts(&self, owner: &str, middleware: &Arc<str>) -> Arc<Counts> {

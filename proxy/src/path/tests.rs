@@ -94,8 +94,7 @@ fn each_switch_refuses_its_character() {
         assert_eq!(normalise(path, options), Err(PathError::RefusedCharacter), "{path}");
         assert!(normalise("/a/b", options).is_ok());
     }
-    let mut characters = EncodedCharacters::default();
-    characters.allow_encoded_back_slash = false;
+    let characters = EncodedCharacters { allow_encoded_back_slash: false, ..EncodedCharacters::default() };
     let options = PathOptions::compile(&Http { encoded_characters: Some(characters), ..Http::default() });
     assert_eq!(normalise("/a\\b", options), Err(PathError::RefusedCharacter), "a raw one counts too");
 }

@@ -11,6 +11,7 @@ fn future_bytes<'a, F: Future>(
 
 #[test]
 fn a_request_in_flight_is_small() {
+    #[expect(clippy::redundant_closure, reason = "the function itself has a lifetime for each argument")]
     let bytes = future_bytes(|state, table, connection, request| answer(state, table, connection, request));
     assert!(bytes <= 4096, "{bytes} bytes per request in flight");
     assert!(size_of::<ResponseBody>() <= 512, "{} bytes per response body", size_of::<ResponseBody>());

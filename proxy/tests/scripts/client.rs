@@ -39,7 +39,8 @@ impl Client {
                 return out;
             }
             if !status.starts_with("HTTP/1.1 1") {
-                let bodiless = head.starts_with("HEAD ") || status.contains(" 204 ") || status.contains(" 304 ");
+                let bodiless =
+                    head.starts_with("HEAD ") || status.contains(" 204 ") || status.contains(" 304 ");
                 if !bodiless {
                     out.push_str(&self.read_body(&headers));
                 }
@@ -78,7 +79,8 @@ impl Client {
     }
 
     fn read_body(&mut self, headers: &[(String, String)]) -> String {
-        let field = |wanted: &str| headers.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.as_str());
+        let field =
+            |wanted: &str| headers.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.as_str());
         let mut body = Vec::new();
         let mut after = String::new();
         if field("transfer-encoding").is_some() {

@@ -14,7 +14,9 @@ use ravelin_config::static_config::EntryPoint;
 use ravelin_config::{ConfigMap, GenerationId, Key, Kind, Object, Record, Status, object};
 use ravelin_proxy::body::ResponseBody;
 use ravelin_proxy::compile::{Compiler, Process};
-use ravelin_proxy::connection::{self, Accepted, Application, ConnectionFacts, Control, Scope, Settings, TunnelRun};
+use ravelin_proxy::connection::{
+    self, Accepted, Application, ConnectionFacts, Control, Scope, Settings, TunnelRun,
+};
 use ravelin_proxy::request::{self, Shared, State};
 use ravelin_proxy::table::Table;
 use ravelin_proxy::tls::{Choice, Hello};
@@ -77,7 +79,8 @@ impl Proxy {
         let table = compile(&entry_point, dynamic);
         let (tell, told) = std::sync::mpsc::channel();
         std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+            let runtime =
+                tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
             tokio::task::LocalSet::new().block_on(&runtime, run(table, &entry_point, tell));
         });
         Self { address: told.recv().expect("the proxy starts") }
@@ -97,7 +100,8 @@ async fn run(table: Arc<Table>, entry_point: &EntryPoint, tell: std::sync::mpsc:
     for id in 1.. {
         let Ok((socket, peer)) = listener.accept().await else { return };
         let local = socket.local_addr().expect("a connected socket has an address");
-        let accepted = Accepted { id, socket, peer, local, entry_point: "web".into(), accepted_at: Instant::now() };
+        let accepted =
+            Accepted { id, socket, peer, local, entry_point: "web".into(), accepted_at: Instant::now() };
         let scope = Scope {
             application: Rc::clone(&application),
             settings: Arc::clone(&settings),
@@ -124,7 +128,8 @@ fn compile(entry_point: &EntryPoint, dynamic: &str) -> Arc<Table> {
     checker.replace_provider(&draft);
     let mut map = ConfigMap::new();
     let mut put = |key: &Key, record: &Record| {
-        let bytes = codec::encode(object::RECORD_VERSION, &record.to_wire()).expect("a record can be written");
+        let bytes =
+            codec::encode(object::RECORD_VERSION, &record.to_wire()).expect("a record can be written");
         map.put(key.clone(), bytes.to_vec().into());
     };
     for (key, record) in checker.records() {

@@ -8,7 +8,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 
 /// What a server does. `closed`: nobody listens. `close`: it closes each connection after the request. `forgetful`: it closes
-/// after each answer, without saying so.
+/// after each answer, without saying so. `dying`: the second request on a connection is read and never answered.
 #[derive(Clone, Default)]
 pub(crate) struct Spec {
     flags: Vec<String>,
@@ -49,9 +49,10 @@ impl Upstream {
         if !spec.is("closed") {
             let (name, seen) = (name.to_owned(), Arc::clone(&seen));
             std::thread::spawn(move || {
-                for stream in listener.incoming().flatten() {
-                    let (name, seen, spec) = (name.clone(), Arc::clone(&seen), spec.clone());
-                    std::thread::spawn(move || serve(&name, &spec, stream, &seen));
+                for (number, stream) in listener.incoming().flatten().enumerate() {
+                    let (seen, spec) = (Arc::clone(&seen), spec.clone());
+                    let place = Place { name: name.clone(), connection: number + 1 };
+                    std::thread::spawn(move || serve(&place, &spec, stream, &seen));
                 }
             });
         }
@@ -67,13 +68,28 @@ impl Upstream {
     }
 }
 
-fn serve(name: &str, spec: &Spec, stream: TcpStream, seen: &Mutex<String>) {
+/// Which connection of which server, counted from 1.
+struct Place {
+    name: String,
+    connection: usize,
+}
+
+fn serve(place: &Place, spec: &Spec, stream: TcpStream, seen: &Mutex<String>) {
+    let name = &place.name;
     let mut stream = BufReader::new(stream);
-    while let Some((text, head)) = read_request(name, &mut stream) {
+    let mut answered = 0;
+    while let Some((text, head)) = read_request(place, &mut stream) {
         seen.lock().expect("no thread panicked").push_str(&text);
+        if spec.is("dying") && answered > 0 {
+            return;
+        }
+        answered += 1;
         let path = head.split(' ').nth(1).unwrap_or_default().to_owned();
         let raw = spec.answers.iter().rev().find(|(prefix, _)| path.starts_with(prefix.as_str()));
-        let usual = format!("HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: {}\r\n\r\n{name}", name.len());
+        let usual = format!(
+            "HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: {}\r\n\r\n{name}",
+            name.len()
+        );
         let usual = if head.starts_with("HEAD ") { usual.trim_end_matches(name).to_owned() } else { usual };
         let answer = raw.map_or(usual.as_bytes(), |(_, raw)| raw.as_slice());
         if spec.is("close") || stream.get_mut().write_all(answer).is_err() {
@@ -99,7 +115,7 @@ fn read_line(stream: &mut BufReader<TcpStream>) -> Option<String> {
     Some(line.strip_suffix(b"\r\n")?.iter().map(|&byte| char::from(byte)).collect())
 }
 
-fn read_request(name: &str, stream: &mut BufReader<TcpStream>) -> Option<(String, String)> {
+fn read_request(place: &Place, stream: &mut BufReader<TcpStream>) -> Option<(String, String)> {
     let head = read_line(stream)?;
     let mut fields = Vec::new();
     loop {
@@ -131,7 +147,7 @@ fn read_request(name: &str, stream: &mut BufReader<TcpStream>) -> Option<(String
         stream.take(length.parse().ok()?).read_to_end(&mut body).ok()?;
     }
     fields.sort();
-    let mut text = format!("{name}: {head}\n");
+    let mut text = format!("{} #{}: {head}\n", place.name, place.connection);
     for field in fields.iter().filter(|field| !field.starts_with("x-forwarded-server: ")) {
         let _ = writeln!(text, "{field}");
     }

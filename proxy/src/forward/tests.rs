@@ -1,0 +1,287 @@
+//! Forwarding to real servers on loopback, where a script cannot look: HTTP/2, TLS, deadlines, abandoned requests, reuse.
+
+use std::cell::{Cell, RefCell};
+use std::convert::Infallible;
+
+use http_body_util::{BodyExt, Full};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use ravelin_config::dynamic::ServersTransport;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+use super::*;
+use crate::connection::Protocol;
+use crate::error::Side;
+use crate::upstream::{ServerUrl, Transport, UpstreamRegistry};
+
+fn on_worker(test: impl AsyncFnOnce()) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    tokio::task::LocalSet::new().block_on(&runtime, test());
+}
+
+struct Rig {
+    pools: UpstreamPools,
+    connection: Rc<ConnectionFacts>,
+    upstream: Arc<Upstream>,
+    _in_use: Arc<crate::upstream::InUse>,
+}
+
+impl Rig {
+    fn new(scheme: &str, port: u16, transport: &str) -> Self {
+        let config: ServersTransport = serde_json::from_str(transport).expect("the form is right");
+        let transport = Arc::new(Transport::compile(&config).expect("good"));
+        let url: ServerUrl = format!("{scheme}://127.0.0.1:{port}").parse().expect("a URL");
+        let (upstream, in_use) = UpstreamRegistry::default().upstream(&url, &transport).expect("a server");
+        let address = "127.0.0.1:1".parse().expect("an address");
+        let connection = Rc::new(ConnectionFacts::new(1, address, address, "web".into(), Protocol::Http1));
+        Self { pools: UpstreamPools::new(1), connection, upstream, _in_use: in_use }
+    }
+
+    async fn send(&self, mut outgoing: Outgoing) -> Result<Response<ResponseBody>, RequestError> {
+        forward(&self.pools, &self.connection, &self.upstream, &mut outgoing).await
+    }
+}
+
+fn get(path: &'static str) -> Outgoing {
+    Outgoing {
+        method: Method::GET,
+        target: PathAndQuery::from_static(path),
+        headers: HeaderMap::new(),
+        host: HeaderValue::from_static("a.test"),
+        upgrade: None,
+        body: RequestBody::empty(),
+        tracker: None,
+    }
+}
+
+async fn text(response: Response<ResponseBody>) -> String {
+    let body = response.into_body().collect().await.expect("the body is whole").to_bytes();
+    String::from_utf8(body.to_vec()).expect("text")
+}
+
+/// Answers with the version, authority and target it saw.
+async fn mirror(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+    let host = request.headers().get(HOST).map_or("-", |host| host.to_str().expect("ASCII"));
+    let text = format!("{:?} {} host={host}", request.version(), request.uri());
+    Ok(Response::new(Full::new(Bytes::from(text))))
+}
+
+/// A server of HTTP/2 without TLS.
+async fn h2c_server() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("bound");
+    let port = listener.local_addr().expect("bound").port();
+    tokio::task::spawn_local(async move {
+        while let Ok((socket, _)) = listener.accept().await {
+            let server = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+            tokio::task::spawn_local(server.serve_connection(TokioIo::new(socket), service_fn(mirror)));
+        }
+    });
+    port
+}
+
+/// A server of TLS that takes both protocols by ALPN.
+async fn tls_server() -> u16 {
+    let certified = rcgen::generate_simple_self_signed(["backend.test".to_owned()]).expect("a certificate");
+    let key = rustls_pki_types::PrivatePkcs8KeyDer::from(certified.signing_key.serialize_der());
+    let mut config =
+        rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
+            .with_safe_default_protocol_versions()
+            .expect("supported")
+            .with_no_client_auth()
+            .with_single_cert(vec![certified.cert.der().clone()], key.into())
+            .expect("they belong together");
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("bound");
+    let port = listener.local_addr().expect("bound").port();
+    tokio::task::spawn_local(async move {
+        while let Ok((socket, _)) = listener.accept().await {
+            let acceptor = acceptor.clone();
+            tokio::task::spawn_local(async move {
+                let Ok(stream) = acceptor.accept(socket).await else { return };
+                let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+                let io = TokioIo::new(stream);
+                let _ = if http2 {
+                    let server = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+                    server.serve_connection(io, service_fn(mirror)).await
+                } else {
+                    hyper::server::conn::http1::Builder::new().serve_connection(io, service_fn(mirror)).await
+                };
+            });
+        }
+    });
+    port
+}
+
+#[test]
+fn h2c_carries_the_forwarded_host_as_its_authority() {
+    on_worker(async || {
+        let rig = Rig::new("h2c", h2c_server().await, "{}");
+        let answered = text(rig.send(get("/x?y=1")).await.expect("answered")).await;
+        assert_eq!(answered, "HTTP/2.0 http://a.test/x?y=1 host=-");
+        let upgrading = Outgoing { upgrade: Some(HeaderValue::from_static("websocket")), ..get("/") };
+        let answered = text(rig.send(upgrading).await.expect("answered")).await;
+        assert_eq!(answered, "HTTP/2.0 http://a.test/ host=-", "what cannot switch is an ordinary request");
+        let counts = rig.pools.counts();
+        assert_eq!((counts.opened, counts.reused), (1, 1), "one connection carries both");
+    });
+}
+
+#[test]
+fn https_takes_http2_by_alpn_unless_it_is_off_or_the_request_switches() {
+    on_worker(async || {
+        let port = tls_server().await;
+        let both = Rig::new("https", port, r#"{"insecureSkipVerify":true}"#);
+        let answered = text(both.send(get("/x")).await.expect("answered")).await;
+        assert_eq!(answered, "HTTP/2.0 https://a.test/x host=-");
+        let upgrading = Outgoing { upgrade: Some(HeaderValue::from_static("websocket")), ..get("/x") };
+        let answered = text(both.send(upgrading).await.expect("answered")).await;
+        assert_eq!(answered, "HTTP/1.1 /x host=a.test");
+        let off = Rig::new("https", port, r#"{"insecureSkipVerify":true,"disableHTTP2":true}"#);
+        let answered = text(off.send(get("/x")).await.expect("answered")).await;
+        assert_eq!(answered, "HTTP/1.1 /x host=a.test");
+    });
+}
+
+#[test]
+fn a_certificate_that_cannot_be_verified_is_the_servers_fault() {
+    on_worker(async || {
+        let rig = Rig::new("https", tls_server().await, "{}");
+        let error = rig.send(get("/x")).await.expect_err("refused");
+        assert_eq!((error.status(), error.side()), (StatusCode::BAD_GATEWAY, Side::Upstream));
+        assert!(error.retry_safe(), "nothing was sent");
+    });
+}
+
+/// A server that does with each connection what it is told.
+async fn raw_server(serve: impl AsyncFn(TcpStream) + 'static) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("bound");
+    let port = listener.local_addr().expect("bound").port();
+    tokio::task::spawn_local(async move {
+        while let Ok((socket, _)) = listener.accept().await {
+            serve(socket).await;
+        }
+    });
+    port
+}
+
+#[test]
+fn a_silent_server_is_504_after_the_header_timeout() {
+    on_worker(async || {
+        let held = Rc::new(RefCell::new(Vec::new()));
+        let port = raw_server(async move |socket| held.borrow_mut().push(socket)).await;
+        let rig = Rig::new("http", port, r#"{"forwardingTimeouts":{"responseHeaderTimeout":"20ms"}}"#);
+        let error = rig.send(get("/x")).await.expect_err("nobody answers");
+        assert_eq!(error.status(), StatusCode::GATEWAY_TIMEOUT);
+        assert!(!error.retry_safe(), "it may have been carried out");
+        assert_eq!(rig.pools.counts().idle, 0);
+    });
+}
+
+#[test]
+fn an_abandoned_request_closes_its_connection() {
+    on_worker(async || {
+        let (told, ended) = tokio::sync::oneshot::channel();
+        let told = Cell::new(Some(told));
+        let port = raw_server(async move |mut socket| {
+            let mut all = Vec::new();
+            let read = socket.read_to_end(&mut all).await;
+            if let Some(told) = told.take() {
+                let _ = told.send((read.is_ok(), all.starts_with(b"GET /x HTTP/1.1")));
+            }
+        })
+        .await;
+        let rig = Rig::new("http", port, "{}");
+        let sending = rig.send(get("/x"));
+        assert!(tokio::time::timeout(Duration::from_millis(50), sending).await.is_err(), "nobody answers");
+        let ended = tokio::time::timeout(Duration::from_secs(10), ended).await;
+        assert_eq!(ended.expect("the connection ends").expect("told"), (true, true));
+        assert_eq!(rig.pools.counts().idle, 0);
+    });
+}
+
+#[test]
+fn an_answer_that_nobody_reads_to_its_end_is_not_pooled() {
+    on_worker(async || {
+        let port = raw_server(async |mut socket| {
+            let _ = socket.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nfour").await;
+            let _ = socket.read_to_end(&mut Vec::new()).await;
+        })
+        .await;
+        let rig = Rig::new("http", port, "{}");
+        let response = rig.send(get("/x")).await.expect("the head comes");
+        drop(response);
+        assert_eq!(rig.pools.counts().idle, 0);
+    });
+}
+
+/// Serves HTTP/1 with the mirror.
+async fn http1_server() -> u16 {
+    raw_server(async |socket| {
+        let connection = hyper::server::conn::http1::Builder::new()
+            .serve_connection(TokioIo::new(socket), service_fn(mirror));
+        tokio::task::spawn_local(connection);
+    })
+    .await
+}
+
+#[test]
+fn idle_connections_are_reused_bounded_and_swept() {
+    on_worker(async || {
+        let transport = r#"{"maxIdleConnsPerHost":1,"forwardingTimeouts":{"idleConnTimeout":"30s"}}"#;
+        let rig = Rig::new("http", http1_server().await, transport);
+        let (first, second) = tokio::join!(rig.send(get("/1")), rig.send(get("/2")));
+        assert_eq!(rig.pools.counts().opened, 2);
+        text(first.expect("answered")).await;
+        text(second.expect("answered")).await;
+        assert_eq!(rig.pools.counts().idle, 1, "one more than one is closed");
+        text(rig.send(get("/3")).await.expect("answered")).await;
+        assert_eq!(rig.pools.counts().reused, 1);
+        let now = std::time::Instant::now();
+        rig.pools.sweep(now);
+        assert_eq!(rig.pools.counts().idle, 1);
+        rig.pools.sweep(now + Duration::from_secs(31));
+        assert_eq!(rig.pools.counts().idle, 0);
+        text(rig.send(get("/4")).await.expect("answered")).await;
+        rig.pools.drain();
+        assert_eq!(rig.pools.counts().idle, 0);
+        text(rig.send(get("/5")).await.expect("a draining worker still finishes requests")).await;
+        assert_eq!(rig.pools.counts().idle, 0);
+    });
+}
+
+#[test]
+fn connections_to_a_server_that_no_service_names_are_not_kept() {
+    on_worker(async || {
+        let Rig { pools, connection, upstream, _in_use } = Rig::new("http", http1_server().await, "{}");
+        let response = forward(&pools, &connection, &upstream, &mut get("/1")).await.expect("answered");
+        drop(_in_use);
+        text(response).await;
+        assert_eq!(pools.counts().idle, 0);
+        assert_eq!(pools.counts().closed, 1);
+    });
+}
+
+#[test]
+fn nobody_listening_is_502_and_may_be_tried_elsewhere() {
+    on_worker(async || {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("bound");
+        let port = listener.local_addr().expect("bound").port();
+        drop(listener);
+        let error = Rig::new("http", port, "{}").send(get("/x")).await.expect_err("refused");
+        assert_eq!(error.status(), StatusCode::BAD_GATEWAY);
+        assert!(error.retry_safe());
+    });
+}
+
+#[test]
+fn switching_needs_the_protocol_that_was_asked_for() {
+    let value = HeaderValue::from_static;
+    assert!(same_protocol(&value("WebSocket"), &value("websocket")));
+    assert!(same_protocol(&value("foo, bar"), &value(" bar ")));
+    assert!(!same_protocol(&value("foo"), &value("bar")));
+    for (credentials, bound) in [("NTLM x", true), ("negotiate", true), ("Basic x", false), ("", false)] {
+        assert_eq!(binds_connection(Some(&value(credentials))), bound, "{credentials}");
+    }
+}

@@ -94,10 +94,7 @@ fn verdicts_depend_on_the_objects_alone() {
     assert_eq!(again.replace_provider(&draft(GOOD)), RecordChange::default());
 }
 
-#[test]
-fn faults_are_told_in_traefiks_words() {
-    let checker = checker(
-        "
+const FAULTS: &str = "
 http:
   routers:
     no-service: {rule: Host(`a`)}
@@ -125,8 +122,11 @@ http:
   middlewares:
     none: {}
     both: {chain: {}, stripPrefix: {}}
-",
-    );
+";
+
+#[test]
+fn faults_are_told_in_traefiks_words() {
+    let checker = checker(FAULTS);
     let table = [
         ("routers/no-service", "the service is missing on the router"),
         ("routers/bad-service", "the service \"nope@file\" does not exist"),

@@ -58,10 +58,7 @@ http: {routers: {x: {}}}
 nonsense: 1
 ";
 
-#[test]
-fn file_flags_and_environment_say_the_same() {
-    let from_file = file(YAML).good();
-    let toml = "
+const TOML: &str = "
 [global]
 checkNewVersion = false
 [entryPoints.web]
@@ -87,7 +84,11 @@ dashboard = false
 [log]
 level = 'info'
 ";
-    let from_toml = given(&["--configFile", "t.toml"], &[], &[("t.toml", toml)]).good();
+
+#[test]
+fn file_flags_and_environment_say_the_same() {
+    let from_file = file(YAML).good();
+    let from_toml = given(&["--configFile", "t.toml"], &[], &[("t.toml", TOML)]).good();
     let flags = [
         "--entryPoints.web.address=127.0.0.1:80",
         "--entrypoints.WEB.forwardedheaders.trustedips=127.0.0.9,127.0.0.10",

@@ -14,7 +14,7 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use ravelin_consensus::Payload;
+use ravelin_consensus::{Batch, Entry, EntryKind, HardState, Index, Payload, Term, Token};
 
 pub mod directory;
 pub mod disk;
@@ -81,6 +81,31 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
+const FUZZ_OWNER: Owner = Owner { cluster: [0x11; 16], node: 1, incarnation: 1 };
+const FUZZ_LIMITS: WalLimits = WalLimits { segment_bytes: 2048 };
+
+fn fuzz_directory(disk: &MemoryDisk) -> DataDirectory {
+    DataDirectory::open(Arc::new(disk.clone()), FUZZ_OWNER).expect("the header was written by this code")
+}
+
+/// A whole segment that [`fuzz_recover`] opens, with six batches of one command each: the corpus begins with it, as no
+/// fuzzer finds a checksum by chance.
+///
+/// # Panics
+/// Never: memory does not fail.
+pub fn fuzz_seed() -> Vec<u8> {
+    let disk = MemoryDisk::new();
+    let (mut wal, _) = Wal::open(fuzz_directory(&disk), FUZZ_LIMITS).expect("an empty directory opens");
+    for index in 1..=6_u64 {
+        let command = CommandBytes(Bytes::from(format!("command {index}")));
+        let entries = vec![Entry { term: Term(1), kind: EntryKind::Command(command) }];
+        let hard_state = HardState { term: Term(1), vote: None };
+        let batch = Batch { token: Token(index), hard_state, snapshot: None, first: Index(index), entries };
+        wal.append(&[batch]).expect("memory does not fail");
+    }
+    disk::read_all(&disk, &segment::segment_path(1), 1 << 20).expect("the first segment was just written")
+}
+
 /// Opens a log whose only segment has these bytes, twice: entry point for fuzzing.
 ///
 /// Returns what was recovered, or `None` where the log refused to open. Whatever the bytes are, nothing panics, and a
@@ -89,20 +114,17 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
 /// # Panics
 /// If the second opening disagrees with the first: that is the property under test.
 pub fn fuzz_recover(bytes: &[u8]) -> Option<Recovered> {
-    let owner = Owner { cluster: [0x11; 16], node: 1, incarnation: 1 };
     let disk = MemoryDisk::new();
-    let limits = WalLimits { segment_bytes: 4096 };
-    let directory =
-        || DataDirectory::open(Arc::new(disk.clone()), owner).expect("the header was written by this code");
-    let (fresh, _) = Wal::open(directory(), limits).expect("an empty directory opens");
+    let (fresh, _) = Wal::open(fuzz_directory(&disk), FUZZ_LIMITS).expect("an empty directory opens");
     drop(fresh);
     let path = segment::segment_path(1);
     disk.remove(&path).expect("the first segment was just made");
     let file = disk.create(&path).expect("its name is free");
     file.write_at(0, bytes).expect("memory takes any bytes");
-    let (wal, recovered) = Wal::open(directory(), limits).ok()?;
+    let (wal, recovered) = Wal::open(fuzz_directory(&disk), FUZZ_LIMITS).ok()?;
     drop(wal);
-    let (_, again) = Wal::open(directory(), limits).expect("a log that opened once opens again");
+    let (_, again) =
+        Wal::open(fuzz_directory(&disk), FUZZ_LIMITS).expect("a log that opened once opens again");
     assert_eq!((&again.hard_state, &again.entries), (&recovered.hard_state, &recovered.entries));
     assert_eq!(again.torn_bytes, 0, "the torn tail was cleaned");
     Some(recovered)

@@ -203,13 +203,13 @@ impl Change {
 
     fn split(&self) -> Result<Vec<Bytes>, CommandError> {
         let mut parts = Vec::new();
-        let (mut puts, mut deletes, mut filled): (Vec<&(StoreKey, Arc<[u8]>)>, Vec<&StoreKey>, usize) =
-            (Vec::new(), Vec::new(), 0);
+        let mut puts: Vec<&(StoreKey, Arc<[u8]>)> = Vec::new();
+        let (mut deletes, mut filled) = (Vec::new(), 0);
         let items = self.puts.iter().map(Ok).chain(self.deletes.iter().map(Err));
         for item in items {
             let bytes = match item {
-                Ok((key, value)) => key.to_string().len() + value.len() + ITEM_OVERHEAD_BYTES,
-                Err(key) => key.to_string().len() + ITEM_OVERHEAD_BYTES,
+                Ok((key, value)) => key.text_bytes() + value.len() + ITEM_OVERHEAD_BYTES,
+                Err(key) => key.text_bytes() + ITEM_OVERHEAD_BYTES,
             };
             if bytes > PART_BYTES_MAX - ITEM_OVERHEAD_BYTES {
                 let key = item.map_or_else(ToString::to_string, |(key, _)| key.to_string());

@@ -74,9 +74,13 @@ impl StoreKey {
 
     /// Length of the full text, in bytes.
     pub fn bytes(&self) -> u64 {
+        self.text_bytes() as u64
+    }
+
+    pub(super) fn text_bytes(&self) -> usize {
         match self {
-            Self::Config(key) => (CONFIG_PREFIX.len() + key.as_str().len()) as u64,
-            Self::Plain(key) => key.0.len() as u64,
+            Self::Config(key) => CONFIG_PREFIX.len() + key.as_str().len(),
+            Self::Plain(key) => key.0.len(),
         }
     }
 }

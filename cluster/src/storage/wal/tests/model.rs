@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use ravelin_consensus::{Configuration, Durable, Incarnation};
 
 use super::*;
-use crate::storage::fuzz_recover;
+use crate::storage::{fuzz_recover, fuzz_seed};
 
 type State = Durable<CommandBytes>;
 
@@ -268,17 +268,6 @@ proptest! {
 
 fn number_after(path: &str) -> u64 {
     crate::storage::segment::segment_number(crate::storage::disk::name_of(path)).expect("a segment") + 1
-}
-
-fn fuzz_seed() -> Vec<u8> {
-    let owner = Owner { cluster: [0x11; 16], node: 1, incarnation: 1 };
-    let disk = crate::storage::MemoryDisk::new();
-    let directory = DataDirectory::open(std::sync::Arc::new(disk.clone()), owner).expect("fresh");
-    let (mut wal, _) = Wal::open(directory, WalLimits { segment_bytes: 2048 }).expect("fresh");
-    for index in 1..=6 {
-        wal.append(&[numbered(index)]).expect("memory does not fail");
-    }
-    crate::storage::disk::read_all(&disk, &segment_path(1), 1 << 20).expect("there")
 }
 
 #[test]

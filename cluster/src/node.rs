@@ -44,6 +44,7 @@ pub mod journal;
 pub mod timers;
 pub mod wire;
 
+use boot::Known;
 use event::{Action, Actions, Event, LinkId};
 use journal::Journal;
 use timers::{Due, Random, Timers, after};
@@ -53,6 +54,8 @@ pub use crate::roles::{APPOINT_GRACE, CONTROLLER_TIMEOUT, STALE_AFTER};
 
 /// How often the node looks after roles, requests and feeds.
 pub const TICK_INTERVAL: Duration = Duration::from_millis(100);
+/// How often it is noted at most how far the log is known to be committed.
+const KNOWN_INTERVAL: Duration = Duration::from_secs(1);
 /// How long to wait after a snapshot that could not be written.
 const SNAPSHOT_RETRY: Duration = Duration::from_secs(10);
 
@@ -92,6 +95,8 @@ pub struct Node {
     run: Option<ProviderRun>,
     announced: Option<GenerationId>,
     halted: Option<String>,
+    /// How far the log was last noted to be committed, and when.
+    noted: Option<(Known, Time)>,
 }
 
 /// Who waits for what the core says to a proposal.
@@ -121,17 +126,22 @@ struct ProviderRun {
 }
 
 impl Node {
-    /// A node that continues from what is durable. `store` is the state that the durable snapshot holds, or the empty one.
+    /// A node that continues from what is durable. `store` is the state that the durable snapshot holds, or the empty one;
+    /// `known` is how far the log was known to be committed.
     ///
     /// # Errors
     /// The durable state contradicts itself.
     pub fn restore(
         options: NodeOptions,
         durable: Durable<CommandBytes>,
-        store: Store,
+        mut store: Store,
+        known: Option<Known>,
         seed: u64,
     ) -> Result<Self, Corrupt> {
         let params = Arc::clone(&options.params);
+        if let Some(known) = known {
+            drive::apply_known(&mut store, &durable, known);
+        }
         let applied_members = match &durable.snapshot {
             Some(meta) => meta.configuration.clone(),
             None => durable.configuration.clone(),
@@ -159,6 +169,7 @@ impl Node {
             run: None,
             announced: None,
             halted: None,
+            noted: None,
             options,
         })
     }
@@ -228,6 +239,7 @@ impl Node {
 
     fn start(&mut self, now: Time, actions: &mut Actions) {
         self.note(now, EventKind::Started, actions);
+        // What is known to be committed is fed before any leader is known.
         self.timers.set(Due::Tick, after(now, TICK_INTERVAL));
         self.step(now, Input::Start);
     }

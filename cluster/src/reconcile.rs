@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use ravelin_config::{ConfigMap, Draft, GenerationId};
+use ravelin_config::{ConfigMap, Draft, GenerationId, State};
 use ravelin_consensus::Time;
 
 use crate::api::PendingId;
@@ -405,6 +405,9 @@ impl Reconcile {
     fn finish(&mut self, ground: Ground<'_>, outcome: Result<(Prepared, Option<GenerationId>), Refusal>) {
         let Some(run) = &mut self.run else { return };
         let Some(Active { item, .. }) = run.active.take() else { return };
+        if let Ok((prepared, Some(_))) = &outcome {
+            self.outputs.extend(in_error(&item.origin.name(), &prepared.verdicts).map(Output::Note));
+        }
         match item.origin {
             Origin::Provider(provider) => {
                 let outcome = match outcome {
@@ -432,6 +435,14 @@ impl Reconcile {
             }
         }
     }
+}
+
+/// What to note of a committed change, if any object of it is in error.
+fn in_error(provider: &str, verdicts: &[ObjectVerdict]) -> Option<EventKind> {
+    let broken = verdicts.iter().filter(|verdict| verdict.state == State::Disabled.as_str());
+    let objects: Vec<String> =
+        broken.map(|verdict| format!("{}: {}", verdict.key, verdict.errors.join("; "))).collect();
+    (!objects.is_empty()).then(|| EventKind::ObjectsInError { provider: provider.to_owned(), objects })
 }
 
 fn done(id: RequestId, generation: GenerationId, prepared: Prepared) -> Response {

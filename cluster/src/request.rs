@@ -249,6 +249,8 @@ pub enum RefusalReason {
     StaleEpoch,
     /// The state changed under the request again and again.
     Conflict,
+    /// An object of the request would be in error.
+    InError,
 }
 
 /// An answer to [`Request::Get`].

@@ -22,7 +22,7 @@ use crate::node::NodeOptions;
 use crate::node::boot::{BootError, Booted, Member, boot};
 use crate::node::event::{Event, LinkId};
 use crate::request::{Envelope, Request, RequestId, Response};
-use crate::storage::{Disk, MemoryDisk, RealDisk, RealDiskError};
+use crate::storage::{Disk, MemoryDisk, RealDisk, RealDiskError, WalLimits};
 
 mod accept;
 pub mod client;
@@ -39,6 +39,8 @@ use providers::Providers;
 
 /// Messages that wait for the node; whoever sends more waits.
 const INBOX_MAX: usize = 4096;
+/// Reserved length of a log segment without a data directory.
+const MEMORY_SEGMENT_BYTES: u64 = 256 << 10;
 /// Time beyond a request's own deadline that this process waits for the node's word.
 const ANSWER_GRACE: Duration = Duration::from_millis(500);
 
@@ -125,11 +127,12 @@ pub async fn start(options: ControllerOptions) -> Result<ClusterHandle, StartErr
     let node_options = NodeOptions { params, static_objects };
     // Opening a large log takes a while and blocks.
     let booted = tokio::task::spawn_blocking(move || {
-        let disk: Arc<dyn Disk> = match &data_dir {
-            Some(path) => Arc::new(RealDisk::open(path)?),
-            None => Arc::new(MemoryDisk::new()),
+        let (disk, limits): (Arc<dyn Disk>, WalLimits) = match &data_dir {
+            Some(path) => (Arc::new(RealDisk::open(path)?), WalLimits::default()),
+            // Reserved space is memory here: little of it, as the log of a lone voter is soon compacted.
+            None => (Arc::new(MemoryDisk::new()), WalLimits { segment_bytes: MEMORY_SEGMENT_BYTES }),
         };
-        Ok::<_, StartError>(boot(disk, &member, node_options, rand::random())?)
+        Ok::<_, StartError>(boot(disk, limits, &member, node_options, rand::random())?)
     });
     let booted = booted.await.map_err(|error| StartError::Thread(std::io::Error::other(error)))??;
     if booted.torn_bytes > 0 {

@@ -11,12 +11,12 @@ use ravelin_config::{ConfigMap, GenerationId};
 use ravelin_consensus::{Batch, Configuration, Index, SnapshotMeta, Term, Time};
 
 use crate::feed::transfer::encode_whole;
-use crate::node::boot::{BootError, Booted, Log, Member, Snapshots, boot};
+use crate::node::boot::{BootError, Booted, Known, Log, Member, Snapshots, boot};
 use crate::node::event::{Action, Actions, Event};
 use crate::node::{Node, NodeOptions};
 use crate::reconcile::Job;
 use crate::reconcile::worker::Worker;
-use crate::storage::{CommandBytes, Disk, chain};
+use crate::storage::{CommandBytes, Disk, WalLimits, chain};
 use crate::store::Store;
 
 /// Work that takes time on a real machine. Each kind is done in order; kinds do not wait for each other.
@@ -26,6 +26,8 @@ pub enum Work {
     Persist(Batch<CommandBytes>),
     /// Drop what a snapshot covers.
     Compact(SnapshotMeta),
+    /// Note how far the log is known to be committed.
+    NoteKnown(Known),
     /// Write a snapshot.
     Snapshot {
         /// The last entry in it.
@@ -69,11 +71,12 @@ impl Machine {
     /// [`BootError`].
     pub fn boot(
         disk: Arc<dyn Disk>,
+        limits: WalLimits,
         member: &Member,
         options: NodeOptions,
         seed: u64,
     ) -> Result<Self, BootError> {
-        let Booted { node, log, snapshots, .. } = boot(disk, member, options, seed)?;
+        let Booted { node, log, snapshots, .. } = boot(disk, limits, member, options, seed)?;
         Ok(Self {
             node,
             log,
@@ -98,6 +101,7 @@ impl Machine {
             match action {
                 Action::Persist(batch) => self.disk_work.push_back(Work::Persist(batch)),
                 Action::CompactLog(meta) => self.disk_work.push_back(Work::Compact(meta)),
+                Action::NoteKnown(known) => self.disk_work.push_back(Work::NoteKnown(known)),
                 Action::WriteSnapshot { index, term, configuration, store } => {
                     self.other_work.push_back(Work::Snapshot { index, term, configuration, store });
                 }
@@ -134,6 +138,10 @@ impl Machine {
         }
         match self.disk_work.pop_front()? {
             Work::Compact(meta) => self.log.compact(&meta),
+            Work::NoteKnown(known) => {
+                self.log.note_known(known);
+                None
+            }
             _ => None,
         }
     }
@@ -149,7 +157,7 @@ impl Machine {
                 let frames = encode_whole(generation, &map, transfer).ok()?;
                 Some(Event::WholeEncoded { generation, frames })
             }
-            Work::Persist(_) | Work::Compact(_) => None,
+            Work::Persist(_) | Work::Compact(_) | Work::NoteKnown(_) => None,
         }
     }
 

@@ -36,6 +36,7 @@ impl Node {
     /// The regular look: signs of life, deadlines, staleness.
     pub(super) fn tick(&mut self, now: Time, actions: &mut Actions) {
         self.send_presence(actions);
+        self.note_known(now, actions);
         let stale = self.roles.is_stale(now);
         if stale != self.feed.is_stale() {
             self.note(now, EventKind::StaleChanged { stale }, actions);

@@ -10,11 +10,14 @@ use ravelin_consensus::{
     RecoveryEpoch, SnapshotMeta, Term,
 };
 
+use ravelin_transport::codec::{self, CodecError};
+
 use super::event::Event;
 use super::{Node, NodeOptions};
+use crate::storage::disk::{read_all, replace_file};
 use crate::storage::{
-    CommandBytes, DataDirectory, DirectoryError, Disk, Owner, SnapshotError, SnapshotStore, Wal, WalError,
-    WalLimits, chain,
+    CommandBytes, DataDirectory, DirectoryError, Disk, DiskError, Owner, SnapshotError, SnapshotStore, Wal,
+    WalError, WalLimits, chain,
 };
 use crate::store::{RestoreError, Store, StoreRestore};
 
@@ -93,12 +96,13 @@ pub struct Booted {
     pub torn_bytes: u64,
 }
 
-/// Opens the data directory and restores the node from it.
+/// Opens the data directory and restores the node from it. `limits` are the sizes of the log's files.
 ///
 /// # Errors
 /// [`BootError`].
 pub fn boot(
     disk: Arc<dyn Disk>,
+    limits: WalLimits,
     member: &Member,
     options: NodeOptions,
     seed: u64,
@@ -106,8 +110,9 @@ pub fn boot(
     options.params.check().map_err(BootError::Params)?;
     let owner = Owner { cluster: member.cluster, node: member.node, incarnation: member.incarnation };
     let directory = DataDirectory::open(disk, owner)?;
-    let store = SnapshotStore::new(directory.clone());
-    let (wal, recovered) = Wal::open(directory, WalLimits::default())?;
+    let known = Known::read(&**directory.disk());
+    let (store, beside) = (SnapshotStore::new(directory.clone()), directory.clone());
+    let (wal, recovered) = Wal::open(directory, limits)?;
     // Snapshots that the log does not name were being written or fetched when the process ended.
     store.retain_only(recovered.snapshot.as_ref())?;
     let snapshots = Snapshots { store, member: member.clone() };
@@ -121,8 +126,8 @@ pub fn boot(
         configuration: member.configuration(),
         entries: recovered.entries,
     };
-    let node = Node::restore(options, durable, state, seed).map_err(BootError::Corrupt)?;
-    let log = Log { wal, snapshots: snapshots.clone() };
+    let node = Node::restore(options, durable, state, known, seed).map_err(BootError::Corrupt)?;
+    let log = Log { wal, snapshots: snapshots.clone(), directory: beside };
     Ok(Booted { node, log, snapshots, torn_bytes: recovered.torn_bytes })
 }
 
@@ -131,6 +136,7 @@ pub fn boot(
 pub struct Log {
     wal: Wal,
     snapshots: Snapshots,
+    directory: DataDirectory,
 }
 
 impl Log {
@@ -155,12 +161,55 @@ impl Log {
         }
     }
 
+    /// Notes beside the log how far it is known to be committed. Blocks. A note that cannot be written costs nothing but
+    /// its use after a restart.
+    pub fn note_known(&self, known: Known) {
+        if let Ok(bytes) = known.encode() {
+            let _: Result<(), DiskError> = replace_file(&**self.directory.disk(), KNOWN_NAME, &bytes);
+        }
+    }
+
     /// Ends the log in order. Blocks.
     ///
     /// # Errors
     /// As [`Wal::close`].
     pub fn close(self) -> Result<(), WalError> {
         self.wal.close()
+    }
+}
+
+/// The file that notes how far the log is known to be committed.
+const KNOWN_NAME: &str = "COMMITTED";
+/// The version byte of that file.
+const KNOWN_VERSION: u8 = 1;
+/// Longest such file that is read.
+const KNOWN_BYTES_MAX: u64 = 4096;
+
+/// How far a node knew its log to be committed when it last noted it. Only a hint, and safe as one: if the log holds an
+/// entry of this term at this index, then it is the committed one, and so is everything before it (Log Matching).
+///
+/// With it a node that restarts without a quorum still feeds the newest generation that it knows to be committed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, bincode::Encode, bincode::Decode)]
+pub struct Known {
+    /// Index of the entry.
+    pub index: u64,
+    /// Its term.
+    pub term: u64,
+}
+
+impl Known {
+    fn encode(self) -> Result<Vec<u8>, CodecError> {
+        let mut bytes = codec::encode(KNOWN_VERSION, &self)?.to_vec();
+        bytes.extend_from_slice(&crc32c::crc32c(&bytes).to_le_bytes());
+        Ok(bytes)
+    }
+
+    /// The note on a disk; none if it is not there or not whole.
+    fn read(disk: &dyn Disk) -> Option<Self> {
+        let bytes = read_all(disk, KNOWN_NAME, KNOWN_BYTES_MAX).ok()?;
+        let (content, checksum) = bytes.split_last_chunk::<4>()?;
+        (crc32c::crc32c(content).to_le_bytes() == *checksum)
+            .then(|| codec::decode(KNOWN_VERSION, content).ok())?
     }
 }
 

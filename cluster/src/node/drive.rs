@@ -2,19 +2,20 @@
 //! It must not decide what is committed or who leads: the core does.
 
 use ravelin_consensus::{
-    Effect, Entry, EntryKind, HaltReason, Index, Input, Message, NodeId, RejectReason, RoleName,
+    Durable, Effect, Entry, EntryKind, HaltReason, Index, Input, Message, NodeId, RejectReason, RoleName,
     SnapshotMeta, Term, Time,
 };
 
+use super::boot::Known;
 use super::event::{Action, Actions, Event};
-use super::timers::{Due, after};
-use super::{Node, Proposer, SNAPSHOT_RETRY, fed_generation, with_ground};
+use super::timers::{Due, after, between};
+use super::{KNOWN_INTERVAL, Node, Proposer, SNAPSHOT_RETRY, fed_generation, with_ground};
 use crate::api::State;
 use crate::reconcile::Decision;
 use crate::request::status::EventKind;
 use crate::request::{RequestId, Response};
 use crate::storage::{CommandBytes, chain};
-use crate::store::{Applied, Author, Refusal};
+use crate::store::{Applied, Author, Refusal, Store};
 
 /// Most rounds in which one event may lead to further steps of the core. Each proposal takes one; a bound that is never met in practice keeps `handle` total.
 const ROUNDS_MAX: usize = 64;
@@ -130,6 +131,11 @@ impl Node {
     fn apply(&mut self, now: Time, first: Index, entries: Vec<Entry<CommandBytes>>, actions: &mut Actions) {
         let mut index = first;
         for entry in entries {
+            if index <= self.store.applied_index() {
+                // Known to be committed before the core knew it: applied at the restart.
+                index = index.next();
+                continue;
+            }
             if let EntryKind::Configuration(members) = &entry.kind {
                 self.applied_members = members.clone();
             }
@@ -215,18 +221,14 @@ impl Node {
                 self.snapshot.writing = false;
                 self.snapshot.wanted = Some(after(now, SNAPSHOT_RETRY));
             }
-            Event::SnapshotFetched { meta, store } => {
-                if self.snapshot.fetching.as_ref() == Some(&meta) {
-                    self.snapshot.fetching = None;
-                    self.snapshot.fetched = Some((meta.clone(), store));
-                    self.step(now, Input::SnapshotInstalled(meta));
-                }
+            Event::SnapshotFetched { meta, store } if self.snapshot.fetching.as_ref() == Some(&meta) => {
+                self.snapshot.fetching = None;
+                self.snapshot.fetched = Some((meta.clone(), store));
+                self.step(now, Input::SnapshotInstalled(meta));
             }
-            Event::SnapshotNotFetched { meta, .. } => {
-                if self.snapshot.fetching.as_ref() == Some(&meta) {
-                    self.snapshot.fetching = None;
-                    self.step(now, Input::SnapshotFailed(meta));
-                }
+            Event::SnapshotNotFetched { meta, .. } if self.snapshot.fetching.as_ref() == Some(&meta) => {
+                self.snapshot.fetching = None;
+                self.step(now, Input::SnapshotFailed(meta));
             }
             _ => {}
         }
@@ -235,6 +237,9 @@ impl Node {
     /// The core continues from a fetched snapshot: so does the state, before anything later is applied.
     fn install(&mut self, now: Time, meta: &SnapshotMeta, actions: &mut Actions) {
         match self.snapshot.fetched.take() {
+            Some((fetched, _)) if fetched == *meta && self.store.applied_index() >= meta.index => {
+                // The state here goes further, from a time when more was known: it never goes back.
+            }
             Some((fetched, store)) if fetched == *meta => {
                 self.store = store;
                 self.applied_members = meta.configuration.clone();
@@ -248,13 +253,26 @@ impl Node {
         }
     }
 
+    /// Notes now and then how far the log is known to be committed.
+    pub(super) fn note_known(&mut self, now: Time, actions: &mut Actions) {
+        let known = Known { index: self.store.applied_index().0, term: self.store.applied_term().0 };
+        let due = match self.noted {
+            None => known.index > 0,
+            Some((noted, at)) => noted != known && between(at, now) >= KNOWN_INTERVAL,
+        };
+        if due {
+            self.noted = Some((known, now));
+            actions.push(Action::NoteKnown(known));
+        }
+    }
+
     /// Begins a snapshot that is wanted, unless one is being written.
     pub(super) fn take_snapshot(&mut self, now: Time, actions: &mut Actions) {
         if self.snapshot.writing || self.snapshot.wanted.is_none_or(|at| at > now) {
             return;
         }
         let index = self.store.applied_index();
-        if index == Index::ZERO {
+        if index == Index::ZERO || index != self.core.applied_index() {
             return;
         }
         self.snapshot.wanted = None;
@@ -265,6 +283,26 @@ impl Node {
             configuration: self.applied_members.clone(),
             store: Box::new(self.store.clone()),
         });
+    }
+}
+
+/// Applies what is known to be committed, where the log holds the very entry that the note names.
+pub(super) fn apply_known(store: &mut Store, durable: &Durable<CommandBytes>, known: Known) {
+    let base = durable.base();
+    let Some(count) = known.index.checked_sub(base.0).and_then(|count| usize::try_from(count).ok()) else {
+        return;
+    };
+    let Some(entries) = durable.entries.get(..count) else { return };
+    if entries.last().is_none_or(|last| last.term.0 != known.term) {
+        return;
+    }
+    let mut index = base.next();
+    for entry in entries {
+        // An entry that this version cannot read stops the node once it is committed again, with its reason.
+        if store.apply(index, entry).is_err() {
+            return;
+        }
+        index = index.next();
     }
 }
 

@@ -8,6 +8,7 @@ use ravelin_config::{ConfigMap, GenerationId};
 use ravelin_consensus::{Batch, Configuration, Index, NodeId, SnapshotMeta, Term, Time, Token};
 use ravelin_transport::{Lane, PeerRole};
 
+use super::boot::Known;
 use crate::provider::{DraftRefusal, ProviderSpec, ProviderUpdate};
 use crate::reconcile::{Job, Verdict};
 use crate::request::status::EventRecord;
@@ -161,6 +162,8 @@ pub enum Action {
     },
     /// The log up to this entry is no longer needed: a snapshot holds it.
     CompactLog(SnapshotMeta),
+    /// Note how far the log is known to be committed, after the work of the log that was asked for before.
+    NoteKnown(Known),
     /// Get this snapshot from a peer, check and keep it, then report.
     FetchSnapshot {
         /// Who has it.

@@ -46,10 +46,11 @@ impl Journal {
 }
 
 fn bounded(mut kind: EventKind) -> EventKind {
-    if let EventKind::ConfigurationRefused { reasons, .. } | EventKind::ProxyRefused { reasons, .. } =
-        &mut kind
+    if let EventKind::ConfigurationRefused { reasons: texts, .. }
+    | EventKind::ProxyRefused { reasons: texts, .. }
+    | EventKind::ObjectsInError { objects: texts, .. } = &mut kind
     {
-        bound_texts(reasons);
+        bound_texts(texts);
     }
     kind
 }

@@ -55,7 +55,13 @@ impl Worker {
             Work::Apply { documents, mode } => {
                 let drafts = read_documents(&documents)?;
                 notes = general_notes(&drafts);
-                apply(checker, drafts, mode)
+                let change = apply(checker, drafts, mode);
+                if let Some(refusal) = in_error(&change) {
+                    // Whoever asked is there to read why; what the checker holds by now will never be committed.
+                    self.checker = None;
+                    return Err(refusal);
+                }
+                change
             }
             Work::Delete { keys } => checker.upsert([], own_keys(&keys)?),
         };
@@ -65,6 +71,18 @@ impl Worker {
             Refusal::new(RefusalReason::TooLarge, chain(&error))
         })
     }
+}
+
+/// Why a request's change is refused: objects of its own that would be in error. What others make of it is theirs.
+fn in_error(change: &RecordChange) -> Option<Refusal> {
+    let own = |key: &Key| provider_of(key) == CLUSTER_PROVIDER || key.as_str().starts_with("static/");
+    let broken =
+        change.puts.iter().filter(|(key, record)| own(key) && record.status.state == State::Disabled);
+    let problems: Vec<String> = broken
+        .take(VERDICTS_MAX)
+        .map(|(key, record)| format!("{key}: {}", record.status.errors.join("; ")))
+        .collect();
+    (!problems.is_empty()).then_some(Refusal { reason: RefusalReason::InError, problems })
 }
 
 fn read_record(bytes: &[u8]) -> Option<Record> {

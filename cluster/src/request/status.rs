@@ -231,6 +231,13 @@ pub enum EventKind {
         /// Why, one text each, bounded.
         reasons: Vec<String>,
     },
+    /// A change is committed in which objects are in error; they keep their last good value, or answer 503.
+    ObjectsInError {
+        /// The provider that wants them.
+        provider: String,
+        /// Key and reasons, one text each, bounded.
+        objects: Vec<String>,
+    },
     /// A proxy does not take a generation.
     ProxyRefused {
         /// The proxy's number.

@@ -7,7 +7,7 @@ use ravelin_consensus::{Batch, SnapshotMeta};
 use tokio::sync::mpsc;
 
 use super::Message;
-use crate::node::boot::Log;
+use crate::node::boot::{Known, Log};
 use crate::node::event::Event;
 use crate::reconcile::Job;
 use crate::reconcile::worker::Worker;
@@ -20,11 +20,14 @@ pub(super) enum LogWork {
     Persist(Batch<CommandBytes>),
     /// Drop what this snapshot covers.
     Compact(SnapshotMeta),
+    /// Note how far the log is known to be committed.
+    NoteKnown(Known),
 }
 
 /// Runs the log until its work ends: everything that was queued while the last sync ran is written with the next one.
 pub(super) fn run_log(mut log: Log, work: threads::Receiver<LogWork>, outbox: mpsc::Sender<Message>) {
     let mut batches = Vec::new();
+    let mut known = None;
     while let Ok(first) = work.recv() {
         let mut next = Some(first);
         while let Some(item) = next.take() {
@@ -34,10 +37,15 @@ pub(super) fn run_log(mut log: Log, work: threads::Receiver<LogWork>, outbox: mp
                     tell(&outbox, write(&mut log, &mut batches));
                     tell(&outbox, log.compact(&meta));
                 }
+                LogWork::NoteKnown(note) => known = Some(note),
             }
             next = work.try_recv().ok();
         }
         tell(&outbox, write(&mut log, &mut batches));
+        // Nobody waits for a note: it is written once the writes that somebody waits for are done.
+        if let Some(note) = known.take() {
+            log.note_known(note);
+        }
     }
     if let Err(error) = log.close() {
         tracing::warn!(%error, "the log was not closed in order");

@@ -82,8 +82,7 @@ impl Driver {
                 }
                 message = self.inbox.recv() => message,
             };
-            let Some(message) = message else { return None };
-            if self.take(message, &mut actions) {
+            if self.take(message?, &mut actions) {
                 return None;
             }
             for _ in 1..MESSAGES_AT_ONCE_MAX {
@@ -145,6 +144,7 @@ impl Driver {
             // The receiving threads end only after this task has.
             Action::Persist(batch) => drop(self.log.send(LogWork::Persist(batch))),
             Action::CompactLog(meta) => drop(self.log.send(LogWork::Compact(meta))),
+            Action::NoteKnown(known) => drop(self.log.send(LogWork::NoteKnown(known))),
             Action::Check(job) => drop(self.checks.send(job)),
             Action::SendRaft { to, frame } => {
                 if let Some(peer) = self.peers.get(&to) {

@@ -86,12 +86,33 @@ fn what_cannot_be_read_is_refused_and_changes_nothing() {
 }
 
 #[test]
-fn an_object_in_error_is_told_and_the_others_move_on() {
+fn a_request_with_an_object_in_error_is_refused_whole() {
+    let mut cluster = Cluster::ready(1);
+    cluster.apply(1, &site("before"));
+    let text = format!("{}    bad:\n      loadBalancer: 7\n", site("good"));
+    let ticket = cluster.ask(1, apply(&text), Duration::from_secs(2));
+    let Response::Refused(refusal) = cluster.answer(ticket) else { panic!("accepted") };
+    assert_eq!(refusal.reason, RefusalReason::InError);
+    assert!(refusal.problems.iter().all(|problem| problem.contains("bad@cluster")), "{refusal:?}");
+    let change = cluster.apply(1, &site("after"));
+    assert_eq!((change.put, change.verdicts.len()), (2, 0), "what was refused left nothing in the check");
+    assert_eq!(cluster.machine(1).node().store().config().len(), 4);
+}
+
+#[test]
+fn an_object_of_a_draft_in_error_is_told_and_the_others_move_on() {
     let mut cluster = Cluster::ready(1);
     let text = format!("{}    bad:\n      loadBalancer: 7\n", site("good"));
-    let change = cluster.apply(1, &text);
-    assert!(change.verdicts.iter().any(|verdict| verdict.key.contains("bad@cluster")), "{change:?}");
-    assert!(change.verdicts.iter().all(|verdict| !verdict.key.contains("good")), "{change:?}");
+    cluster.draft(1, 1, &text);
+    let told = |kind: &EventKind| match kind {
+        EventKind::ObjectsInError { provider, objects } => {
+            provider == "file" && objects.iter().all(|object| object.contains("bad@file"))
+        }
+        _ => false,
+    };
+    cluster.until("it is told", |cluster| cluster.saw(told) == 1);
+    let config = cluster.machine(1).node().store().config();
+    assert!(config.get("http/routers/good@file").is_some() && config.get("http/services/bad@file").is_some());
 }
 
 #[test]

@@ -20,7 +20,7 @@ use crate::request::{
     ApplyMode, Change, Envelope, Request, RequestId, Response, Scope, SourceDocument, SourceFormat, parts,
 };
 use crate::sim_entry::Machine;
-use crate::storage::MemoryDisk;
+use crate::storage::{MemoryDisk, WalLimits};
 
 const CLUSTER: [u8; 16] = [0xc1; 16];
 const HOP: Duration = Duration::from_millis(1);
@@ -116,7 +116,8 @@ impl Cluster {
         let disk = Arc::new(self.disks.get(&node).expect("each member has a disk").clone());
         self.sequence += 1;
         let seed = node * 1000 + self.sequence;
-        let machine = Machine::boot(disk, &member, options, seed).expect("the disk is this node's");
+        let machine = Machine::boot(disk, WalLimits { segment_bytes: 64 << 10 }, &member, options, seed)
+            .expect("the disk is this node's");
         self.machines.insert(node, machine);
         self.step(node, Event::Start);
         let others: Vec<u64> = self.machines.keys().copied().filter(|other| *other != node).collect();
@@ -186,10 +187,8 @@ impl Cluster {
             Action::WakeAt(at) => {
                 self.wakes.insert(node, at);
             }
-            Action::SendRaft { to, frame } => {
-                if !(self.lost)(node, to.0) {
-                    self.deliver(to.0, Event::RaftFrame { from: NodeId(node), frame });
-                }
+            Action::SendRaft { to, frame } if !(self.lost)(node, to.0) => {
+                self.deliver(to.0, Event::RaftFrame { from: NodeId(node), frame });
             }
             Action::Call { to, call, frames } => self.call(node, to.0, call, frames),
             Action::SendLink { link, frame } => self.send_link(node, link, frame),

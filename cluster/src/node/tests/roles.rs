@@ -140,6 +140,28 @@ fn only_a_node_without_a_leader_is_stale_and_still_feeds() {
 }
 
 #[test]
+fn a_node_that_restarts_without_quorum_feeds_what_it_knows_to_be_committed() {
+    let mut cluster = Cluster::ready(3);
+    let leader = cluster.leader().expect("it is ready");
+    let change = cluster.apply(leader, &site("a"));
+    cluster.run(Duration::from_secs(3));
+    for node in 1..=3 {
+        cluster.kill(node);
+    }
+    cluster.boot(2);
+    cluster.attach(7, 2, None);
+    cluster.until("the proxy is fed", |cluster| cluster.proxies[&7].serving.is_some());
+    let fed = cluster.machine(2).node().feeds().expect("it feeds");
+    assert_eq!(fed.to_string(), change.generation.name);
+    assert!(cluster.machine(2).node().core().leader().is_none() && !cluster.machine(2).node().is_healthy());
+    cluster.boot(1);
+    cluster.until("a leader", |cluster| cluster.leader().is_some());
+    cluster.apply(1, &site("b"));
+    cluster.run(Duration::from_secs(1));
+    assert_eq!(cluster.generations().len(), 1, "what was applied ahead is not applied again");
+}
+
+#[test]
 fn every_node_comes_back_from_its_disk_without_a_hand() {
     let mut cluster = Cluster::ready(3);
     let leader = cluster.leader().expect("it is ready");

@@ -13,17 +13,19 @@ use crate::request::status::NodeStatus;
 use crate::request::{Envelope, Request, Response};
 
 /// Requests in hand at a time; further ones are answered at once.
-pub(crate) const REQUESTS_MAX: usize = 4096;
+const REQUESTS_MAX: usize = 4096;
 /// Bytes of documents and commands in hand at a time.
-pub(crate) const REQUEST_BYTES_MAX: usize = 64 << 20;
+const REQUEST_BYTES_MAX: usize = 64 << 20;
+/// Bytes of requests that have not arrived whole, all lanes together.
+const UNFINISHED_BYTES_MAX: usize = 64 << 20;
 /// Lanes Forward open to this node at a time.
-pub(crate) const LINKS_MAX: usize = 1024;
+const LINKS_MAX: usize = 256;
 /// Longest time that a request may be in hand.
-pub(crate) const DEADLINE_MAX: Duration = Duration::from_secs(120);
+const DEADLINE_MAX: Duration = Duration::from_secs(120);
 /// How long to wait before a request is passed on again.
 const PASS_ON_RETRY: Duration = Duration::from_millis(50);
 /// How long a status question waits for other nodes.
-pub(crate) const GATHER_TIMEOUT: Duration = Duration::from_millis(700);
+const GATHER_TIMEOUT: Duration = Duration::from_millis(700);
 
 /// Names a request in hand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -149,7 +151,14 @@ impl Api {
 
     /// A frame came over the lane; gives the question once it is whole.
     pub(crate) fn frame(&mut self, link: LinkId, frame: &[u8], actions: &mut Actions) -> Option<Question> {
+        let unfinished: usize = self.links.values().map(|link| link.questions.bytes()).sum();
         let state = self.links.get_mut(&link)?;
+        if state.questions.bytes() > 0 && unfinished + frame.len() > UNFINISHED_BYTES_MAX {
+            let reason = "too many large requests are on their way to this node".to_owned();
+            actions.push(Action::CloseLink { link, reason });
+            self.closed(link);
+            return None;
+        }
         match state.questions.take_question(frame) {
             Ok(None) => None,
             Ok(Some((call, mut envelope))) => {

@@ -433,13 +433,14 @@ impl Session {
             Stage::Refused { mut reasons } => {
                 bound_texts(&mut reasons);
                 self.offered = self.offered.filter(|offered| *offered != generation);
+                let repeated = self.refused.as_ref().is_some_and(|held| held.generation == generation);
                 let noted = EventKind::ProxyRefused {
                     proxy: self.proxy,
                     generation: generation.to_string(),
                     reasons: reasons.clone(),
                 };
                 self.refused = Some(RefusedByProxy { generation, reasons });
-                return Some(noted);
+                return (!repeated).then_some(noted);
             }
         }
         None

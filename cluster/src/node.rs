@@ -120,8 +120,8 @@ struct SnapshotWork {
 struct ProviderRun {
     epoch: u64,
     specs: Vec<ProviderSpec>,
-    /// The bytes that `specs` were read from, to see a change without parsing.
-    section: Option<Arc<[u8]>>,
+    /// The bytes that `specs` were read from, to see a change without parsing; none before the first look.
+    section: Option<Option<Arc<[u8]>>>,
     providers: BTreeMap<String, ProviderStatus>,
 }
 

@@ -222,10 +222,18 @@ impl Reconcile {
         });
     }
 
-    /// It no longer is. Requests that were not judged go back to where they came from; what is on its way to the log
-    /// is left to its fate there, which the fencing epoch decides.
-    pub(crate) fn end(&mut self) {
+    /// It no longer is: epoch `current` stands. Requests that were not judged go back to where they came from; what is on
+    /// its way to the log is left to its fate there, which the fencing epoch decides. Work that was under way is a late
+    /// write: it is dropped, and that is noted.
+    pub(crate) fn end(&mut self, current: u64) {
         let Some(run) = self.run.take() else { return };
+        if let Author::Controller { epoch, .. } = run.author
+            && epoch < current
+            && (run.active.is_some() || !run.drafts.is_empty())
+        {
+            let note = EventKind::StaleWriteRefused { epoch, current, decided_by_log: false };
+            self.outputs.push(Output::Note(note));
+        }
         let redirect = || Response::Redirect { node: None };
         for item in run.requests {
             if let Origin::Request(request, _) = item.origin {

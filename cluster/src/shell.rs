@@ -14,7 +14,7 @@ use ravelin_config::{Draft, GenerationId};
 use ravelin_consensus::{NodeId, Params};
 use ravelin_transport::identity::Identity;
 use ravelin_transport::{Expected, PeerRole, Target, Transport};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -39,6 +39,8 @@ use providers::Providers;
 
 /// Messages that wait for the node; whoever sends more waits.
 const INBOX_MAX: usize = 4096;
+/// Bytes of frames that wait for the node, all peers together; whoever sends more waits.
+const INBOX_BYTES_MAX: usize = 64 << 20;
 /// Reserved length of a log segment without a data directory.
 const MEMORY_SEGMENT_BYTES: u64 = 256 << 10;
 /// Time beyond a request's own deadline that this process waits for the node's word.
@@ -110,9 +112,21 @@ pub enum StartError {
 /// What the tasks tell the node's task.
 enum Message {
     Event(Event),
-    Link { link: LinkId, out: LinkOut, opened: Event },
+    /// A frame from a peer; holds its share of the inbox's bytes until the node has taken it.
+    Frame {
+        event: Event,
+        _share: OwnedSemaphorePermit,
+    },
+    Link {
+        link: LinkId,
+        out: LinkOut,
+        opened: Event,
+    },
     LinkOver(LinkId),
-    Ask { envelope: Envelope, answer: oneshot::Sender<Response> },
+    Ask {
+        envelope: Envelope,
+        answer: oneshot::Sender<Response>,
+    },
     Stop,
 }
 
@@ -150,6 +164,7 @@ pub async fn start(options: ControllerOptions) -> Result<ClusterHandle, StartErr
         inbox: inbox.clone(),
         snapshots: booted.snapshots.clone(),
         links: Arc::new(AtomicU64::new(0)),
+        budget: Arc::new(Semaphore::new(INBOX_BYTES_MAX)),
         stop: stop.clone(),
     };
     tokio::spawn(accept::accept(Arc::clone(&transport), door));

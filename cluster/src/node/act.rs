@@ -1,8 +1,11 @@
 //! What the node does of its own accord: appoint, run providers, reconcile, look after requests and feeds.
 //! It must not decide who is fit (roles) or what a draft means (reconcile); it carries their decisions out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
+use ravelin_config::check::{INTERNAL, provider_of};
+use ravelin_config::{ConfigMap, Draft};
 use ravelin_consensus::{Input, NodeId, ProposalId, RoleName, Time};
 
 use super::event::{Action, Actions};
@@ -10,6 +13,7 @@ use super::wire::{self, Frame, Presence};
 use super::{Node, Proposer, ProviderRun, with_ground};
 use crate::api::ReplyTo;
 use crate::provider::{self, PROVIDERS_KEY};
+use crate::reconcile::worker::CLUSTER_PROVIDER;
 use crate::reconcile::{Output, PROPOSE_DEADLINE_MILLIS};
 use crate::request::status::EventKind;
 use crate::request::{Envelope, Request, RequestId};
@@ -92,7 +96,8 @@ impl Node {
         {
             let over = run.epoch;
             self.run = None;
-            self.reconcile.end();
+            let current = self.store.controller().map_or(0, |(_, current)| current);
+            self.reconcile.end(current);
             actions.push(Action::StopProviders);
             self.note(now, EventKind::ProvidersStopped { epoch: over }, actions);
         }
@@ -116,16 +121,22 @@ impl Node {
     fn choose_providers(&mut self, now: Time, epoch: u64, actions: &mut Actions) {
         let Some(run) = &mut self.run else { return };
         let section = self.store.config().get(PROVIDERS_KEY);
-        if run.section.as_ref() == section {
+        if run.section.as_ref().map(Option::as_ref) == Some(section) {
             return;
         }
-        run.section = section.cloned();
+        run.section = Some(section.cloned());
         match provider::wanted(self.store.config()) {
-            Ok(specs) if specs == run.specs => {}
             Ok(specs) => {
-                run.specs.clone_from(&specs);
-                run.providers.retain(|name, _| specs.iter().any(|spec| spec.name() == name));
-                actions.push(Action::RunProviders { epoch, providers: specs });
+                // Objects of a provider that is no longer wanted go with it; one that merely fails is still wanted.
+                let kept = |name: &str| specs.iter().any(|spec| spec.name() == name);
+                for gone in providers_of(self.store.config()).into_iter().filter(|name| !kept(name)) {
+                    self.reconcile.draft(Arc::new(Draft { provider: gone, ..Draft::default() }));
+                }
+                if specs != run.specs {
+                    run.specs.clone_from(&specs);
+                    run.providers.retain(|name, _| specs.iter().any(|spec| spec.name() == name));
+                    actions.push(Action::RunProviders { epoch, providers: specs });
+                }
             }
             Err(reason) => {
                 let kind = EventKind::ConfigurationRefused {
@@ -168,4 +179,10 @@ impl Node {
         let me = self.me();
         self.core.configuration().members().filter(|node| *node != me).collect()
     }
+}
+
+/// The providers whose objects a configuration holds, other than requests and Ravelin itself.
+fn providers_of(map: &ConfigMap) -> BTreeSet<String> {
+    let all = map.iter().map(|(key, _)| provider_of(key));
+    all.filter(|name| ![CLUSTER_PROVIDER, INTERNAL].contains(name)).map(str::to_owned).collect()
 }

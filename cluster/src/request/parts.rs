@@ -132,6 +132,11 @@ impl Assembler {
         Ok(self.unfinished.remove(&call).map(|message| (call, message.bytes)))
     }
 
+    /// Bytes of messages that are not whole yet.
+    pub fn bytes(&self) -> usize {
+        self.unfinished.values().map(|message| message.bytes.len()).sum()
+    }
+
     /// As [`Assembler::take`], for questions.
     ///
     /// # Errors

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 use ravelin_consensus::NodeId;
 use ravelin_transport::{Connection, Lane, LaneReceiver, LaneSender, Transport};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use super::{Message, snapshot};
@@ -16,6 +16,8 @@ use crate::node::event::{Event, LinkId};
 
 /// Frames that wait for one link's transport. The node sends at most a few ahead of `LinkSent`.
 const LINK_FRAMES_MAX: usize = 16;
+/// What a frame counts at least against the inbox's bytes.
+const FRAME_SHARE_MIN: usize = 256;
 
 /// Where a link's frames go. Dropping it ends the link once they are sent.
 pub(super) type LinkOut = mpsc::Sender<Bytes>;
@@ -26,6 +28,8 @@ pub(super) struct Door {
     pub(super) inbox: mpsc::Sender<Message>,
     pub(super) snapshots: Snapshots,
     pub(super) links: Arc<AtomicU64>,
+    /// Bytes of frames that may wait for the node.
+    pub(super) budget: Arc<Semaphore>,
     pub(super) stop: CancellationToken,
 }
 
@@ -88,9 +92,18 @@ async fn carry(
     }
 }
 
+impl Door {
+    /// Hands over a frame once there is room for its bytes; false once the node has ended.
+    async fn hand_over(&self, bytes: usize, event: Event) -> bool {
+        let share = u32::try_from(bytes.max(FRAME_SHARE_MIN)).unwrap_or(u32::MAX);
+        let Ok(share) = Arc::clone(&self.budget).acquire_many_owned(share).await else { return false };
+        self.inbox.send(Message::Frame { event, _share: share }).await.is_ok()
+    }
+}
+
 async fn raft(from: NodeId, mut receiver: LaneReceiver, door: Door) {
     while let Ok(Some(frame)) = receiver.receive().await {
-        if door.inbox.send(Message::Event(Event::RaftFrame { from, frame })).await.is_err() {
+        if !door.hand_over(frame.len(), Event::RaftFrame { from, frame }).await {
             return;
         }
     }
@@ -125,7 +138,7 @@ async fn link(
     };
     let reading = async {
         while let Ok(Some(frame)) = receiver.receive().await {
-            if inbox.send(Message::Event(Event::LinkFrame { link, frame })).await.is_err() {
+            if !door.hand_over(frame.len(), Event::LinkFrame { link, frame }).await {
                 return;
             }
         }

@@ -14,7 +14,9 @@ use tokio::time::{Instant, timeout_at};
 use crate::request::parts::{self, Assembler, PartsError};
 use crate::request::{Envelope, Request, RequestId, Response};
 
-/// Longest wait for one node before another one is tried.
+/// Longest wait for the answer of one node while there are others to try: it may be frozen.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
+/// Longest wait for one node to take a connection.
 const NODE_TIMEOUT: Duration = Duration::from_secs(2);
 /// Pause before all nodes are tried once more.
 const ROUND_PAUSE: Duration = Duration::from_millis(100);
@@ -119,10 +121,14 @@ impl Client {
     ) -> Result<Response, ClientError> {
         let deadline = Instant::now() + timeout;
         let id = RequestId(rand::random());
-        let (mut asked, mut reason) = (false, "no time".to_owned());
+        let mut so_far =
+            SoFar { changes: request.changes_state(), in_doubt: None, answered: None, missed: None };
         while Instant::now() < deadline {
             for &node in nodes {
-                let left = deadline.saturating_duration_since(Instant::now());
+                // Where there are others to try, one that is frozen must not take all the time.
+                let patience = if nodes.len() > 1 { timeout.min(ANSWER_TIMEOUT) } else { timeout };
+                let by = deadline.min(Instant::now() + patience);
+                let left = by.saturating_duration_since(Instant::now());
                 let envelope = Envelope {
                     id,
                     hops: 0,
@@ -131,14 +137,18 @@ impl Client {
                     request: request.clone(),
                 };
                 let frames = parts::question(1, &envelope).map_err(ClientError::Request)?;
-                match self.ask_once(node, frames, deadline, &mut asked).await {
+                let mut asked = false;
+                match self.ask_once(node, frames, by, &mut asked).await {
+                    Ok(Response::Unavailable { reason }) => so_far.answered = Some(reason),
+                    Ok(Response::Unknown { reason }) => so_far.in_doubt = Some(reason),
                     Ok(response) => return Ok(response),
-                    Err(why) => reason = why,
+                    Err(reason) if asked => so_far.in_doubt = Some(reason),
+                    Err(reason) => so_far.missed = Some(reason),
                 }
             }
             tokio::time::sleep(ROUND_PAUSE.min(deadline.saturating_duration_since(Instant::now()))).await;
         }
-        Err(if asked { ClientError::Unanswered { reason } } else { ClientError::Unreachable { reason } })
+        so_far.conclude()
     }
 
     async fn ask_once(
@@ -187,6 +197,32 @@ impl Client {
         let connection = self.transport.connect(&target).await.map_err(|error| error.to_string())?;
         self.connections.lock().await.insert(node, Arc::clone(&connection));
         Ok(connection)
+    }
+}
+
+/// What the tries so far came to.
+struct SoFar {
+    changes: bool,
+    /// A try may have been heard, and nobody said what came of it.
+    in_doubt: Option<String>,
+    /// A node said that it did nothing.
+    answered: Option<String>,
+    /// A node was not reached.
+    missed: Option<String>,
+}
+
+impl SoFar {
+    /// The truth once the time is over.
+    fn conclude(self) -> Result<Response, ClientError> {
+        match (self.in_doubt, self.answered) {
+            (Some(reason), Some(_)) if self.changes => Ok(Response::Unknown { reason }),
+            (_, Some(reason)) => Ok(Response::Unavailable { reason }),
+            (Some(reason), None) => Err(ClientError::Unanswered { reason }),
+            (None, None) => {
+                let reason = self.missed.unwrap_or_else(|| "there was no time".to_owned());
+                Err(ClientError::Unreachable { reason })
+            }
+        }
     }
 }
 

@@ -100,7 +100,7 @@ impl Driver {
     /// Takes a message; true if it ends the node.
     fn take(&mut self, message: Message, actions: &mut Actions) -> bool {
         match message {
-            Message::Event(event) => self.step(event, actions),
+            Message::Event(event) | Message::Frame { event, .. } => self.step(event, actions),
             Message::Link { link, out, opened } => {
                 self.links.insert(link, out);
                 self.step(opened, actions);

@@ -199,3 +199,31 @@ async fn next_answer(receiver: &mut LaneReceiver) -> Result<Answer, String> {
     };
     codec::decode(SNAPSHOT_VERSION, &frame).map_err(|error| error.to_string())
 }
+
+#[cfg(test)]
+mod tests {
+    use ravelin_consensus::{Configuration, Incarnation, Index, NodeId, Term};
+
+    use super::*;
+
+    #[test]
+    fn the_wire_form_is_fixed() {
+        let meta = SnapshotMeta {
+            index: Index(9),
+            term: Term(3),
+            digest: [0xd1; 32],
+            configuration: Configuration::of_voters([(NodeId(1), Incarnation(11))]),
+        };
+        let ask = codec::encode(SNAPSHOT_VERSION, &Ask { meta: SnapshotMetaV1::from(&meta), from: 2 });
+        let answers = [
+            Answer::Chunk { number: 2, bytes: vec![0xaa, 0xbb] },
+            Answer::End { chunks: 3 },
+            Answer::Refused { reason: "no".to_owned() },
+        ];
+        let answers = answers.iter().map(|answer| codec::encode(SNAPSHOT_VERSION, answer));
+        let hex = |bytes: Bytes| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        let now: Vec<String> =
+            std::iter::once(ask).chain(answers).map(|frame| hex(frame.expect("small"))).collect();
+        assert_eq!(now, include_str!("golden.txt").lines().collect::<Vec<_>>());
+    }
+}

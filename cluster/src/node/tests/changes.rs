@@ -283,3 +283,21 @@ fn a_proxy_that_refuses_goes_on_and_gets_the_next() {
         cluster.proxies[&7].serving.as_ref().is_some_and(|(_, map)| map.len() == 6)
     });
 }
+
+#[test]
+fn a_provider_that_is_no_longer_wanted_takes_its_objects_with_it() {
+    let mut cluster = Cluster::ready(1);
+    let fixed = "entryPoints:\n  web:\n    address: ':8000'\n";
+    let with_file = format!("{fixed}providers:\n  file:\n    filename: /nowhere/dynamic.yml\n");
+    cluster.apply(1, &with_file);
+    cluster.apply(1, &site("kept"));
+    let (_, specs) = cluster.running.get(&1).expect("it runs").clone();
+    assert_eq!(specs.len(), 1, "{specs:?}");
+    cluster.draft(1, 1, &site("provided"));
+    let holds = |cluster: &Cluster, key: &str| cluster.machine(1).node().store().config().get(key).is_some();
+    cluster.until("it is there", |cluster| holds(cluster, "http/routers/provided@file"));
+    cluster.apply(1, fixed);
+    cluster.until("it is gone", |cluster| !holds(cluster, "http/routers/provided@file"));
+    assert!(holds(&cluster, "http/routers/kept@cluster"));
+    assert!(cluster.running.get(&1).is_some_and(|(_, specs)| specs.is_empty()));
+}

@@ -1,6 +1,9 @@
 //! Checks of the shipped code by exhaustive and seeded exploration. Nothing that is checked is implemented here.
 
+#[cfg(ravelin_loom)]
+mod live;
 pub mod mutant;
+#[cfg(not(ravelin_loom))]
 pub mod raft;
 #[cfg(feature = "cluster")]
 pub mod sim;

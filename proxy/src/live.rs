@@ -92,7 +92,10 @@ pub struct Pin<T> {
 }
 
 /// One table, held by one request for its life. Cloning costs no shared counter.
-pub struct Handle<T>(Rc<Arc<Versioned<T>>>);
+pub struct Handle<T>(Rc<Held<T>>);
+
+/// The worker's one share in a table: requests count themselves at the worker, never at the table.
+struct Held<T>(Arc<Versioned<T>>);
 
 impl<T> Clone for Handle<T> {
     fn clone(&self) -> Self {
@@ -104,14 +107,14 @@ impl<T> Deref for Handle<T> {
     type Target = T;
 
     fn deref(&self) -> &T {
-        &self.0.table
+        &self.0.0.table
     }
 }
 
 impl<T> Handle<T> {
     /// The sequence number of the table.
     pub fn sequence(&self) -> u64 {
-        self.0.sequence
+        self.0.0.sequence
     }
 }
 
@@ -121,7 +124,7 @@ impl<T> Pin<T> {
         let held = live.cell.current();
         live.cell.took(worker, held.sequence);
         live.taken.notify_waiters();
-        Self { live, worker, held: RefCell::new(Handle(Rc::new(held))) }
+        Self { live, worker, held: RefCell::new(Handle(Rc::new(Held(held)))) }
     }
 
     /// The live table. Never one older than an earlier call gave.
@@ -133,16 +136,11 @@ impl<T> Pin<T> {
     /// Takes the live table if it is newer than the one held. The old one is only let go, never freed here.
     pub fn refresh(&self) {
         let held = self.held.borrow().sequence();
-        if self.live.cell.announced() == held {
-            return;
-        }
-        let newer = self.live.cell.current();
+        let Some(newer) = self.live.cell.newer(held) else { return };
         let sequence = newer.sequence;
-        if sequence > held {
-            drop(self.held.replace(Handle(Rc::new(newer))));
-            self.live.cell.took(self.worker, sequence);
-            self.live.taken.notify_waiters();
-        }
+        drop(self.held.replace(Handle(Rc::new(Held(newer)))));
+        self.live.cell.took(self.worker, sequence);
+        self.live.taken.notify_waiters();
     }
 
     /// Runs for as long as the worker does: takes each new table when poked, so that an idle worker holds no old one.

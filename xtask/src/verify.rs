@@ -162,7 +162,7 @@ fn deny(root: &Path, log: &Path) -> anyhow::Result<Outcome> {
 fn loom(root: &Path, log: &Path) -> anyhow::Result<Outcome> {
     let mut command = Command::new(process::cargo_program());
     command
-        .args("test --locked -p ravelin-proxy --lib loom".split_whitespace())
+        .args("test --locked -p ravelin-model-check --no-default-features --lib loom".split_whitespace())
         .env("RUSTFLAGS", "--cfg ravelin_loom")
         .env("CARGO_TARGET_DIR", root.join("target/loom"))
         .current_dir(root);

@@ -85,7 +85,7 @@ impl Run<'_> {
         let compiled = self.servers_transport(key).map(|config| {
             config.and_then(|config| Transport::compile(&config).map_err(|error| error.to_string()))
         });
-        let compiled = compiled.map(|result| share(result));
+        let compiled = compiled.map(share);
         self.state.note(key, problem(&compiled));
         set(&mut self.state.transports, key.name(), compiled);
     }
@@ -95,7 +95,7 @@ impl Run<'_> {
             config
                 .and_then(|config| Template::compile(key.name(), &config).map_err(|error| error.to_string()))
         });
-        let compiled = compiled.map(|result| share(result));
+        let compiled = compiled.map(share);
         self.state.note(key, problem(&compiled));
         set(&mut self.state.templates, key.name(), compiled);
     }

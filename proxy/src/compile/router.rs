@@ -25,6 +25,9 @@ pub(super) struct Placement {
     options: Arc<str>,
 }
 
+/// Middlewares in order and the service behind them, or why a router cannot serve.
+type Served = Result<(Box<[Middleware]>, Arc<Service>), Arc<str>>;
+
 /// A rule ready to be placed.
 struct Ready {
     rule: Arc<CompiledRule>,
@@ -101,13 +104,7 @@ impl Run<'_> {
     }
 
     /// Middlewares and service of a router on one entry point, or why it cannot serve there.
-    fn serve(
-        &self,
-        key: &Key,
-        router: &HttpRouter,
-        table: &EntryPointTable,
-        name: &str,
-    ) -> Result<(Box<[Middleware]>, Arc<Service>), Arc<str>> {
+    fn serve(&self, key: &Key, router: &HttpRouter, table: &EntryPointTable, name: &str) -> Served {
         let service = self.good_service(&qualify(&router.service, key.name()))?;
         let references = table.config.http.middlewares.iter().chain(&router.middlewares);
         let names: Vec<Arc<str>> = references.map(|reference| qualify(reference, key.name())).collect();
@@ -151,7 +148,7 @@ impl Run<'_> {
         router: &HttpRouter,
         ready: &Ready,
         rank: Rank,
-        served: Result<(Box<[Middleware]>, Arc<Service>), Arc<str>>,
+        served: Served,
     ) -> Placement {
         let entry_tls = table.config.http.tls.as_ref();
         let over_tls = router.tls.is_some() || entry_tls.is_some();

@@ -6,7 +6,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ravelin_config::static_config;
 
@@ -24,8 +24,11 @@ use writer::{Block, Writer};
 
 /// A block goes to the writer at this size.
 const BLOCK_BYTES: usize = 64 * 1024;
-/// A line waits at most this long in its worker's buffer.
-const FLUSH_INTERVAL: Duration = Duration::from_millis(100);
+/// A line waits at most this long in its worker's buffer where buffering is asked for (`bufferingSize`).
+const BUFFERED_INTERVAL: Duration = Duration::from_millis(100);
+/// A worker flushes at most this often where it is not: lines then stand in the order of their requests' ends, over workers
+/// too, but for requests that end together.
+const UNBUFFERED_INTERVAL: Duration = Duration::from_millis(2);
 
 /// The access log of a process. Dropping it writes what it was given and ends the writer.
 #[derive(Debug)]
@@ -34,6 +37,8 @@ pub struct AccessLog {
     writer: Writer,
     requests: AtomicU64,
     dropped: AtomicU64,
+    /// Counts reopenings: a block holds lines of one file only.
+    file: AtomicU64,
 }
 
 impl AccessLog {
@@ -44,12 +49,19 @@ impl AccessLog {
     pub fn open(config: &static_config::AccessLog, workers: usize) -> Result<Arc<Self>, WriterError> {
         let settings = Settings::compile(config)?;
         let writer = Writer::start(&config.file_path, workers)?;
-        Ok(Arc::new(Self { settings, writer, requests: AtomicU64::new(0), dropped: AtomicU64::new(0) }))
+        Ok(Arc::new(Self {
+            settings,
+            writer,
+            requests: AtomicU64::new(0),
+            dropped: AtomicU64::new(0),
+            file: AtomicU64::new(0),
+        }))
     }
 
-    /// Opens the file anew, after it was renamed: lines given before go to the old one. Call it on SIGUSR1.
+    /// Opens the file anew, after it was renamed: lines of requests that ended before go to the old one. Call it on SIGUSR1.
     pub fn reopen(&self) {
-        self.writer.reopen();
+        let file = self.file.fetch_add(1, Ordering::AcqRel) + 1;
+        self.writer.reopen(file);
     }
 
     /// Waits until everything given to the writer before is written. Blocks: not for workers.
@@ -82,7 +94,10 @@ struct Buffer {
     log: Arc<AccessLog>,
     block: RefCell<Vec<u8>>,
     lines: Cell<u64>,
+    /// The file that the waiting lines belong to.
+    file: Cell<u64>,
     flush_due: Cell<bool>,
+    flushed_at: Cell<Option<Instant>>,
     clock: RefCell<clock::Stamps>,
 }
 
@@ -104,7 +119,9 @@ impl WorkerLog {
             log,
             block,
             lines: Cell::new(0),
+            file: Cell::new(0),
             flush_due: Cell::new(false),
+            flushed_at: Cell::new(None),
             clock: RefCell::new(clock::Stamps::default()),
         }))
     }
@@ -121,6 +138,11 @@ impl WorkerLog {
         if !buffer.log.settings.filters.keep(entry.final_status(), duration) {
             return;
         }
+        let file = buffer.log.file.load(Ordering::Acquire);
+        if buffer.file.get() != file {
+            self.flush();
+            buffer.file.set(file);
+        }
         let full = {
             let mut block = buffer.block.borrow_mut();
             let mut clock = buffer.clock.borrow_mut();
@@ -135,7 +157,8 @@ impl WorkerLog {
             block.len() >= BLOCK_BYTES
         };
         buffer.lines.set(buffer.lines.get() + 1);
-        if full {
+        let quiet = || buffer.flushed_at.get().is_none_or(|at| at.elapsed() >= UNBUFFERED_INTERVAL);
+        if full || (!buffer.log.settings.buffered && quiet()) {
             self.flush();
         } else {
             self.flush_soon();
@@ -149,9 +172,10 @@ impl WorkerLog {
         if lines == 0 {
             return;
         }
+        buffer.flushed_at.set(Some(Instant::now()));
         let fresh = buffer.log.writer.spare_block();
         let bytes = buffer.block.replace(fresh);
-        if let Err(refused) = buffer.log.writer.give(Block { bytes, lines }) {
+        if let Err(refused) = buffer.log.writer.give(Block { bytes, lines, file: buffer.file.get() }) {
             buffer.log.dropped.fetch_add(refused.lines, Ordering::Relaxed);
             let mut bytes = refused.bytes;
             bytes.clear();
@@ -164,8 +188,9 @@ impl WorkerLog {
             return;
         }
         let this = self.clone();
+        let wait = if self.0.log.settings.buffered { BUFFERED_INTERVAL } else { UNBUFFERED_INTERVAL };
         tokio::task::spawn_local(async move {
-            tokio::time::sleep(FLUSH_INTERVAL).await;
+            tokio::time::sleep(wait).await;
             this.0.flush_due.set(false);
             this.flush();
         });
@@ -175,7 +200,9 @@ impl WorkerLog {
 impl Drop for Buffer {
     fn drop(&mut self) {
         let lines = self.lines.get();
-        if lines > 0 && self.log.writer.give(Block { bytes: self.block.take(), lines }).is_err() {
+        if lines > 0
+            && self.log.writer.give(Block { bytes: self.block.take(), lines, file: self.file.get() }).is_err()
+        {
             self.log.dropped.fetch_add(lines, Ordering::Relaxed);
         }
     }

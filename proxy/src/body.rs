@@ -12,6 +12,7 @@ use hyper::body::Incoming;
 
 use crate::exchange::Exchange;
 use crate::forward::tunnel::Tunnel;
+use crate::forwarded;
 use crate::upstream::lease::Lease;
 
 /// Why a body broke off. Whoever polls it cuts the connection: a broken body never looks complete.
@@ -112,7 +113,7 @@ impl Body for RequestBody {
                     tracker.bytes.set(tracker.bytes.get() + data.len() as u64);
                 }
                 self.note(if ended { Progress::Complete } else { Progress::Started });
-                Poll::Ready(Some(Ok(frame)))
+                Poll::Ready(Some(Ok(admitted(frame))))
             }
             Poll::Ready(Some(Err(error))) => {
                 self.note(Progress::Failed);
@@ -127,6 +128,17 @@ impl Body for RequestBody {
 
     fn size_hint(&self) -> SizeHint {
         self.incoming.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
+    }
+}
+
+/// A frame of the client's body as it may go on: trailers without fields that belong in a head.
+fn admitted(frame: Frame<Bytes>) -> Frame<Bytes> {
+    match frame.into_trailers() {
+        Ok(mut trailers) => {
+            forwarded::admit_trailers(&mut trailers);
+            Frame::trailers(trailers)
+        }
+        Err(frame) => frame,
     }
 }
 

@@ -41,6 +41,9 @@ pub enum RequestError {
     /// The target is malformed in a way that only ends in a plain 400 (bad authority form and the like).
     #[error("bad request")]
     BadRequest,
+    /// A `Trailer` that announces a framing field.
+    #[error("a trailer may not frame a message")]
+    Trailer,
     /// No router matches.
     #[error("no router matches")]
     NoRoute,
@@ -140,6 +143,7 @@ impl RequestError {
             | Self::Expectation
             | Self::Connect
             | Self::BadRequest
+            | Self::Trailer
             | Self::NoRoute
             | Self::Misdirected
             | Self::ClientBody
@@ -163,6 +167,7 @@ impl RequestError {
             | Self::BadTarget(_)
             | Self::UnderscoreField
             | Self::BadRequest
+            | Self::Trailer
             | Self::ClientBody => StatusCode::BAD_REQUEST,
             Self::Expectation => StatusCode::EXPECTATION_FAILED,
             Self::Connect => StatusCode::NOT_IMPLEMENTED,
@@ -193,7 +198,10 @@ impl RequestError {
             Self::UnderscoreField => plain_text(StatusCode::BAD_REQUEST, "Bad Request\n"),
             Self::BadHost => refused(StatusCode::BAD_REQUEST, "400 Bad Request: malformed Host header"),
             Self::BadRequest => refused(StatusCode::BAD_REQUEST, "400 Bad Request: malformed request target"),
-            Self::BadTarget(error) if error.is_syntax() => refused(StatusCode::BAD_REQUEST, "400 Bad Request"),
+            Self::BadTarget(error) if error.is_syntax() => {
+                refused(StatusCode::BAD_REQUEST, "400 Bad Request")
+            }
+            Self::Trailer => refused(StatusCode::BAD_REQUEST, "400 Bad Request"),
             Self::BadTarget(_) | Self::Expectation | Self::Connect => bare(self.status(), ""),
             Self::Misdirected => plain_text(StatusCode::MISDIRECTED_REQUEST, "Misdirected Request\n"),
             Self::ClientGone => bare(self.status(), "Client Closed Request"),
@@ -258,7 +266,8 @@ mod tests {
 
     #[test]
     fn every_error_has_its_answer() {
-        let middleware = RequestError::Middleware { status: StatusCode::TOO_MANY_REQUESTS, reason: "too many" };
+        let middleware =
+            RequestError::Middleware { status: StatusCode::TOO_MANY_REQUESTS, reason: "too many" };
         let in_error = RequestError::RouterInError { router: "r@file".into(), reason: "x".into() };
         let table = [
             (RequestError::BadHost, 400, Side::Client),
@@ -268,6 +277,7 @@ mod tests {
             (RequestError::Expectation, 417, Side::Client),
             (RequestError::Connect, 501, Side::Client),
             (RequestError::BadRequest, 400, Side::Client),
+            (RequestError::Trailer, 400, Side::Client),
             (RequestError::NoRoute, 404, Side::Client),
             (RequestError::Misdirected, 421, Side::Client),
             (in_error, 503, Side::Proxy),
@@ -295,7 +305,8 @@ mod tests {
 
     #[test]
     fn texts_are_traefiks() {
-        let field = |error: RequestError, name: HeaderName| error.into_response().headers().get(name).cloned();
+        let field =
+            |error: RequestError, name: HeaderName| error.into_response().headers().get(name).cloned();
         assert_eq!(field(RequestError::NoServer, CONTENT_TYPE).expect("a type"), "text/plain; charset=utf-8");
         assert_eq!(field(RequestError::NoRoute, X_CONTENT_TYPE_OPTIONS).expect("nosniff"), "nosniff");
         assert_eq!(field(upstream(UpstreamFailure::Connect), CONTENT_TYPE), None);

@@ -40,8 +40,9 @@ pub(crate) struct Entry {
     pub(crate) server: Option<(Arc<str>, HeaderValue)>,
     pub(crate) request_headers: Option<HeaderMap>,
     pub(crate) request_body: Option<Rc<Tracker>>,
-    /// The answer as the service gave it, before middlewares changed it.
+    /// The service's answer, if the request came that far.
     pub(crate) origin: Option<Origin>,
+    /// The answer's fields as the client gets them; Traefik logs them as the service's too.
     pub(crate) response_headers: Option<HeaderMap>,
     /// `None` until there is an answer: the client left before.
     pub(crate) status: Option<StatusCode>,
@@ -53,7 +54,6 @@ pub(crate) struct Entry {
 pub(crate) struct Origin {
     pub(crate) status: StatusCode,
     pub(crate) waited: std::time::Duration,
-    pub(crate) headers: Option<HeaderMap>,
 }
 
 impl Exchange {

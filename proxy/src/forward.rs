@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderValue, TRANSFER_ENCODING, UPGRADE, WWW_AUTHENTICATE,
+    CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderValue, TRANSFER_ENCODING, UPGRADE, USER_AGENT,
+    WWW_AUTHENTICATE,
 };
 use http::uri::{Authority, PathAndQuery, Scheme as UriScheme};
 use http::{Method, Request, Response, StatusCode, Uri, Version};
@@ -125,7 +126,9 @@ async fn send(
                 outgoing.headers = headers;
                 fresh = true;
             }
-            (request, _) => return Err(failed(failure.error, request.is_some(), outgoing.tracker.as_deref())),
+            (request, _) => {
+                return Err(failed(failure.error, request.is_some(), outgoing.tracker.as_deref()));
+            }
         }
     }
 }
@@ -188,11 +191,18 @@ fn failed(error: hyper::Error, unwritten: bool, tracker: Option<&Tracker>) -> Re
 impl Outgoing {
     /// The request as hyper writes it; fields and body are taken out. Framing fields are hyper's to write: what came is never
     /// passed on.
-    fn take_request(&mut self, upstream: &Upstream, http2: bool) -> Result<Request<RequestBody>, RequestError> {
+    fn take_request(
+        &mut self,
+        upstream: &Upstream,
+        http2: bool,
+    ) -> Result<Request<RequestBody>, RequestError> {
         let host = if self.host.is_empty() { &upstream.authority } else { &self.host };
         let body = std::mem::replace(&mut self.body, RequestBody::empty());
         let mut headers = std::mem::take(&mut self.headers);
         headers.remove(TRANSFER_ENCODING);
+        if headers.get(USER_AGENT).is_some_and(HeaderValue::is_empty) {
+            headers.remove(USER_AGENT);
+        }
         // A method that usually carries content says so when it carries none; every other length is hyper's to write.
         let usually_full = matches!(self.method, Method::POST | Method::PUT | Method::PATCH);
         if usually_full && http_body::Body::is_end_stream(&body) {

@@ -242,6 +242,42 @@ pub fn strip_answer(headers: &mut HeaderMap, keep_trailer: bool) {
     }
 }
 
+/// Refuses a `Trailer` that announces a framing field.
+///
+/// # Errors
+/// [`RequestError::Trailer`].
+pub fn check_trailer(headers: &HeaderMap) -> Result<(), RequestError> {
+    let framing = |value: &HeaderValue| {
+        let names = value.to_str().unwrap_or_default();
+        names
+            .split(',')
+            .map(str::trim)
+            .any(|name| FRAMING.iter().any(|known| name.eq_ignore_ascii_case(known)))
+    };
+    if headers.get_all(TRAILER).iter().any(framing) { Err(RequestError::Trailer) } else { Ok(()) }
+}
+
+const FRAMING: [&str; 3] = ["content-length", "transfer-encoding", "trailer"];
+
+/// Drops the fields of a request's trailer section that could be taken for fields of its head: framing, routing, credentials,
+/// content, what proxies say of the client, and names with an underscore.
+pub fn admit_trailers(trailers: &mut HeaderMap) {
+    let unwanted: smallvec::SmallVec<[HeaderName; 4]> = trailers
+        .keys()
+        .filter(|name| {
+            let name = name.as_str();
+            is_immune(name)
+                || is_forwarding(name)
+                || name.contains('_')
+                || HOP_BY_HOP.iter().any(|hop| hop.as_str() == name)
+        })
+        .cloned()
+        .collect();
+    for name in unwanted {
+        trailers.remove(name);
+    }
+}
+
 /// The value of `Upgrade` if `Connection` names it.
 pub fn requested_upgrade(headers: &HeaderMap) -> Option<HeaderValue> {
     let value = headers.get(UPGRADE)?;

@@ -72,6 +72,7 @@ async fn serve(
     }
     check_target(parts)?;
     check_expectation(&parts.headers)?;
+    forwarded::check_trailer(&parts.headers)?;
     let host_value = take_host(parts)?;
     let host = crate::host::canonical(host_value.to_str().map_err(|_| RequestError::BadHost)?)
         .map_err(|_| RequestError::BadHost)?;
@@ -440,8 +441,7 @@ fn log_server(exchange: &mut Exchange, server: &Server, head: &Head<'_>, tracker
 
 fn note_origin(exchange: &mut Exchange, response: &Response<ResponseBody>) {
     let Some(entry) = &mut exchange.entry else { return };
-    let headers = entry.log.log().keeps_headers().then(|| response.headers().clone());
-    entry.origin = Some(OriginAnswer { status: response.status(), waited: entry.started.elapsed(), headers });
+    entry.origin = Some(OriginAnswer { status: response.status(), waited: entry.started.elapsed() });
 }
 
 fn finish(exchange: &mut Exchange, response: &mut Response<ResponseBody>) {

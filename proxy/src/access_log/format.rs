@@ -99,7 +99,7 @@ pub(super) fn json(out: &mut Vec<u8>, entry: &Entry, duration: Duration, setting
     object.always("entryPointName", |out| text(out, entry.connection.entry_point.as_bytes()));
     object.always("level", |out| text(out, b"info"));
     object.always("msg", |out| text(out, b""));
-    object.headers("origin_", entry.origin.as_ref().and_then(|origin| origin.headers.as_ref()));
+    object.headers("origin_", entry.response_headers.as_ref().filter(|_| entry.origin.is_some()));
     object.headers("request_", entry.request_headers.as_ref());
     let now = entry.started_at + duration;
     object.always("time", |out| text(out, clock::utc_second(now).as_bytes()));

@@ -39,6 +39,8 @@ pub(super) struct Settings {
     pub(super) format: Format,
     pub(super) filters: Filters,
     pub(super) add_internals: bool,
+    /// Lines may wait in memory.
+    pub(super) buffered: bool,
     pub(super) keep_query: bool,
     fields: Choice,
     headers: Choice,
@@ -73,6 +75,7 @@ impl Settings {
             format,
             filters: Filters::compile(config.filters.as_ref())?,
             add_internals: config.add_internals,
+            buffered: config.buffering_size > 0,
             keep_query: mode(&query.default_mode, Mode::Keep)? == Mode::Keep,
             fields: Choice::compile(&fields.default_mode, Mode::Keep, &fields.names)?,
             headers: Choice::compile(&headers.default_mode, Mode::Drop, &headers.names)?,

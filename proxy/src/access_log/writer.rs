@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use super::BLOCK_BYTES;
 use super::settings::SettingsError;
@@ -35,16 +36,21 @@ pub enum WriterError {
     Thread(#[source] io::Error),
 }
 
-/// Whole lines.
+/// How long the old file stays open for blocks that workers still hold, after the log was opened anew.
+const OLD_FILE_TIME: Duration = Duration::from_secs(1);
+
+/// Whole lines, all of one file.
 #[derive(Debug)]
 pub(super) struct Block {
     pub(super) bytes: Vec<u8>,
     pub(super) lines: u64,
+    /// Which opening of the log they belong to.
+    pub(super) file: u64,
 }
 
 enum Message {
     Block(Block),
-    Reopen,
+    Reopen(u64),
     Flush(SyncSender<()>),
 }
 
@@ -79,7 +85,9 @@ impl Writer {
             TrySendError::Full(Message::Block(block)) | TrySendError::Disconnected(Message::Block(block)) => {
                 block
             }
-            TrySendError::Full(_) | TrySendError::Disconnected(_) => Block { bytes: Vec::new(), lines: 0 },
+            TrySendError::Full(_) | TrySendError::Disconnected(_) => {
+                Block { bytes: Vec::new(), lines: 0, file: 0 }
+            }
         })
     }
 
@@ -89,10 +97,10 @@ impl Writer {
         spare.unwrap_or_else(|| Vec::with_capacity(BLOCK_BYTES))
     }
 
-    pub(super) fn reopen(&self) {
+    pub(super) fn reopen(&self, file: u64) {
         if let Some(queue) = &self.queue {
             // Blocks for the time that a full queue takes to be written: signals come seldom.
-            let _ = queue.send(Message::Reopen);
+            let _ = queue.send(Message::Reopen(file));
         }
     }
 
@@ -128,7 +136,7 @@ fn run(
     for message in messages {
         match message {
             Message::Block(mut block) => {
-                if let Err(error) = target.write(&block.bytes) {
+                if let Err(error) = target.write(&block) {
                     lost.fetch_add(block.lines, Ordering::Relaxed);
                     tracing::error!(%error, lines = block.lines, "cannot write the access log");
                 }
@@ -138,7 +146,7 @@ fn run(
                     spare.push(block.bytes);
                 }
             }
-            Message::Reopen => target.reopen(),
+            Message::Reopen(file) => target.reopen(file),
             Message::Flush(done) => {
                 let _ = done.send(());
             }
@@ -148,7 +156,15 @@ fn run(
 
 enum Target {
     StandardOutput,
-    File { path: PathBuf, file: File },
+    File(Opened),
+}
+
+struct Opened {
+    path: PathBuf,
+    current: u64,
+    file: File,
+    /// The one before, for blocks begun before the log was opened anew.
+    old: Option<(File, Instant)>,
 }
 
 impl Target {
@@ -158,24 +174,35 @@ impl Target {
         }
         let path = PathBuf::from(path);
         match append(&path) {
-            Ok(file) => Ok(Self::File { path, file }),
+            Ok(file) => Ok(Self::File(Opened { path, current: 0, file, old: None })),
             Err(source) => Err(WriterError::Open { path, source }),
         }
     }
 
-    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        match self {
-            Self::StandardOutput => io::stdout().lock().write_all(bytes),
-            Self::File { file, .. } => file.write_all(bytes),
+    fn write(&mut self, block: &Block) -> io::Result<()> {
+        let opened = match self {
+            Self::StandardOutput => return io::stdout().lock().write_all(&block.bytes),
+            Self::File(opened) => opened,
+        };
+        if opened.old.as_ref().is_some_and(|(_, since)| since.elapsed() > OLD_FILE_TIME) {
+            opened.old = None;
+        }
+        match &mut opened.old {
+            Some((old, _)) if block.file < opened.current => old.write_all(&block.bytes),
+            _ => opened.file.write_all(&block.bytes),
         }
     }
 
-    fn reopen(&mut self) {
-        let Self::File { path, file } = self else { return };
-        match append(path) {
-            Ok(new) => *file = new,
+    fn reopen(&mut self, file: u64) {
+        let Self::File(opened) = self else { return };
+        match append(&opened.path) {
+            Ok(new) => {
+                opened.old = Some((std::mem::replace(&mut opened.file, new), Instant::now()));
+                opened.current = file;
+            }
             Err(error) => {
-                tracing::error!(%error, path = %path.display(), "cannot open the access log anew; the old file stays")
+                let path = opened.path.display();
+                tracing::error!(%error, %path, "cannot open the access log anew; the old file stays");
             }
         }
     }

@@ -36,7 +36,7 @@ pub struct Transport {
     pub(crate) server_name: Option<Box<str>>,
     /// TLS that offers HTTP/2 (unless it is off) and HTTP/1.1.
     pub(crate) tls: Arc<ClientConfig>,
-    /// TLS that offers HTTP/1.1 only, for requests that switch protocols.
+    /// TLS for HTTP/1.1 only, for requests that switch protocols.
     pub(crate) tls_http1: Arc<ClientConfig>,
 }
 

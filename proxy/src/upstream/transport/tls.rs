@@ -14,7 +14,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 
 use super::TransportError;
 
-/// The configuration that offers HTTP/2 (unless off) and HTTP/1.1, and the one that offers HTTP/1.1 only.
+/// The configuration that offers HTTP/2 (unless off) and HTTP/1.1, and the one for HTTP/1.1 only.
 pub(super) fn client_configs(
     config: &ServersTransport,
 ) -> Result<(Arc<ClientConfig>, Arc<ClientConfig>), TransportError> {
@@ -40,10 +40,10 @@ pub(super) fn client_configs(
                 .map_err(|error| TransportError::Tls(error.to_string()))?
         }
     };
-    client.alpn_protocols = vec![b"http/1.1".to_vec()];
+    // Without HTTP/2 nothing is offered, as Go's client does: HTTP/1.1 needs no ALPN.
     let http1 = Arc::new(client.clone());
     if !config.disable_http2 {
-        client.alpn_protocols.insert(0, b"h2".to_vec());
+        client.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     }
     Ok((Arc::new(client), http1))
 }
@@ -251,8 +251,8 @@ mod tests {
     fn http2_is_offered_unless_it_is_off() {
         let (both, one) = client_configs(&ServersTransport::default()).expect("defaults are good");
         assert_eq!(both.alpn_protocols, [b"h2".to_vec(), b"http/1.1".to_vec()]);
-        assert_eq!(one.alpn_protocols, [b"http/1.1".to_vec()]);
+        assert!(one.alpn_protocols.is_empty());
         let config = ServersTransport { disable_http2: true, ..ServersTransport::default() };
-        assert_eq!(client_configs(&config).expect("good").0.alpn_protocols, [b"http/1.1".to_vec()]);
+        assert!(client_configs(&config).expect("good").0.alpn_protocols.is_empty());
     }
 }

@@ -24,8 +24,8 @@ mod router;
 
 pub(crate) use entry_points::{entry_points_of, has_model};
 use references::References;
-pub(crate) use router::salvaged;
 use router::Placement;
+pub(crate) use router::salvaged;
 
 /// Most placements of routers on entry points in one table.
 pub const ROUTES_MAX: usize = 2_000_000;

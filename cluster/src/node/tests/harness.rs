@@ -20,7 +20,7 @@ use crate::request::{
     ApplyMode, Change, Envelope, Request, RequestId, Response, Scope, SourceDocument, SourceFormat, parts,
 };
 use crate::sim_entry::Machine;
-use crate::storage::{MemoryDisk, WalLimits};
+use crate::storage::MemoryDisk;
 
 const CLUSTER: [u8; 16] = [0xc1; 16];
 const HOP: Duration = Duration::from_millis(1);
@@ -116,8 +116,7 @@ impl Cluster {
         let disk = Arc::new(self.disks.get(&node).expect("each member has a disk").clone());
         self.sequence += 1;
         let seed = node * 1000 + self.sequence;
-        let machine = Machine::boot(disk, WalLimits { segment_bytes: 64 << 10 }, &member, options, seed)
-            .expect("the disk is this node's");
+        let machine = Machine::boot(disk, &member, options, seed).expect("the disk is this node's");
         self.machines.insert(node, machine);
         self.step(node, Event::Start);
         let others: Vec<u64> = self.machines.keys().copied().filter(|other| *other != node).collect();

@@ -54,10 +54,13 @@ struct Compiled {
     without_alpn: Option<Arc<ServerConfig>>,
 }
 
+/// A certificate as configured, and as it could be read.
+type Source = (Arc<TlsCertificate>, Result<Arc<Loaded>, TlsError>);
+
 /// All of TLS of one generation.
 #[derive(Debug)]
 pub struct TlsTable {
-    loaded: BTreeMap<Arc<str>, (Arc<TlsCertificate>, Result<Arc<Loaded>, TlsError>)>,
+    loaded: BTreeMap<Arc<str>, Source>,
     options: BTreeMap<Arc<str>, Result<Compiled, TlsError>>,
     fallback: Arc<Loaded>,
 }

@@ -149,3 +149,6 @@ impl Application for Worker {
         &self.counters
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -55,6 +55,9 @@ pub(super) enum Owner {
     Http2(Rc<Streams>),
 }
 
+/// What asking a body for its next frame gives.
+type Polled<E> = Poll<Option<Result<Frame<Bytes>, E>>>;
+
 /// An answer's body on its way out.
 pub(super) struct Tracked<A: Application> {
     body: A::Body,
@@ -63,13 +66,29 @@ pub(super) struct Tracked<A: Application> {
     application: Rc<A>,
     /// The last frame was taken and no further one asked for: it waits for the client.
     waiting: Cell<bool>,
+    /// Bytes handed on, until the end was.
+    handed: u64,
 }
 
 impl<A: Application> Tracked<A> {
     pub(super) fn new(body: A::Body, owner: Owner, facts: Rc<ConnectionFacts>, application: Rc<A>) -> Self {
-        let tracked = Self { body, owner, facts, application, waiting: Cell::new(false) };
+        let tracked = Self { body, owner, facts, application, waiting: Cell::new(false), handed: 0 };
         tracked.waits(!tracked.body.is_end_stream());
         tracked
+    }
+
+    fn note(&mut self, polled: &Polled<<A::Body as Body>::Error>) {
+        self.waits(matches!(polled, Poll::Ready(Some(Ok(_)))));
+        if let (Owner::Http2(streams), Poll::Ready(Some(Ok(frame)))) = (&self.owner, polled)
+            && let Some(data) = frame.data_ref()
+        {
+            streams.handed(data.len());
+            self.handed = self.handed.saturating_add(u64::try_from(data.len()).unwrap_or(u64::MAX));
+        }
+        // From here on hyper sends what it has by itself, and nothing of it is thrown away.
+        if matches!(polled, Poll::Ready(None)) || self.body.is_end_stream() {
+            self.handed = 0;
+        }
     }
 
     fn waits(&self, waiting: bool) {
@@ -98,7 +117,7 @@ impl<A: Application> Body for Tracked<A> {
         let body = &mut this.body;
         match catch_unwind(AssertUnwindSafe(|| Pin::new(body).poll_frame(cx))) {
             Ok(polled) => {
-                this.waits(matches!(polled, Poll::Ready(Some(Ok(_)))));
+                this.note(&polled);
                 polled.map(|frame| frame.map(|frame| frame.map_err(Into::into)))
             }
             Err(panic) => {
@@ -124,7 +143,7 @@ impl<A: Application> Drop for Tracked<A> {
         self.waits(false);
         match &self.owner {
             Owner::Http1(exchanges) => exchanges.ended(Instant::now()),
-            Owner::Http2(streams) => streams.ended(),
+            Owner::Http2(streams) => streams.ended(self.handed),
         }
     }
 }

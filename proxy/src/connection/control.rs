@@ -55,11 +55,14 @@ impl Control {
     }
 }
 
+/// A connection by the name of its entry point.
+type Entry = (Arc<str>, Rc<Control>);
+
 /// All connections of one worker. Bounded by the connections themselves.
 #[derive(Debug, Default)]
 pub struct Registry {
     next: Cell<u64>,
-    open: RefCell<BTreeMap<u64, (Arc<str>, Rc<Control>)>>,
+    open: RefCell<BTreeMap<u64, Entry>>,
 }
 
 impl Registry {

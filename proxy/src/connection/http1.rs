@@ -144,10 +144,11 @@ where
             Stage::Closing => return Poll::Ready(Outcome::Ended),
         }
         shared.scope.control.listen(cx.waker());
+        shared.exchanges.before_poll();
         match Pin::new(&mut *connection).poll(cx) {
             Poll::Ready(Ok(())) => return Poll::Ready(Outcome::Done),
             Poll::Ready(Err(error)) => return Poll::Ready(Outcome::Failed(error)),
-            Poll::Pending => {}
+            Poll::Pending => shared.exchanges.after_poll(),
         }
         poll_end(cx, &mut timer, shared)
     })

@@ -19,7 +19,7 @@ use hyper_util::rt::TokioIo;
 use super::answer::{Owner, Tracked, answer};
 use super::application::Application;
 use super::control::Stage;
-use super::frames::FrameWalk;
+use super::frames::{DataCount, FrameWalk};
 use super::stream::{ClientStream, Rewound};
 use super::timer::Timer;
 use super::watched::Watched;
@@ -57,6 +57,9 @@ pub(super) struct Streams {
     /// Answers that have bytes which the client's windows do not let out.
     waiting: Cell<u64>,
     idle_since: Cell<Instant>,
+    /// Bytes of bodies given to hyper, less those of answers that were broken off.
+    handed: Cell<u64>,
+    sent: RefCell<DataCount>,
     pub(super) walk: RefCell<FrameWalk>,
     pub(super) blocked: Cell<bool>,
     pub(super) over_budget: Cell<bool>,
@@ -82,6 +85,8 @@ impl Streams {
             total: Cell::new(0),
             waiting: Cell::new(0),
             idle_since: Cell::new(now),
+            handed: Cell::new(0),
+            sent: RefCell::new(DataCount::default()),
             walk: RefCell::new(FrameWalk::new(now)),
             blocked: Cell::new(false),
             over_budget: Cell::new(false),
@@ -95,9 +100,20 @@ impl Streams {
         self.total.set(self.total.get() + 1);
     }
 
-    pub(super) fn ended(&self) {
+    /// An answer ended. `broken_off`: bytes of it that hyper was given and may have thrown away.
+    pub(super) fn ended(&self, broken_off: u64) {
         self.active.set(self.active.get().saturating_sub(1));
+        self.handed.set(self.handed.get().saturating_sub(broken_off));
         self.idle_since.set(Instant::now());
+    }
+
+    pub(super) fn handed(&self, bytes: usize) {
+        self.handed.set(self.handed.get().saturating_add(u64::try_from(bytes).unwrap_or(u64::MAX)));
+    }
+
+    /// Every answer has ended for us, but hyper still holds bytes that the client's windows do not let out.
+    fn is_stuck(&self) -> bool {
+        self.active.get() == 0 && self.handed.get() > self.sent.borrow().bytes()
     }
 
     pub(super) fn waits(&self, waiting: bool) {
@@ -105,15 +121,17 @@ impl Streams {
         self.waiting.set(if waiting { count + 1 } else { count.saturating_sub(1) });
     }
 
-    pub(super) fn wrote(&self, bytes: usize) {
-        self.walk.borrow_mut().wrote(bytes);
-        let progress = self.progress_bytes.get().saturating_add(u64::try_from(bytes).unwrap_or(u64::MAX));
+    pub(super) fn wrote(&self, bytes: &[u8]) {
+        self.walk.borrow_mut().wrote(bytes.len());
+        self.sent.borrow_mut().wrote(bytes);
+        let progress =
+            self.progress_bytes.get().saturating_add(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
         self.progress_bytes.set(progress);
     }
 
     /// Notes whether bytes wait for the client, and since when it has taken too few.
     fn look(&self, now: impl FnOnce() -> Instant) {
-        let waits = self.blocked.get() || self.waiting.get() > 0;
+        let waits = self.blocked.get() || self.waiting.get() > 0 || self.is_stuck();
         if !waits {
             self.stalled_since.set(None);
             self.progress_bytes.set(0);
@@ -141,7 +159,9 @@ impl Streams {
             after(self.stalled_since.get(), timeouts.write_stall),
         ];
         let late = late.into_iter().flatten().min().map(|at| (at, Due::Late));
-        let other = if self.active.get() == 0 {
+        let other = if self.is_stuck() {
+            None
+        } else if self.active.get() == 0 {
             idle.and_then(|idle| after(Some(self.idle_since.get()), idle)).map(|at| (at, Due::Idle))
         } else {
             after(Some(now()), timeouts.write_stall / 2).map(|at| (at, Due::Look))
@@ -214,7 +234,7 @@ impl Ending {
 impl Drop for Ending {
     fn drop(&mut self) {
         if let Some(streams) = &self.0 {
-            streams.ended();
+            streams.ended(0);
         }
     }
 }

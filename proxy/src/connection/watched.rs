@@ -27,10 +27,17 @@ impl<S> Watched<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Watched<S> {
-    fn note_write(&mut self, polled: &Poll<io::Result<usize>>, wanted: usize) {
+    fn note_write<'b>(&mut self, polled: &Poll<io::Result<usize>>, slices: impl Iterator<Item = &'b [u8]>) {
         match polled {
             Poll::Ready(Ok(bytes)) => {
-                self.streams.wrote(*bytes);
+                let mut left = *bytes;
+                let mut wanted = 0;
+                for slice in slices {
+                    wanted += slice.len();
+                    let sent = slice.get(..left.min(slice.len())).unwrap_or_default();
+                    left -= sent.len();
+                    self.streams.wrote(sent);
+                }
                 self.partly = *bytes < wanted;
                 self.streams.blocked.set(self.partly);
             }
@@ -73,7 +80,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Watched<S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let polled = Pin::new(&mut this.io).poll_write(cx, bytes);
-        this.note_write(&polled, bytes.len());
+        this.note_write(&polled, [bytes].into_iter());
         polled
     }
 
@@ -84,7 +91,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Watched<S> {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let polled = Pin::new(&mut this.io).poll_write_vectored(cx, slices);
-        this.note_write(&polled, slices.iter().map(|slice| slice.len()).sum());
+        this.note_write(&polled, slices.iter().map(|slice| &**slice));
         polled
     }
 

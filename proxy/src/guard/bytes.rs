@@ -37,8 +37,10 @@ const fn classes() -> [u8; 256] {
             matches!(byte, 0x21 | 0x22 | 0x24..=0x3B | 0x3D | 0x40..=0x5F | 0x61..=0x7E) || byte >= 0x80;
         let query = matches!(byte, 0x21 | 0x24..=0x3B | 0x3D | 0x3F..=0x7E) || byte >= 0x80;
         let fragment = matches!(byte, 0x21..=0x7E) || byte >= 0x80;
-        table[index] =
-            (token as u8) * TOKEN | (path as u8) * PATH | (query as u8) * QUERY | (fragment as u8) * FRAGMENT;
+        table[index] = ((token as u8) * TOKEN)
+            | ((path as u8) * PATH)
+            | ((query as u8) * QUERY)
+            | ((fragment as u8) * FRAGMENT);
         index += 1;
     }
     table

@@ -115,7 +115,7 @@ impl Chunks {
             return Err(Refusal::Chunk);
         }
         self.digits += 1;
-        self.size = self.size << 4 | u64::from(digit);
+        self.size = (self.size << 4) | u64::from(digit);
         if self.size > i64::MAX as u64 {
             return Err(Refusal::Chunk);
         }

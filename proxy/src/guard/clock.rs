@@ -219,7 +219,7 @@ mod tests {
         let mut body = BodyClock::default();
         for second in 0..9 {
             body.waits(start + second * 10 * SECOND);
-            body.came(1, start + (second * 10 + 1) as u32 * SECOND);
+            body.came(1, start + (second * 10 + 1) * SECOND);
         }
         assert_eq!(body.waited, 9 * SECOND);
     }

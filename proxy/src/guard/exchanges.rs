@@ -40,6 +40,8 @@ pub struct Exchanges {
     released: Cell<bool>,
     unflushed: Cell<bool>,
     body_complete: Cell<bool>,
+    /// hyper asked for bytes in its present poll.
+    read_wanted: Cell<bool>,
     raw_targets: RefCell<VecDeque<(u64, Bytes)>>,
     reader: RefCell<Option<Waker>>,
     head_since: Cell<Option<Instant>>,
@@ -62,6 +64,7 @@ impl Exchanges {
             released: Cell::new(false),
             unflushed: Cell::new(false),
             body_complete: Cell::new(true),
+            read_wanted: Cell::new(false),
             raw_targets: RefCell::new(VecDeque::new()),
             reader: RefCell::new(None),
             head_since: Cell::new(None),
@@ -132,7 +135,8 @@ impl Exchanges {
             request_since: self.request_since.get(),
             body: self.body.get(),
             write: self.write.get(),
-            answering: self.ended.get() < self.accepted.get(),
+            // An answer that hyper still holds is under way, however its body ended.
+            answering: self.ended.get() < self.accepted.get() || self.unflushed.get(),
             idle_since: self.idle_since.get(),
             draining_since: self.draining_since.get(),
         }
@@ -156,7 +160,28 @@ impl Exchanges {
         }
     }
 
+    /// hyper is about to be polled.
+    pub fn before_poll(&self) {
+        self.read_wanted.set(false);
+    }
+
+    /// hyper was polled and waits. If it asked for no bytes, as nobody takes the body at present or ever, then the client is
+    /// not what is waited for.
+    pub fn after_poll(&self) {
+        if !self.read_wanted.get()
+            && let Some(mut body) = self.body.get()
+            && body.waiting_since.is_some()
+        {
+            body.came(0, Instant::now());
+            self.body.set(Some(body));
+        }
+    }
+
     // What follows is told by the guard alone.
+
+    pub(super) fn read_wanted(&self) {
+        self.read_wanted.set(true);
+    }
 
     pub(super) fn accept(&self, head: Head) {
         let index = self.accepted.get();
@@ -234,9 +259,11 @@ impl Exchanges {
         }
     }
 
-    pub(super) fn flushed(&self) {
+    pub(super) fn flushed(&self, now: impl FnOnce() -> Instant) {
         self.unflushed.set(false);
-        self.write.set(None);
+        if self.write.take().is_some() {
+            self.idle_since.set(now());
+        }
     }
 
     pub(super) fn reader_waits(&self, waker: &Waker) {

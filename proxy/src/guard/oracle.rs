@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -134,7 +134,10 @@ pub fn served(input: &[u8]) -> Vec<Message> {
             if let Some(message) = seen.borrow_mut().get_mut(index) {
                 message.body = body;
             }
-            Ok::<_, Infallible>(Response::new(Empty::<Bytes>::new()))
+            // No answer that could open a tunnel: the scanner goes on after a held message too.
+            let mut answer = Response::new(Empty::<Bytes>::new());
+            *answer.status_mut() = StatusCode::NOT_FOUND;
+            Ok::<_, Infallible>(answer)
         }
     });
     let mut builder = http1::Builder::new();

@@ -269,6 +269,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Guarded<S> {
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Guarded<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        this.exchanges.read_wanted();
         loop {
             this.scan_pending();
             if this.deliver(buf) {
@@ -342,7 +343,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
         ready!(this.poll_interim(cx))?;
         let polled = Pin::new(&mut this.io).poll_flush(cx);
         match polled {
-            Poll::Ready(Ok(())) => this.exchanges.flushed(),
+            Poll::Ready(Ok(())) => this.exchanges.flushed(Instant::now),
             Poll::Pending => this.exchanges.write_blocked(Instant::now),
             Poll::Ready(Err(_)) => {}
         }

@@ -63,8 +63,7 @@ fn sockets_outlive_every_change_but_that_of_their_address() {
     listeners.reconcile(map(&[("web", "127.0.0.1:0")]));
     let before = Arc::clone(&listeners.open["web"].sockets);
     let mut changed = map(&[("web", "127.0.0.1:0"), ("new", "127.0.0.1:0")]);
-    let mut settings = Settings::default();
-    settings.keep_alive_requests_max = Some(1);
+    let settings = Settings { keep_alive_requests_max: Some(1), ..Settings::default() };
     changed.get_mut("web").expect("there").settings = Arc::new(settings);
     let open = listeners.reconcile(changed);
     assert!(Arc::ptr_eq(&before, &open["web"].sockets));

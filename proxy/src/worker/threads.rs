@@ -116,7 +116,9 @@ impl Workers {
         let times = DrainTimes::of(self.listeners.retry());
         if self.plan.borrow().stage == Stage::Open {
             tokio::time::sleep(times.accept).await;
-            self.plan.send_modify(|plan| plan.stage = Stage::Draining);
+            // The sockets go too: a client that comes now must be refused and not wait in a queue that nobody empties.
+            self.listeners.reconcile(BTreeMap::new());
+            self.plan.send_modify(|plan| *plan = Plan { open: Arc::default(), stage: Stage::Draining });
         }
         let drained = tokio::time::timeout(times.drain, self.loads.empty()).await;
         let cut = if drained.is_ok() { 0 } else { self.loads.total() };

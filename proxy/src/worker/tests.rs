@@ -1,0 +1,10 @@
+//! Workers, listeners and connections on real sockets, with answers made up here in place of the request path.
+
+mod application;
+mod framing;
+mod http2;
+mod lifecycle;
+mod rig;
+mod time;
+mod tls;
+mod tunnel;

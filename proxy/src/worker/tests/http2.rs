@@ -1,0 +1,211 @@
+//! HTTP/2 by prior knowledge: hyper's own client for ordinary use, frames by hand for the rest.
+
+use std::io::Write;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode, Version};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::client::conn::http2::{self, SendRequest};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+
+use super::rig::{Client, Rig, block_on};
+use crate::connection::Settings;
+use crate::preface::HTTP2_PREFACE;
+
+async fn client(rig: &Rig) -> SendRequest<Full<Bytes>> {
+    let socket = tokio::net::TcpStream::connect(rig.address).await.expect("open");
+    let (sender, connection) =
+        http2::handshake(TokioExecutor::new(), TokioIo::new(socket)).await.expect("an HTTP/2 server");
+    tokio::spawn(connection);
+    sender
+}
+
+fn request(path: &str, body: &'static str) -> Request<Full<Bytes>> {
+    Request::builder()
+        .method("POST")
+        .uri(format!("http://a.test{path}"))
+        .body(Full::new(Bytes::from_static(body.as_bytes())))
+        .expect("a request")
+}
+
+async fn text(response: Response<Incoming>) -> String {
+    let body = response.into_body().collect().await.expect("a whole body").to_bytes();
+    String::from_utf8_lossy(&body).into_owned()
+}
+
+#[test]
+fn streams_are_answered_beside_each_other() {
+    let rig = Rig::new();
+    block_on(async {
+        let mut client = client(&rig).await;
+        let slow = client.send_request(request("/wait", ""));
+        let fast = client.send_request(request("/echo", "hello")).await.expect("an answer");
+        assert_eq!((fast.version(), fast.status()), (Version::HTTP_2, StatusCode::OK));
+        assert_eq!(text(fast).await, "hello");
+        rig.record.until("the slow one runs", |record| record.waiting.load(Ordering::SeqCst) == 1);
+        rig.record.open.notify_waiters();
+        assert_eq!(text(slow.await.expect("an answer")).await, "waited");
+    });
+}
+
+#[test]
+fn a_panic_ends_its_stream_alone() {
+    let rig = Rig::new();
+    block_on(async {
+        let mut client = client(&rig).await;
+        let failed = client.send_request(request("/panic", "")).await.expect("an answer");
+        assert_eq!(failed.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        let cut = client.send_request(request("/panic-body", "")).await.expect("a head");
+        assert!(cut.into_body().collect().await.is_err(), "a reset, not an end");
+        let switching = client.send_request(request("/upgrade", "")).await.expect("an answer");
+        assert_eq!(switching.status(), StatusCode::INTERNAL_SERVER_ERROR, "no 101 in HTTP/2");
+        assert_eq!(text(client.send_request(request("/echo", "x")).await.expect("alive")).await, "x");
+    });
+}
+
+#[test]
+fn more_fields_than_allowed_are_431() {
+    let rig = Rig::new();
+    block_on(async {
+        let mut client = client(&rig).await;
+        let mut many = request("/a", "");
+        for number in 0..101 {
+            let name = http::HeaderName::try_from(format!("x-{number}")).expect("a name");
+            many.headers_mut().insert(name, http::HeaderValue::from_static("y"));
+        }
+        let refused = client.send_request(many).await.expect("an answer");
+        assert_eq!(refused.status(), StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE);
+    });
+    assert_eq!(rig.record.lines(), Vec::<String>::new());
+}
+
+#[test]
+fn draining_sends_goaway_and_lets_streams_end() {
+    let mut settings = Settings { drain_grace: Duration::from_secs(20), ..Settings::default() };
+    settings.timeouts.idle_in_drain = Duration::from_millis(80);
+    let mut rig = Rig::with(1, settings);
+    let mut client = raw(&rig, &[headers(5, 1, "/wait")]);
+    rig.record.until("it runs", |record| record.waiting.load(Ordering::SeqCst) == 1);
+    let record = std::sync::Arc::clone(&rig.record);
+    let draining = std::thread::spawn(move || block_on(async { rig.workers.drain().await }));
+    client.until("\u{0}\u{0}\u{8}\u{7}\u{0}\u{0}\u{0}\u{0}\u{0}\u{7f}");
+    record.open.notify_waiters();
+    client.until("waited");
+    client.rest();
+    assert_eq!(draining.join().expect("no panic"), 0, "nothing had to be cut");
+}
+
+#[test]
+fn a_connection_ends_in_order_after_its_requests() {
+    let settings = Settings { keep_alive_requests_max: Some(1), ..Settings::default() };
+    let rig = Rig::with(1, settings);
+    block_on(async {
+        let mut client = client(&rig).await;
+        assert_eq!(text(client.send_request(request("/echo", "x")).await.expect("an answer")).await, "x");
+        while client.ready().await.is_ok() {
+            tokio::task::yield_now().await;
+        }
+    });
+}
+
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).expect("small").to_be_bytes();
+    [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
+}
+
+/// HEADERS of a GET for `/a`, or with `big` for `/big`, in literals without indexing.
+fn headers(flags: u8, stream: u32, path: &str) -> Vec<u8> {
+    let mut block = vec![0x82, 0x86, 0x04, u8::try_from(path.len()).expect("short")];
+    block.extend_from_slice(path.as_bytes());
+    block.extend_from_slice(&[0x01, 6]);
+    block.extend_from_slice(b"a.test");
+    frame(1, flags, stream, &block)
+}
+
+fn raw(rig: &Rig, parts: &[Vec<u8>]) -> Client {
+    let mut client = rig.connect();
+    client.send(&[HTTP2_PREFACE.to_vec(), frame(4, 0, 0, &[]), parts.concat()].concat());
+    client
+}
+
+/// Whether the bytes end with GOAWAY(ENHANCE_YOUR_CALM) of ours.
+fn told_to_calm_down(rest: &str) -> bool {
+    rest.ends_with("\u{0}\u{0}\u{0}\u{b}")
+}
+
+#[test]
+fn floods_of_control_frames_are_ended() {
+    let rig = Rig::new();
+    for flood in [frame(6, 0, 0, &[0; 8]), frame(4, 0, 0, &[]), frame(2, 0, 1, &[0, 0, 0, 0, 1])] {
+        let rest = raw(&rig, &[flood.repeat(20_000)]).rest();
+        assert!(told_to_calm_down(&rest) || rest.len() < 2000 * 17, "{} bytes", rest.len());
+    }
+    let resets: Vec<u8> = (0..5000_u32)
+        .flat_map(|number| {
+            [headers(5, 2 * number + 1, "/wait"), frame(3, 0, 2 * number + 1, &[0, 0, 0, 8])].concat()
+        })
+        .collect();
+    raw(&rig, &[resets]).rest();
+    block_on(async {
+        let mut client = client(&rig).await;
+        assert_eq!(text(client.send_request(request("/echo", "x")).await.expect("alive")).await, "x");
+    });
+}
+
+#[test]
+fn the_preface_may_come_byte_by_byte() {
+    let rig = Rig::new();
+    let mut client = rig.connect();
+    for byte in [HTTP2_PREFACE.to_vec(), frame(4, 0, 0, &[]), headers(5, 1, "/a")].concat() {
+        client.send(&[byte]);
+    }
+    client.until("path /a");
+}
+
+#[test]
+fn half_a_header_block_then_silence_is_closed() {
+    let mut settings = Settings::default();
+    settings.timeouts.head = Duration::from_millis(80);
+    let rig = Rig::with(1, settings);
+    for half in [headers(5, 1, "/a")[..12].to_vec(), headers(1, 1, "/a"), vec![0, 0]] {
+        raw(&rig, &[half]).rest();
+    }
+    assert_eq!(rig.record.lines(), Vec::<String>::new());
+}
+
+#[test]
+fn an_idle_connection_is_closed() {
+    let mut settings = Settings::default();
+    settings.timeouts.idle = Some(Duration::from_millis(80));
+    settings.timeouts.idle_in_drain = Duration::from_millis(80);
+    let rig = Rig::with(1, settings);
+    let mut client = raw(&rig, &[headers(5, 1, "/a")]);
+    client.until("path /a");
+    // The farewell is not answered by this client, and still it ends.
+    client.rest();
+}
+
+#[test]
+fn a_client_that_opens_no_window_is_cut_off() {
+    let mut settings = Settings::default();
+    settings.timeouts.write_stall = Duration::from_millis(80);
+    let rig = Rig::with(1, settings);
+    let no_window = frame(4, 0, 0, &[0, 4, 0, 0, 0, 0]);
+    // A body that goes on, and one that hyper has taken whole.
+    for path in ["/big", "/small"] {
+        raw(&rig, &[no_window.clone(), headers(5, 1, path)]).rest();
+        // A byte now and then is no progress.
+        let mut client = raw(&rig, &[no_window.clone(), headers(5, 1, path)]);
+        let mut trickling = client.socket.try_clone().expect("a socket");
+        let trickle = std::thread::spawn(move || {
+            while trickling.write_all(&frame(8, 0, 1, &[0, 0, 0, 1])).is_ok() {
+                std::thread::park_timeout(Duration::from_millis(20));
+            }
+        });
+        client.rest();
+        trickle.join().expect("the client's thread ends");
+    }
+}

@@ -1,0 +1,157 @@
+//! Listeners that come and go, connections that are spread, an orderly end.
+
+use std::collections::BTreeMap;
+use std::net::TcpStream;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use super::rig::{Rig, block_on, connect, get, web};
+use crate::connection::Settings;
+
+fn settings(change: impl FnOnce(&mut Settings)) -> Settings {
+    let mut settings = Settings::default();
+    change(&mut settings);
+    settings
+}
+
+#[test]
+fn an_entry_point_moves_without_losing_its_connections() {
+    let mut rig = Rig::new();
+    let mut kept = rig.connect();
+    kept.get("/a");
+    let old = rig.address;
+    let status = rig.workers.listen(web("127.0.0.2:0", Settings::default()));
+    let new = *status["web"].as_ref().expect("a free port");
+    assert_ne!(old, new);
+    kept.get("/b");
+    connect(new).get("/c");
+    kept.get("/d");
+    let start = Instant::now();
+    while TcpStream::connect(old).is_ok() {
+        assert!(start.elapsed() < Duration::from_secs(20), "the old address stays open");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn a_removed_entry_point_ends_its_connections_with_their_next_answer() {
+    let mut rig = Rig::new();
+    let mut client = rig.connect();
+    client.get("/a");
+    assert!(rig.workers.listen(BTreeMap::new()).is_empty());
+    let start = Instant::now();
+    // The plan reaches the worker in its own time; from then on the answer says close.
+    loop {
+        client.send(&get("/b"));
+        if client.until("path /b").contains("connection: close") {
+            break;
+        }
+        assert!(start.elapsed() < Duration::from_secs(20), "never said close");
+    }
+    assert_eq!(client.rest(), "");
+}
+
+#[test]
+fn changed_settings_hold_for_new_connections_on_the_same_socket() {
+    let mut rig = Rig::new();
+    let mut before = rig.connect();
+    before.get("/a");
+    let address = rig.address.to_string();
+    // Port 0 stays port 0: the socket is known by what was asked for.
+    rig.workers.listen(web("127.0.0.1:0", settings(|settings| settings.keep_alive_requests_max = Some(1))));
+    let start = Instant::now();
+    while !{
+        let mut client = connect(address.parse().expect("an address"));
+        client.send(&get("/b"));
+        client.until("path /b").contains("connection: close")
+    } {
+        assert!(start.elapsed() < Duration::from_secs(20), "the new settings never held");
+    }
+    assert!(!before.get("/c").contains("connection: close"));
+}
+
+#[test]
+fn a_connection_ends_after_its_requests_or_its_time() {
+    let rig = Rig::with(1, settings(|settings| settings.keep_alive_requests_max = Some(2)));
+    let mut client = rig.connect();
+    assert!(!client.get("/a").contains("connection: close"));
+    assert!(client.get("/b").contains("connection: close"));
+    assert_eq!(client.rest(), "");
+    let rig = Rig::with(1, settings(|settings| settings.keep_alive_time_max = Some(Duration::from_nanos(1))));
+    assert!(rig.connect().get("/a").contains("connection: close"));
+}
+
+#[test]
+fn draining_ends_each_connection_after_its_answer() {
+    let mut rig = Rig::with(
+        2,
+        settings(|settings| {
+            settings.drain_grace = Duration::from_secs(20);
+            settings.timeouts.idle_in_drain = Duration::from_millis(50);
+        }),
+    );
+    let (mut idle, mut used, mut slow) = (rig.connect(), rig.connect(), rig.connect());
+    idle.get("/a");
+    used.get("/b");
+    slow.send(&get("/wait"));
+    rig.record.until("the slow request runs", |record| record.waiting.load(Ordering::SeqCst) == 1);
+    let address = rig.address;
+    let record = std::sync::Arc::clone(&rig.record);
+    let draining = std::thread::spawn(move || block_on(async { rig.workers.drain().await }));
+    let start = Instant::now();
+    while TcpStream::connect(address).is_ok() {
+        assert!(start.elapsed() < Duration::from_secs(20), "still accepting");
+        std::thread::yield_now();
+    }
+    assert_eq!(idle.rest(), "", "idle in drain, so closed");
+    record.open.notify_waiters();
+    let answer = slow.rest();
+    assert!(answer.contains("connection: close") && answer.ends_with("waited"), "{answer:?}");
+    drop(used);
+    assert_eq!(draining.join().expect("no panic"), 0, "nothing had to be cut");
+}
+
+#[test]
+fn what_does_not_end_in_time_is_cut_and_counted() {
+    let mut rig = Rig::with(1, settings(|settings| settings.drain_grace = Duration::from_millis(50)));
+    let mut stuck = rig.connect();
+    stuck.send(&get("/wait"));
+    rig.record.until("it runs", |record| record.waiting.load(Ordering::SeqCst) == 1);
+    assert_eq!(block_on(async { rig.workers.drain().await }), 1);
+    assert_eq!(stuck.rest(), "");
+    assert_eq!(rig.record.abandoned.load(Ordering::SeqCst), 1);
+}
+
+#[test]
+fn connections_are_spread_over_the_workers() {
+    let rig = Rig::with(2, Settings::default());
+    let mut clients: Vec<_> = (0..200).map(|_| rig.connect()).collect();
+    for client in &mut clients {
+        client.get("/a");
+    }
+    let by_worker = rig.record.by_worker.lock().expect("no panic").clone();
+    let first = by_worker.iter().filter(|worker| **worker == 0).count();
+    assert!((60..=140).contains(&first), "{first} of 200 on the first worker");
+}
+
+#[test]
+fn a_full_worker_leaves_clients_in_the_queue_until_there_is_room() {
+    use crate::worker::{WorkerOptions, Workers};
+
+    let record = std::sync::Arc::new(super::application::Record::default());
+    let given = std::sync::Arc::clone(&record);
+    let start = move |index| super::application::TestApplication::new(index, std::sync::Arc::clone(&given));
+    let options = WorkerOptions { workers: 1, connections_max: 2 };
+    let mut workers = Workers::start(options, start).expect("threads can be had");
+    let address =
+        *workers.listen(web("127.0.0.1:0", Settings::default()))["web"].as_ref().expect("a free port");
+    let (mut first, mut second) = (connect(address), connect(address));
+    first.get("/a");
+    second.get("/b");
+    let mut third = connect(address);
+    third.send(&get("/c"));
+    first.get("/d");
+    assert_eq!(record.lines(), ["GET /a", "GET /b", "GET /d"]);
+    drop(first);
+    third.until("path /c");
+}

@@ -15,9 +15,9 @@ pub(crate) fn start(level: &str, json: bool) -> anyhow::Result<()> {
     if !known.contains(&level.as_str()) {
         return Err(anyhow!("log level {level:?} is unknown; use one of {}", known.join(", ")));
     }
-    // Names of dependencies that are loud below warnings and say nothing about our own work.
-    let filter =
-        EnvFilter::new(format!("{level},quinn=warn,quinn_proto=warn,rustls=warn,h2=warn,hyper=warn"));
+    // What a dependency says below a warning tells nothing about our own work.
+    let others = if level == "error" { "error" } else { "warn" };
+    let filter = EnvFilter::new(format!("{others},ravelin={level}"));
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let started = if json { builder.json().try_init() } else { builder.with_ansi(colour).try_init() };

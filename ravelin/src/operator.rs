@@ -7,6 +7,7 @@ pub(crate) use show::role;
 
 use std::io::Read;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -21,9 +22,10 @@ use ravelin_transport::identity::Identity;
 use crate::cli::{ApplyOptions, DeleteOptions, EventsOptions, GetOptions, OperatorOptions, StatusOptions};
 use crate::exit;
 
-/// A way into a cluster, under an operator's identity.
+/// A way into a cluster, under an operator's identity. Clones share its connections.
+#[derive(Clone)]
 pub(crate) struct Operator {
-    client: Client,
+    client: Arc<Client>,
     timeout: Duration,
 }
 
@@ -34,7 +36,7 @@ impl Operator {
     /// The identity cannot be read or is not an operator's.
     pub(crate) fn open(identity: &Path, timeout: Duration) -> anyhow::Result<Self> {
         let identity = Identity::load(identity)?;
-        Ok(Self { client: Client::open(identity)?, timeout })
+        Ok(Self { client: Arc::new(Client::open(identity)?), timeout })
     }
 
     async fn ask(&self, node: Option<u64>, request: Request) -> anyhow::Result<Response> {
@@ -52,6 +54,14 @@ impl Operator {
     /// tells which.
     pub(crate) async fn apply(&self, text: &str) -> anyhow::Result<Change> {
         self.apply_document("standard input", SourceFormat::Yaml, text, None).await
+    }
+
+    /// Applies a YAML document through one node.
+    ///
+    /// # Errors
+    /// As [`Self::apply`].
+    pub(crate) async fn apply_through(&self, node: u64, text: &str) -> anyhow::Result<Change> {
+        self.apply_document("standard input", SourceFormat::Yaml, text, Some(node)).await
     }
 
     async fn apply_document(

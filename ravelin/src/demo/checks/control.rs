@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, bail};
-use ravelin_cluster::request::status::EventKind;
+use ravelin_cluster::request::status::{EventKind, EventRecord};
 
 use super::traffic::{apply_until_accepted, served_everywhere};
 use super::{Bench, EVENT_TIME_MAX};
@@ -108,41 +108,70 @@ pub(crate) async fn provider_killed(bench: &mut Bench<'_>) -> anyhow::Result<Str
     Ok(format!("controller-{} runs the providers after {millis} ms, epoch {epoch} → {next}", successor + 1))
 }
 
-/// Freezes the node that runs the providers until another has taken over, changes the file meanwhile,
-/// thaws it: what it still writes under its old epoch is refused.
+/// How often the freeze is tried again if it fell between two writes.
+const FREEZES_MAX: u32 = 8;
+/// How long after a thaw a late write must have been refused, if one was under way.
+const LATE_WRITE_TIME_MAX: Duration = Duration::from_secs(3);
+/// Routers of the write that is under way when its node is frozen: enough to take a while.
+const LATE_ROUTERS: usize = 2_000;
+
+/// Freezes the node that runs the providers in the middle of a write until another has taken over, thaws it: what it
+/// still writes under its old epoch is refused.
 pub(crate) async fn successor_frozen(bench: &mut Bench<'_>) -> anyhow::Result<String> {
-    let (node, epoch) = role(bench).await?;
-    let known = stale_writes(bench).await;
-    bench.cluster.controllers[node].freeze()?;
-    let taken = role_after(bench, epoch).await;
-    let touched = match &taken {
-        Ok(_) => touch_file(bench).await,
-        Err(_) => Ok(()),
-    };
-    bench.cluster.controllers[node].thaw()?;
-    let (third, next) = taken?;
-    touched?;
-    bench
-        .cluster
-        .until(EVENT_TIME_MAX, "the late write is refused", async |cluster| {
-            cluster
-                .events()
-                .await
-                .iter()
-                .filter(|event| matches!(event.kind, EventKind::StaleWriteRefused { .. }))
-                .count()
-                > known
-        })
-        .await?;
-    whole(bench).await?;
-    let now = role(bench).await?;
-    if now.1 < next {
-        bail!("the epoch went back from {next} to {}", now.1);
+    for _ in 0..FREEZES_MAX {
+        let (node, epoch) = role(bench).await?;
+        let known = stale_writes(bench).await;
+        let late = tokio::spawn({
+            let operator = bench.cluster.operator.clone();
+            async move { operator.apply_through(node as u64 + 1, &late_document()).await }
+        });
+        // The write is on its way for some tens of milliseconds; a freeze that misses it is tried again.
+        tokio::time::sleep(Duration::from_millis(15)).await;
+        bench.cluster.controllers[node].freeze()?;
+        let taken = role_after(bench, epoch).await;
+        let touched = match &taken {
+            Ok(_) => touch_file(bench).await,
+            Err(_) => Ok(()),
+        };
+        bench.cluster.controllers[node].thaw()?;
+        late.abort();
+        let (third, next) = taken?;
+        touched?;
+        let refused = bench
+            .cluster
+            .until(LATE_WRITE_TIME_MAX, "the late write is refused", async |cluster| {
+                let events = cluster.events().await;
+                events.iter().filter(|event| is_stale_write(event)).count() > known
+            })
+            .await;
+        whole(bench).await?;
+        let now = role(bench).await?;
+        if now.1 < next {
+            bail!("the epoch went back from {next} to {}", now.1);
+        }
+        if refused.is_ok() {
+            return Ok(format!(
+                "controller-{} took over, epoch {epoch} → {next}; the late write of epoch {epoch} was refused",
+                third + 1
+            ));
+        }
     }
-    Ok(format!(
-        "controller-{} took over, epoch {epoch} → {next}; the late write of epoch {epoch} was refused",
-        third + 1
-    ))
+    bail!("{FREEZES_MAX} freezes, and no late write was refused")
+}
+
+/// A write that takes a while.
+fn late_document() -> String {
+    let mut text = "http:\n  routers:\n".to_owned();
+    for number in 0..LATE_ROUTERS {
+        text.push_str(&format!(
+            "    late{number}:\n      rule: Host(`late{number}.localhost`) && PathRegexp(`^/late/[a-z]+{number}$`)\n      service: whoami@file\n"
+        ));
+    }
+    text
+}
+
+fn is_stale_write(event: &EventRecord) -> bool {
+    matches!(event.kind, EventKind::StaleWriteRefused { .. })
 }
 
 async fn stale_writes(bench: &Bench<'_>) -> usize {

@@ -4,7 +4,12 @@
 //! corpus through them. They must be deterministic and must not touch files, sockets or clocks.
 
 pub mod codec;
+pub mod document;
 pub mod frame;
+pub mod guard;
+pub mod rule;
+pub mod store;
+pub mod wal;
 
 /// A target as corpus, fuzzer and replay know it.
 #[derive(Debug, Clone, Copy)]
@@ -16,5 +21,12 @@ pub struct Target {
 }
 
 /// Every target. A test compares the list with the folders.
-pub const TARGETS: &[Target] =
-    &[Target { name: "codec", run: codec::run }, Target { name: "frame", run: frame::run }];
+pub const TARGETS: &[Target] = &[
+    Target { name: "codec", run: codec::run },
+    Target { name: "document", run: document::run },
+    Target { name: "frame", run: frame::run },
+    Target { name: "guard", run: guard::run },
+    Target { name: "rule", run: rule::run },
+    Target { name: "store", run: store::run },
+    Target { name: "wal", run: wal::run },
+];

@@ -1,0 +1,148 @@
+//! The corpora of the disk formats are made by the shipped code, and say what each seed must lead to. With
+//! `RAVELIN_WRITE_CORPUS` set the seeds are written anew: after a format was released that must never be needed.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use ravelin_cluster::storage::disk::read_all;
+use ravelin_cluster::storage::{CommandBytes, DataDirectory, MemoryDisk, Owner, Wal, WalLimits};
+use ravelin_cluster::store::{Author, Change, ChangeId, Command, Event, Store, StoreKey};
+use ravelin_consensus::{
+    Batch, Configuration, Entry, EntryKind, HardState, Incarnation, Index, NodeId, SnapshotMeta, Term, Token,
+};
+use ravelin_fuzz::{store, wal};
+
+/// The bytes of a seed as committed, which must be what this build makes.
+fn seed(target: &str, name: &str, made: &[u8]) -> Vec<u8> {
+    let path: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(target).join(name);
+    if std::env::var_os("RAVELIN_WRITE_CORPUS").is_some() {
+        std::fs::write(&path, made).expect("the source tree is writable when seeds are made");
+    }
+    let found = std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    assert!(found == made, "{} is not what this build writes: a disk form has changed", path.display());
+    found
+}
+
+/// As the fuzz entry of storage wants it.
+const OWNER: Owner = Owner { cluster: [0x11; 16], node: 1, incarnation: 1 };
+
+fn members() -> Configuration {
+    Configuration::of_voters([1, 2, 3].map(|node| (NodeId(node), Incarnation(1))))
+}
+
+fn entry(term: u64, text: &str) -> Entry<CommandBytes> {
+    let command = CommandBytes(Bytes::copy_from_slice(text.as_bytes()));
+    Entry { term: Term(term), kind: EntryKind::Command(command) }
+}
+
+fn batch(token: u64, term: u64, first: u64, entries: Vec<Entry<CommandBytes>>) -> Batch<CommandBytes> {
+    let hard_state = HardState { term: Term(term), vote: Some(NodeId(1)) };
+    Batch { token: Token(token), hard_state, snapshot: None, first: Index(first), entries }
+}
+
+fn meta(index: u64, term: u64) -> SnapshotMeta {
+    SnapshotMeta { index: Index(index), term: Term(term), digest: [9; 32], configuration: members() }
+}
+
+/// The first segment of a log after `fill`.
+fn segment(fill: impl FnOnce(&mut Wal)) -> Vec<u8> {
+    let disk = MemoryDisk::new();
+    let directory = DataDirectory::open(Arc::new(disk.clone()), OWNER).expect("fresh");
+    let (mut log, _) = Wal::open(directory, WalLimits { segment_bytes: 1536 }).expect("fresh");
+    fill(&mut log);
+    assert_eq!(log.segments(), 1, "one segment is all that the target takes");
+    read_all(&disk, "wal/00000000000000000001.wal", 1 << 20).expect("the first segment")
+}
+
+fn labelled(letter: u8, bytes: &[u8]) -> Vec<u8> {
+    [&[letter], bytes].concat()
+}
+
+#[test]
+fn logs_of_every_shape_are_recovered() {
+    let first = Entry { term: Term(1), kind: EntryKind::Empty };
+    let joined = Entry { term: Term(2), kind: EntryKind::Configuration(members()) };
+    let plain = segment(|log| {
+        let _token = log.append(&[batch(1, 1, 1, vec![first.clone()])]).expect("memory");
+        let both = [batch(2, 1, 2, vec![entry(1, "a"), entry(1, "b")]), batch(3, 2, 4, vec![joined.clone()])];
+        let _token = log.append(&both).expect("memory");
+    });
+    let replaced = segment(|log| {
+        let old = vec![first.clone(), entry(1, "old"), entry(1, "older")];
+        let _token = log.append(&[batch(1, 1, 1, old)]).expect("memory");
+        let _token = log.append(&[batch(2, 3, 2, vec![entry(3, "new")])]).expect("memory");
+    });
+    let compacted = segment(|log| {
+        let _token = log.append(&[batch(1, 1, 1, vec![first, entry(1, "a")])]).expect("memory");
+        log.compact(&meta(1, 1)).expect("memory");
+    });
+    let installed = segment(|log| {
+        let snapshot = Some(meta(40, 4));
+        let entries = vec![entry(4, "after")];
+        let whole = Batch { snapshot, ..batch(1, 4, 41, entries) };
+        let _token = log.append(&[whole]).expect("memory");
+    });
+    for (name, bytes, entries) in [
+        ("plain", plain, 4),
+        ("replaced", replaced, 2),
+        ("compacted", compacted, 1),
+        ("installed", installed, 1),
+    ] {
+        let mut mended = bytes.clone();
+        wal::mend(&mut mended);
+        assert!(mended == bytes, "mending what is whole must not change it: {name}");
+        let whole = wal::recovers(&seed("wal", name, &labelled(b's', &bytes))).expect("whole");
+        assert_eq!(whole.entries.len(), entries, "{name}");
+
+        let end = bytes.iter().rposition(|byte| *byte != 0).expect("not empty");
+        let mut flipped = bytes.clone();
+        flipped[end / 2] ^= 4;
+        let torn = seed("wal", &format!("{name}-flipped"), &labelled(b'r', &flipped));
+        assert!(wal::recovers(&torn).is_none_or(|recovered| recovered.torn_bytes > 0), "{name}");
+    }
+}
+
+fn change(id: u8, author: Author, key: &str, value: &str) -> Command {
+    let puts = vec![(StoreKey::new(key).expect("a key"), Arc::from(value.as_bytes()))];
+    let id = ChangeId([id; 16]);
+    Command::Change(Change { id, author, at_unix_ms: 5, base: None, puts, deletes: Vec::new() })
+}
+
+fn commands() -> Vec<Command> {
+    let controller = |epoch| Author::Controller { node: NodeId(1), epoch };
+    let operator = Author::Operator { name: "operator-1".to_owned() };
+    let appoint = |epoch| Command::AppointController { node: NodeId(1), epoch, at_unix_ms: 1 };
+    let event = Event { at_unix_ms: 2, node: NodeId(3), name: "seen".to_owned(), text: "x".to_owned() };
+    vec![
+        appoint(1),
+        change(1, controller(1), "config/http/routers/a@file", "A"),
+        change(2, operator.clone(), "config/http/routers/b@cluster", "B"),
+        appoint(2),
+        change(3, controller(1), "config/http/routers/a@file", "late"),
+        change(2, operator.clone(), "config/http/routers/b@cluster", "twice"),
+        change(4, operator, "user/key", "value"),
+        Command::Event(event),
+        Command::DropStaged { id: ChangeId([9; 16]) },
+    ]
+}
+
+#[test]
+fn commands_are_applied_and_their_snapshot_is_taken_back() {
+    let mut listed = vec![b'c'];
+    for command in commands() {
+        let bytes = command.encode().expect("small").0;
+        let length = u16::try_from(bytes.len()).expect("small");
+        listed.extend_from_slice(&length.to_le_bytes());
+        listed.extend_from_slice(&bytes);
+    }
+    let applied = store::takes(&seed("store", "commands", &listed)).expect("a list of commands");
+    assert_eq!(applied.applied_index(), Index(commands().len() as u64));
+    assert_eq!((applied.config().len(), applied.stale_writes_refused()), (2, 1));
+
+    let empty: Vec<_> = Store::new([7; 16], 0).snapshot_chunks().collect();
+    for (name, chunks) in [("snapshot-empty", empty), ("snapshot", applied.snapshot_chunks().collect())] {
+        let [Ok(chunk)] = chunks.as_slice() else { panic!("one chunk: {chunks:?}") };
+        assert!(store::takes(&seed("store", name, &labelled(b's', chunk))).is_some(), "{name}");
+    }
+}

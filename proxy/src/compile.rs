@@ -11,13 +11,12 @@ use ravelin_transport::codec;
 
 use crate::middleware::{PolicyStates, Template};
 use crate::service::{DEFAULT_TRANSPORT, Service};
-use crate::table::sections::{Internal, Sections, TlsSettings};
+use crate::table::sections::{Sections, TlsSettings};
 use crate::table::{EntryPointTable, Table};
 use crate::tls::{Loaded, TlsError, TlsTable, generated_default};
 use crate::upstream::{Transport, UpstreamRegistry};
 
 mod entry_points;
-mod internal;
 mod objects;
 mod references;
 mod router;
@@ -87,7 +86,6 @@ pub struct Compiler {
 #[derive(Clone, Default)]
 struct State {
     sections: Arc<Sections>,
-    internal: Arc<Internal>,
     tls_settings: Arc<TlsSettings>,
     tls: Option<Arc<TlsTable>>,
     references: References,
@@ -150,7 +148,6 @@ impl State {
             generation: Some(generation),
             config: map.clone(),
             sections: Arc::clone(&self.sections),
-            internal: Arc::clone(&self.internal),
             tls: self.tls.clone(),
             entry_points: self.entry_points.clone(),
             problems: self.problems.clone(),

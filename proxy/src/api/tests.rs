@@ -1,15 +1,22 @@
 //! Checks of the API against what Traefik was seen to answer: names, statuses, texts, pages, lengths.
 
+use ravelin_config::static_config::{Api, StaticConfig};
 use ravelin_config::{ConfigMap, Key};
 
 use super::*;
-use crate::compile::tests::{base, compile, put, put_disabled, server};
+use crate::compile::tests::{base, compile, put, put_disabled, put_internal, server};
+
+fn put_api(map: &mut ConfigMap, base_path: &str) {
+    put(map, "static/api", &json!({"insecure": true, "dashboard": false, "basePath": base_path}));
+    let api = Api { insecure: true, dashboard: false, base_path: base_path.to_owned(), ..Api::default() };
+    put_internal(map, &StaticConfig { api: Some(api), ..StaticConfig::default() });
+}
 
 /// Two middlewares, three good routers and one in error, on two entry points and the API's own.
 fn lists() -> ConfigMap {
     let mut map = base();
     put(&mut map, "static/entryPoints/traefik", &json!({"address": ":8080"}));
-    put(&mut map, "static/api", &json!({"insecure": true, "dashboard": false}));
+    put_api(&mut map, "/");
     map.delete(&Key::new("http/services/s@file").expect("a key"));
     put(&mut map, "http/services/s1@file", &server("http://127.0.0.1:9001"));
     let two = json!({"loadBalancer": {"servers": [{"url": "http://127.0.0.1:9002"}, {"url": "http://127.0.0.1:9003"}]}});
@@ -208,7 +215,7 @@ fn a_router_is_copied_for_entry_points_with_something_of_their_own() {
 #[test]
 fn the_base_path_stands_in_front_and_names_may_be_escaped() {
     let mut map = lists();
-    put(&mut map, "static/api", &json!({"insecure": true, "basePath": "/admin"}));
+    put_api(&mut map, "/admin");
     assert_eq!(ask(&map, Method::GET, "/admin/api/http/routers/alpha%40file").status, 200);
     assert_eq!(ask(&map, Method::GET, "/api/version").status, 404);
 }

@@ -62,13 +62,6 @@ impl View {
             default_weights(&mut object);
             self.services.insert(key.name().to_owned(), object);
         }
-        let mut internal = vec!["noop@internal"];
-        internal.extend(table.sections.api.as_ref().map(|_| "api@internal"));
-        internal.extend(table.sections.ping.as_ref().map(|_| "ping@internal"));
-        for name in internal {
-            let status = ("status".to_owned(), json!("enabled"));
-            self.services.insert(name.to_owned(), Object::from_iter([status]));
-        }
     }
 
     fn add_middlewares(&mut self, table: &Table) {
@@ -77,11 +70,6 @@ impl View {
             let mut object = parsed.map_or_else(|_| raw(&record), |middleware| object_of(&middleware));
             set_status(&mut object, table, &key, &record);
             self.middlewares.insert(key.name().to_owned(), object);
-        }
-        for (name, middleware) in &table.internal.middlewares {
-            let mut object = object_of(middleware);
-            object.insert("status".to_owned(), json!("enabled"));
-            self.middlewares.insert(name.to_string(), object);
         }
     }
 
@@ -94,11 +82,6 @@ impl View {
             };
             set_status(&mut object, table, &key, &record);
             self.add_router(table, key.name(), &router, object);
-        }
-        for (name, router) in &table.internal.routers {
-            let mut object = object_of(router);
-            object.insert("status".to_owned(), json!("enabled"));
-            self.add_router(table, name, router, object);
         }
         for object in self.services.values_mut().chain(self.middlewares.values_mut()) {
             if let Some(Value::Array(users)) = object.get_mut("usedBy") {

@@ -1,4 +1,4 @@
-//! The static part of a generation: sections, entry points, and what they ask for in routers and middlewares.
+//! The static part of a generation: sections and entry points.
 //! It must not place routers; it says which ones have to be placed again.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -8,7 +8,7 @@ use ravelin_config::static_config::{Address, EntryPoint, Protocol};
 use ravelin_config::{Key, Kind};
 use serde::de::DeserializeOwned;
 
-use super::{Run, internal};
+use super::Run;
 use crate::limits::EntryPointPolicy;
 use crate::service::DEFAULT_TRANSPORT;
 use crate::table::sections::Sections;
@@ -46,10 +46,8 @@ impl Run<'_> {
             log: self.section("log").unwrap_or_default(),
             global: self.section("global").unwrap_or_default(),
             providers: self.section("providers").unwrap_or_default(),
-            servers_transport: self.section("serversTransport").unwrap_or_default(),
         };
-        let first = !self.state.transports.contains_key(DEFAULT_TRANSPORT);
-        if first || sections.servers_transport != self.state.sections.servers_transport {
+        if !self.state.transports.contains_key(DEFAULT_TRANSPORT) {
             changed.extend(Key::of(Kind::HttpServersTransport, DEFAULT_TRANSPORT));
         }
         let precedence_changed = sections.providers.precedence != self.state.sections.providers.precedence;
@@ -58,7 +56,6 @@ impl Run<'_> {
             self.state.sections = Arc::new(sections);
         }
         let routing_changed = self.entry_points(append_client);
-        changed.extend(self.internal_objects());
         if precedence_changed || routing_changed {
             changed.extend(self.every_router());
         }
@@ -107,26 +104,8 @@ impl Run<'_> {
         !same
     }
 
-    /// Sets the internal routers and middlewares. Returns the keys of those that changed.
-    fn internal_objects(&mut self) -> BTreeSet<Key> {
-        let configs =
-            self.state.entry_points.iter().map(|(name, table)| (Arc::clone(name), Arc::clone(&table.config)));
-        let new = Arc::new(internal::internal(&self.state.sections, &configs.collect()));
-        let old = std::mem::replace(&mut self.state.internal, Arc::clone(&new));
-        let routers = old.routers.keys().chain(new.routers.keys());
-        let routers = routers.filter(|name| old.routers.get(*name) != new.routers.get(*name));
-        let middlewares = old.middlewares.keys().chain(new.middlewares.keys());
-        let middlewares = middlewares.filter(|name| old.middlewares.get(*name) != new.middlewares.get(*name));
-        routers
-            .filter_map(|name| Key::of(Kind::HttpRouter, name).ok())
-            .chain(middlewares.filter_map(|name| Key::of(Kind::HttpMiddleware, name).ok()))
-            .collect()
-    }
-
     fn every_router(&self) -> BTreeSet<Key> {
-        let internal =
-            self.state.internal.routers.keys().filter_map(|name| Key::of(Kind::HttpRouter, name).ok());
-        self.map.range(Kind::HttpRouter.prefix()).map(|(key, _)| key.clone()).chain(internal).collect()
+        self.map.range(Kind::HttpRouter.prefix()).map(|(key, _)| key.clone()).collect()
     }
 
     /// The entry points of a router that names `wanted`, or none.

@@ -25,18 +25,13 @@ impl Run<'_> {
         })
     }
 
-    fn middleware(&self, key: &Key) -> Option<Result<Middleware, String>> {
-        match self.state.internal.middlewares.get(key.name()) {
-            Some(internal) => Some(Ok(internal.clone())),
-            None => self.value(key),
-        }
-    }
-
+    /// The transport without a name exists in every configuration.
     fn servers_transport(&self, key: &Key) -> Option<Result<ServersTransport, String>> {
-        match key.name() {
-            DEFAULT_TRANSPORT => Some(Ok(self.state.sections.servers_transport.clone())),
-            _ => self.value(key),
+        let value = self.value(key);
+        if value.is_none() && key.name() == DEFAULT_TRANSPORT {
+            return Some(Ok(ServersTransport::default()));
         }
+        value
     }
 
     /// All that an object refers to, whether it exists or not.
@@ -48,7 +43,7 @@ impl Run<'_> {
         };
         match key.kind() {
             Some(Kind::HttpMiddleware) => {
-                if let Some(Ok(Middleware { chain: Some(chain), .. })) = self.middleware(key) {
+                if let Some(Ok(Middleware { chain: Some(chain), .. })) = self.value::<Middleware>(key) {
                     add(Kind::HttpMiddleware, &chain.middlewares);
                 }
             }
@@ -91,7 +86,7 @@ impl Run<'_> {
     }
 
     pub(super) fn template(&mut self, key: &Key) {
-        let compiled = self.middleware(key).map(|config| {
+        let compiled = self.value::<Middleware>(key).map(|config| {
             config
                 .and_then(|config| Template::compile(key.name(), &config).map_err(|error| error.to_string()))
         });
@@ -145,6 +140,9 @@ impl Run<'_> {
             Ok(config) => config,
             Err(reason) => return Some(Err(Arc::from(reason))),
         };
+        if let Some(internal) = InternalService::by_name(key.name()) {
+            return Some(Ok(Arc::new(Service::internal(internal))));
+        }
         let broken = config.weighted.iter().flat_map(|weighted| &weighted.services).find_map(|child| {
             let name = qualify(&child.name, key.name());
             match self.state.services.get(&name) {
@@ -171,9 +169,6 @@ impl Run<'_> {
 
     /// The service of a router, or why it has none.
     pub(super) fn good_service(&self, name: &Arc<str>) -> Compiled<Service> {
-        if let Some(internal) = InternalService::by_name(name) {
-            return Ok(Arc::new(Service::internal(internal)));
-        }
         match self.state.services.get(name) {
             Some(Ok(service)) => Ok(Arc::clone(service)),
             Some(Err(reason)) => Err(Arc::from(format!("the service {name:?} is in error: {reason}"))),

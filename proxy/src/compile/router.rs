@@ -8,6 +8,8 @@ use ravelin_config::rule::{self, CompiledRule, PRIORITY_MAX, RouteKeys};
 use ravelin_config::{Key, Record};
 use serde_json::Value;
 
+use ravelin_config::check::INTERNAL;
+
 use super::Run;
 use super::entry_points::has_model;
 use crate::middleware::{Middleware, qualify};
@@ -37,9 +39,6 @@ struct Ready {
 impl Run<'_> {
     /// A router's value in force, or as much of the wanted one as can be read and why it is not in force.
     pub(super) fn router(&self, key: &Key) -> Option<(HttpRouter, Option<Arc<str>>)> {
-        if let Some(internal) = self.state.internal.routers.get(key.name()) {
-            return Some((internal.clone(), None));
-        }
         let record = self.record(key)?;
         Some(match record.effective().map(|object| serde_json::from_slice(&object.bytes)) {
             Some(Ok(router)) => (router, None),
@@ -124,7 +123,7 @@ impl Run<'_> {
     }
 
     fn rank(&self, key: &Key, router: &HttpRouter, name: Arc<str>) -> Rank {
-        let internal = self.state.internal.routers.contains_key(key.name());
+        let internal = key.provider() == Some(INTERNAL);
         let priority = match router.priority {
             0 => rule::default_priority(&router.rule),
             // A user's router can never come before the process's own.

@@ -2,6 +2,7 @@
 
 use proptest::prelude::*;
 use ravelin_config::rule::{NoHeaders, RequestFacts};
+use ravelin_config::static_config::{Api, Ping, StaticConfig, internal_objects};
 use ravelin_config::{Object, State as Verdict, Status, canonical};
 use serde_json::{Value, json};
 
@@ -33,6 +34,14 @@ pub(crate) fn put_disabled(map: &mut ConfigMap, key: &str, value: &Value, last_g
 
 pub(crate) fn server(url: &str) -> Value {
     json!({"loadBalancer": {"servers": [{"url": url}]}})
+}
+
+/// What the control plane makes out of the static sections, as records of the same generation.
+pub(crate) fn put_internal(map: &mut ConfigMap, config: &StaticConfig) {
+    for (key, object) in internal_objects(config, None).objects {
+        let record = Record { object: Object::clone(&object), status: Status::enabled(), last_good: None };
+        map.put(key, encode(&record));
+    }
 }
 
 /// Two entry points and one service.
@@ -189,8 +198,9 @@ fn entry_points_give_middlewares_tls_and_names() {
 fn the_api_and_ping_have_their_places_and_the_traefik_entry_point_is_no_default() {
     let mut map = base();
     put(&mut map, "static/entryPoints/traefik", &json!({"address": ":8080"}));
-    put(&mut map, "static/api", &json!({"insecure": true, "dashboard": false}));
-    put(&mut map, "static/ping", &json!({}));
+    let api = Api { insecure: true, dashboard: false, ..Api::default() };
+    let config = StaticConfig { api: Some(api), ping: Some(Ping::default()), ..StaticConfig::default() };
+    put_internal(&mut map, &config);
     put(&mut map, "http/routers/all@file", &json!({"rule": "PathPrefix(`/`)", "service": "s"}));
     let table = compile(&map);
     let at = |path: &str| outcome(&table, "traefik", false, "", path);
@@ -198,11 +208,12 @@ fn the_api_and_ping_have_their_places_and_the_traefik_entry_point_is_no_default(
     assert!(at("/ping").starts_with("ping@internal"));
     assert_eq!(at("/"), "404");
     assert!(web(&table, "a.test").starts_with("all@file"));
+    assert!(table.problems.is_empty(), "{:?}", table.problems);
     let mut compiler = compiler();
     compiler.apply(generation(&map), &map).expect("nothing to refuse");
-    map.delete(&Key::new("static/api").expect("a key"));
+    map.delete(&Key::new("http/routers/api@internal").expect("a key"));
     let table = compiler.apply(generation(&map), &map).expect("nothing to refuse");
-    assert_eq!(outcome(&table, "traefik", false, "", "/api/rawdata"), "404", "gone with its section");
+    assert_eq!(outcome(&table, "traefik", false, "", "/api/rawdata"), "404", "gone with its router");
 }
 
 #[test]

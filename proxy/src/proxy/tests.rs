@@ -5,6 +5,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
 use ravelin_config::feed::{FEED_VERSION, Stage, ToControl, ToProxy, whole_to_parts};
+use ravelin_config::static_config::{Ping, StaticConfig};
 use ravelin_config::{ConfigMap, Key};
 use ravelin_transport::memory::{MemoryHub, MemoryTransport};
 use ravelin_transport::{ClusterId, Connection, Expected, LaneReceiver, LaneSender, PeerRole, codec};
@@ -12,7 +13,7 @@ use serde_json::json;
 use tokio::time::timeout;
 
 use super::*;
-use crate::compile::tests::{put, server};
+use crate::compile::tests::{put, put_internal, server};
 
 const CLUSTER: [u8; 16] = [0; 16];
 /// Far above what any step takes; a test that waits so long has failed.
@@ -55,6 +56,8 @@ fn configuration(url: &str) -> ConfigMap {
     let mut map = ConfigMap::new();
     put(&mut map, "static/entryPoints/web", &json!({"address": "127.0.0.1:0"}));
     put(&mut map, "static/ping", &json!({"entryPoint": "web"}));
+    let ping = Ping { entry_point: "web".to_owned(), ..Ping::default() };
+    put_internal(&mut map, &StaticConfig { ping: Some(ping), ..StaticConfig::default() });
     put(&mut map, "http/services/s@file", &server(url));
     put(&mut map, "http/routers/r@file", &json!({"rule": "Host(`a.test`)", "service": "s"}));
     map

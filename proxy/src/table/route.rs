@@ -10,7 +10,7 @@ use ravelin_config::rule::{CompiledRule, RequestFacts};
 use ravelin_config::{ConfigMap, GenerationId, Key, static_config};
 
 use super::index::{Rank, Ranked, RouteIndex};
-use super::sections::{Internal, Sections};
+use super::sections::Sections;
 use super::tls_hosts::TlsHosts;
 use crate::limits::EntryPointPolicy;
 use crate::middleware::Middleware;
@@ -26,8 +26,6 @@ pub struct Table {
     pub config: ConfigMap,
     /// The static sections in force.
     pub sections: Arc<Sections>,
-    /// Routers and middlewares that the static sections ask for.
-    pub internal: Arc<Internal>,
     /// Certificates and options, compiled; `None` only before the first generation.
     pub tls: Option<Arc<TlsTable>>,
     /// Entry points by name.

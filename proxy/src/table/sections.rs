@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use ravelin_config::dynamic::{self, ServersTransport, TlsCertificate, TlsOptions, TlsStore};
+use ravelin_config::dynamic::{TlsCertificate, TlsOptions, TlsStore};
 use ravelin_config::static_config::{AccessLog, Api, Global, Log, Ping, Providers};
 
 /// The static sections in force; one that is absent or in error is `None` or Traefik's default.
@@ -22,17 +22,6 @@ pub struct Sections {
     pub global: Global,
     /// `static/providers`.
     pub providers: Providers,
-    /// `static/serversTransport`: the transport named `default@internal`.
-    pub servers_transport: ServersTransport,
-}
-
-/// What the static sections ask for beside the user's objects: names end in `@internal`.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Internal {
-    /// Routers by qualified name.
-    pub routers: BTreeMap<Arc<str>, dynamic::HttpRouter>,
-    /// Middlewares by qualified name.
-    pub middlewares: BTreeMap<Arc<str>, dynamic::Middleware>,
 }
 
 /// TLS objects in force, by qualified name (certificates by the name in their key).

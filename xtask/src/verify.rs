@@ -90,7 +90,7 @@ pub(crate) fn verify(root: &Path, only: Option<&str>) -> anyhow::Result<()> {
 pub(crate) fn fix(root: &Path) -> anyhow::Result<()> {
     process::cargo(root, "fmt --all", &[])?;
     let status = Command::new(process::cargo_program())
-        .args("test -q -p ravelin-config --test reference".split_whitespace())
+        .args("test -q -p ravelin-config --lib".split_whitespace())
         .env("RAVELIN_REWRITE", "1")
         .current_dir(root)
         .status()

@@ -55,13 +55,13 @@ pub(crate) fn durable(recovered: &Recovered) -> Durable<CommandBytes> {
 }
 
 /// Compares bytes with a committed file of hexadecimal digits. Lines that begin with `#` explain it. With
-/// `RAVELIN_WRITE_GOLDEN` set, the digits are written instead: a format that was released must never change that way.
+/// `RAVELIN_REWRITE` set, the digits are written instead: a format that was released must never change that way.
 pub(crate) fn assert_golden(name: &str, bytes: &[u8]) {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(format!("{name}.hex"));
     let text = std::fs::read_to_string(&path).unwrap_or_default();
     let comments: String =
         text.lines().filter(|line| line.starts_with('#')).map(|line| format!("{line}\n")).collect();
-    if std::env::var_os("RAVELIN_WRITE_GOLDEN").is_some() {
+    if std::env::var_os("RAVELIN_REWRITE").is_some() {
         std::fs::write(&path, comments + &hex(bytes))
             .expect("the source tree is writable when golden files are made");
         return;

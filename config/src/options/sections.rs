@@ -118,7 +118,7 @@ const OTLP_LOG: &[Field] = &[
 
 const API: &[Field] = &[
     flag("insecure"),
-    flag("dashboard").or("true").not_yet("the dashboard does not work yet"),
+    flag("dashboard").or("false").not_yet("the dashboard does not work yet, so it is off unless asked for"),
     flag("debug").not_yet("`/debug` does not work yet"),
     text("basePath").or("/"),
     text("dashboardName").differs("taken without effect: there is no dashboard yet"),

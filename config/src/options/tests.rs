@@ -225,16 +225,16 @@ fn names_are_unique_in_any_case_and_defaults_fit_their_types() {
     walk(STATIC, "");
 }
 
-/// Compares a page with the committed one; `RAVELIN_WRITE_REFERENCE=1` writes it.
+/// Compares a page with the committed one; `RAVELIN_REWRITE=1` writes it.
 fn committed(name: &str, page: &str) {
     let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/reference").join(name);
-    if std::env::var_os("RAVELIN_WRITE_REFERENCE").is_some() {
+    if std::env::var_os("RAVELIN_REWRITE").is_some() {
         std::fs::write(&path, page).expect("the checkout can be written");
     }
     let found = std::fs::read_to_string(&path).unwrap_or_default();
     assert!(
         found == page,
-        "docs/reference/{name} is not what the table says; RAVELIN_WRITE_REFERENCE=1 writes it anew"
+        "docs/reference/{name} is not what the table says; RAVELIN_REWRITE=1 writes it anew"
     );
 }
 

@@ -77,7 +77,6 @@ fn judge(file: &str, mut root: Node, files: &ReadFile<'_>, with_uses: bool) -> R
     let config: StaticConfig = serde_json::from_value(json.clone()).map_err(|error| {
         vec![Problem::error(file, Position::NONE, "", format!("cannot be used: {error}"))]
     })?;
-    note_defaults(file, &root, &config, &mut notes);
     let mut draft = draft_of(file, &root, &json, files);
     let internal = internal_objects(&config, draft.objects.get("static/serversTransport"));
     notes.extend(internal.left_out.into_iter().map(|(path, text)| {
@@ -116,17 +115,6 @@ fn add_entry_points(json: &mut Json) {
     }
     if needs_traefik && !points.contains_key("traefik") {
         points.insert("traefik".to_owned(), json!({"address": ":8080"}));
-    }
-}
-
-/// What is on by default in Traefik and does not work here yet.
-fn note_defaults(file: &str, root: &Node, config: &StaticConfig, notes: &mut Vec<Problem>) {
-    let dashboard = config.api.as_ref().is_some_and(|api| api.insecure && api.dashboard);
-    let said = notes.iter().any(|note| note.path == "api.dashboard");
-    if dashboard && !said {
-        let problem =
-            Problem::error(file, place(root, "api"), "api.dashboard", "the dashboard does not work yet");
-        notes.push(problem.mend("set it to false to hear no more of it").severity(Severity::NotYet));
     }
 }
 

@@ -96,7 +96,7 @@ impl Default for FileProvider {
 pub struct Api {
     /// Serve it on the entry point `traefik` without a router of one's own.
     pub insecure: bool,
-    /// Serve the dashboard. Not working yet.
+    /// Serve the dashboard. Not working yet, so off unless asked for; Traefik's default is on.
     pub dashboard: bool,
     /// Serve `/debug`. Not working yet.
     pub debug: bool,
@@ -106,7 +106,7 @@ pub struct Api {
 
 impl Default for Api {
     fn default() -> Self {
-        Self { insecure: false, dashboard: true, debug: false, base_path: "/".to_owned() }
+        Self { insecure: false, dashboard: false, debug: false, base_path: "/".to_owned() }
     }
 }
 

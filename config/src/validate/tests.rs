@@ -1,4 +1,4 @@
-//! The report of whole files against committed texts. `RAVELIN_WRITE_REFERENCE=1` writes the texts anew.
+//! The report of whole files against committed texts. `RAVELIN_REWRITE=1` writes the texts anew.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -21,7 +21,7 @@ fn golden(name: &str) -> Report {
     let report = report(name);
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/validate").join(format!("{name}.txt"));
     let text = report.to_string();
-    if std::env::var_os("RAVELIN_WRITE_REFERENCE").is_some() {
+    if std::env::var_os("RAVELIN_REWRITE").is_some() {
         std::fs::write(&path, &text).expect("the checkout can be written");
     }
     let committed = std::fs::read_to_string(&path).unwrap_or_default();

@@ -175,7 +175,7 @@ fn object(loaded: &Loaded, key: &str) -> Json {
 #[test]
 fn internal_objects_are_those_of_traefik() {
     let loaded = file(
-        "api: {insecure: true, basePath: /base}\nping: {}\nentryPoints: {web: {address: ':80', http: {redirections: \
+        "api: {insecure: true, dashboard: true, basePath: /base}\nping: {}\nentryPoints: {web: {address: ':80', http: {redirections: \
          {entryPoint: {to: secure, permanent: false}}}}, secure: {address: ':8443'}, port: {address: ':81', http: \
          {redirections: {entryPoint: {to: ':443'}}}}, lost: {address: ':82', http: {redirections: {entryPoint: {to: \
          nowhere}}}}}\n",
@@ -215,7 +215,7 @@ fn internal_objects_are_those_of_traefik() {
     assert_eq!(
         notes,
         [
-            "t.yml:1:1: api.dashboard: the dashboard does not work yet (set it to false to hear no more of it)",
+            "t.yml:1:23: api.dashboard: the dashboard does not work yet, so it is off unless asked for",
             "t.yml:3:253: entryPoints.lost.http.redirections.entryPoint: 'to' entry point field references a \
              non-existing entry point: nowhere",
         ]

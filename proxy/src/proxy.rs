@@ -116,11 +116,7 @@ impl Proxy {
         let live = Live::new(Arc::new(Table::empty()), options.workers.max(1));
         let request = Arc::new(request::Shared::default());
         let count = options.workers.max(1);
-        let shared = WorkerShared::new(Arc::clone(&live), Arc::clone(&request), count, &process.generated);
-        let worker_options = WorkerOptions { workers: count, ..WorkerOptions::for_this_machine() };
-        let make = move |index| Worker::new(index, Arc::clone(&shared));
-        let workers = Workers::start(worker_options, make).map_err(StartError::Thread)?;
-        let workers = Arc::new(Mutex::new(workers));
+        let workers = Arc::new(Mutex::new(start_workers(&live, &request, count, &process)?));
 
         let (verdict_sender, verdicts) = mpsc::channel(VERDICTS_MAX);
         let (serving_sender, serving) = watch::channel(None);
@@ -176,6 +172,17 @@ impl Proxy {
             entry_points,
         })
     }
+}
+
+fn start_workers(
+    live: &Arc<Live<Table>>,
+    request: &Arc<request::Shared>,
+    workers: usize,
+    process: &Process,
+) -> Result<Workers, StartError> {
+    let shared = WorkerShared::new(Arc::clone(live), Arc::clone(request), workers, &process.generated);
+    let options = WorkerOptions { workers, ..WorkerOptions::for_this_machine() };
+    Workers::start(options, move |index| Worker::new(index, Arc::clone(&shared))).map_err(StartError::Thread)
 }
 
 /// Opens the last good generations, if they are kept at all.

@@ -151,7 +151,7 @@ impl WorkerLog {
                     format::common(&mut block, entry, duration, &buffer.log.settings, &mut clock)
                 }
                 Format::GenericClf => format::generic(&mut block, entry, &buffer.log.settings, &mut clock),
-                Format::Json => format::json(&mut block, entry, duration, &buffer.log.settings),
+                Format::Json => format::json(&mut block, entry, duration, &buffer.log.settings, &mut clock),
             }
             block.push(b'\n');
             block.len() >= BLOCK_BYTES

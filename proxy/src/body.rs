@@ -221,9 +221,6 @@ impl ResponseBody {
             }
             Poll::Ready(Some(Err(error))) => {
                 self.source = Source::Empty;
-                if let Some(exchange) = self.exchange.as_mut() {
-                    exchange.broke_off();
-                }
                 Poll::Ready(Some(Err(BodyError::Upstream(error))))
             }
         }

@@ -47,7 +47,6 @@ pub(crate) struct Entry {
     /// `None` until there is an answer: the client left before.
     pub(crate) status: Option<StatusCode>,
     pub(crate) sent_bytes: u64,
-    pub(crate) broke_off: bool,
 }
 
 /// The service's answer.
@@ -66,13 +65,6 @@ impl Exchange {
     pub(crate) fn sent(&mut self, bytes: u64) {
         if let Some(entry) = &mut self.entry {
             entry.sent_bytes += bytes;
-        }
-    }
-
-    /// The answer's body broke off.
-    pub(crate) fn broke_off(&mut self) {
-        if let Some(entry) = &mut self.entry {
-            entry.broke_off = true;
         }
     }
 

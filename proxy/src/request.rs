@@ -398,7 +398,6 @@ fn begin(state: &State, connection: &Rc<ConnectionFacts>, parts: &Parts) -> Exch
         response_headers: None,
         status: None,
         sent_bytes: 0,
-        broke_off: false,
     };
     Exchange::logged(entry)
 }

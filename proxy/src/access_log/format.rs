@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue, Version};
 
-use super::clock::{self, Stamps};
+use super::clock::Stamps;
 use super::settings::{Mode, Settings};
 use crate::exchange::Entry;
 
@@ -91,10 +91,16 @@ fn header_text<'e>(headers: Option<&'e HeaderMap>, name: &str, settings: &Settin
 }
 
 /// One JSON object with its keys in order, as Traefik's logger writes it.
-pub(super) fn json(out: &mut Vec<u8>, entry: &Entry, duration: Duration, settings: &Settings) {
+pub(super) fn json(
+    out: &mut Vec<u8>,
+    entry: &Entry,
+    duration: Duration,
+    settings: &Settings,
+    clock: &mut Stamps,
+) {
     let mut object = Object { out, settings, first: true };
     object.out.push(b'{');
-    upper_case_fields(&mut object, entry, duration);
+    upper_case_fields(&mut object, entry, duration, clock);
     object.headers("downstream_", entry.response_headers.as_ref());
     object.always("entryPointName", |out| text(out, entry.connection.entry_point.as_bytes()));
     object.always("level", |out| text(out, b"info"));
@@ -102,20 +108,16 @@ pub(super) fn json(out: &mut Vec<u8>, entry: &Entry, duration: Duration, setting
     object.headers("origin_", entry.response_headers.as_ref().filter(|_| entry.origin.is_some()));
     object.headers("request_", entry.request_headers.as_ref());
     let now = entry.started_at + duration;
-    object.always("time", |out| text(out, clock::utc_second(now).as_bytes()));
+    object.always("time", |out| quoted(out, |out| clock.utc_second(out, now)));
     object.out.push(b'}');
 }
 
-fn upper_case_fields(object: &mut Object<'_>, entry: &Entry, duration: Duration) {
+fn upper_case_fields(object: &mut Object<'_>, entry: &Entry, duration: Duration, clock: &mut Stamps) {
     let settings = object.settings;
     let peer = entry.peer();
-    object.text("ClientAddr", peer.to_string().as_bytes());
-    object.field("ClientHost", |out| {
-        out.push(b'"');
-        client_host(out, entry);
-        out.push(b'"');
-    });
-    object.text("ClientPort", peer.port().to_string().as_bytes());
+    object.display("ClientAddr", peer);
+    object.field("ClientHost", |out| quoted(out, |out| client_host(out, entry)));
+    object.display("ClientPort", peer.port());
     object.text("ClientUsername", b"-");
     object.number("DownstreamContentSize", entry.sent_bytes);
     object.number("DownstreamStatus", entry.final_status().as_u16());
@@ -145,8 +147,8 @@ fn upper_case_fields(object: &mut Object<'_>, entry: &Entry, duration: Duration)
     if let Some((url, _)) = &entry.server {
         object.text("ServiceURL", url.as_bytes());
     }
-    object.field("StartLocal", |out| text(out, clock::local(entry.started_at).as_bytes()));
-    object.field("StartUTC", |out| text(out, clock::utc(entry.started_at).as_bytes()));
+    object.field("StartLocal", |out| quoted(out, |out| clock.local(out, entry.started_at)));
+    object.field("StartUTC", |out| quoted(out, |out| clock.utc(out, entry.started_at)));
     if let Some(tls) = &entry.connection.tls {
         object.text("TLSCipher", tls.cipher.as_bytes());
         object.text("TLSVersion", tls.version.as_bytes());
@@ -197,6 +199,16 @@ impl Object<'_> {
 
     fn text(&mut self, name: &str, value: &[u8]) {
         self.field(name, |out| text(out, value));
+    }
+
+    /// A value whose text needs no escape.
+    fn display(&mut self, name: &str, value: impl std::fmt::Display) {
+        self.field(name, |out| {
+            quoted(out, |out| {
+                // Writing into a vector cannot fail.
+                let _ = write!(out, "{value}");
+            });
+        });
     }
 
     fn number(&mut self, name: &str, value: impl Into<u64>) {
@@ -294,7 +306,11 @@ fn escaped(out: &mut Vec<u8>, value: &[u8]) {
 }
 
 fn text(out: &mut Vec<u8>, value: &[u8]) {
+    quoted(out, |out| escaped(out, value));
+}
+
+fn quoted(out: &mut Vec<u8>, value: impl FnOnce(&mut Vec<u8>)) {
     out.push(b'"');
-    escaped(out, value);
+    value(out);
     out.push(b'"');
 }

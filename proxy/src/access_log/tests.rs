@@ -76,7 +76,6 @@ fn entry(log: &WorkerLog) -> Entry {
         response_headers: None,
         status: Some(StatusCode::OK),
         sent_bytes: 2,
-        broke_off: false,
     }
 }
 

@@ -106,11 +106,12 @@ impl Lease {
         matches!(self.held, Held::Http2(_))
     }
 
-    /// Nothing was read since the lease began. Always false on HTTP/2 that carries other streams.
+    /// No byte of an answer came since the lease began. On HTTP/2, where other streams are read too, a request that failed before
+    /// its answer's head is one.
     pub(crate) fn unanswered(&self) -> bool {
         match &self.held {
             Held::Http1(connection) => connection.meter.read.get() == self.read_before,
-            Held::Http2(connection) => connection.meter.read.get() == self.read_before,
+            Held::Http2(_) => true,
             Held::Gone => false,
         }
     }
@@ -155,7 +156,10 @@ impl Lease {
             Held::Gone => unreachable!("a lease is sent on before its answer ended"),
         };
         async move {
-            sent.await.map_err(|mut failure| SendFailure { request: failure.take_message(), error: failure.into_error() })
+            sent.await.map_err(|mut failure| SendFailure {
+                request: failure.take_message(),
+                error: failure.into_error(),
+            })
         }
     }
 

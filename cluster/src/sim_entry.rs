@@ -19,9 +19,6 @@ use crate::reconcile::worker::Worker;
 use crate::storage::{CommandBytes, Disk, WalLimits, chain};
 use crate::store::Store;
 
-/// Reserved length of a log segment: small, so that a short run sees many of them.
-const SEGMENT_BYTES: u64 = 64 << 10;
-
 /// Work that takes time on a real machine. Each kind is done in order; kinds do not wait for each other.
 #[derive(Debug)]
 pub enum Work {
@@ -68,18 +65,18 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// Boots from a disk, as the shell does, with small log segments.
+    /// Boots from a disk, as the shell does. `limits` are the sizes of the log's files.
     ///
     /// # Errors
     /// [`BootError`].
     pub fn boot(
         disk: Arc<dyn Disk>,
+        limits: WalLimits,
         member: &Member,
         options: NodeOptions,
         seed: u64,
     ) -> Result<Self, BootError> {
-        let Booted { node, log, snapshots, .. } =
-            boot(disk, WalLimits { segment_bytes: SEGMENT_BYTES }, member, options, seed)?;
+        let Booted { node, log, snapshots, .. } = boot(disk, limits, member, options, seed)?;
         Ok(Self {
             node,
             log,

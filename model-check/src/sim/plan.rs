@@ -36,6 +36,8 @@ pub struct Plan {
     pub file_every: Duration,
     /// Bytes of log in memory that force a snapshot at half.
     pub log_bytes_max: u64,
+    /// Space reserved for each segment of a log.
+    pub segment_bytes: u64,
     /// Virtual time with faults.
     pub faults_for: Duration,
     /// Virtual time without, in which everything must come together.
@@ -77,6 +79,7 @@ impl Plan {
             change_every: Duration::from_millis(dice.random_range(60..400)),
             file_every: Duration::from_millis(dice.random_range(300..2_500)),
             log_bytes_max: if dice.random_range(0..100) < 50 { 40 << 10 } else { 4 << 20 },
+            segment_bytes: 4 << dice.random_range(10..18),
             faults_for: Duration::from_secs(dice.random_range(8..16)),
             settle_for: Duration::from_secs(20),
         }

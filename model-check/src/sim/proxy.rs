@@ -65,9 +65,11 @@ impl Proxy {
                 let told = stages.map(|stage| frame(&ToControl::Acknowledge { generation, stage }));
                 (told.to_vec(), Took::Adopted(generation, digest))
             }
+            Step::Held { generation } => {
+                (vec![frame(&ToControl::Acknowledge { generation, stage: Stage::Serving })], Took::Nothing)
+            }
             Step::NeedWhole { reason } => (vec![frame(&ToControl::NeedWhole { reason })], Took::Nothing),
             Step::GoesBackwards { .. } | Step::Refused { .. } => (Vec::new(), Took::Leave),
-            other => (Vec::new(), Took::Broken(format!("{other:?}"))),
         }
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use ravelin_cluster::node::NodeOptions;
 use ravelin_cluster::node::boot::{BootError, Member};
 use ravelin_cluster::sim_entry::Machine;
-use ravelin_cluster::storage::{SimDisk, SimFaults};
+use ravelin_cluster::storage::{SimDisk, SimFaults, WalLimits};
 
 use super::Plan;
 
@@ -79,7 +79,8 @@ impl Station {
         let options = NodeOptions { params: Arc::new(params), static_objects: None };
         self.life += 1;
         let seed = plan.seed ^ (self.number << 32) ^ self.life;
-        self.machine = Some(Machine::boot(Arc::new(self.disk.clone()), &member, options, seed)?);
+        let limits = WalLimits { segment_bytes: plan.segment_bytes };
+        self.machine = Some(Machine::boot(Arc::new(self.disk.clone()), limits, &member, options, seed)?);
         Ok(())
     }
 

@@ -20,7 +20,10 @@ use crate::request::{
     ApplyMode, Change, Envelope, Request, RequestId, Response, Scope, SourceDocument, SourceFormat, parts,
 };
 use crate::sim_entry::Machine;
-use crate::storage::MemoryDisk;
+use crate::storage::{MemoryDisk, WalLimits};
+
+/// Small, so that a short run sees many segments.
+const SEGMENTS: WalLimits = WalLimits { segment_bytes: 64 << 10 };
 
 const CLUSTER: [u8; 16] = [0xc1; 16];
 const HOP: Duration = Duration::from_millis(1);
@@ -116,7 +119,7 @@ impl Cluster {
         let disk = Arc::new(self.disks.get(&node).expect("each member has a disk").clone());
         self.sequence += 1;
         let seed = node * 1000 + self.sequence;
-        let machine = Machine::boot(disk, &member, options, seed).expect("the disk is this node's");
+        let machine = Machine::boot(disk, SEGMENTS, &member, options, seed).expect("the disk is this node's");
         self.machines.insert(node, machine);
         self.step(node, Event::Start);
         let others: Vec<u64> = self.machines.keys().copied().filter(|other| *other != node).collect();

@@ -447,3 +447,6 @@ fn content_bytes(request: &Request) -> usize {
 fn millis_left(now: Time, deadline: Time) -> u32 {
     u32::try_from(between(now, deadline).as_millis()).unwrap_or(u32::MAX)
 }
+
+#[cfg(test)]
+mod tests;

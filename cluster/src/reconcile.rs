@@ -526,3 +526,6 @@ impl Committing {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

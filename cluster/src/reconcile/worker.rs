@@ -8,7 +8,7 @@ use ravelin_config::check::{Checker, INTERNAL, RecordChange, provider_of};
 use ravelin_config::document::{self, Document, Format};
 use ravelin_config::object::RECORD_VERSION;
 use ravelin_config::static_config::{Judged, judge_document};
-use ravelin_config::{ConfigMap, Draft, Key, Record, RecordWire, State, draft_with_files};
+use ravelin_config::{ConfigMap, Draft, Key, Problem, Record, RecordWire, State, draft_with_files};
 use ravelin_transport::codec;
 
 use super::{Job, Prepared, Stamp, Verdict, Work};
@@ -55,8 +55,9 @@ impl Worker {
             Work::Apply { documents, mode } => {
                 let drafts = read_documents(&documents)?;
                 notes = general_notes(&drafts);
+                let told = drafts.cluster.problems.clone();
                 let change = apply(checker, drafts, mode);
-                if let Some(refusal) = in_error(&change) {
+                if let Some(refusal) = in_error(&change, &told) {
                     // Whoever asked is there to read why; what the checker holds by now will never be committed.
                     self.checker = None;
                     return Err(refusal);
@@ -73,15 +74,22 @@ impl Worker {
     }
 }
 
-/// Why a request's change is refused: objects of its own that would be in error. What others make of it is theirs.
-fn in_error(change: &RecordChange) -> Option<Refusal> {
+/// Why a request's change is refused: objects of its own that would be in error, with what is wrong at its place in the
+/// text where that is known. What others make of the change is theirs.
+fn in_error(change: &RecordChange, told: &[(Option<Key>, Problem)]) -> Option<Refusal> {
     let own = |key: &Key| provider_of(key) == CLUSTER_PROVIDER || key.as_str().starts_with("static/");
     let broken =
         change.puts.iter().filter(|(key, record)| own(key) && record.status.state == State::Disabled);
-    let problems: Vec<String> = broken
-        .take(VERDICTS_MAX)
-        .map(|(key, record)| format!("{key}: {}", record.status.errors.join("; ")))
-        .collect();
+    let mut problems = Vec::new();
+    for (key, record) in broken {
+        problems.push(format!("{key}: {}", record.status.errors.join("; ")));
+        let placed = told.iter().filter(|(of, _)| of.as_ref() == Some(key));
+        problems.extend(placed.map(|(_, problem)| problem.to_string()));
+        if problems.len() >= VERDICTS_MAX {
+            problems.truncate(VERDICTS_MAX);
+            break;
+        }
+    }
     (!problems.is_empty()).then_some(Refusal { reason: RefusalReason::InError, problems })
 }
 
@@ -228,3 +236,6 @@ fn prepare(
 pub fn records(map: &ConfigMap) -> BTreeMap<Key, Record> {
     map.iter().filter_map(|(key, bytes)| Some((key.clone(), read_record(bytes)?))).collect()
 }
+
+#[cfg(test)]
+mod tests;

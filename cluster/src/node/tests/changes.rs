@@ -93,7 +93,8 @@ fn a_request_with_an_object_in_error_is_refused_whole() {
     let ticket = cluster.ask(1, apply(&text), Duration::from_secs(2));
     let Response::Refused(refusal) = cluster.answer(ticket) else { panic!("accepted") };
     assert_eq!(refusal.reason, RefusalReason::InError);
-    assert!(refusal.problems.iter().all(|problem| problem.contains("bad@cluster")), "{refusal:?}");
+    assert!(refusal.problems[0].contains("bad@cluster"), "{refusal:?}");
+    assert!(refusal.problems[1].starts_with("test.yml:12:"), "with its place: {refusal:?}");
     let change = cluster.apply(1, &site("after"));
     assert_eq!((change.put, change.verdicts.len()), (2, 0), "what was refused left nothing in the check");
     assert_eq!(cluster.machine(1).node().store().config().len(), 4);

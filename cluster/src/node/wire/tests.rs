@@ -107,3 +107,24 @@ fn equal_appends_in_a_row_share_one_encoding() {
         encode(&Frame::Message(append(8, 7))).expect("within the limits")
     );
 }
+
+proptest::proptest! {
+    #[test]
+    fn any_bytes_are_read_or_refused(bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..300)) {
+        if let Ok(frame) = decode(&bytes) {
+            proptest::prop_assert_eq!(encode(&frame).expect("it was read").to_vec(), bytes);
+        }
+    }
+
+    #[test]
+    fn a_changed_byte_never_reads_as_the_same(place in 0usize..200, flip in 1u8..) {
+        for body in every_body() {
+            let frame = Frame::Message(message(body));
+            let mut bytes = encode(&frame).expect("within the limits").to_vec();
+            if let Some(byte) = bytes.get_mut(place) {
+                *byte ^= flip;
+                proptest::prop_assert_ne!(decode(&bytes).ok(), Some(frame));
+            }
+        }
+    }
+}

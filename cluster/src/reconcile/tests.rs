@@ -1,0 +1,273 @@
+//! One piece of work at a time, every answer exactly once, nothing said that is not true.
+
+use bytes::Bytes;
+use ravelin_config::Digest;
+use ravelin_consensus::NodeId;
+
+use super::*;
+
+const ID: RequestId = RequestId([1; 16]);
+
+/// A reconciler with the applied state that it sees.
+struct Bench {
+    reconcile: Reconcile,
+    map: ConfigMap,
+    revision: u64,
+    taken_effect: Vec<RequestId>,
+    now: Time,
+    actions: Actions,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let mut reconcile = Reconcile::default();
+        reconcile.begin(Author::Controller { node: NodeId(1), epoch: 4 });
+        Self {
+            reconcile,
+            map: ConfigMap::new(),
+            revision: 7,
+            taken_effect: Vec::new(),
+            now: Time { micros: 1_000_000 },
+            actions: Actions::new(),
+        }
+    }
+
+    fn generation(&self) -> GenerationId {
+        GenerationId {
+            cluster: [7; 16],
+            recovery_epoch: 0,
+            revision: self.revision,
+            digest: Digest::of(&self.revision.to_le_bytes()),
+        }
+    }
+
+    fn with<T>(&mut self, use_it: impl FnOnce(&mut Reconcile, Time, Ground<'_>, &mut Actions) -> T) -> T {
+        let generation = self.generation();
+        let taken = self.taken_effect.clone();
+        let outcome = |id: RequestId| taken.contains(&id).then_some(generation);
+        let ground = Ground {
+            map: &self.map,
+            revision: self.revision,
+            generation: Some(generation),
+            outcome: &outcome,
+        };
+        use_it(&mut self.reconcile, self.now, ground, &mut self.actions)
+    }
+
+    /// Goes on, and gives the jobs that follow.
+    fn advance(&mut self) -> Vec<Job> {
+        self.with(|reconcile, now, ground, actions| {
+            reconcile.advance(now, ground, || RequestId([9; 16]), actions);
+        });
+        let jobs = self.actions.drain().map(|action| match action {
+            Action::Check(job) => job,
+            other => panic!("not a job: {other:?}"),
+        });
+        jobs.collect()
+    }
+
+    fn ask(&mut self, id: RequestId) -> Result<(), Response> {
+        let work = Work::Delete { keys: vec!["http/routers/a@cluster".to_owned()] };
+        self.reconcile.request(PendingId(u64::from(id.0[0])), id, "operator-1".to_owned(), work)
+    }
+
+    /// Judges the running job: `parts` commands.
+    fn judge(&mut self, jobs: &[Job], parts: u8) {
+        let Some(Job::Judge { number, .. }) = jobs.last() else { panic!("nothing to judge: {jobs:?}") };
+        let commands = (0..parts).map(|part| CommandBytes(Bytes::from(vec![part]))).collect();
+        let prepared = Prepared { commands, put: 0, deleted: 1, verdicts: Vec::new() };
+        let verdict = Verdict { number: *number, outcome: Ok(prepared), needs_reset: false };
+        self.with(|reconcile, now, ground, _| reconcile.judged(now, verdict, ground));
+    }
+
+    fn decide(&mut self, id: RequestId, decision: Decision) {
+        self.with(|reconcile, now, ground, _| reconcile.decided(now, id, &decision, ground));
+    }
+
+    fn proposed(&mut self) -> Vec<u32> {
+        let outputs = self.reconcile.outputs().into_iter();
+        outputs
+            .filter_map(|output| if let Output::Propose { part, .. } = output { Some(part) } else { None })
+            .collect()
+    }
+
+    fn answers(&mut self) -> Vec<(u64, Response)> {
+        let outputs = self.reconcile.outputs().into_iter();
+        let answers = outputs.filter_map(|output| match output {
+            Output::Answer { request, response } => Some((request.0, response)),
+            _ => None,
+        });
+        answers.collect()
+    }
+}
+
+fn is_reset(job: &Job) -> bool {
+    matches!(job, Job::Reset { .. })
+}
+
+#[test]
+fn a_request_goes_from_the_check_to_the_log_to_its_answer() {
+    let mut bench = Bench::new();
+    bench.ask(ID).expect("there is room");
+    let jobs = bench.advance();
+    assert!(is_reset(&jobs[0]), "the worker begins from the applied records");
+    let Job::Judge { stamp, .. } = &jobs[1] else { panic!("{jobs:?}") };
+    assert_eq!((stamp.id, stamp.base, stamp.at_unix_ms), (ID, 7, 1000));
+    assert_eq!(stamp.author, Author::Operator { name: "operator-1".to_owned() });
+    bench.judge(&jobs, 1);
+    bench.advance();
+    assert_eq!(bench.proposed(), [0]);
+    bench.revision = 8;
+    let generation = bench.generation();
+    bench.decide(ID, Decision::Committed { generation });
+    let answers = bench.answers();
+    assert!(matches!(answers.as_slice(), [(1, Response::Done(change))] if change.generation.revision == 8));
+    bench.ask(RequestId([2; 16])).expect("there is room");
+    let jobs = bench.advance();
+    assert_eq!(jobs.len(), 1, "the worker's state is the applied one: {jobs:?}");
+}
+
+#[test]
+fn parts_go_a_few_at_a_time_and_again_where_they_were_lost() {
+    let mut bench = Bench::new();
+    bench.ask(ID).expect("there is room");
+    let jobs = bench.advance();
+    bench.judge(&jobs, 20);
+    bench.advance();
+    assert_eq!(bench.proposed(), (0..8).collect::<Vec<_>>());
+    for part in 0..3 {
+        bench.decide(ID, Decision::Staged { part });
+    }
+    bench.advance();
+    assert_eq!(bench.proposed(), [8, 9, 10]);
+    bench.reconcile.turned_away(bench.now, 9);
+    bench.advance();
+    assert!(bench.proposed().is_empty(), "not at once again");
+    bench.now = Time { micros: bench.now.micros + 60_000 };
+    bench.advance();
+    assert_eq!(bench.proposed(), [9, 10]);
+    bench.now = Time { micros: bench.now.micros + 1_000_000 };
+    bench.advance();
+    assert_eq!(bench.proposed(), (3..11).collect::<Vec<_>>(), "nothing moved for a second");
+}
+
+#[test]
+fn a_conflict_is_judged_anew_and_an_earlier_attempt_does_not_count() {
+    let mut bench = Bench::new();
+    bench.ask(ID).expect("there is room");
+    let jobs = bench.advance();
+    bench.judge(&jobs, 1);
+    bench.advance();
+    bench.revision = 9;
+    bench.decide(ID, Decision::Conflict { base: 7 });
+    let jobs = bench.advance();
+    assert!(is_reset(&jobs[0]), "{jobs:?}");
+    bench.judge(&jobs, 1);
+    bench.advance();
+    // The first attempt was proposed twice: its second copy says nothing about the second attempt.
+    bench.decide(ID, Decision::Conflict { base: 7 });
+    assert!(bench.advance().is_empty(), "the second attempt is still on its way");
+    bench.reconcile.outputs();
+    let generation = bench.generation();
+    bench.decide(ID, Decision::Committed { generation });
+    assert!(matches!(bench.answers().as_slice(), [(1, Response::Done(_))]));
+}
+
+#[test]
+fn endless_conflicts_end_in_a_refusal() {
+    let mut bench = Bench::new();
+    bench.ask(ID).expect("there is room");
+    for _ in 0..CONFLICTS_MAX {
+        let jobs = bench.advance();
+        bench.judge(&jobs, 1);
+        bench.advance();
+        let base = bench.revision;
+        bench.revision += 1;
+        bench.decide(ID, Decision::Conflict { base });
+        assert!(bench.answers().is_empty());
+    }
+    let jobs = bench.advance();
+    bench.judge(&jobs, 1);
+    bench.advance();
+    let base = bench.revision;
+    bench.decide(ID, Decision::Conflict { base });
+    let answers = bench.answers();
+    assert!(
+        matches!(answers.as_slice(), [(1, Response::Refused(refusal))] if refusal.reason == RefusalReason::Conflict)
+    );
+}
+
+#[test]
+fn a_configuration_that_changed_while_it_was_judged_leads_to_another_look() {
+    let mut bench = Bench::new();
+    bench.ask(ID).expect("there is room");
+    let jobs = bench.advance();
+    bench.revision = 8;
+    bench.judge(&jobs, 1);
+    assert!(bench.proposed().is_empty());
+    let jobs = bench.advance();
+    assert!(is_reset(&jobs[0]), "{jobs:?}");
+}
+
+#[test]
+fn a_change_that_took_effect_before_is_answered_and_not_done_again() {
+    let mut bench = Bench::new();
+    bench.taken_effect.push(ID);
+    bench.ask(ID).expect("there is room");
+    assert!(bench.advance().is_empty(), "nothing to judge");
+    assert!(matches!(bench.answers().as_slice(), [(1, Response::Done(_))]));
+}
+
+#[test]
+fn drafts_wait_for_requests_and_only_the_newest_of_a_provider_counts() {
+    let mut bench = Bench::new();
+    for _ in 0..3 {
+        bench.reconcile.draft(Arc::new(Draft { provider: "file".to_owned(), ..Draft::default() }));
+    }
+    bench.ask(ID).expect("there is room");
+    let jobs = bench.advance();
+    assert!(matches!(jobs.last(), Some(Job::Judge { work: Work::Delete { .. }, .. })), "{jobs:?}");
+    bench.judge(&jobs, 0);
+    let jobs = bench.advance();
+    let [Job::Judge { stamp, work: Work::Draft(_), .. }] = jobs.as_slice() else { panic!("{jobs:?}") };
+    assert_eq!(stamp.author, Author::Controller { node: NodeId(1), epoch: 4 });
+    bench.judge(&jobs, 0);
+    assert!(bench.advance().is_empty(), "one of three drafts is enough");
+}
+
+#[test]
+fn an_ended_run_gives_back_what_it_did_not_begin_and_admits_what_it_did() {
+    let mut bench = Bench::new();
+    bench.ask(ID).expect("there is room");
+    bench.ask(RequestId([2; 16])).expect("there is room");
+    let jobs = bench.advance();
+    bench.judge(&jobs, 1);
+    bench.advance();
+    assert_eq!(bench.proposed(), [0]);
+    bench.reconcile.end(5);
+    let outputs = bench.reconcile.outputs();
+    let gives_back = |output: &Output| {
+        matches!(output, Output::Answer { request: PendingId(2), response: Response::Redirect { .. } })
+    };
+    let admits = |output: &Output| matches!(output, Output::Orphaned { request: PendingId(1) });
+    assert!(outputs.iter().any(gives_back) && outputs.iter().any(admits), "{outputs:?}");
+    let late = |output: &Output| {
+        matches!(
+            output,
+            Output::Note(EventKind::StaleWriteRefused { epoch: 4, current: 5, decided_by_log: false })
+        )
+    };
+    assert!(outputs.iter().any(late), "work of an ended epoch was under way: {outputs:?}");
+    assert!(matches!(bench.ask(ID), Err(Response::Redirect { .. })));
+}
+
+#[test]
+fn the_queue_is_bounded_and_says_so() {
+    let mut bench = Bench::new();
+    for number in 0..REQUESTS_MAX {
+        let mut id = [0; 16];
+        id[..8].copy_from_slice(&number.to_le_bytes());
+        bench.ask(RequestId(id)).expect("there is room");
+    }
+    assert!(matches!(bench.ask(ID), Err(Response::Unavailable { reason }) if reason.contains("wait")));
+}

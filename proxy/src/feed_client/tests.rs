@@ -1,7 +1,7 @@
 //! Checks of the client against a control node in memory: acknowledgements in order, deltas, failover, going back refused.
 
-use ravelin_config::feed::{Content, ReceiverLimits, whole_to_parts};
-use ravelin_config::{Change, Delta, Key};
+use ravelin_config::feed::{Content, Part, ReceiverLimits, whole_to_parts};
+use ravelin_config::{Change, Delta, Digest, Key, Kind, Object, Record, State, Status, object};
 use ravelin_transport::memory::{MemoryHub, MemoryTransport};
 use ravelin_transport::{ClusterId, Connection, Expected, PeerRole};
 
@@ -195,4 +195,58 @@ async fn without_any_control_node_it_goes_on_trying_and_ends_with_the_process() 
     let Proxy { verdicts, task, .. } = proxy;
     drop(verdicts);
     timeout(PATIENCE, task).await.expect("it ends").expect("without a panic");
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The generation and the record that the golden bytes below hold.
+fn sample() -> (GenerationId, Record) {
+    let digest = Digest([0xd1; 32]);
+    let generation = GenerationId { cluster: [0xc1; 16], recovery_epoch: 2, revision: 0x0102, digest };
+    let object = |text: &str| Object { kind: Kind::HttpRouter, schema: 1, bytes: Arc::from(text.as_bytes()) };
+    let status = Status { state: State::Disabled, errors: vec!["no".to_owned()] };
+    (generation, Record { object: object("{}"), status, last_good: Some(object("[]")) })
+}
+
+#[test]
+fn golden_bytes_of_records_and_messages() {
+    let (generation, record) = sample();
+    let record = codec::encode(object::RECORD_VERSION, &record.to_wire()).expect("small");
+    assert_eq!(
+        hex(&record),
+        "01000000000100010002000000000000007b7d02010000000000000002000000000000006e6f010100010002000000000000005b5d"
+    );
+    let id = format!("{}02000000{}{}", "c1".repeat(16), "0201000000000000", "d1".repeat(32));
+    let part = Part {
+        transfer: 7,
+        content: Content::Delta { base: generation, target: generation },
+        part: 1,
+        of: 2,
+        puts: vec![(Key::new("k").expect("a key"), Arc::from(b"v".as_slice()))],
+        deletes: vec![Key::new("d").expect("a key")],
+    };
+    let to_proxy = |message: &ToProxy| hex(&codec::encode(FEED_VERSION, message).expect("small"));
+    assert_eq!(
+        to_proxy(&ToProxy::UpToDate { generation, stale: true }).replace(&id, "<id>"),
+        "0100000000<id>01"
+    );
+    assert_eq!(
+        to_proxy(&ToProxy::Part(part)).replace(&id, "<id>"),
+        "0101000000070000000000000001000000<id><id>0100000002000000010000000000000001000000000000006b0100000000000000760100000000000000010000000000000064"
+    );
+    let to_control = |message: &ToControl| hex(&codec::encode(FEED_VERSION, message).expect("small"));
+    let hello =
+        ToControl::Hello { generation: Some(generation), view: "v".to_owned(), build: "b".to_owned() };
+    assert_eq!(
+        to_control(&hello).replace(&id, "<id>"),
+        "010000000001<id>010000000000000076010000000000000062"
+    );
+    let refused = Stage::Refused { reasons: vec!["no".to_owned()] };
+    let acknowledge = ToControl::Acknowledge { generation, stage: refused };
+    assert_eq!(
+        to_control(&acknowledge).replace(&id, "<id>"),
+        "0101000000<id>03000000010000000000000002000000000000006e6f"
+    );
 }

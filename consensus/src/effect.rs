@@ -115,7 +115,8 @@ pub enum Effect<P> {
     /// The log has reached half of its bound: take a snapshot of what is applied and report it by `SnapshotTaken`.
     /// Not repeated until one was taken.
     TakeSnapshot,
-    /// Send the bytes of this snapshot to `to` (the offer goes as a message); if that fails, report `Unreachable`.
+    /// `to` is offered this snapshot (the offer itself goes as a message): keep its bytes while they are wanted. A driver
+    /// that pushes begins now; one whose receivers fetch has nothing more to do. Failure is reported by `Unreachable`.
     SendSnapshot {
         /// To whom.
         to: NodeId,

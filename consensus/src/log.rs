@@ -298,3 +298,6 @@ impl<P: Payload> Log<P> {
             && self.snapshot.as_ref().is_none_or(|meta| self.term_at(meta.index) == Some(meta.term))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,8 +10,8 @@ use crate::types::{Index, Round};
 pub(crate) enum Mode {
     /// Where the logs meet is not known: one append at a time (I40).
     Probe {
-        /// Last index of the unanswered probe; the next one goes out at the heartbeat, or on an answer.
-        sent: Option<Index>,
+        /// Last index and bytes of the unanswered probe; the next one goes out at the heartbeat, or on a rejection.
+        sent: Option<(Index, u64)>,
     },
     /// The logs meet: appends follow each other without waiting, within the window.
     Replicate {
@@ -69,51 +69,44 @@ impl Progress {
     /// Takes note of an append that was sent: `last` is its last entry, or the one before if it has none.
     pub(crate) fn sent(&mut self, last: Index, bytes: u64, with_entries: bool) {
         match &mut self.mode {
-            Mode::Probe { sent } => *sent = Some(last),
+            // A reminder without entries does not take the place of the probe that it follows.
+            Mode::Probe { sent } if with_entries || sent.is_none() => *sent = Some((last, bytes)),
             Mode::Replicate { inflight } if with_entries => {
                 inflight.push_back((last, bytes));
                 self.next = last.next();
             }
-            Mode::Replicate { .. } | Mode::Snapshot { .. } => {}
+            Mode::Probe { .. } | Mode::Replicate { .. } | Mode::Snapshot { .. } => {}
         }
     }
 
     /// The peer's durable log is equal up to `matched`. `base` is the entry before the first that the leader holds.
-    /// Says whether that was news.
-    pub(crate) fn accepted(&mut self, matched: Index, base: Index) -> bool {
-        let news = matched > self.matched;
+    pub(crate) fn accepted(&mut self, matched: Index, base: Index) {
         self.matched = self.matched.max(matched);
         match &mut self.mode {
-            Mode::Probe { sent } => {
-                let wanted = sent.unwrap_or(self.next.previous());
-                if matched >= wanted {
-                    self.mode = Mode::Replicate { inflight: VecDeque::new() };
-                } else if news {
-                    *sent = None;
-                }
+            // The logs meet before the probe's entries, so these are on their way like any others.
+            Mode::Probe { sent } if matched >= self.next.previous() => {
+                let probe = sent.filter(|(last, _)| *last > matched);
+                self.next = probe.map_or(self.next, |(last, _)| last.next());
+                self.mode = Mode::Replicate { inflight: probe.into_iter().collect() };
             }
+            Mode::Probe { .. } => {}
             Mode::Replicate { inflight } => {
                 while inflight.front().is_some_and(|(last, _)| *last <= matched) {
                     inflight.pop_front();
                 }
             }
-            Mode::Snapshot { meta } => {
-                if self.matched >= base {
-                    self.mode = Mode::Replicate { inflight: VecDeque::new() };
-                    self.next = self.matched.next();
-                } else if self.matched >= meta.index {
-                    self.mode = Mode::Probe { sent: None };
-                    self.next = self.matched.next();
-                }
+            Mode::Snapshot { .. } if self.matched >= base => {
+                self.mode = Mode::Replicate { inflight: VecDeque::new() };
             }
+            Mode::Snapshot { meta } if self.matched >= meta.index => self.mode = Mode::Probe { sent: None },
+            Mode::Snapshot { .. } => {}
         }
         self.next = self.next.max(self.matched.next());
-        news
     }
 
     /// The peer has no entry equal to ours at `prev_index`; the logs can meet at `meeting` at best. Stale and doubled
     /// rejections change nothing, and none ever lowers `matched` (B6).
-    pub(crate) fn rejected(&mut self, prev_index: Index, meeting: Index) -> bool {
+    pub(crate) fn rejected(&mut self, prev_index: Index, meeting: Index) {
         let fresh = match &self.mode {
             Mode::Probe { .. } => prev_index == self.next.previous(),
             Mode::Replicate { .. } => prev_index > self.matched,
@@ -123,12 +116,11 @@ impl Progress {
             self.next = meeting.min(prev_index.previous()).max(self.matched).next();
             self.mode = Mode::Probe { sent: None };
         }
-        fresh
     }
 
     /// Nothing gets through at the moment: the next try waits for the heartbeat.
     pub(crate) fn pause(&mut self) {
         self.next = self.matched.next();
-        self.mode = Mode::Probe { sent: Some(self.matched) };
+        self.mode = Mode::Probe { sent: Some((self.matched, 0)) };
     }
 }

@@ -64,7 +64,12 @@ fn is_well_formed<P>(message: &Message<P>) -> bool {
                 fits
             });
             let usable = entries.iter().all(configures_someone);
-            end(*prev_index, *prev_term) && rising && usable && before <= term && *commit <= Index::MAX
+            term > Term(0)
+                && end(*prev_index, *prev_term)
+                && rising
+                && usable
+                && before <= term
+                && *commit <= Index::MAX
         }
         Body::AppendReply { outcome: AppendOutcome::Accepted { matched }, .. } => *matched <= Index::MAX,
         Body::AppendReply {

@@ -129,9 +129,11 @@ impl<P: Payload> Core<P> {
         self.set_election_timer(out);
     }
 
+    /// Nobody can have granted what was not asked for: before our own vote is durable, no answer counts.
     pub(crate) fn on_vote_reply(&mut self, from: NodeId, granted: bool) {
         if let Role::Candidate(ballot) = &mut self.role
             && granted
+            && ballot.granted.contains(&self.params.id)
         {
             ballot.granted.insert(from);
         }

@@ -217,17 +217,19 @@ impl<P: Payload> Core<P> {
         let serves = self.log.term_at(self.commit) == Some(self.hard_state.term);
         let Role::Leader(Leader { progress, reads, .. }) = &mut self.role else { return false };
         let mut begun = false;
-        while serves {
+        if !serves {
+            return begun;
+        }
+        loop {
             begun |= reads.begin(self.commit);
             let round = reads.round;
             let confirmed = quorum::reached(self.log.configuration(), |node| {
                 node == own || progress.get(&node).is_some_and(|progress| progress.round >= round)
             });
-            let Some(open) = reads.open.take_if(|_| confirmed) else { break };
+            let Some(open) = reads.open.take_if(|_| confirmed) else { return begun };
             let index = open.index;
             open.ids.into_iter().for_each(|id| out.push(Effect::ReadReady { id, index }));
         }
-        begun
     }
 
     /// What feeding a peer reads, and what it changes.

@@ -1,0 +1,158 @@
+//! The log against a naive list.
+
+use proptest::prelude::*;
+
+use super::Log;
+use crate::configuration::Configuration;
+use crate::durable::SnapshotMeta;
+use crate::entry::{Entry, EntryKind};
+use crate::types::{Incarnation, Index, NodeId, Term};
+
+#[derive(Clone, Debug)]
+enum Change {
+    Append { term_step: u64, kind: u8 },
+    Truncate(u64),
+    Compact { index: u64, trailing: u64 },
+    Restart { ahead: u64, term_step: u64 },
+}
+
+fn change() -> impl Strategy<Value = Change> {
+    prop_oneof![
+        6 => (0..3u64, 0..6u8).prop_map(|(term_step, kind)| Change::Append { term_step, kind }),
+        2 => (0..12u64).prop_map(Change::Truncate),
+        1 => (0..12u64, 0..200u64).prop_map(|(index, trailing)| Change::Compact { index, trailing }),
+        1 => (0..4u64, 0..3u64).prop_map(|(ahead, term_step)| Change::Restart { ahead, term_step }),
+    ]
+}
+
+fn configuration(tag: u64) -> Configuration {
+    Configuration::of_voters([(NodeId(tag), Incarnation(0))])
+}
+
+/// Entries from the very first, with what a snapshot has replaced as `None`.
+struct Naive {
+    base: u64,
+    all: Vec<(Term, Option<Entry<u8>>, Configuration)>,
+}
+
+impl Naive {
+    fn last(&self) -> u64 {
+        self.all.len() as u64
+    }
+
+    fn term_at(&self, index: u64) -> Option<Term> {
+        if index < self.base {
+            return None;
+        }
+        if index == 0 { Some(Term(0)) } else { self.all.get(index as usize - 1).map(|(term, ..)| *term) }
+    }
+
+    fn meeting_point(&self, index: u64, term: Term) -> Option<u64> {
+        (self.base..=index.min(self.last()))
+            .rev()
+            .find(|at| self.term_at(*at).is_some_and(|here| here <= term))
+    }
+
+    fn configuration_at(&self, index: u64) -> Configuration {
+        if index == 0 { configuration(0) } else { self.all[index as usize - 1].2.clone() }
+    }
+}
+
+fn apply(log: &mut Log<u8>, naive: &mut Naive, change: &Change) {
+    let last_term = naive.term_at(naive.last()).unwrap_or_default();
+    match change {
+        Change::Append { term_step, kind } => {
+            let term = Term((last_term.0 + term_step).max(1));
+            let before = naive.configuration_at(naive.last());
+            let (kind, after) = match kind {
+                0 => (EntryKind::Empty, before),
+                1 => {
+                    let configuration = configuration(naive.last() + 1);
+                    (EntryKind::Configuration(configuration.clone()), configuration)
+                }
+                other => (EntryKind::Command(*other), before),
+            };
+            let entry = Entry { term, kind };
+            naive.all.push((term, Some(entry.clone()), after));
+            log.append(entry);
+        }
+        Change::Truncate(first) => {
+            // The core never cuts what a snapshot covers.
+            let first = (*first).max(log.snapshot_index().0 + 1);
+            log.truncate(Index(first));
+            naive.all.truncate(first as usize - 1);
+        }
+        Change::Compact { index, trailing } => {
+            let index = (*index).clamp(naive.base.max(log.snapshot_index().0), naive.last());
+            let Some(term) = naive.term_at(index).filter(|_| index > 0) else { return };
+            let configuration = naive.configuration_at(index);
+            log.compact(
+                SnapshotMeta { index: Index(index), term, digest: [0; 32], configuration },
+                *trailing,
+            );
+            let covered = |base: u64| -> u64 {
+                let held = naive.all[base as usize..index as usize].iter();
+                held.filter_map(|(_, entry, _)| entry.as_ref()).map(Entry::size_bytes).sum()
+            };
+            naive.base = (naive.base..=index).find(|base| covered(*base) <= *trailing).unwrap_or(index);
+        }
+        Change::Restart { ahead, term_step } => {
+            let (index, term) = (naive.last() + ahead + 1, Term(last_term.0 + term_step + 1));
+            let configuration = configuration(1000 + index);
+            let meta = SnapshotMeta {
+                index: Index(index),
+                term,
+                digest: [0; 32],
+                configuration: configuration.clone(),
+            };
+            log.restart(meta);
+            naive.base = index;
+            naive.all.resize(index as usize, (term, None, configuration));
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn equals_a_naive_list(changes in proptest::collection::vec(change(), 0..40)) {
+        let mut log = Log::new(None, configuration(0));
+        let mut naive = Naive { base: 0, all: Vec::new() };
+        for change in &changes {
+            apply(&mut log, &mut naive, change);
+            prop_assert!(log.is_coherent(), "{log:?}");
+            prop_assert_eq!(log.base(), Index(naive.base));
+            prop_assert_eq!(log.last_index(), Index(naive.last()));
+            prop_assert_eq!(Some(log.last_term()), naive.term_at(naive.last()));
+            prop_assert_eq!(log.configuration(), &naive.configuration_at(naive.last()));
+            for index in 0..naive.last() + 3 {
+                prop_assert_eq!(log.term_at(Index(index)), naive.term_at(index));
+                let held = index > naive.base && index <= naive.last();
+                let entry = naive.all.get((index as usize).wrapping_sub(1)).and_then(|(_, entry, _)| entry.as_ref());
+                prop_assert_eq!(log.entry(Index(index)), entry.filter(|_| held));
+                if index >= naive.base && index <= naive.last() {
+                    prop_assert_eq!(log.configuration_at(Index(index)), &naive.configuration_at(index));
+                }
+                for term in 0..log.last_term().0 + 2 {
+                    let found = log.meeting_point(Index(index), Term(term));
+                    prop_assert_eq!(found, naive.meeting_point(index, Term(term)).map(Index));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn bounded_ranges_keep_their_bounds(
+        count in 0..20usize, first in 0..22u64, entries_max in 0..6usize, bytes_max in 0..200u64,
+    ) {
+        let mut log = Log::new(None, configuration(0));
+        for _ in 0..count {
+            log.append(Entry { term: Term(1), kind: EntryKind::Command(0u8) });
+        }
+        let (entries, bytes) = log.bounded(Index(first), entries_max, bytes_max);
+        prop_assert!(entries.len() <= entries_max);
+        prop_assert!(entries.len() <= 1 || bytes <= bytes_max);
+        prop_assert_eq!(bytes, entries.iter().map(Entry::size_bytes).sum::<u64>());
+        let there = first >= 1 && first <= count as u64;
+        prop_assert_eq!(!entries.is_empty(), there && entries_max > 0);
+    }
+}

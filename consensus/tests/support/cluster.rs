@@ -1,0 +1,203 @@
+//! A cluster in one thread: cores, disks, unfinished writes and messages in flight, judged by the invariant catalogue
+//! after every step. It decides nothing: scripts and random walks do.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use ravelin_consensus::invariant::{History, View, check_cluster, check_step};
+use ravelin_consensus::{
+    AppendOutcome, Batch, Body, ClusterId, Configuration, Core, Durable, Effect, Effects, Incarnation, Index,
+    Input, Message, NodeId, Params, Payload, RejectReason, SnapshotMeta, Time,
+};
+
+/// A command of the tests.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub(crate) struct Text(pub(crate) Arc<str>);
+
+impl Payload for Text {
+    fn size_bytes(&self) -> u64 {
+        self.0.len() as u64
+    }
+}
+
+/// One node: the core and what a driver holds for it.
+pub(crate) struct Node {
+    pub(crate) core: Core<Text>,
+    pub(crate) disk: Durable<Text>,
+    pub(crate) queue: VecDeque<Batch<Text>>,
+    pub(crate) awaited: Option<SnapshotMeta>,
+    /// Every entry given to the state machine in this life, by index.
+    pub(crate) applied: BTreeMap<Index, Option<Text>>,
+}
+
+/// A message in flight.
+#[derive(Clone, Debug)]
+pub(crate) struct Packet {
+    pub(crate) from: NodeId,
+    pub(crate) to: NodeId,
+    pub(crate) message: Message<Text>,
+}
+
+/// All of it.
+pub(crate) struct Cluster {
+    pub(crate) nodes: BTreeMap<NodeId, Node>,
+    pub(crate) network: Vec<Packet>,
+    pub(crate) history: History<Text>,
+    /// Whether a foreign message was injected, after which only totality and the local invariants are asked.
+    pub(crate) honest: bool,
+    /// Rare things, and how often they happened.
+    pub(crate) seen: BTreeMap<&'static str, u64>,
+    params: BTreeMap<NodeId, Arc<Params>>,
+}
+
+/// The incarnation of a node that was never replaced.
+pub(crate) fn incarnation(node: NodeId) -> Incarnation {
+    Incarnation(node.0 * 10)
+}
+
+impl Cluster {
+    /// Nodes that have not started yet. `adjust` may change the constants of each.
+    pub(crate) fn new(configuration: &Configuration, adjust: impl Fn(&mut Params)) -> Cluster {
+        let disk = Durable::genesis(configuration.clone());
+        let mut cluster = Cluster {
+            nodes: BTreeMap::new(),
+            network: Vec::new(),
+            history: History::default(),
+            honest: true,
+            seen: BTreeMap::new(),
+            params: BTreeMap::new(),
+        };
+        for id in configuration.members() {
+            let mut params = Params::new(ClusterId([7; 16]), id, incarnation(id));
+            adjust(&mut params);
+            cluster.params.insert(id, Arc::new(params));
+            cluster.restart(id, disk.clone());
+        }
+        cluster
+    }
+
+    fn restart(&mut self, id: NodeId, disk: Durable<Text>) {
+        let params = Arc::clone(&self.params[&id]);
+        let core = Core::restore(params, disk.clone()).expect("a disk written by the core itself");
+        let node = Node { core, disk, queue: VecDeque::new(), awaited: None, applied: BTreeMap::new() };
+        self.nodes.insert(id, node);
+    }
+
+    /// One step and what a driver does at once. Returns the effects in order, those of the apply reports included.
+    pub(crate) fn step(&mut self, id: NodeId, input: Input<Text>) -> Vec<Effect<Text>> {
+        if let Input::Read(read) = &input {
+            self.history.read_began(*read, id);
+        }
+        let Some(node) = self.nodes.get_mut(&id) else { return Vec::new() };
+        let mut effects = Effects::new();
+        let before = node.core.clone();
+        node.core.step(Time::default(), input, &mut effects);
+        let judged =
+            check_step(&before, &node.core, effects.as_slice(), Some(&node.disk).filter(|_| self.honest));
+        judged.and_then(|()| node.core.check()).expect("the invariants of a step");
+        let mut shown = Vec::new();
+        for effect in effects.drain() {
+            shown.push(effect.clone());
+            match effect {
+                Effect::Send { to, message } => self.network.push(Packet { from: id, to, message }),
+                Effect::Persist(batch) => node.queue.push_back(batch),
+                Effect::InstallSnapshot { meta, .. } => node.awaited = Some(meta),
+                Effect::Apply { first, entries } => {
+                    let mut index = first;
+                    for entry in &entries {
+                        let content = match &entry.kind {
+                            ravelin_consensus::EntryKind::Command(text) => Some(text.clone()),
+                            _ => None,
+                        };
+                        assert!(node.applied.insert(index, content).is_none(), "applied once");
+                        index = index.next();
+                    }
+                    let mut more = Effects::new();
+                    node.core.step(Time::default(), Input::Applied(index.previous()), &mut more);
+                    shown.extend(more.drain());
+                }
+                _ => {}
+            }
+        }
+        self.notice(&before, &shown);
+        self.judge(id, &shown);
+        shown
+    }
+
+    fn notice(&mut self, before: &Core<Text>, effects: &[Effect<Text>]) {
+        for effect in effects {
+            let what = match effect {
+                Effect::Persist(batch) if batch.snapshot.is_some() => "snapshot installed",
+                Effect::Persist(batch) if batch.first <= before.last_index() => "entries cut off",
+                Effect::ReadReady { .. } => "read ready",
+                Effect::ReadFailed { .. } => "read failed",
+                Effect::Rejected { reason: RejectReason::Busy, .. } => "busy",
+                Effect::Rejected { reason: RejectReason::LogFull, .. } => "log full",
+                Effect::TakeSnapshot => "snapshot asked for",
+                Effect::Send { message, .. } => match &message.body {
+                    Body::AppendReply { outcome: AppendOutcome::Rejected { .. }, .. } => "append rejected",
+                    _ => continue,
+                },
+                _ => continue,
+            };
+            *self.seen.entry(what).or_default() += 1;
+        }
+    }
+
+    fn judge(&mut self, id: NodeId, effects: &[Effect<Text>]) {
+        if !self.honest {
+            return;
+        }
+        self.history.record(&self.nodes[&id].core, effects).expect("the history of the run");
+        let views: Vec<_> =
+            self.nodes.values().map(|node| View { core: &node.core, durable: Some(&node.disk) }).collect();
+        check_cluster(&views, &self.history).expect("the invariants of the cluster");
+    }
+
+    /// The oldest unfinished write of a node reaches its disk, and is reported.
+    pub(crate) fn persist(&mut self, id: NodeId) -> Option<Vec<Effect<Text>>> {
+        let node = self.nodes.get_mut(&id)?;
+        let batch = node.queue.pop_front()?;
+        node.disk.write(&batch);
+        Some(self.step(id, Input::Persisted(batch.token)))
+    }
+
+    /// The process dies; `kept` of its unfinished writes had reached the disk. It restarts.
+    pub(crate) fn crash(&mut self, id: NodeId, kept: usize) -> Vec<Effect<Text>> {
+        let node = &self.nodes[&id];
+        let mut disk = node.disk.clone();
+        node.queue.iter().take(kept).for_each(|batch| disk.write(batch));
+        if kept < node.queue.len() {
+            *self.seen.entry("write lost").or_default() += 1;
+        }
+        self.history.restarted(id);
+        self.restart(id, disk);
+        self.step(id, Input::Start)
+    }
+
+    /// The state machine's snapshot of all that is applied is durable.
+    pub(crate) fn take_snapshot(&mut self, id: NodeId) -> Vec<Effect<Text>> {
+        let node = self.nodes.get_mut(&id).expect("the node exists");
+        let index = node.core.applied_index();
+        let Some(term) = node.core.term_at(index).filter(|_| index > Index::ZERO) else { return Vec::new() };
+        let configuration = node.core.configuration_at(index).clone();
+        let meta = SnapshotMeta { index, term, digest: [index.0 as u8; 32], configuration };
+        if node.core.snapshot().is_some_and(|old| old.index >= index) {
+            return Vec::new();
+        }
+        node.disk.compact(&meta);
+        self.step(id, Input::SnapshotTaken(meta))
+    }
+
+    /// The bytes of the snapshot that a node waits for have arrived.
+    pub(crate) fn install(&mut self, id: NodeId) -> Option<Vec<Effect<Text>>> {
+        let meta = self.nodes.get_mut(&id)?.awaited.take()?;
+        Some(self.step(id, Input::SnapshotInstalled(meta)))
+    }
+
+    /// Delivers a message in flight.
+    pub(crate) fn deliver(&mut self, at: usize) -> Vec<Effect<Text>> {
+        let Packet { from, to, message } = self.network.remove(at);
+        self.step(to, Input::Message { from, message })
+    }
+}

@@ -1,0 +1,142 @@
+//! Effects, messages and cores as short lines of text.
+
+use std::fmt::Write;
+
+use ravelin_consensus::{
+    AppendOutcome, Batch, Body, Core, Effect, Entry, EntryKind, Index, Message, NodeId, SnapshotMeta, Term,
+    Timer,
+};
+
+use crate::cluster::Text;
+
+fn members(ids: impl Iterator<Item = NodeId>) -> String {
+    ids.map(|id| id.to_string()).collect::<Vec<_>>().join(",")
+}
+
+/// `1- 1"a" 2{1,2,3}`: term and content of each.
+pub(crate) fn entries(entries: &[Entry<Text>]) -> String {
+    let one = |entry: &Entry<Text>| match &entry.kind {
+        EntryKind::Empty => format!("{}-", entry.term),
+        EntryKind::Command(text) => format!("{}\"{}\"", entry.term, text.0),
+        EntryKind::Configuration(configuration) => {
+            let outgoing = members(configuration.outgoing.keys().copied());
+            let joint = if outgoing.is_empty() { String::new() } else { format!("|{outgoing}") };
+            format!("{}{{{}{joint}}}", entry.term, members(configuration.voters.keys().copied()))
+        }
+    };
+    format!("[{}]", entries.iter().map(one).collect::<Vec<_>>().join(" "))
+}
+
+fn at(index: Index, term: Term) -> String {
+    format!("{index}/{term}")
+}
+
+fn vote(vote: Option<NodeId>) -> String {
+    vote.map_or("-".to_owned(), |node| node.to_string())
+}
+
+fn snapshot(meta: &SnapshotMeta) -> String {
+    at(meta.index, meta.term)
+}
+
+/// `term 2 append prev 1/1 [2-] commit 1`.
+pub(crate) fn message(message: &Message<Text>) -> String {
+    let round = |round: u64| if round == 0 { String::new() } else { format!(" round {round}") };
+    let body = match &message.body {
+        Body::PreVote { last_index, last_term } => format!("pre-vote? last {}", at(*last_index, *last_term)),
+        Body::PreVoteReply { granted } => format!("pre-vote {}", if *granted { "yes" } else { "no" }),
+        Body::Vote { last_index, last_term } => format!("vote? last {}", at(*last_index, *last_term)),
+        Body::VoteReply { granted } => format!("vote {}", if *granted { "yes" } else { "no" }),
+        Body::Append { prev_index, prev_term, entries: list, commit, round: number } => format!(
+            "append prev {} {} commit {commit}{}",
+            at(*prev_index, *prev_term),
+            entries(list),
+            round(number.0)
+        ),
+        Body::AppendReply { outcome: AppendOutcome::Accepted { matched }, round: number } => {
+            format!("accepted {matched}{}", round(number.0))
+        }
+        Body::AppendReply {
+            outcome: AppendOutcome::Rejected { prev_index, hint_index, hint_term }, ..
+        } => {
+            format!("rejected {prev_index} hint {}", at(*hint_index, *hint_term))
+        }
+        Body::Snapshot { meta, round: number } => format!("snapshot {}{}", snapshot(meta), round(number.0)),
+        Body::SnapshotReply { index, outcome, .. } => format!("snapshot {index} {outcome:?}").to_lowercase(),
+    };
+    format!("term {} {body}", message.term)
+}
+
+fn persist(batch: &Batch<Text>) -> String {
+    let mut text = format!("persist term {} vote {}", batch.hard_state.term, vote(batch.hard_state.vote));
+    if let Some(meta) = &batch.snapshot {
+        let _ = write!(text, " snapshot {}", snapshot(meta));
+    }
+    if batch.snapshot.is_some() || !batch.entries.is_empty() {
+        let _ = write!(text, " from {} {}", batch.first, entries(&batch.entries));
+    }
+    text
+}
+
+/// One line per effect; timers only with `timers`.
+pub(crate) fn effect(id: NodeId, effect: &Effect<Text>, timers: bool) -> Option<String> {
+    let leader = |leader: &Option<NodeId>| leader.map_or("nobody".to_owned(), |node| node.to_string());
+    let what = match effect {
+        Effect::Send { to, message: sent } => return Some(format!("{id} -> {to}: {}", message(sent))),
+        Effect::Persist(batch) => persist(batch),
+        Effect::Apply { first, entries: list } => format!("apply from {first} {}", entries(list)),
+        Effect::Accepted { id, index, term } => format!("proposal {id} accepted at {}", at(*index, *term)),
+        Effect::Rejected { id, leader: known, reason } => {
+            format!("proposal {id} rejected: {reason:?}, leader {}", leader(known))
+        }
+        Effect::ReadReady { id, index } => format!("read {id} ready at {index}"),
+        Effect::ReadFailed { id, leader: known } => format!("read {id} failed, leader {}", leader(known)),
+        Effect::SetTimer { timer, min, max } if timers => format!("timer {} {min:?}..{max:?}", name(*timer)),
+        Effect::CancelTimer(timer) if timers => format!("timer {} off", name(*timer)),
+        Effect::SetTimer { .. } | Effect::CancelTimer(_) => return None,
+        Effect::TakeSnapshot => "take a snapshot".to_owned(),
+        Effect::SendSnapshot { to, meta } => format!("send snapshot {} to {to}", snapshot(meta)),
+        Effect::InstallSnapshot { from, meta } => format!("install snapshot {} from {from}", snapshot(meta)),
+        Effect::RoleChanged { role, term, leader: known } => {
+            format!("{role:?} in term {term}, leader {}", leader(known)).to_lowercase()
+        }
+        Effect::Halt(reason) => format!("halt: {reason:?}"),
+    };
+    Some(format!("{id}: {what}"))
+}
+
+fn name(timer: Timer) -> &'static str {
+    match timer {
+        Timer::Election => "election",
+        Timer::Heartbeat => "heartbeat",
+        Timer::CheckQuorum => "check-quorum",
+    }
+}
+
+/// `1: leader term 2 vote 1 log [1- 2-] commit 2 durable 2`.
+pub(crate) fn core(core: &Core<Text>) -> String {
+    let held: Vec<Entry<Text>> = (core.first_index().0..=core.last_index().0)
+        .filter_map(|index| core.entry(Index(index)).cloned())
+        .collect();
+    let base = core.first_index().previous();
+    let from = if base == Index::ZERO { String::new() } else { format!("{base}+") };
+    let mut text = format!(
+        "{}: {:?} term {} vote {} log {from}{} commit {} applied {} durable {}",
+        core.id(),
+        core.role(),
+        core.term(),
+        vote(core.hard_state().vote),
+        entries(&held),
+        core.commit_index(),
+        core.applied_index(),
+        core.durable_index(),
+    )
+    .to_lowercase();
+    for peer in core.peers() {
+        let _ = write!(text, "\n   {} {:?} matched {} next {}", peer.id, peer.mode, peer.matched, peer.next);
+        if peer.inflight_messages > 0 {
+            let _ = write!(text, " unanswered {}", peer.inflight_messages);
+        }
+    }
+    text
+}

@@ -1,0 +1,265 @@
+//! Random walks of a cluster: any order of messages, timers, writes, crashes and snapshots, judged by the invariant
+//! catalogue after every step; then a calm phase in which the cluster must come to agree (L1, L2).
+
+#[path = "support/cluster.rs"]
+mod cluster;
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+
+use cluster::{Cluster, Text, incarnation};
+use proptest::prelude::*;
+use proptest::test_runner::TestRunner;
+use ravelin_consensus::{Configuration, Input, NodeId, Params, ProposalId, ReadId, RoleName, Timer};
+
+/// One thing to do; numbers are taken modulo what there is.
+#[derive(Clone, Copy, Debug)]
+enum Move {
+    Deliver(usize),
+    Repeat(usize),
+    Lose(usize),
+    Timer(usize, Timer),
+    Propose(usize),
+    Read(usize),
+    Persist(usize),
+    Crash(usize, usize),
+    Snapshot(usize),
+    Install(usize),
+    InstallFails(usize),
+    Unreachable(usize, usize),
+}
+
+fn any_move() -> impl Strategy<Value = Move> {
+    let node = 0..5usize;
+    prop_oneof![
+        40 => (0..64usize).prop_map(Move::Deliver),
+        2 => (0..64usize).prop_map(Move::Repeat),
+        4 => (0..64usize).prop_map(Move::Lose),
+        6 => node.clone().prop_map(|at| Move::Timer(at, Timer::Election)),
+        8 => node.clone().prop_map(|at| Move::Timer(at, Timer::Heartbeat)),
+        2 => node.clone().prop_map(|at| Move::Timer(at, Timer::CheckQuorum)),
+        12 => node.clone().prop_map(Move::Propose),
+        4 => node.clone().prop_map(Move::Read),
+        25 => node.clone().prop_map(Move::Persist),
+        2 => (node.clone(), 0..3usize).prop_map(|(at, kept)| Move::Crash(at, kept)),
+        4 => node.clone().prop_map(Move::Snapshot),
+        4 => node.clone().prop_map(Move::Install),
+        1 => node.clone().prop_map(Move::InstallFails),
+        2 => (node.clone(), node).prop_map(|(at, peer)| Move::Unreachable(at, peer)),
+    ]
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Setting {
+    voters: u64,
+    learners: u64,
+    outgoing: bool,
+    pre_vote: bool,
+    entries: usize,
+    window: usize,
+    log: u64,
+    trailing: u64,
+}
+
+fn any_setting() -> impl Strategy<Value = Setting> {
+    (1..6u64, 0..2u64, any::<bool>(), any::<bool>(), 1..4usize, 1..4usize, 200..600u64, 0..120u64).prop_map(
+        |(voters, learners, outgoing, pre_vote, entries, window, log, trailing)| Setting {
+            voters,
+            learners,
+            outgoing,
+            pre_vote,
+            entries,
+            window,
+            log,
+            trailing,
+        },
+    )
+}
+
+fn create(setting: Setting) -> Cluster {
+    let part = |ids: std::ops::RangeInclusive<u64>| ids.map(NodeId).map(|id| (id, incarnation(id)));
+    let Setting { voters, learners, .. } = setting;
+    let configuration = Configuration {
+        voters: part(1..=voters).collect(),
+        outgoing: if setting.outgoing {
+            part(1..=voters.div_ceil(2)).collect()
+        } else {
+            part(2..=1).collect()
+        },
+        learners: part(voters + 1..=voters + learners).collect(),
+    };
+    let mut cluster = Cluster::new(&configuration, |params: &mut Params| {
+        params.pre_vote = setting.pre_vote;
+        params.append_entries_max = setting.entries;
+        params.append_bytes_max = 100;
+        params.inflight_messages_max = setting.window;
+        params.inflight_bytes_max = 150;
+        params.entry_bytes_max = 60;
+        params.uncommitted_bytes_max = 120;
+        params.log_bytes_max = setting.log;
+        params.log_trailing_bytes_max = setting.trailing.min(setting.log / 4);
+        params.reads_pending_max = 3;
+    });
+    for at in 0..cluster.nodes.len() {
+        let node = id(&cluster, at);
+        cluster.step(node, Input::Start);
+    }
+    cluster
+}
+
+fn id(cluster: &Cluster, at: usize) -> NodeId {
+    *cluster.nodes.keys().nth(at % cluster.nodes.len()).expect("a place modulo the number of nodes")
+}
+
+fn take(cluster: &mut Cluster, step: Move, names: &mut u64) {
+    *names += 1;
+    match step {
+        Move::Deliver(at) if !cluster.network.is_empty() => {
+            let at = at % cluster.network.len();
+            cluster.deliver(at);
+        }
+        Move::Repeat(at) if !cluster.network.is_empty() => {
+            let packet = cluster.network[at % cluster.network.len()].clone();
+            cluster.network.push(packet);
+        }
+        Move::Lose(at) if !cluster.network.is_empty() => {
+            let at = at % cluster.network.len();
+            cluster.network.remove(at);
+        }
+        Move::Deliver(_) | Move::Repeat(_) | Move::Lose(_) => {}
+        Move::Timer(at, timer) => drop(cluster.step(id(cluster, at), Input::Timer(timer))),
+        Move::Propose(at) => {
+            let payload = Text(format!("{names}").into());
+            cluster.step(id(cluster, at), Input::Propose { id: ProposalId(*names), payload });
+        }
+        Move::Read(at) => drop(cluster.step(id(cluster, at), Input::Read(ReadId(*names)))),
+        Move::Persist(at) => drop(cluster.persist(id(cluster, at))),
+        Move::Crash(at, kept) => drop(cluster.crash(id(cluster, at), kept)),
+        Move::Snapshot(at) => drop(cluster.take_snapshot(id(cluster, at))),
+        Move::Install(at) => drop(cluster.install(id(cluster, at))),
+        Move::InstallFails(at) => {
+            let node = id(cluster, at);
+            if let Some(meta) = cluster.nodes.get_mut(&node).and_then(|node| node.awaited.take()) {
+                cluster.step(node, Input::SnapshotFailed(meta));
+            }
+        }
+        Move::Unreachable(at, peer) => {
+            let peer = id(cluster, peer);
+            cluster.step(id(cluster, at), Input::Unreachable(peer));
+        }
+    }
+    // What nobody delivers is lost some time.
+    if cluster.network.len() > 64 {
+        cluster.network.drain(..32);
+    }
+}
+
+/// Writes and messages go through, whatever is asked for is done, until nothing moves.
+fn settle(cluster: &mut Cluster) {
+    for _ in 0..10_000 {
+        let ids: Vec<NodeId> = cluster.nodes.keys().copied().collect();
+        let mut moved = false;
+        for id in ids {
+            while cluster.persist(id).is_some() {
+                moved = true;
+            }
+            moved |= cluster.install(id).is_some();
+        }
+        if !cluster.network.is_empty() {
+            cluster.deliver(0);
+        } else if !moved {
+            return;
+        }
+    }
+    panic!("messages beget messages without end");
+}
+
+fn leader(cluster: &Cluster) -> Option<NodeId> {
+    let leaders = cluster.nodes.values().filter(|node| node.core.role() == RoleName::Leader);
+    leaders.max_by_key(|node| node.core.term()).map(|node| node.core.id())
+}
+
+/// Timers run out in turn until there is a leader whom all follow, and everybody holds the same.
+fn come_to_agree(cluster: &mut Cluster) {
+    let count = cluster.nodes.len();
+    cluster.network.clear();
+    for round in 0..60 {
+        settle(cluster);
+        for at in 0..count {
+            let node = id(cluster, at);
+            cluster.take_snapshot(node);
+        }
+        match leader(cluster) {
+            Some(leader) => {
+                cluster.step(leader, Input::Timer(Timer::Heartbeat));
+                settle(cluster);
+                let last = cluster.nodes[&leader].core.last_index();
+                let agreed = cluster
+                    .nodes
+                    .values()
+                    .all(|node| node.core.leader() == Some(leader) && node.core.applied_index() == last);
+                if agreed {
+                    return;
+                }
+            }
+            None => {
+                // Every timer runs out before anybody hears, the last one with the best chance.
+                for at in 0..count {
+                    let node = id(cluster, at + round);
+                    cluster.step(node, Input::Timer(Timer::Election));
+                }
+                cluster.network.clear();
+                let node = id(cluster, round);
+                cluster.step(node, Input::Timer(Timer::Election));
+            }
+        }
+    }
+    let states: Vec<String> =
+        cluster.nodes.values().map(|node| format!("{:?} {:?}", node.core.id(), node.core)).collect();
+    panic!("no agreement in 60 rounds:\n{}", states.join("\n"));
+}
+
+/// What some walk must have shown; otherwise the walks say nothing about it.
+const RARE: [&str; 9] = [
+    "snapshot installed",
+    "entries cut off",
+    "write lost",
+    "read ready",
+    "read failed",
+    "busy",
+    "log full",
+    "snapshot asked for",
+    "append rejected",
+];
+
+#[test]
+fn invariants_hold_and_the_cluster_comes_to_agree() {
+    let config = ProptestConfig { failure_persistence: None, ..ProptestConfig::default() };
+    let seen = RefCell::new(BTreeMap::<&str, u64>::new());
+    let walks = (any_setting(), proptest::collection::vec(any_move(), 0..400));
+    let outcome = TestRunner::new(config).run(&walks, |(setting, moves)| {
+        let mut cluster = create(setting);
+        let mut names = 0;
+        for step in moves {
+            take(&mut cluster, step, &mut names);
+        }
+        come_to_agree(&mut cluster);
+        let ends: Vec<_> = cluster
+            .nodes
+            .values()
+            .map(|node| (node.core.last_index(), node.core.commit_index(), node.core.last_term()))
+            .collect();
+        prop_assert!(ends.windows(2).all(|pair| pair[0] == pair[1]), "{ends:?}");
+        for (what, count) in &cluster.seen {
+            *seen.borrow_mut().entry(what).or_default() += count;
+        }
+        Ok(())
+    });
+    if let Err(failure) = outcome {
+        panic!("{failure}");
+    }
+    let seen = seen.into_inner();
+    println!("{seen:?}");
+    let missing: Vec<_> = RARE.iter().filter(|what| !seen.contains_key(*what)).collect();
+    assert!(missing.is_empty(), "never seen: {missing:?}");
+}

@@ -11,10 +11,12 @@ pub mod go_regex;
 mod keys;
 mod lexer;
 mod parser;
+mod routing_path;
 
 pub use compiled::CompiledRule;
 pub use keys::{HostKeys, PathKeys, RouteKeys};
 pub use parser::parse;
+pub use routing_path::routing_path;
 
 /// Longest rule in bytes.
 pub const RULE_BYTES_MAX: usize = 64 * 1024;
@@ -119,7 +121,7 @@ impl Matcher {
 pub struct RequestFacts<'a> {
     /// Canonical host: lower case, no port, IPv6 without brackets; empty if there is none.
     pub host: &'a str,
-    /// The routing path: unreserved characters decoded, reserved ones percent-encoded in upper case.
+    /// The path as rules see it: what [`routing_path`] makes of the normalised one.
     pub path: &'a str,
     /// The method as received.
     pub method: &'a str,

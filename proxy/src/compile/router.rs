@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use ravelin_config::dynamic::{HttpRouter, RouterTls};
-use ravelin_config::rule::{self, CompiledRule, PRIORITY_MAX, RouteKeys};
+use ravelin_config::rule::{self, CompiledRule, Matcher, PRIORITY_MAX, RouteKeys, Rule};
 use ravelin_config::{Key, Record};
 use serde_json::Value;
 
@@ -73,7 +73,9 @@ impl Run<'_> {
         if !router.parent_refs.is_empty() && reason.is_some() {
             return self.state.note(key, reason.as_deref());
         }
-        let ready = match ready(&router.rule) {
+        // What a rule of the old language means is known only where both languages agree.
+        let is_old = reason.is_some() && router.rule_syntax == "v2";
+        let ready = match ready(&router.rule, is_old) {
             Ok(ready) => ready,
             Err(error) => {
                 let text = reason.map_or(error, |reason| reason.to_string());
@@ -185,10 +187,26 @@ impl Run<'_> {
     }
 }
 
-fn ready(text: &str) -> Result<Ready, String> {
+fn ready(text: &str, is_old: bool) -> Result<Ready, String> {
     let rule = rule::parse(text).map_err(|error| format!("invalid rule {text:?}: {error}"))?;
+    if is_old && !agrees_with_old(&rule) {
+        return Err(format!("the place of the rule {text:?} of the old language is not known"));
+    }
     let compiled = rule.compile().map_err(|error| format!("invalid rule {text:?}: {error}"))?;
     Ok(Ready { rule: Arc::new(compiled), keys: Arc::new(rule.necessary_keys()) })
+}
+
+/// Whether the rule means the same in Traefik's second language, which had templates in braces.
+fn agrees_with_old(rule: &Rule) -> bool {
+    match rule {
+        Rule::And(rules) | Rule::Or(rules) => rules.iter().all(agrees_with_old),
+        Rule::Not(rule) => agrees_with_old(rule),
+        Rule::Matcher(Matcher::Host(text) | Matcher::Path(text) | Matcher::PathPrefix(text)) => {
+            !text.contains('{')
+        }
+        Rule::Matcher(Matcher::Method(_) | Matcher::ClientIp(_)) => true,
+        Rule::Matcher(_) => false,
+    }
 }
 
 /// What a router in error says of its place, as far as it can be read: the rest of it may have any shape.
@@ -208,6 +226,7 @@ pub(crate) fn salvaged(record: &Record) -> HttpRouter {
     let tls = members.get("tls").filter(|tls| !matches!(tls, Value::Null | Value::Bool(false)));
     HttpRouter {
         rule: text("rule"),
+        rule_syntax: text("ruleSyntax"),
         priority: members.get("priority").and_then(Value::as_i64).unwrap_or(0),
         entry_points: list("entryPoints"),
         parent_refs: list("parentRefs"),

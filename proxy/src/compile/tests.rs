@@ -133,6 +133,8 @@ fn a_router_in_error_answers_in_its_own_place_or_by_its_last_good_value() {
     for (value, expected) in [
         (json!({"rule": "Host(`a.test`", "service": "s"}), "all@file"),
         (json!({"rule": "Host(`a.test`)", "parentRefs": ["all"], "service": "s"}), "all@file"),
+        (json!({"rule": "PathRegexp(`/`)", "priority": 99, "ruleSyntax": "v2", "service": "s"}), "all@file"),
+        (json!({"rule": "Host(`a.test`)", "ruleSyntax": "v2", "service": "s"}), "bad@file error"),
         (
             json!({"rule": "Host(`a.test`)", "entryPoints": "web, x", "service": "s", "surplus": 1}),
             "bad@file error",

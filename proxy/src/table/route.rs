@@ -6,7 +6,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use imbl::OrdMap;
-use ravelin_config::rule::{CompiledRule, RequestFacts};
+use ravelin_config::rule::{self, CompiledRule, RequestFacts};
 use ravelin_config::{ConfigMap, GenerationId, Key, static_config};
 
 use super::index::{Rank, Ranked, RouteIndex};
@@ -97,9 +97,12 @@ impl Ranked for Route {
 }
 
 impl EntryPointTable {
-    /// The route of a request, if any. A router with TLS sees only requests over TLS, one without only the others.
+    /// The route of a request, if any; the path in `facts` is the normalised one. A router with TLS sees only requests over
+    /// TLS, one without only the others.
     pub fn route(&self, over_tls: bool, facts: &RequestFacts<'_>) -> Option<&Arc<Route>> {
-        if over_tls { self.tls.find(facts) } else { self.plain.find(facts) }
+        let path = rule::routing_path(facts.path);
+        let facts = RequestFacts { path: &path, ..*facts };
+        if over_tls { self.tls.find(&facts) } else { self.plain.find(&facts) }
     }
 
     /// The qualified name of the TLS options for a host: those of the routers that name it, or `default`.

@@ -119,6 +119,11 @@ impl Listeners {
             match self.open_one(name, wanted) {
                 Ok(entry_point) => drop(open.insert(Arc::clone(name), entry_point)),
                 Err(error) => {
+                    // An entry point that cannot move stays where it is: its traffic goes on.
+                    if let Some(held) = self.open.get(name) {
+                        let settings = Arc::clone(&wanted.settings);
+                        open.insert(Arc::clone(name), Open { sockets: Arc::clone(&held.sockets), settings });
+                    }
                     let known = self.failed.get(name).filter(|known| known.to_string() == error.to_string());
                     if known.is_none() {
                         tracing::error!(%error, "an entry point is not open");

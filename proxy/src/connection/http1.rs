@@ -76,15 +76,13 @@ pub(super) async fn serve<A: Application>(
         .max_headers(limits.fields_max)
         .serve_connection(TokioIo::new(guarded), service);
     let outcome = drive(&mut connection, &shared).await;
-    let guarded = match outcome {
+    if let Outcome::Failed(error) = outcome {
         // hyper has failed with the stream in its hands; the error has been dealt with where it arose.
-        Outcome::Failed(error) => {
-            tracing::debug!(connection = shared.facts.id, %error, "the connection broke off");
-            return;
-        }
-        _ => connection.into_parts().io.into_inner(),
-    };
-    finish(outcome, guarded, &shared).await;
+        tracing::debug!(connection = shared.facts.id, %error, "the connection broke off");
+        return;
+    }
+    // Boxed, so that a connection does not carry the stages of its end through its life.
+    Box::pin(finish(outcome, connection.into_parts().io.into_inner(), &shared)).await;
 }
 
 async fn call<A: Application>(
@@ -229,7 +227,8 @@ async fn farewell(io: &mut ClientStream, words: &[u8]) {
     let parting = async {
         io.write_all(words).await?;
         io.shutdown().await?;
-        let mut heard = [0_u8; 4096];
+        // Not within the future: every connection would carry it for its whole life.
+        let mut heard = vec![0_u8; 4096];
         let mut left = FAREWELL_BYTES_MAX;
         while left > 0 {
             match io.read(&mut heard).await? {

@@ -1,10 +1,12 @@
 //! From an accepted socket to a protocol: the first bytes, the TLS handshake, all under one deadline.
 //! What is not decided within it is closed without a word.
 
+use std::future::poll_fn;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
+use std::task::Poll;
+use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use rustls::ProtocolVersion;
@@ -15,7 +17,9 @@ use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::stream::{ClientStream, Rewound};
-use super::{Accepted, Application, ConnectionFacts, Protocol, Scope, TlsFacts, http1, http2};
+use super::{
+    Accepted, Application, ConnectionFacts, Control, Protocol, Scope, Stage, TlsFacts, http1, http2,
+};
 use crate::preface::{Opening, opening};
 use crate::tls::{self, Hello};
 
@@ -33,7 +37,17 @@ enum Opened {
 pub async fn serve<A: Application>(accepted: Accepted, scope: Scope<A>) {
     let Accepted { id, socket, peer, local, entry_point, accepted_at } = accepted;
     let deadline = accepted_at.checked_add(scope.settings.timeouts.handshake).unwrap_or_else(Instant::now);
-    let opened = tokio::time::timeout_at(deadline.into(), open(socket, &entry_point, &scope)).await;
+    // Boxed, as is HTTP/2 below: the future of a usual connection must not be as large as its rarest stage.
+    let opened = {
+        let mut opening = Box::pin(async {
+            tokio::select! {
+                opened = tokio::time::timeout_at(deadline.into(), open(socket, &entry_point, &scope)) => Some(opened),
+                () = drained(&scope.control, scope.settings.timeouts.idle_in_drain) => None,
+            }
+        });
+        opening.as_mut().await
+    };
+    let Some(opened) = opened else { return };
     let opened = match opened {
         Ok(Ok(opened)) => opened,
         Ok(Err(error)) => {
@@ -58,9 +72,19 @@ pub async fn serve<A: Application>(accepted: Accepted, scope: Scope<A>) {
         }
         Opened::Http2 { io, tls } => {
             let facts = facts(Protocol::Http2, tls);
-            http2::serve(io, scope, facts).await;
+            Box::pin(http2::serve(io, scope, facts)).await;
         }
     }
+}
+
+/// Resolves once the worker has been draining for `time`: a client that says nothing must not hold up the end.
+async fn drained(control: &Control, time: Duration) {
+    poll_fn(|cx| {
+        control.listen(cx.waker());
+        if control.stage() > Stage::Open { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
+    tokio::time::sleep(time).await;
 }
 
 async fn open<A: Application>(

@@ -3,7 +3,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
-use std::task::Waker;
+use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -39,6 +39,9 @@ pub struct Exchanges {
     refused: Cell<Option<Refused>>,
     released: Cell<bool>,
     unflushed: Cell<bool>,
+    /// The client takes no bytes at present.
+    blocked: Cell<bool>,
+    writer: RefCell<Option<Waker>>,
     body_complete: Cell<bool>,
     /// hyper asked for bytes in its present poll.
     read_wanted: Cell<bool>,
@@ -63,6 +66,8 @@ impl Exchanges {
             refused: Cell::new(None),
             released: Cell::new(false),
             unflushed: Cell::new(false),
+            blocked: Cell::new(false),
+            writer: RefCell::new(None),
             body_complete: Cell::new(true),
             read_wanted: Cell::new(false),
             raw_targets: RefCell::new(VecDeque::new()),
@@ -108,6 +113,15 @@ impl Exchanges {
     /// Requests handed to the request path so far.
     pub fn requests(&self) -> u64 {
         self.called.get()
+    }
+
+    /// Ready unless the client takes no bytes: then hyper is given no more either, as it would keep them all.
+    pub fn poll_room(&self, cx: &Context<'_>) -> Poll<()> {
+        if !self.blocked.get() {
+            return Poll::Ready(());
+        }
+        *self.writer.borrow_mut() = Some(cx.waker().clone());
+        Poll::Pending
     }
 
     /// The body of the message that came last has been read to its end.
@@ -254,6 +268,7 @@ impl Exchanges {
 
     pub(super) fn write_blocked(&self, now: impl FnOnce() -> Instant) {
         self.unflushed.set(true);
+        self.blocked.set(true);
         if self.write.get().is_none() {
             self.write.set(Some(WriteStall { since: now(), bytes: 0 }));
         }
@@ -261,6 +276,11 @@ impl Exchanges {
 
     pub(super) fn flushed(&self, now: impl FnOnce() -> Instant) {
         self.unflushed.set(false);
+        if self.blocked.replace(false)
+            && let Some(waker) = self.writer.borrow_mut().take()
+        {
+            waker.wake();
+        }
         if self.write.take().is_some() {
             self.idle_since.set(now());
         }

@@ -23,8 +23,6 @@ const HEAD_READ_BYTES: usize = 4096;
 const HELD_BYTES_MAX: usize = 16 * 1024;
 /// Most bytes read and thrown away behind the last message.
 const DISCARDED_BYTES_MAX: usize = 256 * 1024;
-/// Capacity that an empty buffer may keep.
-const KEPT_BYTES_MAX: usize = 4096;
 
 /// A connection's bytes behind the guard.
 pub struct Guarded<S> {
@@ -148,7 +146,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Guarded<S> {
         self.pending.advance(bytes);
         self.approved -= bytes;
         self.scanned -= bytes;
-        if self.pending.is_empty() && self.pending.capacity() > KEPT_BYTES_MAX {
+        if self.pending.is_empty() {
+            // Seldom needed again: heads that come in one piece never pass through here.
             self.pending = BytesMut::new();
         }
         true

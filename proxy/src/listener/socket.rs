@@ -2,12 +2,15 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs};
+use std::time::Duration;
 
 use ravelin_config::static_config::Address;
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 
 /// Connections the kernel keeps for us until we accept them.
 const BACKLOG: i32 = 4096;
+/// Silence after which the kernel asks whether the client is still there, as in Go.
+const KEEPALIVE: Duration = Duration::from_secs(15);
 
 /// Opens `count` sockets on one address, among which the kernel spreads connections.
 ///
@@ -79,6 +82,7 @@ fn bind(address: SocketAddr, share: bool) -> io::Result<Socket> {
     }
     // Inherited by what is accepted, which saves a call for each.
     socket.set_tcp_nodelay(true)?;
+    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE))?;
     socket.bind(&address.into())?;
     Ok(socket)
 }

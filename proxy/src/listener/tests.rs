@@ -75,6 +75,20 @@ fn sockets_outlive_every_change_but_that_of_their_address() {
 }
 
 #[test]
+fn an_entry_point_that_cannot_move_stays_where_it_is() {
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let mut listeners = Listeners::new(1);
+    listeners.reconcile(map(&[("web", "127.0.0.1:0")]));
+    let before = Arc::clone(&listeners.open["web"].sockets);
+    listeners.reconcile(map(&[("web", &taken.local_addr().expect("bound").to_string())]));
+    assert!(Arc::ptr_eq(&before, &listeners.open["web"].sockets), "traffic goes on");
+    assert!(listeners.status()["web"].is_err(), "and the error is seen");
+    drop(taken);
+    listeners.retry();
+    assert!(!Arc::ptr_eq(&before, &listeners.open["web"].sockets) && !listeners.has_failed());
+}
+
+#[test]
 fn what_is_no_tcp_address_says_so() {
     let mut listeners = Listeners::new(1);
     listeners.reconcile(map(&[("a", "127.0.0.1:0/udp"), ("b", "nonsense")]));

@@ -87,15 +87,19 @@ impl Workers {
     /// Makes the open entry points those that are wanted. Blocks for name lookups; connections of entry points that stay are
     /// not touched.
     pub fn listen(&mut self, wanted: BTreeMap<Arc<str>, Wanted>) -> BTreeMap<Arc<str>, Status> {
-        self.listeners.reconcile(wanted);
-        self.announce()
+        // Whoever ends opens nothing.
+        if self.plan.borrow().stage == Stage::Open {
+            self.listeners.reconcile(wanted);
+            self.announce();
+        }
+        self.listeners.status()
     }
 
     /// Tries again what could not be opened. To be called now and then while something has failed.
     pub fn retry(&mut self) -> BTreeMap<Arc<str>, Status> {
-        if self.listeners.has_failed() {
+        if self.listeners.has_failed() && self.plan.borrow().stage == Stage::Open {
             self.listeners.retry();
-            return self.announce();
+            self.announce();
         }
         self.listeners.status()
     }
@@ -113,7 +117,7 @@ impl Workers {
     /// Ends in order: accepts for the grace time, then lets what runs come to its end, then closes the rest. Returns how many
     /// connections had to be cut. Cancel safe; what was begun goes on at the next call.
     pub async fn drain(&mut self) -> usize {
-        let times = DrainTimes::of(self.listeners.retry());
+        let times = DrainTimes::of(self.listeners.open());
         if self.plan.borrow().stage == Stage::Open {
             tokio::time::sleep(times.accept).await;
             // The sockets go too: a client that comes now must be refused and not wait in a queue that nobody empties.
@@ -135,10 +139,9 @@ impl Workers {
         }
     }
 
-    fn announce(&mut self) -> BTreeMap<Arc<str>, Status> {
+    fn announce(&mut self) {
         let open = Arc::new(self.listeners.open().clone());
         self.plan.send_modify(|plan| plan.open = open);
-        self.listeners.status()
     }
 }
 

@@ -112,12 +112,29 @@ fn draining_ends_each_connection_after_its_answer() {
 }
 
 #[test]
+fn silent_connections_do_not_hold_up_the_end() {
+    let mut rig = Rig::with(
+        1,
+        settings(|settings| {
+            settings.drain_grace = Duration::from_secs(20);
+            settings.timeouts.idle_in_drain = Duration::from_millis(50);
+            settings.timeouts.handshake = Duration::from_secs(60);
+        }),
+    );
+    let mut silent = rig.connect();
+    rig.record.until("it is accepted", |_| rig.workers.connections() == 1);
+    assert_eq!(block_on(async { rig.workers.drain().await }), 0);
+    assert_eq!(silent.rest(), "");
+}
+
+#[test]
 fn what_does_not_end_in_time_is_cut_and_counted() {
     let mut rig = Rig::with(1, settings(|settings| settings.drain_grace = Duration::from_millis(50)));
     let mut stuck = rig.connect();
     stuck.send(&get("/wait"));
     rig.record.until("it runs", |record| record.waiting.load(Ordering::SeqCst) == 1);
     assert_eq!(block_on(async { rig.workers.drain().await }), 1);
+    assert!(rig.workers.listen(web("127.0.0.1:0", Settings::default())).is_empty(), "opens nothing any more");
     assert_eq!(stuck.rest(), "");
     assert_eq!(rig.record.abandoned.load(Ordering::SeqCst), 1);
 }

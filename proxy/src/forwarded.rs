@@ -4,6 +4,7 @@
 
 use std::net::IpAddr;
 
+use http::Version;
 use http::header::{CONNECTION, Entry, HOST, HeaderMap, HeaderName, HeaderValue, TE, TRAILER, UPGRADE};
 use ipnet::IpNet;
 use ravelin_config::static_config::{EntryPoint, UnderscoreHeaders};
@@ -275,6 +276,21 @@ pub fn admit_trailers(trailers: &mut HeaderMap) {
         .collect();
     for name in unwanted {
         trailers.remove(name);
+    }
+}
+
+/// Takes away what may not become a change of protocol: HTTP/1.0 has none (RFC 9110, 7.8), and `h2c` would let a client speak to
+/// the server past every rule here.
+pub fn forbid_switching(headers: &mut HeaderMap, version: Version) {
+    const SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
+    let Some(asked) = headers.get(UPGRADE) else { return };
+    let h2c = asked
+        .as_bytes()
+        .split(|&byte| byte == b',')
+        .any(|name| name.trim_ascii().eq_ignore_ascii_case(b"h2c"));
+    if h2c || version != Version::HTTP_11 {
+        headers.remove(UPGRADE);
+        headers.remove(SETTINGS);
     }
 }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
-use http::header::{CONNECTION, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING};
+use http::header::{CONNECTION, COOKIE, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING};
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{Method, Request, Response, StatusCode, Version};
@@ -88,6 +88,10 @@ async fn serve(
         server: &state.shared.server,
     };
     parts.headers.remove(TRANSFER_ENCODING);
+    forwarded::forbid_switching(&mut parts.headers, parts.version);
+    if parts.version == Version::HTTP_2 {
+        join_cookies(&mut parts.headers);
+    }
     policy.forwarded.admit(&mut parts.headers, Some(&host_value), host.port, origin)?;
     let query = routing_query(parts.uri.query(), policy);
     let facts = RequestFacts {
@@ -318,6 +322,18 @@ fn take_host(parts: &mut Parts) -> Result<HeaderValue, RequestError> {
         return Err(RequestError::BadHost);
     }
     HeaderValue::from_str(authority.as_str()).map_err(|_| RequestError::BadHost)
+}
+
+/// HTTP/2 clients may send a cookie in crumbs; servers of HTTP/1.1 expect one field (RFC 9113, 8.2.3).
+fn join_cookies(headers: &mut HeaderMap) {
+    if headers.get_all(COOKIE).iter().nth(1).is_none() {
+        return;
+    }
+    let crumbs: Vec<&[u8]> = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    // Field values joined by printable bytes are a field value.
+    if let Ok(whole) = HeaderValue::from_bytes(&crumbs.join(&b"; "[..])) {
+        headers.insert(COOKIE, whole);
+    }
 }
 
 /// The query as rules see it and servers get it: a semicolon separates pairs like an ampersand, or is data.

@@ -1,5 +1,5 @@
 //! Golden scripts: a configuration, requests as bytes, and what the client and the servers then saw. Everything between the two
-//! sockets is the shipped code: guard, hyper, request path, pools. `RAVELIN_SCRIPTS=write` writes what happened into the files
+//! sockets is the shipped code: guard, hyper, request path, pools. `RAVELIN_REWRITE=1` writes what happened into the files
 //! instead of comparing; read the difference before you commit it.
 
 #[path = "scripts/client.rs"]
@@ -116,7 +116,7 @@ fn script(name: &str) {
     let cases = parse(&expected);
     assert!(!cases.is_empty(), "{name} holds no case");
     let actual: Vec<String> = cases.iter().map(run).collect();
-    if std::env::var("RAVELIN_SCRIPTS").is_ok_and(|mode| mode == "write") {
+    if std::env::var_os("RAVELIN_REWRITE").is_some() {
         std::fs::write(&path, actual.join("\n")).expect("the script can be written");
         return;
     }

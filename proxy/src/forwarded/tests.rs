@@ -200,6 +200,19 @@ fn an_upgrade_is_passed_on_only_if_connection_names_it() {
 }
 
 #[test]
+fn no_switch_in_http_1_0_and_none_to_h2c() {
+    let left = |version, upgrade| {
+        let mut headers = map(&[("connection", "Upgrade"), ("upgrade", upgrade), ("http2-settings", "AAM")]);
+        forbid_switching(&mut headers, version);
+        (headers.contains_key(UPGRADE), headers.contains_key("http2-settings"))
+    };
+    assert_eq!(left(Version::HTTP_11, "websocket"), (true, true));
+    assert_eq!(left(Version::HTTP_10, "websocket"), (false, false));
+    assert_eq!(left(Version::HTTP_11, "h2c"), (false, false));
+    assert_eq!(left(Version::HTTP_11, "foo, H2C"), (false, false));
+}
+
+#[test]
 fn names_of_the_entry_points_list_survive_until_the_request_is_sent() {
     let keep = policy(|entry_point| entry_point.forwarded_headers.connection = vec!["X-Keep".into()]);
     let value = HeaderValue::from_static("127.0.0.1");

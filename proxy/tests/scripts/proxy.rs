@@ -10,7 +10,7 @@ use hyper::body::Incoming;
 use ravelin_config::check::Checker;
 use ravelin_config::document::{self, Format};
 use ravelin_config::draft::draft_from_documents;
-use ravelin_config::static_config::EntryPoint;
+use ravelin_config::static_config::{EntryPoint, StaticConfig, internal_objects};
 use ravelin_config::{ConfigMap, GenerationId, Key, Kind, Object, Record, Status, object};
 use ravelin_proxy::body::ResponseBody;
 use ravelin_proxy::compile::{Compiler, Process};
@@ -124,7 +124,10 @@ fn entry_point_object(yaml: &str) -> EntryPoint {
 fn compile(entry_point: &EntryPoint, dynamic: &str) -> Arc<Table> {
     let documents = [document::parse("dynamic.yaml", dynamic, Format::Yaml).expect("good YAML")];
     let draft = draft_from_documents("file", &documents).expect("a draft");
+    let entry_points = [("web".to_owned(), entry_point.clone())].into();
+    let internal = internal_objects(&StaticConfig { entry_points, ..StaticConfig::default() }, None);
     let mut checker = Checker::default();
+    checker.upsert(internal.objects.into_iter().map(|(key, object)| (key, Object::clone(&object))), []);
     checker.replace_provider(&draft);
     let mut map = ConfigMap::new();
     let mut put = |key: &Key, record: &Record| {

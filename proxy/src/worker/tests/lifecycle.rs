@@ -5,7 +5,7 @@ use std::net::TcpStream;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use super::rig::{Rig, block_on, connect, get, web};
+use super::rig::{Client, Rig, block_on, connect, get, web};
 use crate::connection::Settings;
 
 fn settings(change: impl FnOnce(&mut Settings)) -> Settings {
@@ -171,4 +171,47 @@ fn a_full_worker_leaves_clients_in_the_queue_until_there_is_room() {
     assert_eq!(record.lines(), ["GET /a", "GET /b", "GET /d"]);
     drop(first);
     third.until("path /c");
+}
+
+/// Set in the child process of the test below: a limit of descriptors holds for a whole process.
+const CHILD: &str = "RAVELIN_TEST_DESCRIPTORS";
+
+#[test]
+fn accepting_goes_on_once_descriptors_are_free_again() {
+    use std::process::Command;
+
+    if std::env::var_os(CHILD).is_some() {
+        return run_out_of_descriptors();
+    }
+    let name = "worker::tests::lifecycle::accepting_goes_on_once_descriptors_are_free_again";
+    let this = std::env::current_exe().expect("a test runs from a file");
+    let child = Command::new(this).args(["--exact", name, "--nocapture"]).env(CHILD, "1").output();
+    let child = child.expect("a process can be started");
+    assert!(child.status.success(), "{}", String::from_utf8_lossy(&child.stderr));
+}
+
+fn run_out_of_descriptors() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    use socket2::{Domain, Socket, Type};
+
+    let rig = Rig::new();
+    let mut served = rig.connect();
+    served.get("/a");
+    let sockets: Vec<_> =
+        (0..3).map(|_| Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket")).collect();
+    let limit = Rlimit { current: Some(256), maximum: getrlimit(Resource::Nofile).maximum };
+    setrlimit(Resource::Nofile, limit).expect("a limit may be lowered");
+    let taken: Vec<_> = std::iter::from_fn(|| std::fs::File::open("/dev/null").ok()).collect();
+    let mut waiting: Vec<_> = sockets
+        .into_iter()
+        .map(|socket| {
+            socket.connect(&rig.address.into()).expect("the kernel takes it into the queue");
+            Client::over(socket.into())
+        })
+        .collect();
+    waiting.iter_mut().for_each(|client| client.send(&get("/b")));
+    served.get("/still-served");
+    assert_eq!(rig.record.lines(), ["GET /a", "GET /still-served"], "the limit binds");
+    drop(taken);
+    waiting.iter_mut().for_each(|client| drop(client.until("path /b")));
 }

@@ -52,11 +52,7 @@ impl Rig {
 }
 
 pub(super) fn connect(address: SocketAddr) -> Client {
-    let socket = TcpStream::connect(address).expect("the entry point is open");
-    // Far beyond what any test takes: a test that hangs must say so.
-    socket.set_read_timeout(Some(Duration::from_secs(20))).expect("a plain socket");
-    socket.set_nodelay(true).expect("a plain socket");
-    Client { socket, ahead: Vec::new() }
+    Client::over(TcpStream::connect(address).expect("the entry point is open"))
 }
 
 pub(super) struct Client {
@@ -65,6 +61,13 @@ pub(super) struct Client {
 }
 
 impl Client {
+    pub(super) fn over(socket: TcpStream) -> Self {
+        // Far beyond what any test takes: a test that hangs must say so.
+        socket.set_read_timeout(Some(Duration::from_secs(20))).expect("a plain socket");
+        socket.set_nodelay(true).expect("a plain socket");
+        Self { socket, ahead: Vec::new() }
+    }
+
     pub(super) fn send(&mut self, bytes: &[u8]) {
         // A server that has refused may close while we still send.
         match self.socket.write_all(bytes) {

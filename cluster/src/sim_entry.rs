@@ -125,7 +125,13 @@ impl Machine {
         self.other_work.len()
     }
 
-    /// Does the log's next work: every batch in a row with one sync, as group commit does. Gives what to tell the node.
+    /// The log's next work: every batch in a row, which one sync makes durable, or something else by itself.
+    pub fn next_log_work(&self) -> impl Iterator<Item = &Work> {
+        let batches = self.disk_work.iter().take_while(|work| matches!(work, Work::Persist(_))).count();
+        self.disk_work.iter().take(batches.max(1))
+    }
+
+    /// Does the log's next work, as group commit does. Gives what to tell the node.
     pub fn run_log(&mut self) -> Option<Event> {
         let mut batches = Vec::new();
         while let Some(Work::Persist(_)) = self.disk_work.front() {
@@ -144,6 +150,11 @@ impl Machine {
             }
             _ => None,
         }
+    }
+
+    /// The next of the other work.
+    pub fn next_other_work(&self) -> Option<&Work> {
+        self.other_work.front()
     }
 
     /// Does the next of the other work. Gives what to tell the node.

@@ -1,6 +1,7 @@
 //! Three nodes driven without threads or network: election, change, roles, fencing, feed, restart.
 
 mod changes;
+mod chaos;
 mod harness;
 mod roles;
 mod snapshots;

@@ -13,7 +13,7 @@ use ravelin_transport::{Lane, PeerRole, codec};
 use crate::node::NodeOptions;
 use crate::node::boot::Member;
 use crate::node::event::{Action, CallId, Event, LinkId, TicketId};
-use crate::node::timers::after;
+use crate::node::timers::{Random, after};
 use crate::provider::{ProviderSpec, ProviderUpdate};
 use crate::request::status::{EventKind, EventRecord, NodeStatus};
 use crate::request::{
@@ -62,8 +62,9 @@ pub(super) struct Cluster {
     pub(super) reports: Vec<EventRecord>,
     pub(super) static_objects: Option<Arc<Draft>>,
     pub(super) log_bytes_max: Option<u64>,
-    /// Frames that lane Raft loses, by a function of sender and receiver.
-    pub(super) lost: fn(u64, u64) -> bool,
+    /// How many of a thousand frames of lane Raft are lost.
+    pub(super) loss_per_thousand: u64,
+    pub(super) random: Random,
 }
 
 impl Cluster {
@@ -92,7 +93,8 @@ impl Cluster {
             reports: Vec::new(),
             static_objects: None,
             log_bytes_max: None,
-            lost: |_, _| false,
+            loss_per_thousand: 0,
+            random: Random::new(1),
         }
     }
 
@@ -189,7 +191,8 @@ impl Cluster {
             Action::WakeAt(at) => {
                 self.wakes.insert(node, at);
             }
-            Action::SendRaft { to, frame } if !(self.lost)(node, to.0) => {
+            Action::SendRaft { .. } if self.random.next() % 1000 < self.loss_per_thousand => {}
+            Action::SendRaft { to, frame } => {
                 self.deliver(to.0, Event::RaftFrame { from: NodeId(node), frame });
             }
             Action::Call { to, call, frames } => self.call(node, to.0, call, frames),
@@ -366,6 +369,19 @@ impl Cluster {
     pub(super) fn answer(&mut self, ticket: u64) -> Response {
         self.until("an answer", |cluster| cluster.answers.contains_key(&ticket));
         self.answers.remove(&ticket).expect("it is there")
+    }
+
+    /// The answer, if it has come.
+    pub(super) fn answered(&mut self, ticket: u64) -> Option<Response> {
+        self.answers.remove(&ticket)
+    }
+
+    pub(super) fn is_alive(&self, node: u64) -> bool {
+        self.machines.contains_key(&node)
+    }
+
+    pub(super) fn is_frozen(&self, node: u64) -> bool {
+        self.frozen.contains(&node)
     }
 
     pub(super) fn apply(&mut self, node: u64, text: &str) -> Change {

@@ -41,10 +41,12 @@ pub enum Refusal {
         reason: String,
     },
     /// More routes than [`ROUTES_MAX`].
-    #[error("{found} routes are more than the {ROUTES_MAX} allowed")]
+    #[error("{found} routes are more than the {allowed} allowed")]
     Routes {
         /// How many.
         found: usize,
+        /// How many there may be.
+        allowed: usize,
     },
 }
 
@@ -78,6 +80,7 @@ impl Process {
 /// Turns each newer configuration into a table, at the cost of the change.
 pub struct Compiler {
     process: Arc<Process>,
+    routes_max: usize,
     map: ConfigMap,
     state: State,
 }
@@ -119,7 +122,7 @@ pub fn record(key: &Key, bytes: &[u8]) -> Result<Record, Refusal> {
 impl Compiler {
     /// A compiler that starts from nothing.
     pub fn new(process: Arc<Process>) -> Self {
-        Self { process, map: ConfigMap::new(), state: State::default() }
+        Self { process, routes_max: ROUTES_MAX, map: ConfigMap::new(), state: State::default() }
     }
 
     /// Compiles the next generation. Equal configurations give tables of equal meaning, whatever came before.
@@ -135,7 +138,10 @@ impl Compiler {
             }
         }
         let mut run = Run { process: &self.process, map, state: self.state.clone() };
-        run.build(changes.into_keys().collect())?;
+        run.build(changes.into_keys().collect());
+        if run.state.routes > self.routes_max {
+            return Err(Refusal::Routes { found: run.state.routes, allowed: self.routes_max });
+        }
         self.state = run.state;
         self.map = map.clone();
         Ok(Arc::new(self.state.table(generation, map)))
@@ -169,7 +175,10 @@ impl Run<'_> {
         self.map.get(key.as_str()).and_then(|bytes| record(key, bytes).ok())
     }
 
-    fn build(&mut self, changed: BTreeSet<Key>) -> Result<(), Refusal> {
+    fn build(&mut self, changed: BTreeSet<Key>) {
+        for gone in changed.iter().filter(|key| self.map.get(key.as_str()).is_none()) {
+            self.state.note(gone, None);
+        }
         let is_static = |key: &Key| matches!(key.kind(), Some(Kind::EntryPoint | Kind::StaticSection));
         let is_tls =
             |key: &Key| matches!(key.kind(), Some(Kind::TlsCertificate | Kind::TlsStore | Kind::TlsOptions));
@@ -194,10 +203,6 @@ impl Run<'_> {
         self.services(&services);
         let routers: Vec<&Key> = affected.iter().filter(|key| key.kind() == Some(Kind::HttpRouter)).collect();
         self.routers(&routers);
-        match self.state.routes {
-            found if found > ROUTES_MAX => Err(Refusal::Routes { found }),
-            _ => Ok(()),
-        }
     }
 
     /// The changed keys and all that refer to them, directly or not. What changed objects refer to is noted first.

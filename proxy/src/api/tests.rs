@@ -191,6 +191,11 @@ fn raw_data_overview_version_and_entry_points() {
     assert_eq!(fields, ["Codename", "Version", "startDate"]);
     let web = get("/api/entrypoints/web").json();
     assert_eq!((&web["name"], &web["address"]), (&json!("web"), &json!(":80")));
+    assert_eq!(
+        (web.get("asDefault"), web["forwardedHeaders"].get("insecure")),
+        (None, None),
+        "empty ones are left out"
+    );
     assert_eq!(get("/api/entrypoints/none").status, 404);
     assert!(!get("/api/rawdata").text.contains('&'), "as Go escapes it");
 }

@@ -86,6 +86,7 @@ impl View {
         for object in self.services.values_mut().chain(self.middlewares.values_mut()) {
             if let Some(Value::Array(users)) = object.get_mut("usedBy") {
                 users.sort_by(|a, b| a.as_str().cmp(&b.as_str()));
+                users.dedup();
             }
         }
     }
@@ -167,10 +168,30 @@ impl View {
 pub(super) fn entry_points(table: &Table) -> BTreeMap<String, Value> {
     let one = |(name, entry_point): (&std::sync::Arc<str>, &std::sync::Arc<EntryPointTable>)| {
         let mut object = object_of(&*entry_point.config);
+        object.values_mut().for_each(leave_out_empty);
+        leave_out_empty_members(&mut object);
         object.insert("name".to_owned(), json!(**name));
         (name.to_string(), Value::Object(object))
     };
     table.entry_points.iter().map(one).collect()
+}
+
+/// As Go leaves out what is empty; structures stay, and so does the one switch whose absence would say the contrary.
+fn leave_out_empty(value: &mut Value) {
+    if let Value::Object(object) = value {
+        object.values_mut().for_each(leave_out_empty);
+        leave_out_empty_members(object);
+    }
+}
+
+fn leave_out_empty_members(object: &mut Object) {
+    object.retain(|name, value| match value {
+        Value::Bool(false) => name == "sanitizePath",
+        Value::String(text) => !text.is_empty() && text != "0s",
+        Value::Number(number) => number.as_i64() != Some(0),
+        Value::Array(items) => !items.is_empty(),
+        _ => true,
+    });
 }
 
 /// Counts of certificates: all, and those in error.

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use ravelin_config::dynamic::{HttpService, Middleware, ServersTransport};
+use ravelin_config::dynamic::{HttpService, Middleware, ServersTransport, TlsCertificate, TlsStore};
 use ravelin_config::{Key, Kind};
 use serde::de::DeserializeOwned;
 
@@ -182,7 +182,13 @@ impl Run<'_> {
         for key in changed {
             let problem = match key.kind() {
                 Some(Kind::TlsCertificate) => self.read_into(key, &mut tls.certificates),
-                Some(Kind::TlsStore) => self.read_into(key, &mut tls.stores),
+                Some(Kind::TlsStore) => {
+                    let problem = self.read_into(key, &mut tls.stores);
+                    if problem.is_some() {
+                        tls.stores.insert(Arc::from(key.name()), Arc::new(unusable_store()));
+                    }
+                    problem
+                }
                 _ => self.read_into(key, &mut tls.options),
             };
             self.state.note(key, problem.as_deref());
@@ -214,6 +220,11 @@ impl Run<'_> {
             }
         }
     }
+}
+
+/// A store in error: names without a certificate of their own are not served, rather than with a generated one.
+fn unusable_store() -> TlsStore {
+    TlsStore { default_certificate: Some(TlsCertificate::default()), ..TlsStore::default() }
 }
 
 fn share<T>(result: Result<T, String>) -> Compiled<T> {

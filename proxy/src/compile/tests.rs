@@ -234,6 +234,48 @@ fn an_unreadable_record_refuses_the_generation_and_changes_nothing() {
 }
 
 #[test]
+fn too_many_routes_refuse_the_generation_and_change_nothing() {
+    let mut map = base();
+    put(&mut map, "http/routers/r@file", &json!({"rule": "Host(`a.test`)", "service": "s"}));
+    let mut compiler = Compiler { routes_max: 2, ..compiler() };
+    compiler.apply(generation(&map), &map).expect("one router on two entry points");
+    let mut next = map.clone();
+    put(&mut next, "http/routers/q@file", &json!({"rule": "Host(`q.test`)", "service": "s"}));
+    let refusal = compiler.apply(generation(&next), &next).expect_err("four places");
+    assert_eq!(refusal, Refusal::Routes { found: 4, allowed: 2 });
+    let table = compiler.apply(generation(&map), &map).expect("nothing to refuse");
+    assert!(web(&table, "a.test").starts_with("r@file") && web(&table, "q.test") == "404");
+}
+
+#[test]
+fn what_is_gone_is_no_problem_any_more() {
+    let mut map = base();
+    put(
+        &mut map,
+        "static/entryPoints/bad",
+        &json!({"address": ":1", "forwardedHeaders": {"trustedIPs": ["x"]}}),
+    );
+    put_disabled(
+        &mut map,
+        "tls/stores/default@file",
+        &json!({"defaultCertificate": {"certFile": "x"}}),
+        None,
+    );
+    put_disabled(&mut map, "http/services/t@file", &json!({}), None);
+    let mut compiler = compiler();
+    let table = compiler.apply(generation(&map), &map).expect("nothing to refuse");
+    assert_eq!(table.problems.len(), 3, "{:?}", table.problems);
+    let hello = crate::tls::Hello::default();
+    let tls = |table: &Table| table.tls.as_ref().and_then(|tls| tls.choose("default", &hello)).is_some();
+    assert!(tls(&table), "options there are; the certificate is missing");
+    for key in ["static/entryPoints/bad", "tls/stores/default@file", "http/services/t@file"] {
+        map.delete(&Key::new(key).expect("a key"));
+    }
+    let table = compiler.apply(generation(&map), &map).expect("nothing to refuse");
+    assert!(table.problems.is_empty(), "{:?}", table.problems);
+}
+
+#[test]
 fn what_did_not_change_is_shared_and_keeps_its_state() {
     let mut map = base();
     put(&mut map, "http/services/t@file", &server("http://127.0.0.1:2"));

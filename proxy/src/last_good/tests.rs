@@ -146,6 +146,20 @@ fn a_new_file_begins_when_deltas_outgrow_the_whole_and_old_files_go() {
 }
 
 #[test]
+fn a_disk_that_does_not_take_it_is_an_error_and_the_next_save_begins_anew() {
+    let parent = tempfile::tempdir().expect("a temporary directory");
+    let directory = parent.path().join("last-good");
+    let ([_, second], _) = two(&directory);
+    let (mut store, _) = open(&directory);
+    fs::remove_dir_all(&directory).expect("it is ours");
+    let error = store.save(second.0, &second.1).expect_err("nowhere to write");
+    assert!(matches!(error, LastGoodError::Io { doing: "make", .. }), "{error}");
+    fs::create_dir(&directory).expect("it is ours");
+    store.save(second.0, &second.1).expect("saved");
+    assert_eq!(newest(&directory).0, Some(second));
+}
+
+#[test]
 fn golden_bytes() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let (mut store, _) = open(directory.path());

@@ -167,9 +167,12 @@ fn apply(checker: &mut Checker, drafts: Drafts, mode: ApplyMode) -> RecordChange
         (INTERNAL, Some(fixed)) => !fixed.objects.contains_key(key),
         _ => false,
     };
-    let looks = mode == ApplyMode::Replace || fixed.is_some();
-    let all = checker.records().map(|(key, _)| key).filter(|_| looks);
-    let gone: Vec<Key> = all.filter(|key| is_gone(key)).cloned().collect();
+    // Nothing goes in most cases, and then nothing but the request's own objects may be looked at.
+    let gone: Vec<Key> = if mode == ApplyMode::Replace || fixed.is_some() {
+        checker.records().map(|(key, _)| key).filter(|key| is_gone(key)).cloned().collect()
+    } else {
+        Vec::new()
+    };
     let puts = cluster.objects.into_iter().chain(fixed.into_iter().flat_map(|fixed| fixed.objects));
     checker.upsert(puts.map(|(key, object)| (key, Arc::unwrap_or_clone(object))), gone)
 }

@@ -106,3 +106,40 @@ impl std::fmt::Debug for Exchange {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use ravelin_config::dynamic;
+
+    use super::*;
+    use crate::body::ResponseBody;
+    use crate::middleware::{Flow, Kept, Middleware, PolicyStates, Template, tests::Sample};
+
+    #[test]
+    fn a_place_is_held_until_the_answers_body_is_gone() {
+        let config = dynamic::Middleware {
+            in_flight_req: Some(dynamic::InFlightReq { amount: 1, source_criterion: None }),
+            ..dynamic::Middleware::default()
+        };
+        let template = Arc::new(Template::compile("l@file", &config).expect("good"));
+        let states = PolicyStates::default();
+        let find = |_: &str| Some(Arc::clone(&template));
+        let chain = Middleware::compile(&["l@file".into()], &find, "r@file", &states).expect("good");
+        let enter = || match Sample::new("GET", "/").run(|head| chain[0].request(head)) {
+            Flow::Next(Kept::Place(place)) => Some(place),
+            _ => None,
+        };
+        let mut exchange = Exchange::default();
+        assert!(!exchange.matters());
+        let mut response = crate::error::bare(StatusCode::OK, "");
+        let kept = Kept::Place(enter().expect("a place"));
+        exchange.hold(chain[0].response(kept, &mut response).expect("the place outlives the response half"));
+        assert!(exchange.matters());
+        let body = ResponseBody::full("x").with_exchange(exchange);
+        assert!(enter().is_none(), "the answer is still on its way");
+        drop(body);
+        assert!(enter().is_some());
+    }
+}

@@ -1,6 +1,7 @@
 //! One request to one server and its answer back: the head as the server gets it, sending with at most one safe repeat, the
 //! answer's head as the client gets it. It chooses no server, and what goes back to the pool is the return rule's decision.
 
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -55,8 +56,12 @@ pub(crate) async fn forward(
         outgoing.headers.remove(UPGRADE);
     }
     let asked = Asked::of(outgoing, connection);
-    let (response, lease, switched) = send(pools, connection, upstream, outgoing, &asked).await?;
-    answer(response, lease, switched, &asked).await
+    let (response, lease, switching) = send(pools, connection, upstream, outgoing, &asked).await?;
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        // Boxed: it is rare, while every request in flight carries this future.
+        return Box::pin(switch(response, lease, switching, &asked)).await;
+    }
+    Ok(answer(response, lease, &asked))
 }
 
 /// What has to be remembered of a request to judge its answer.
@@ -112,7 +117,7 @@ async fn send(
         // A copy is kept only where it may be needed: on a connection that may have died unseen while it lay idle.
         let copy = (lease.reused() && asked.repeatable).then(|| outgoing.headers.clone());
         let request = outgoing.take_request(upstream, lease.is_http2())?;
-        let sending = lease.send(request);
+        let sending = std::pin::pin!(lease.send(request));
         let head = await_head(&lease, sending, connection, upstream, asked, outgoing.tracker.as_deref());
         let failure = match head.await? {
             Ok(response) => return Ok((response, lease, switching)),
@@ -136,7 +141,7 @@ async fn send(
 /// Sends, and waits for the head of the final answer, at most as long as the transport allows.
 async fn await_head(
     lease: &Lease,
-    sending: impl Future<Output = Result<Response<Incoming>, SendFailure>>,
+    mut sending: Pin<&mut impl Future<Output = Result<Response<Incoming>, SendFailure>>>,
     connection: &Rc<ConnectionFacts>,
     upstream: &Upstream,
     asked: &Asked,
@@ -146,7 +151,6 @@ async fn await_head(
     if let Some(meter) = meter {
         *meter.interim.borrow_mut() = Some(InterimWatch::new(Rc::clone(connection), asked.relay_continue));
     }
-    let mut sending = std::pin::pin!(sending);
     let watched = std::future::poll_fn(|cx| {
         if let Some(meter) = meter
             && let Some(watch) = meter.interim.borrow_mut().as_mut()
@@ -243,16 +247,8 @@ fn absolute(scheme: Scheme, host: &HeaderValue, target: &PathAndQuery) -> Result
 }
 
 /// The answer as the client gets it.
-async fn answer(
-    response: Response<Incoming>,
-    mut lease: Lease,
-    switching: Option<Switching>,
-    asked: &Asked,
-) -> Result<Response<ResponseBody>, RequestError> {
+fn answer(response: Response<Incoming>, mut lease: Lease, asked: &Asked) -> Response<ResponseBody> {
     let (mut parts, incoming) = response.into_parts();
-    if parts.status == StatusCode::SWITCHING_PROTOCOLS {
-        return switch(parts, lease, switching, asked).await;
-    }
     lease.forget_switch();
     observe(&mut lease.seen, &parts, asked);
     let keep_trailer = !parts.headers.contains_key(CONTENT_LENGTH);
@@ -262,7 +258,7 @@ async fn answer(
     }
     parts.version = Version::HTTP_11;
     parts.extensions.clear();
-    Ok(Response::from_parts(parts, ResponseBody::upstream(incoming, lease)))
+    Response::from_parts(parts, ResponseBody::upstream(incoming, lease))
 }
 
 /// What the head of an answer says about its connection.
@@ -287,12 +283,13 @@ fn observe(seen: &mut Observed, parts: &http::response::Parts, asked: &Asked) {
 
 /// A tunnel, if the 101 is what was asked for; else the server's answer is no answer.
 async fn switch(
-    mut parts: http::response::Parts,
+    response: Response<Incoming>,
     lease: Lease,
     switching: Option<Switching>,
     asked: &Asked,
 ) -> Result<Response<ResponseBody>, RequestError> {
     let malformed = || RequestError::upstream(UpstreamFailure::Malformed, None, false);
+    let (mut parts, _) = response.into_parts();
     let agreed = forwarded::requested_upgrade(&parts.headers);
     let matches = match (&asked.upgrade, &agreed) {
         (Some(asked), Some(agreed)) => same_protocol(asked, agreed),

@@ -13,7 +13,7 @@ fn future_bytes<'a, F: Future>(
 fn a_request_in_flight_is_small() {
     #[expect(clippy::redundant_closure, reason = "the function itself has a lifetime for each argument")]
     let bytes = future_bytes(|state, table, connection, request| answer(state, table, connection, request));
-    assert!(bytes <= 4096, "{bytes} bytes per request in flight");
+    assert!(bytes <= 3072, "{bytes} bytes per request in flight");
     assert!(size_of::<ResponseBody>() <= 512, "{} bytes per response body", size_of::<ResponseBody>());
 }
 

@@ -4,6 +4,7 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
+use futures_util::TryFutureExt;
 use futures_util::future::Either;
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
@@ -155,12 +156,10 @@ impl Lease {
             Held::Http2(connection) => Either::Right(connection.sender.clone().try_send_request(request)),
             Held::Gone => unreachable!("a lease is sent on before its answer ended"),
         };
-        async move {
-            sent.await.map_err(|mut failure| SendFailure {
-                request: failure.take_message(),
-                error: failure.into_error(),
-            })
-        }
+        sent.map_err(|mut failure| SendFailure {
+            request: failure.take_message(),
+            error: failure.into_error(),
+        })
     }
 
     /// The answer's body was read to its end: the connection goes back if the rule allows it.

@@ -41,6 +41,8 @@ pub struct Choice {
     pub config: Arc<ServerConfig>,
     /// The name of the options in it.
     pub options: Arc<str>,
+    /// The options serve names with a certificate of their own only, and this one has none.
+    pub unrecognised: bool,
 }
 
 /// One set of options with its certificates.
@@ -62,6 +64,7 @@ type Source = (Arc<TlsCertificate>, Result<Arc<Loaded>, TlsError>);
 pub struct TlsTable {
     loaded: BTreeMap<Arc<str>, Source>,
     options: BTreeMap<Arc<str>, Result<Compiled, TlsError>>,
+    certificates: Arc<Certificates>,
     fallback: Arc<Loaded>,
 }
 
@@ -105,7 +108,8 @@ impl TlsTable {
             let compiled = Compiled::new(Arc::clone(&name), source, kept, &certificates);
             (name, compiled)
         });
-        Self { options: options.collect(), loaded, fallback: Arc::clone(generated) }
+        let options = options.collect();
+        Self { options, loaded, certificates, fallback: Arc::clone(generated) }
     }
 
     /// A table without any object: the generated certificate for every name.
@@ -136,7 +140,10 @@ impl TlsTable {
         };
         let name =
             if is_default(&compiled.name) { DEFAULT_OPTIONS.into() } else { Arc::clone(&compiled.name) };
-        Some(Choice { config: Arc::clone(config), options: name })
+        let has_own =
+            || hello.server_name.as_deref().is_some_and(|name| !self.certificates.of(name).is_empty());
+        let unrecognised = compiled.source.sni_strict && !has_own();
+        Some(Choice { config: Arc::clone(config), options: name, unrecognised })
     }
 
     /// What could not be used, by name: for logs. The control plane has judged the same objects before.

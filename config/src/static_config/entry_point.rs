@@ -104,6 +104,7 @@ impl Default for RespondingTimeouts {
 #[serde(rename_all = "camelCase", default)]
 pub struct ForwardedHeaders {
     /// Everyone's.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub insecure: bool,
     /// Those of these addresses and networks.
     #[serde(rename = "trustedIPs", skip_serializing_if = "Vec::is_empty")]
@@ -112,7 +113,7 @@ pub struct ForwardedHeaders {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub connection: Vec<String>,
     /// Do not add the client's address to X-Forwarded-For.
-    #[serde(rename = "notAppendXForwardedFor")]
+    #[serde(rename = "notAppendXForwardedFor", skip_serializing_if = "std::ops::Not::not")]
     pub not_append_x_forwarded_for: bool,
 }
 

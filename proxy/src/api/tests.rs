@@ -215,6 +215,20 @@ fn a_router_is_copied_for_entry_points_with_something_of_their_own() {
     );
     let service = ask(&map, Method::GET, "/api/http/services/s2@file").json();
     assert_eq!(service["usedBy"], json!(["beta@file", "websecure-beta@file"]));
+    let twice = json!({"rule": "Host(`t.test`)", "service": "s1", "middlewares": ["m2", "m2@file"]});
+    put(&mut map, "http/routers/twice@file", &twice);
+    let middleware = ask(&map, Method::GET, "/api/http/middlewares/m2@file").json();
+    let users = middleware["usedBy"].as_array().expect("a list");
+    assert_eq!(users.iter().filter(|user| **user == "twice@file").count(), 1, "each user is named once");
+}
+
+#[test]
+fn certificates_in_error_are_counted() {
+    let mut map = lists();
+    let text = json!({"certFile": "none", "keyFile": "none"});
+    put_disabled(&mut map, "tls/certificates/one@file", &text, None);
+    let counts = &ask(&map, Method::GET, "/api/overview").json()["certificates"];
+    assert_eq!(*counts, json!({"total": 1, "warnings": 0, "errors": 1}));
 }
 
 #[test]

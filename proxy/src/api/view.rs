@@ -196,9 +196,13 @@ fn leave_out_empty_members(object: &mut Object) {
 
 /// Counts of certificates: all, and those in error.
 pub(super) fn certificates(table: &Table) -> Value {
-    let keys = || table.config.range(Kind::TlsCertificate.prefix()).map(|(key, _)| key);
-    let errors = keys().filter(|key| table.problems.contains_key(*key)).count();
-    json!({"total": keys().count(), "warnings": 0, "errors": errors})
+    let (mut total, mut errors) = (0_u64, 0_u64);
+    for (key, record) in records(table, Kind::TlsCertificate) {
+        total += 1;
+        let in_error = record.status.state == State::Disabled || table.problems.contains_key(&key);
+        errors += u64::from(in_error);
+    }
+    json!({"total": total, "warnings": 0, "errors": errors})
 }
 
 fn records(table: &Table, kind: Kind) -> impl Iterator<Item = (Key, Record)> {

@@ -7,7 +7,7 @@ use std::future::{Future, pending, poll_fn};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use http::header::{CONNECTION, HeaderValue};
@@ -192,7 +192,7 @@ async fn finish<A: Application>(outcome: Outcome, guarded: Guarded<ClientStream>
         Outcome::Refused(Ripe::Answer(refusal)) => {
             Counters::add(&shared.scope.application.counters().refused);
             tracing::debug!(connection = shared.facts.id, peer = %shared.facts.peer, %refusal, "refused");
-            farewell(&mut io, &refusal.answer(SystemTime::now())).await;
+            farewell(&mut io, &refusal.answer()).await;
         }
         Outcome::Expired(Expiry::Idle) | Outcome::Ended => {
             // Whether the client hears of it does not matter: nothing is under way.

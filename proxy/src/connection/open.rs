@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use bytes::BytesMut;
 use rustls::ProtocolVersion;
 use rustls::server::Acceptor;
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
@@ -25,6 +25,11 @@ use crate::tls::{self, Hello};
 
 /// Bytes asked for at once from a new connection: a usual head or ClientHello comes with the first read.
 const FIRST_READ_BYTES: usize = 2048;
+
+/// TLS alert: the offered version is not spoken.
+const PROTOCOL_VERSION: u8 = 70;
+/// TLS alert: no certificate is for the name asked for.
+const UNRECOGNIZED_NAME: u8 = 112;
 
 /// A connection whose protocol is known.
 enum Opened {
@@ -106,6 +111,7 @@ async fn open<A: Application>(
                 let io = Rewound::new(first.freeze(), ClientStream::Plain(socket));
                 return Ok(Opened::Http2 { io, tls: None });
             }
+            Some(Opening::Ssl2) => return Err(alerted(&mut socket, PROTOCOL_VERSION).await),
             Some(Opening::Tls) => {
                 return handshake(Rewound::new(first.freeze(), socket), entry_point, scope).await;
             }
@@ -127,6 +133,10 @@ async fn handshake<A: Application>(
     let Some(choice) = scope.application.tls(entry_point, &hello) else {
         return Err(io::Error::other("the TLS options of this name cannot be used"));
     };
+    if choice.unrecognised {
+        let mut io = start.io;
+        return Err(alerted(&mut io, UNRECOGNIZED_NAME).await);
+    }
     let stream = start.into_stream(choice.config).await?;
     let facts = tls_facts(&stream, hello, choice.options);
     let io = ClientStream::Tls(Box::new(stream));
@@ -134,6 +144,16 @@ async fn handshake<A: Application>(
         return Ok(Opened::Http2 { io: Rewound::new(bytes::Bytes::new(), io), tls: Some(facts) });
     }
     Ok(Opened::Http1 { io, first: BytesMut::new(), tls: Some(facts) })
+}
+
+/// Ends a handshake before it begins, with a fatal alert in the clear (RFC 8446, 6.2). What is returned tells why for the log.
+async fn alerted<S: tokio::io::AsyncWrite + Unpin>(io: &mut S, description: u8) -> io::Error {
+    const ALERT: u8 = 21;
+    const FATAL: u8 = 2;
+    // Whether the client hears of it does not matter.
+    let _ = io.write_all(&[ALERT, 3, 1, 0, 2, FATAL, description]).await;
+    let _ = io.shutdown().await;
+    io::Error::other(format!("refused with TLS alert {description}"))
 }
 
 fn tls_facts(stream: &TlsStream<Rewound<TcpStream>>, hello: Hello, options: Arc<str>) -> TlsFacts {

@@ -107,6 +107,10 @@ impl Draft {
         if !target.is_ascii() && std::str::from_utf8(target).is_err() {
             return Err(Refusal::Target);
         }
+        let path = target.split(|&byte| byte == b'?').next().unwrap_or_default();
+        if !escapes_are_whole(path) {
+            return Err(Refusal::Target);
+        }
         let legal = match target {
             [b'/', ..] => !self.connect,
             b"*" => self.options,
@@ -133,7 +137,11 @@ impl Draft {
         let value = trim(value);
         match field {
             Known::Host => {
-                if std::mem::replace(&mut self.host, true) || !is_host(value) {
+                if std::mem::replace(&mut self.host, true) {
+                    return Err(Refusal::HostRepeated);
+                }
+                // An empty one is legal: the client's URI has no authority (RFC 9112, 3.2).
+                if !value.is_empty() && !is_host(value) {
                     return Err(Refusal::Host);
                 }
             }
@@ -154,7 +162,7 @@ impl Draft {
             Known::Connection => self.connection(value),
             Known::Upgrade => self.upgrade = true,
             Known::Expect => {
-                if !value.eq_ignore_ascii_case(b"100-continue") {
+                if !value.is_empty() && !value.eq_ignore_ascii_case(b"100-continue") {
                     return Err(Refusal::Expectation);
                 }
             }
@@ -219,6 +227,13 @@ fn content_length(value: &[u8]) -> Option<u64> {
         length = length.checked_mul(10)?.checked_add(u64::from(byte - b'0'))?;
     }
     (length <= i64::MAX as u64).then_some(length)
+}
+
+/// Whether every `%` is followed by two hexadecimal digits.
+fn escapes_are_whole(path: &[u8]) -> bool {
+    path.split(|&byte| byte == b'%')
+        .skip(1)
+        .all(|after| matches!(after, [a, b, ..] if a.is_ascii_hexdigit() && b.is_ascii_hexdigit()))
 }
 
 /// The target of a CONNECT: host and port, both present.

@@ -1,7 +1,5 @@
 //! Why the guard refuses, and the whole answer it then writes. It never repeats a byte of what was refused.
 
-use std::time::SystemTime;
-
 use http::StatusCode;
 
 /// Why a message is refused. After one, nothing more of the connection is read as HTTP.
@@ -37,9 +35,12 @@ pub enum Refusal {
     /// HTTP/1.1 without Host.
     #[error("missing required Host header")]
     HostMissing,
-    /// More than one Host, or one that is no host.
+    /// A Host that is no host.
     #[error("malformed Host header")]
     Host,
+    /// More than one Host.
+    #[error("too many Host headers")]
+    HostRepeated,
     /// Not one plain number, or repeated.
     #[error("malformed Content-Length header")]
     ContentLength,
@@ -85,6 +86,7 @@ impl Refusal {
             | Self::Field
             | Self::HostMissing
             | Self::Host
+            | Self::HostRepeated
             | Self::ContentLength
             | Self::LengthAndCoding
             | Self::TransferEncoding
@@ -102,19 +104,33 @@ impl Refusal {
         }
     }
 
-    /// The whole answer; the connection closes after it.
-    pub fn answer(self, now: SystemTime) -> Vec<u8> {
+    /// The whole answer; the connection closes after it. Head and text are those of Traefik, whose text ends with the close and
+    /// names a reason in few cases only; the others are for the log.
+    pub fn answer(self) -> Vec<u8> {
         let status = self.status();
-        let body = format!("{} {}: {self}", status.as_str(), status.canonical_reason().unwrap_or_default());
-        format!(
-            "HTTP/1.1 {} {}\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\
-             Content-Length: {}\r\nDate: {}\r\n\r\n{body}",
-            status.as_str(),
-            status.canonical_reason().unwrap_or_default(),
-            body.len(),
-            httpdate::fmt_http_date(now),
-        )
-        .into_bytes()
+        let (code, phrase) = (status.as_str(), status.canonical_reason().unwrap_or_default());
+        let mut answer = format!("HTTP/1.1 {code} {phrase}\r\n");
+        if self == Self::Expectation {
+            answer.push_str("Connection: close\r\nContent-Length: 0\r\n\r\n");
+            return answer.into_bytes();
+        }
+        answer.push_str("Content-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n");
+        answer.push_str(code);
+        answer.push(' ');
+        answer.push_str(phrase);
+        if self.is_told() {
+            answer.push_str(": ");
+            answer.push_str(&self.to_string());
+        }
+        answer.into_bytes()
+    }
+
+    fn is_told(self) -> bool {
+        match self.status() {
+            StatusCode::BAD_REQUEST => matches!(self, Self::HostMissing | Self::Host),
+            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => false,
+            _ => true,
+        }
     }
 }
 
@@ -122,15 +138,29 @@ impl Refusal {
 mod tests {
     use super::*;
 
+    fn text(refusal: Refusal) -> String {
+        String::from_utf8(refusal.answer()).expect("answers are ASCII")
+    }
+
     #[test]
-    fn an_answer_is_framed_and_says_close() {
-        let text =
-            String::from_utf8(Refusal::Version.answer(SystemTime::UNIX_EPOCH)).expect("answers are ASCII");
-        let (head, body) = text.split_once("\r\n\r\n").expect("a head ends with an empty line");
-        assert!(head.starts_with("HTTP/1.1 505 HTTP Version Not Supported\r\n"), "{head}");
-        assert!(head.contains("\r\nConnection: close\r\n"), "{head}");
-        assert!(head.contains("\r\nDate: Thu, 01 Jan 1970 00:00:00 GMT"), "{head}");
-        assert!(head.contains(&format!("\r\nContent-Length: {}\r\n", body.len())), "{head}");
-        assert_eq!(body, "505 HTTP Version Not Supported: unsupported protocol version");
+    fn an_answer_ends_with_its_connection_and_tells_few_reasons() {
+        let table = [
+            (Refusal::RequestLine, "400 Bad Request", ""),
+            (Refusal::HostRepeated, "400 Bad Request", ""),
+            (Refusal::Host, "400 Bad Request", ": malformed Host header"),
+            (Refusal::HostMissing, "400 Bad Request", ": missing required Host header"),
+            (Refusal::HeadTooLarge, "431 Request Header Fields Too Large", ""),
+            (Refusal::Version, "505 HTTP Version Not Supported", ": unsupported protocol version"),
+        ];
+        for (refusal, status, reason) in table {
+            let head = "Content-Type: text/plain; charset=utf-8\r\nConnection: close";
+            assert_eq!(text(refusal), format!("HTTP/1.1 {status}\r\n{head}\r\n\r\n{status}{reason}"));
+        }
+    }
+
+    #[test]
+    fn an_unknown_expectation_is_answered_without_text() {
+        let want = "HTTP/1.1 417 Expectation Failed\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
+        assert_eq!(text(Refusal::Expectation), want);
     }
 }

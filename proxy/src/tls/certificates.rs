@@ -83,8 +83,9 @@ impl Loaded {
 pub fn generated_default() -> Result<Arc<Loaded>, TlsError> {
     let generate = || {
         let key = rcgen::KeyPair::generate()?;
-        let mut parameters =
-            rcgen::CertificateParams::new(vec![format!("{:032x}.traefik.default", rand::random::<u128>())])?;
+        let [first, second] = rand::random::<[u128; 2]>();
+        let own_name = format!("{first:032x}.{second:032x}.traefik.default");
+        let mut parameters = rcgen::CertificateParams::new(vec![own_name])?;
         let mut name = rcgen::DistinguishedName::new();
         name.push(rcgen::DnType::CommonName, GENERATED_NAME);
         parameters.distinguished_name = name;
@@ -117,7 +118,7 @@ impl Certificates {
     }
 
     /// The certificates of a name (lower case), best first.
-    fn of(&self, name: &str) -> &[Arc<CertifiedKey>] {
+    pub(super) fn of(&self, name: &str) -> &[Arc<CertifiedKey>] {
         let wildcard = || {
             let (_, parent) = name.split_once('.')?;
             self.by_name.get(format!("*.{parent}").as_str())

@@ -13,7 +13,10 @@ use rustls::{
 };
 
 use super::certificates::TlsError;
-use super::{HTTP1, HTTP2, verifier};
+use super::verifier;
+
+/// The protocol of a certificate authority's challenge.
+const ACME_TLS: &[u8] = b"acme-tls/1";
 
 /// One set of options without its certificates. Cloning keeps the keys of session tickets.
 #[derive(Clone, Debug)]
@@ -43,10 +46,11 @@ impl Negotiation {
         } else {
             Some(Ticketer::new().map_err(TlsError::Library)?)
         };
-        // `acme-tls/1` is answered by a resolver's challenge alone, and there is none.
-        let spoken = |name: &&String| [HTTP2, HTTP1].contains(&name.as_bytes());
+        // `acme-tls/1` is answered by a resolver's challenge alone, and there is none. Names that nobody speaks stay: a client
+        // that shares none of the list is refused.
+        let answered = |name: &&String| name.as_bytes() != ACME_TLS;
         let alpn =
-            options.alpn_protocols.iter().filter(spoken).map(|name| name.as_bytes().to_vec()).collect();
+            options.alpn_protocols.iter().filter(answered).map(|name| name.as_bytes().to_vec()).collect();
         Ok(Self { provider, versions, client, alpn, ticketer })
     }
 

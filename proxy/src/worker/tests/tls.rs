@@ -9,7 +9,8 @@ use ravelin_config::dynamic::{ClientAuth, TlsCertificate, TlsOptions, TlsStore};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::aws_lc_rs;
 use rustls::{
-    ClientConfig, ClientConnection, DigitallySignedStruct, Error, SignatureScheme, StreamOwned, version,
+    AlertDescription, ClientConfig, ClientConnection, DigitallySignedStruct, Error, SignatureScheme,
+    StreamOwned, version,
 };
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
 
@@ -176,6 +177,35 @@ fn alpn_chooses_the_protocol_and_facts_say_what_was_settled() {
     let (answer, _) =
         Ask { versions: &[&version::TLS12], ..Ask::name("A.test") }.exchange(&rig, "/facts").expect("1.2");
     assert!(answer.contains(r#"Some((Some("a.test"), "1.2""#), "{answer}");
+}
+
+/// The alert that a handshake ended with.
+fn alert(ask: Ask<'_>, rig: &Rig) -> Option<AlertDescription> {
+    let error = ask.exchange(rig, "/a").err()?;
+    match error.get_ref()?.downcast_ref::<Error>()? {
+        Error::AlertReceived(description) => Some(*description),
+        _ => None,
+    }
+}
+
+#[test]
+fn refused_handshakes_end_with_the_alert_that_says_why() {
+    let (own, ..) = certificate(&["own.test"]);
+    let mut settings = TlsSettings::default();
+    settings.certificates.insert("one@file".into(), Arc::new(own));
+    settings.options.insert("strict@file".into(), options(|options| options.sni_strict = true));
+    let unspoken = options(|options| options.alpn_protocols = vec!["foo/1".into()]);
+    settings.options.insert("unspoken@file".into(), unspoken);
+    let rig = rig(&settings, |name| if name == "alpn.test" { "unspoken@file" } else { "strict@file" });
+    assert!(Ask::name("own.test").presented(&rig).is_some());
+    assert_eq!(alert(Ask::name("other.test"), &rig), Some(AlertDescription::UnrecognisedName));
+    let offers = Ask { alpn: &["http/1.1"], ..Ask::name("alpn.test") };
+    assert_eq!(alert(offers, &rig), Some(AlertDescription::NoApplicationProtocol));
+    let mut old = TcpStream::connect(rig.address).expect("listens");
+    old.write_all(b"\x80\x2e\x01\x03\x01\x00\x15").expect("is read");
+    let mut answer = Vec::new();
+    old.read_to_end(&mut answer).expect("is closed in order");
+    assert_eq!(answer, [21, 3, 1, 0, 2, 2, 70], "a fatal alert: the version is not spoken");
 }
 
 #[test]

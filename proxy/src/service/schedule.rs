@@ -77,12 +77,14 @@ mod tests {
                 let turns = round.iter().filter(|&&slot| usize::from(slot) == member).count() as u64;
                 prop_assert_eq!(turns, weight / divisor);
             }
-            // Smooth: the heaviest member's turns are never all in a row unless it is alone.
-            let heaviest = weights.iter().enumerate().max_by_key(|(_, weight)| **weight).map_or(0, |(member, _)| member);
-            let longest = round.split(|&slot| usize::from(slot) != heaviest).map(<[u16]>::len).max().unwrap_or(0) as u64;
-            let others = total - weights[heaviest] / divisor;
-            if others > 0 {
-                prop_assert!(longest <= (weights[heaviest] / divisor).div_ceil(others) + 1);
+            // Smooth: after any number of turns every member is close to its share of them.
+            for (member, weight) in weights.iter().enumerate() {
+                let mut turns = 0;
+                for (taken, &slot) in (1_u64..).zip(&round) {
+                    turns += u64::from(usize::from(slot) == member);
+                    let share = taken * (weight / divisor);
+                    prop_assert!((turns * total).abs_diff(share) <= total * weights.len() as u64);
+                }
             }
         }
     }

@@ -93,6 +93,9 @@ impl Params {
         if self.append_entries_max == 0 || self.inflight_messages_max == 0 || self.reads_pending_max == 0 {
             return Err(ParamsError::ZeroBound);
         }
+        if self.entry_bytes_max > self.uncommitted_bytes_max {
+            return Err(ParamsError::UncommittedTooSmall);
+        }
         let needs = [self.entry_bytes_max, self.uncommitted_bytes_max, self.log_trailing_bytes_max];
         if needs.iter().any(|bytes| bytes.saturating_mul(4) > self.log_bytes_max) {
             return Err(ParamsError::LogTooSmall);
@@ -112,6 +115,8 @@ pub enum ParamsError {
     CheckQuorumTooOften,
     /// A count that must be at least one is zero.
     ZeroBound,
+    /// An entry of `entry_bytes_max` must fit into `uncommitted_bytes_max`, or it would be refused for ever.
+    UncommittedTooSmall,
     /// `log_bytes_max` must be four times `entry_bytes_max`, `uncommitted_bytes_max` and `log_trailing_bytes_max`.
     LogTooSmall,
 }
@@ -127,6 +132,7 @@ impl fmt::Display for ParamsError {
             ParamsError::ZeroBound => {
                 "append_entries_max, inflight_messages_max and reads_pending_max must be at least one"
             }
+            ParamsError::UncommittedTooSmall => "uncommitted_bytes_max must be at least entry_bytes_max",
             ParamsError::LogTooSmall => {
                 "log_bytes_max must be at least four times entry_bytes_max, uncommitted_bytes_max and log_trailing_bytes_max"
             }
@@ -135,3 +141,41 @@ impl fmt::Display for ParamsError {
 }
 
 impl std::error::Error for ParamsError {}
+
+#[cfg(test)]
+mod tests {
+    use super::{Params, ParamsError};
+    use crate::types::{ClusterId, Incarnation, NodeId};
+
+    fn broken(change: impl Fn(&mut Params)) -> Result<(), ParamsError> {
+        let mut params = Params::new(ClusterId::default(), NodeId(1), Incarnation(1));
+        change(&mut params);
+        params.check()
+    }
+
+    #[test]
+    fn values_that_do_not_fit_together_are_named() {
+        assert_eq!(broken(|_| ()), Ok(()));
+        assert_eq!(
+            broken(|params| params.election_timeout_min = params.election_timeout_max),
+            Err(ParamsError::ElectionRangeEmpty)
+        );
+        assert_eq!(
+            broken(|params| params.heartbeat_interval = params.election_timeout_min),
+            Err(ParamsError::HeartbeatTooRare)
+        );
+        assert_eq!(
+            broken(|params| params.check_quorum_interval = params.heartbeat_interval),
+            Err(ParamsError::CheckQuorumTooOften)
+        );
+        assert_eq!(broken(|params| params.append_entries_max = 0), Err(ParamsError::ZeroBound));
+        assert_eq!(
+            broken(|params| params.entry_bytes_max = params.uncommitted_bytes_max + 1),
+            Err(ParamsError::UncommittedTooSmall)
+        );
+        assert_eq!(
+            broken(|params| params.log_bytes_max = params.uncommitted_bytes_max),
+            Err(ParamsError::LogTooSmall)
+        );
+    }
+}

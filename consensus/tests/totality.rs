@@ -140,7 +140,7 @@ fn step(core: &mut Core<u8>, input: Input<u8>) -> Vec<Effect<u8>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 150, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn no_input_panics_or_breaks_a_core(inputs in proptest::collection::vec(input(), 0..120)) {

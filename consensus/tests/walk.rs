@@ -81,11 +81,7 @@ fn create(setting: Setting) -> Cluster {
     let Setting { voters, learners, .. } = setting;
     let configuration = Configuration {
         voters: part(1..=voters).collect(),
-        outgoing: if setting.outgoing {
-            part(1..=voters.div_ceil(2)).collect()
-        } else {
-            part(2..=1).collect()
-        },
+        outgoing: part(1..=voters.div_ceil(2)).filter(|_| setting.outgoing).collect(),
         learners: part(voters + 1..=voters + learners).collect(),
     };
     let mut cluster = Cluster::new(&configuration, |params: &mut Params| {

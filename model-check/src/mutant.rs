@@ -37,18 +37,30 @@ pub struct Mutant {
     pub probe: &'static [&'static str],
 }
 
-/// How much is copied and built.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Scope {
-    /// The consensus core and its model.
+/// Which mutants are asked for.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Choice {
+    /// All of them.
+    All,
+    /// Those of the consensus core, which need only it and its model to be built.
     Core,
-    /// The cluster and its simulation too.
-    Whole,
+    /// The one of this id.
+    One(String),
 }
 
-impl Scope {
-    fn covers(self, mutant: &Mutant) -> bool {
-        self == Scope::Whole || mutant.file.starts_with("consensus/")
+impl Choice {
+    fn covers(&self, mutant: &Mutant) -> bool {
+        match self {
+            Choice::All => true,
+            Choice::Core => mutant.is_of_the_core(),
+            Choice::One(id) => mutant.id == id,
+        }
+    }
+}
+
+impl Mutant {
+    fn is_of_the_core(&self) -> bool {
+        self.file.starts_with("consensus/")
     }
 }
 
@@ -76,19 +88,22 @@ impl fmt::Display for Verdict {
     }
 }
 
-/// Builds the copy and probes every mutant in `scope`, after the unmutated copy has passed the control probe.
+/// Builds the copy and probes every chosen mutant, after the unmutated copy has passed the control probe.
 /// `report` is told of each verdict as it comes.
 ///
 /// # Errors
 /// The table does not fit the sources, the copy does not build, or a probe neither held nor named what is broken.
-pub fn run(root: &Path, scope: Scope, mut report: impl FnMut(&Verdict)) -> Result<Vec<Verdict>, MutantError> {
-    let chosen: Vec<(usize, &Mutant)> = MUTANTS
-        .iter()
-        .enumerate()
-        .filter(|(_, mutant)| scope.covers(mutant))
-        .map(|(at, it)| (at + 1, it))
-        .collect();
-    let binaries = build(root, scope)?;
+pub fn run(
+    root: &Path,
+    choice: &Choice,
+    mut report: impl FnMut(&Verdict),
+) -> Result<Vec<Verdict>, MutantError> {
+    let numbered = MUTANTS.iter().enumerate().map(|(at, mutant)| (at + 1, mutant));
+    let chosen: Vec<(usize, &Mutant)> = numbered.filter(|(_, mutant)| choice.covers(mutant)).collect();
+    if chosen.is_empty() {
+        return Err(MutantError::NoneChosen);
+    }
+    let binaries = build(root, chosen.iter().all(|(_, mutant)| mutant.is_of_the_core()))?;
     control(&binaries)?;
     let mut verdicts = Vec::new();
     for (choice, mutant) in chosen {
@@ -100,7 +115,7 @@ pub fn run(root: &Path, scope: Scope, mut report: impl FnMut(&Verdict)) -> Resul
 }
 
 /// Writes the copy with all mutants woven in and builds it. Returns the folder of its binaries.
-fn build(root: &Path, scope: Scope) -> Result<PathBuf, MutantError> {
+fn build(root: &Path, core_only: bool) -> Result<PathBuf, MutantError> {
     let home = root.join("target").join("mutants");
     copy::write(root, &home, &MUTANTS.iter().collect::<Vec<_>>())?;
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
@@ -108,7 +123,7 @@ fn build(root: &Path, scope: Scope) -> Result<PathBuf, MutantError> {
     cargo.arg("--target-dir").arg(home.join("target"));
     // Wrong code looks wrong to the compiler as well.
     cargo.env("RUSTFLAGS", "-Awarnings");
-    if scope == Scope::Core {
+    if core_only {
         cargo.arg("--no-default-features");
     }
     let output = cargo.output().map_err(|source| MutantError::Start { what: "cargo".to_owned(), source })?;
@@ -167,6 +182,8 @@ pub enum MutantError {
         /// Why.
         source: std::io::Error,
     },
+    /// No mutant of that id.
+    NoneChosen,
     /// A mutant has no probe.
     NoProbe,
     /// The unmutated copy fails its probe.
@@ -188,6 +205,7 @@ impl fmt::Display for MutantError {
             MutantError::Copy(error) => error.fmt(f),
             MutantError::Build(text) => write!(f, "the copy with mutants does not build:\n{text}"),
             MutantError::Start { what, source } => write!(f, "{what} could not be started: {source}"),
+            MutantError::NoneChosen => f.write_str("there is no such mutant"),
             MutantError::NoProbe => f.write_str("a mutant has no probe"),
             MutantError::Control(text) => write!(f, "without any mutant the probe fails:\n{text}"),
             MutantError::Probe { id, code, text } => {

@@ -45,6 +45,7 @@ impl<P: Payload> Core<P> {
             }
             return self.reject_append(prev_index, prev_term, out);
         }
+        let Role::Follower(follower) = &mut self.role else { return };
         let mut matched = prev_index;
         for entry in entries {
             let index = matched.next();
@@ -56,6 +57,7 @@ impl<P: Payload> Core<P> {
                 }
                 // Only a conflict cuts (B7); without one this does nothing.
                 self.log.truncate(index);
+                follower.matched = follower.matched.min(matched);
                 if self.log.bytes().saturating_add(entry.size_bytes()) > self.params.log_bytes_max {
                     break;
                 }
@@ -63,7 +65,6 @@ impl<P: Payload> Core<P> {
             }
             matched = index;
         }
-        let Role::Follower(follower) = &mut self.role else { return };
         follower.matched = follower.matched.max(matched);
         follower.ack_owed = true;
         // I13 (B8): committed here is only what is known to equal this leader's log.
@@ -115,6 +116,7 @@ impl<P: Payload> Core<P> {
         follower.installing = None;
         if meta.index > self.commit && self.log.term_at(meta.index) != Some(meta.term) {
             self.log.restart(meta.clone());
+            follower.matched = meta.index;
             self.handed = meta.index;
             self.applied = meta.index;
             self.snapshot_asked = false;

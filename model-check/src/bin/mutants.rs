@@ -1,16 +1,20 @@
 //! Builds the sources with every mutant woven in, and shows for each what catches it.
 //!
-//! `mutants [core]`: with `core`, only those of the consensus core. Fails if one survives.
+//! `mutants [core | ID]`: with `core`, only those of the consensus core. Fails if one survives.
 
 use std::path::Path;
 use std::process::ExitCode;
 
-use ravelin_model_check::mutant::{self, Scope};
+use ravelin_model_check::mutant::{self, Choice};
 
 fn main() -> ExitCode {
-    let scope = if std::env::args().nth(1).as_deref() == Some("core") { Scope::Core } else { Scope::Whole };
+    let choice = match std::env::args().nth(1) {
+        None => Choice::All,
+        Some(word) if word == "core" => Choice::Core,
+        Some(id) => Choice::One(id),
+    };
     let Some(root) = Path::new(env!("CARGO_MANIFEST_DIR")).parent() else { return ExitCode::from(2) };
-    match mutant::run(root, scope, |verdict| println!("{verdict}")) {
+    match mutant::run(root, &choice, |verdict| println!("{verdict}")) {
         Ok(verdicts) => {
             let caught = verdicts.iter().filter(|verdict| verdict.broken.is_some()).count();
             println!("{caught} of {} mutants caught", verdicts.len());

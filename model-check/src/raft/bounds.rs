@@ -152,7 +152,7 @@ pub(crate) const PLAIN: Bounds = Bounds {
 pub const CONFIGURATIONS: &[Bounds] = &[
     Bounds {
         name: "elections",
-        states: Some(2_072_574),
+        states: Some(2_072_757),
         terms: 3,
         inflight: 2,
         witnesses: &[Mark::TwoLeaders, Mark::Deposed, Mark::VoteRefused, Mark::VoteTaken, Mark::Recampaign],
@@ -177,7 +177,7 @@ pub const CONFIGURATIONS: &[Bounds] = &[
     },
     Bounds {
         name: "crash",
-        states: Some(5_416_079),
+        states: Some(5_693_516),
         terms: 3,
         crashes: 1,
         disk: Disk::Separate,
@@ -192,7 +192,7 @@ pub const CONFIGURATIONS: &[Bounds] = &[
     },
     Bounds {
         name: "reorder",
-        states: Some(2_051_039),
+        states: Some(2_366_580),
         terms: 2,
         proposals: 1,
         inflight: 2,
@@ -219,7 +219,7 @@ pub const CONFIGURATIONS: &[Bounds] = &[
     },
     Bounds {
         name: "snapshot",
-        states: Some(575_920),
+        states: Some(613_578),
         terms: 2,
         crashes: 1,
         snapshots: 1,
@@ -229,7 +229,7 @@ pub const CONFIGURATIONS: &[Bounds] = &[
     },
     Bounds {
         name: "snapshot-race",
-        states: Some(536_270),
+        states: Some(536_295),
         terms: 2,
         inflight: 2,
         snapshots: 1,
@@ -238,7 +238,7 @@ pub const CONFIGURATIONS: &[Bounds] = &[
     },
     Bounds {
         name: "read",
-        states: Some(3_124_405),
+        states: Some(2_510_553),
         terms: 2,
         inflight: 2,
         reads: 2,
@@ -247,7 +247,7 @@ pub const CONFIGURATIONS: &[Bounds] = &[
     },
     Bounds {
         name: "pair",
-        states: Some(95_803),
+        states: Some(95_819),
         nodes: 2,
         terms: 3,
         inflight: 2,

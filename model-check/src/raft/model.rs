@@ -16,7 +16,7 @@ use crate::raft::action::{Action, Event};
 use crate::raft::bounds::{Bounds, Watch};
 use crate::raft::member::{Member, Outcome, Shared};
 use crate::raft::network::{Packet, choices, keep};
-use crate::raft::property;
+use crate::raft::property::{self, Transition};
 use crate::raft::state::{State, Used};
 use crate::raft::symmetry::{Renamings, fingerprint, node_at, slot};
 
@@ -264,7 +264,13 @@ impl Model for Raft {
             if unchanged && outcome.sent.is_empty() && outcome.told.is_empty() && outcome.violation.is_none()
             {
                 // A message without effect is the same as one that is never delivered.
-                property::mark(&self.marks, state, event, &state.members[at], &outcome, state);
+                let before = &state.members[at];
+                let (outcome, next) = (&outcome, state);
+                property::mark(
+                    &self.marks,
+                    self.bounds.witnesses,
+                    &Transition { state, event, before, outcome, next },
+                );
                 continue;
             }
             let count = Raft::candidates(state, event, &outcome).count();
@@ -293,7 +299,12 @@ impl Model for Raft {
         let violation =
             outcome.violation.clone().or(broken).map(Arc::new).or_else(|| state.violation.clone());
         let next = State::new(members, network, history, used, violation, &self.shared.renamings);
-        property::mark(&self.marks, state, action.event, before, &outcome, &next);
+        let (outcome, event) = (&outcome, action.event);
+        property::mark(
+            &self.marks,
+            self.bounds.witnesses,
+            &Transition { state, event, before, outcome, next: &next },
+        );
         Some(next)
     }
 

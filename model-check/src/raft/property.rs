@@ -1,14 +1,16 @@
 //! What is asked of every state, and the witnesses that the premises of these questions occur at all.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use ravelin_consensus::{AppendOutcome, Body, Effect, Index, RoleName, Timer, quorum};
+use ravelin_consensus::{AppendOutcome, Body, Core, Effect, Index, Message, RoleName, Term, Timer, quorum};
 use stateright::{Expectation, Property};
 
 use crate::raft::action::Event;
 use crate::raft::bounds::Bounds;
 use crate::raft::member::{Member, Outcome};
 use crate::raft::model::Raft;
+use crate::raft::network::Load;
 use crate::raft::state::State;
 
 /// A rare thing that some transition of a search must show.
@@ -61,33 +63,6 @@ pub enum Mark {
     /// A log caught up with a snapshot while its bytes were on their way.
     Overtaken,
 }
-
-/// Every mark, in the order of their bits.
-const MARKS: [Mark; 23] = [
-    Mark::TwoLeaders,
-    Mark::Deposed,
-    Mark::VoteRefused,
-    Mark::VoteTaken,
-    Mark::PreVoteRefused,
-    Mark::Recampaign,
-    Mark::Truncated,
-    Mark::Rejected,
-    Mark::IndirectCommit,
-    Mark::Figure8,
-    Mark::LostWrite,
-    Mark::PartlyWritten,
-    Mark::CommittedAhead,
-    Mark::LeaderCrashed,
-    Mark::StaleWrite,
-    Mark::ReadReady,
-    Mark::ReadFailed,
-    Mark::ReadBesideLater,
-    Mark::Installed,
-    Mark::Covered,
-    Mark::QuorumLost,
-    Mark::BehindCommit,
-    Mark::Overtaken,
-];
 
 impl Mark {
     fn bit(self) -> u64 {
@@ -164,19 +139,12 @@ impl Raft {
     }
 }
 
-/// Notes what a transition shows.
-pub(crate) fn mark(
-    marks: &AtomicU64,
-    state: &State,
-    event: Event,
-    before: &Member,
-    outcome: &Outcome,
-    next: &State,
-) {
+/// Notes which of the wanted marks a transition shows.
+pub(crate) fn mark(marks: &AtomicU64, wanted: &[Mark], transition: &Transition<'_>) {
     let seen = marks.load(Ordering::Relaxed);
     let mut found = seen;
-    for mark in MARKS {
-        if found & mark.bit() == 0 && shows(mark, state, event, before, outcome, next) {
+    for mark in wanted {
+        if found & mark.bit() == 0 && transition.shows(*mark) {
             found |= mark.bit();
         }
     }
@@ -185,101 +153,185 @@ pub(crate) fn mark(
     }
 }
 
-fn shows(mark: Mark, state: &State, event: Event, before: &Member, outcome: &Outcome, next: &State) -> bool {
-    let (old, new) = (&before.core, &outcome.member.core);
-    let delivered = match event {
-        Event::Deliver { packet, .. } => Some(&state.network[packet].message),
-        _ => None,
-    };
-    let crashed = match event {
-        Event::Crash { persisted, .. } => Some(persisted),
-        _ => None,
-    };
-    let was_leader = old.role() == RoleName::Leader;
-    let refuses = |term, votes: bool| {
-        delivered.is_some_and(|message| {
-            let asked = if votes {
-                matches!(message.body, Body::Vote { .. })
-            } else {
-                matches!(message.body, Body::PreVote { .. })
-            };
-            asked && message.term == term && outcome.sent.is_empty()
-        })
-    };
-    match mark {
-        Mark::TwoLeaders => {
-            next.members.iter().filter(|member| member.core.role() == RoleName::Leader).count() > 1
+/// One transition, of one node.
+pub(crate) struct Transition<'a> {
+    pub(crate) state: &'a State,
+    pub(crate) event: Event,
+    pub(crate) before: &'a Member,
+    pub(crate) outcome: &'a Outcome,
+    pub(crate) next: &'a State,
+}
+
+impl Transition<'_> {
+    fn core_before(&self) -> &Core<Load> {
+        &self.before.core
+    }
+
+    fn core_after(&self) -> &Core<Load> {
+        &self.outcome.member.core
+    }
+
+    fn delivered(&self) -> Option<&Message<Load>> {
+        match self.event {
+            Event::Deliver { packet, .. } => Some(&self.state.network[packet].message),
+            _ => None,
         }
-        Mark::Deposed => was_leader && new.term() > old.term(),
-        Mark::VoteRefused => refuses(new.term(), true) && new.hard_state().vote.is_none(),
-        Mark::VoteTaken => refuses(old.term(), true) && old.hard_state().vote.is_some(),
-        Mark::PreVoteRefused => refuses(old.term(), false) && old.leader().is_some(),
-        Mark::Recampaign => {
-            matches!(event, Event::Timer { timer: Timer::Election, .. }) && old.role() == RoleName::Candidate
+    }
+
+    fn crash(&self) -> Option<usize> {
+        match self.event {
+            Event::Crash { persisted, .. } => Some(persisted),
+            _ => None,
         }
-        Mark::Truncated => {
-            crashed.is_none()
-                && (1..=old.last_index().0).map(Index).any(|index| {
-                    new.entry(index).is_some()
-                        && old.entry(index).is_some()
-                        && new.term_at(index) != old.term_at(index)
-                })
+    }
+
+    fn was_leader(&self) -> bool {
+        self.core_before().role() == RoleName::Leader
+    }
+
+    fn is_timer(&self, of: Timer) -> bool {
+        matches!(self.event, Event::Timer { timer, .. } if timer == of)
+    }
+
+    fn shows(&self, mark: Mark) -> bool {
+        match mark {
+            Mark::TwoLeaders
+            | Mark::Deposed
+            | Mark::VoteRefused
+            | Mark::VoteTaken
+            | Mark::PreVoteRefused
+            | Mark::Recampaign
+            | Mark::QuorumLost => self.shows_of_elections(mark),
+            Mark::Truncated | Mark::Rejected | Mark::IndirectCommit | Mark::Figure8 | Mark::BehindCommit => {
+                self.shows_of_replication(mark)
+            }
+            Mark::LostWrite
+            | Mark::PartlyWritten
+            | Mark::CommittedAhead
+            | Mark::LeaderCrashed
+            | Mark::StaleWrite => self.shows_of_disks(mark),
+            Mark::ReadReady | Mark::ReadFailed | Mark::ReadBesideLater => self.shows_of_reads(mark),
+            Mark::Installed | Mark::Covered | Mark::Overtaken => self.shows_of_snapshots(mark),
         }
-        Mark::Rejected => outcome.sent.iter().any(|packet| {
-            matches!(packet.message.body, Body::AppendReply { outcome: AppendOutcome::Rejected { .. }, .. })
-                && packet.message.term == old.term()
-        }),
-        Mark::IndirectCommit => {
-            new.role() == RoleName::Leader
-                && (old.commit_index().0 + 1..=new.commit_index().0)
-                    .any(|index| new.term_at(Index(index)).is_some_and(|term| term < new.term()))
-        }
-        Mark::Figure8 => figure_8(next),
-        Mark::LostWrite => crashed.is_some_and(|persisted| persisted < before.queue.len()),
-        Mark::PartlyWritten => {
-            crashed.is_some_and(|persisted| persisted > 0 && persisted < before.queue.len())
-        }
-        Mark::LeaderCrashed => crashed.is_some() && was_leader,
-        Mark::CommittedAhead => new.role() == RoleName::Leader && new.commit_index() > new.durable_index(),
-        Mark::StaleWrite => {
-            matches!(event, Event::Persist { .. }) && new.durable_index() < outcome.member.disk.last_index()
-        }
-        Mark::ReadReady => outcome.told.iter().any(|effect| matches!(effect, Effect::ReadReady { .. })),
-        Mark::ReadFailed => outcome.told.iter().any(|effect| matches!(effect, Effect::ReadFailed { .. })),
-        Mark::ReadBesideLater => {
-            shows(Mark::ReadReady, state, event, before, outcome, next)
-                && state.history.leaders().iter().any(|(term, _)| *term > new.term())
-        }
-        Mark::Installed => {
-            new.first_index() > old.last_index().next()
-                || new.first_index() > old.first_index() && matches!(event, Event::InstallSnapshot { .. })
-        }
-        Mark::Covered => {
-            delivered.is_some_and(|message| matches!(message.body, Body::Snapshot { .. }))
-                && outcome.member.awaited.is_none()
-        }
-        Mark::BehindCommit => delivered.is_some_and(|message| match &message.body {
-            Body::Append { prev_index, entries, commit, .. } => {
-                let matched = prev_index.plus(entries.len());
-                let other = |index| {
-                    let committed = state.history.entry(index).map(|committed| committed.entry.term);
-                    new.term_at(index)
-                        .is_some_and(|term| committed.is_some_and(|committed| committed != term))
-                };
-                new.term() == message.term && (matched.0 + 1..=commit.0).map(Index).any(other)
+    }
+
+    fn shows_of_elections(&self, mark: Mark) -> bool {
+        let (old, new) = (self.core_before(), self.core_after());
+        let unanswered = |term: Term| {
+            self.delivered()
+                .filter(|message| message.term == term && self.outcome.sent.is_empty())
+                .map(|it| &it.body)
+        };
+        match mark {
+            Mark::TwoLeaders => {
+                let leads = |member: &&Arc<Member>| member.core.role() == RoleName::Leader;
+                self.next.members.iter().filter(leads).count() > 1
+            }
+            Mark::Deposed => self.was_leader() && new.term() > old.term(),
+            Mark::VoteRefused => {
+                matches!(unanswered(new.term()), Some(Body::Vote { .. })) && new.hard_state().vote.is_none()
+            }
+            Mark::VoteTaken => {
+                matches!(unanswered(old.term()), Some(Body::Vote { .. })) && old.hard_state().vote.is_some()
+            }
+            Mark::PreVoteRefused => {
+                matches!(unanswered(old.term()), Some(Body::PreVote { .. })) && old.leader().is_some()
+            }
+            Mark::Recampaign => self.is_timer(Timer::Election) && old.role() == RoleName::Candidate,
+            Mark::QuorumLost => {
+                self.is_timer(Timer::CheckQuorum) && self.was_leader() && new.role() == RoleName::Follower
             }
             _ => false,
-        }),
-        Mark::Overtaken => {
-            let awaited = before.awaited.as_ref();
-            matches!(event, Event::InstallSnapshot { .. })
-                && awaited.is_some_and(|meta| old.term_at(meta.index) == Some(meta.term))
-                && new.durable_hard_state().term == old.durable_hard_state().term
         }
-        Mark::QuorumLost => {
-            matches!(event, Event::Timer { timer: Timer::CheckQuorum, .. })
-                && was_leader
-                && new.role() == RoleName::Follower
+    }
+
+    fn shows_of_replication(&self, mark: Mark) -> bool {
+        let (old, new) = (self.core_before(), self.core_after());
+        match mark {
+            Mark::Truncated => {
+                let replaced = |index| {
+                    let held = (old.entry(index).is_some(), new.entry(index).is_some());
+                    held == (true, true) && new.term_at(index) != old.term_at(index)
+                };
+                self.crash().is_none() && (1..=old.last_index().0).map(Index).any(replaced)
+            }
+            Mark::Rejected => self.outcome.sent.iter().any(|packet| {
+                let outcome = match &packet.message.body {
+                    Body::AppendReply { outcome, .. } => Some(outcome),
+                    _ => None,
+                };
+                matches!(outcome, Some(AppendOutcome::Rejected { .. })) && packet.message.term == old.term()
+            }),
+            Mark::IndirectCommit => {
+                let mut committed = (old.commit_index().0 + 1..=new.commit_index().0).map(Index);
+                let older = |index| new.term_at(index).is_some_and(|term| term < new.term());
+                new.role() == RoleName::Leader && committed.any(older)
+            }
+            Mark::Figure8 => figure_8(self.next),
+            Mark::BehindCommit => {
+                self.delivered().is_some_and(|message| self.hears_of_another_commit(message))
+            }
+            _ => false,
+        }
+    }
+
+    fn hears_of_another_commit(&self, message: &Message<Load>) -> bool {
+        let Body::Append { prev_index, entries, commit, .. } = &message.body else { return false };
+        let new = self.core_after();
+        let other = |index| {
+            let committed = self.state.history.entry(index).map(|committed| committed.entry.term);
+            new.term_at(index).is_some_and(|term| committed.is_some_and(|committed| committed != term))
+        };
+        let matched = prev_index.plus(entries.len());
+        new.term() == message.term && (matched.0 + 1..=commit.0).map(Index).any(other)
+    }
+
+    fn shows_of_disks(&self, mark: Mark) -> bool {
+        let new = self.core_after();
+        let writes = self.before.queue.len();
+        match mark {
+            Mark::LostWrite => self.crash().is_some_and(|persisted| persisted < writes),
+            Mark::PartlyWritten => self.crash().is_some_and(|persisted| persisted > 0 && persisted < writes),
+            Mark::LeaderCrashed => self.crash().is_some() && self.was_leader(),
+            Mark::CommittedAhead => {
+                new.role() == RoleName::Leader && new.commit_index() > new.durable_index()
+            }
+            Mark::StaleWrite => {
+                let written = self.outcome.member.disk.last_index();
+                matches!(self.event, Event::Persist { .. }) && new.durable_index() < written
+            }
+            _ => false,
+        }
+    }
+
+    fn shows_of_reads(&self, mark: Mark) -> bool {
+        let mut told = self.outcome.told.iter();
+        match mark {
+            Mark::ReadReady => told.any(|effect| matches!(effect, Effect::ReadReady { .. })),
+            Mark::ReadFailed => told.any(|effect| matches!(effect, Effect::ReadFailed { .. })),
+            Mark::ReadBesideLater => {
+                let later =
+                    self.state.history.leaders().iter().any(|(term, _)| *term > self.core_after().term());
+                later && told.any(|effect| matches!(effect, Effect::ReadReady { .. }))
+            }
+            _ => false,
+        }
+    }
+
+    fn shows_of_snapshots(&self, mark: Mark) -> bool {
+        let (old, new) = (self.core_before(), self.core_after());
+        let installs = matches!(self.event, Event::InstallSnapshot { .. });
+        match mark {
+            Mark::Installed => installs && new.first_index() > old.first_index(),
+            Mark::Covered => {
+                let offered = self.delivered().is_some_and(|it| matches!(it.body, Body::Snapshot { .. }));
+                offered && self.outcome.member.awaited.is_none()
+            }
+            Mark::Overtaken => {
+                let awaited = self.before.awaited.as_ref();
+                installs && awaited.is_some_and(|meta| old.term_at(meta.index) == Some(meta.term))
+            }
+            _ => false,
         }
     }
 }

@@ -1,11 +1,14 @@
 //! `ravelin controller`: a node of the control plane, from its identity file to its end. It must not open
 //! a traffic port.
 
+use std::fs::File;
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use ravelin_cluster::shell::{self, ControllerOptions};
+use ravelin_cluster::storage::directory::VERSION_NAME;
 use ravelin_transport::identity::Identity;
 use ravelin_transport::quic::{QuicOptions, QuicTransport};
 use ravelin_transport::{PeerRole, Transport};
@@ -34,6 +37,7 @@ pub(crate) fn run(options: cli::ControllerOptions) -> anyhow::Result<()> {
         };
         let transport: Arc<dyn Transport> =
             Arc::new(QuicTransport::bind(&identity, listen, QuicOptions::default())?);
+        refuse_wiped(&options.identity, &options.data)?;
         let started = ControllerOptions::of_identity(&identity, transport, options.data.clone());
         let node = shell::start(started).await.with_context(|| format!("controller-{}", identity.node()))?;
         tracing::info!(node = identity.node(), %listen, "controller started");
@@ -50,6 +54,29 @@ pub(crate) fn run(options: cli::ControllerOptions) -> anyhow::Result<()> {
         node.shutdown().await;
         Ok(())
     })
+}
+
+/// Refuses to start on an empty data directory under an identity that has run before: such a node could vote a second
+/// time in a term, and lose what it had acknowledged. The mark stands beside the identity file, before the first vote.
+fn refuse_wiped(identity: &Path, data: &Path) -> anyhow::Result<()> {
+    let mut mark = identity.as_os_str().to_owned();
+    mark.push(".started");
+    let mark = Path::new(&mark);
+    if data.join(VERSION_NAME).exists() {
+        return Ok(());
+    }
+    if mark.exists() {
+        bail!(
+            "{} holds no log, but the identity {} has run before: a control node that lost its log must not come back \
+             under its old identity, for it could vote twice. Give --data the directory that it ran with; if that is \
+             lost, the node must be replaced. If it never took part in the cluster, remove {}",
+            data.display(),
+            identity.display(),
+            mark.display()
+        );
+    }
+    let written = File::create(mark).and_then(|file| file.sync_all());
+    written.with_context(|| format!("{} could not be written beside the identity file", mark.display()))
 }
 
 /// The address that the identity file gives this node, resolved.

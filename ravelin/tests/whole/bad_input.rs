@@ -163,3 +163,24 @@ fn a_data_directory_of_another_cluster_is_refused() {
     assert!(text(&output).contains("cluster"), "{}", text(&output));
     assert!(version.exists(), "nothing was touched");
 }
+
+#[test]
+fn a_node_that_lost_its_log_does_not_come_back_under_its_old_identity() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let nodes = format!("controller-1={}", free_address());
+    assert!(ravelin(folder.path(), &["init", "--out", "i", "--nodes", &nodes]).status.success());
+    let words = ["controller", "--identity", "i/controller-1.toml", "--data", "data"];
+    let mut node = Running::start(folder.path(), "node", &words);
+    let version = folder.path().join("data/VERSION");
+    node.until("the data directory is taken", || version.exists());
+    node.kill();
+    std::fs::rename(folder.path().join("data"), folder.path().join("lost")).expect("moved away");
+    let output = ravelin(folder.path(), &words);
+    assert!(!output.status.success());
+    assert!(text(&output).contains("could vote twice"), "{}", text(&output));
+    assert!(!version.exists(), "nothing was made");
+    std::fs::rename(folder.path().join("lost"), folder.path().join("data")).expect("moved back");
+    let mut node = Running::start(folder.path(), "again", &words);
+    let status = ["status", "--identity", "i/operator.toml", "--timeout", "5"];
+    node.until("it answers with its own log", || ravelin(folder.path(), &status).status.success());
+}

@@ -1,7 +1,7 @@
 //! The controller's way from drafts and requests to commands in the log: one at a time, in order, each judged against
 //! the state that the one before it left. It must not judge objects itself (the worker does) nor touch the store.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ pub mod worker;
 /// Requests that wait for their turn at the controller.
 pub const REQUESTS_MAX: usize = 256;
 /// Parts of one change that are on their way to the log at a time.
-const PARTS_IN_FLIGHT_MAX: u32 = 8;
+const PARTS_IN_FLIGHT_MAX: usize = 8;
 /// How long the log may take for a part before it is proposed again.
 const PROPOSE_RETRY: Duration = Duration::from_millis(1000);
 /// How long one proposal of a part may be on its way, in milliseconds.
@@ -189,10 +189,12 @@ enum Stage {
 #[derive(Debug)]
 struct Committing {
     prepared: Prepared,
-    /// Parts that are applied, from the first on.
-    applied: u32,
-    /// The next part to propose.
-    next: u32,
+    /// Parts that are applied: they may come in any order, and with gaps.
+    applied: BTreeSet<u32>,
+    /// Parts that were proposed and not turned away since; those of them that are applied do not count.
+    on_the_way: BTreeSet<u32>,
+    /// Whether any part was ever proposed: from then on the change may take effect.
+    proposed: bool,
     /// When something last moved.
     moved: Time,
     /// Nothing is proposed before this: the log turned a part away.
@@ -340,8 +342,9 @@ impl Reconcile {
             Ok(prepared) => {
                 active.stage = Stage::Committing(Committing {
                     prepared,
-                    applied: 0,
-                    next: 0,
+                    applied: BTreeSet::new(),
+                    on_the_way: BTreeSet::new(),
+                    proposed: false,
                     moved: now,
                     not_before: now,
                 });
@@ -371,7 +374,8 @@ impl Reconcile {
             // Of an attempt before this one, which is over.
             Decision::Conflict { base: earlier } if earlier != base => {}
             Decision::Staged { part } => {
-                committing.applied = committing.applied.max(part + 1);
+                committing.applied.insert(*part);
+                committing.on_the_way.remove(part);
                 committing.moved = now;
             }
             Decision::Committed { generation } => {
@@ -399,13 +403,13 @@ impl Reconcile {
         }
     }
 
-    /// The log did not take a part: propose it, and those after it, again a little later.
+    /// The log did not take a part: propose it again a little later.
     pub(crate) fn turned_away(&mut self, now: Time, part: u32) {
         let run = self.run.as_mut();
         if let Some(Active { stage: Stage::Committing(committing), .. }) =
             run.and_then(|run| run.active.as_mut())
         {
-            committing.next = committing.next.min(part).max(committing.applied);
+            committing.on_the_way.remove(&part);
             committing.not_before = crate::node::timers::after(now, TURNED_AWAY_RETRY);
         }
     }
@@ -472,7 +476,7 @@ impl Active {
     fn is_unproposed(&self) -> bool {
         match &self.stage {
             Stage::Judging { .. } => self.item.conflicts == 0,
-            Stage::Committing(committing) => self.item.conflicts == 0 && committing.next == 0,
+            Stage::Committing(committing) => self.item.conflicts == 0 && !committing.proposed,
         }
     }
 }
@@ -515,14 +519,21 @@ impl Committing {
         }
         if between(self.moved, now) >= PROPOSE_RETRY {
             // Whatever was on its way may be lost; a part that arrives twice does no harm.
-            self.next = self.applied;
+            self.on_the_way.clear();
             self.moved = now;
+            if self.applied.len() >= self.prepared.commands.len() {
+                // All were applied and nothing followed: the store let go of some to make room for others.
+                self.applied.clear();
+            }
         }
-        while self.next < self.applied + PARTS_IN_FLIGHT_MAX
-            && let Some(command) = self.prepared.commands.get(self.next as usize)
-        {
-            outputs.push(Output::Propose { command: command.clone(), part: self.next });
-            self.next += 1;
+        for (part, command) in (0..).zip(&self.prepared.commands) {
+            if self.on_the_way.len() >= PARTS_IN_FLIGHT_MAX {
+                return;
+            }
+            if !self.applied.contains(&part) && self.on_the_way.insert(part) {
+                self.proposed = true;
+                outputs.push(Output::Propose { command: command.clone(), part });
+            }
         }
     }
 }

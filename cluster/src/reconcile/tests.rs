@@ -145,10 +145,51 @@ fn parts_go_a_few_at_a_time_and_again_where_they_were_lost() {
     assert!(bench.proposed().is_empty(), "not at once again");
     bench.now = Time { micros: bench.now.micros + 60_000 };
     bench.advance();
-    assert_eq!(bench.proposed(), [9, 10]);
+    assert_eq!(bench.proposed(), [9], "the others are on their way");
     bench.now = Time { micros: bench.now.micros + 1_000_000 };
     bench.advance();
     assert_eq!(bench.proposed(), (3..11).collect::<Vec<_>>(), "nothing moved for a second");
+}
+
+#[test]
+fn a_part_that_was_turned_away_goes_again_though_later_ones_are_applied() {
+    let mut bench = Bench::new();
+    bench.ask(ID).expect("there is room");
+    let jobs = bench.advance();
+    bench.judge(&jobs, 3);
+    bench.advance();
+    assert_eq!(bench.proposed(), [0, 1, 2]);
+    bench.reconcile.turned_away(bench.now, 0);
+    bench.decide(ID, Decision::Staged { part: 1 });
+    bench.decide(ID, Decision::Staged { part: 2 });
+    bench.now = Time { micros: bench.now.micros + 60_000 };
+    bench.advance();
+    assert_eq!(bench.proposed(), [0], "the first one that is missing, and no other");
+    bench.now = Time { micros: bench.now.micros + 1_100_000 };
+    bench.advance();
+    assert_eq!(bench.proposed(), [0], "and again where it was lost");
+    bench.decide(ID, Decision::Staged { part: 0 });
+    bench.now = Time { micros: bench.now.micros + 1_100_000 };
+    bench.advance();
+    assert_eq!(bench.proposed(), [0, 1, 2], "complete without a decision: the store dropped what it had");
+    let generation = bench.generation();
+    bench.decide(ID, Decision::Committed { generation });
+    assert!(matches!(bench.answers().as_slice(), [(1, Response::Done(_))]));
+}
+
+#[test]
+fn what_was_proposed_once_may_take_effect_whatever_was_turned_away_since() {
+    let mut bench = Bench::new();
+    bench.ask(ID).expect("there is room");
+    let jobs = bench.advance();
+    bench.judge(&jobs, 1);
+    bench.advance();
+    assert_eq!(bench.proposed(), [0]);
+    bench.reconcile.turned_away(bench.now, 0);
+    bench.reconcile.end(5);
+    let outputs = bench.reconcile.outputs();
+    let admits = |output: &Output| matches!(output, Output::Orphaned { request: PendingId(1) });
+    assert!(outputs.iter().any(admits), "the refusal may have come after an earlier copy: {outputs:?}");
 }
 
 #[test]

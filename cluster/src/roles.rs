@@ -111,10 +111,15 @@ impl Roles {
         }
     }
 
-    /// Whether this node has applied what the leader had committed when it (re)connected.
+    /// Whether this node has applied what the leader had committed when it (re)connected. A new leader does not know how
+    /// far its predecessors have committed before it commits an entry of its own term: until that one is applied here,
+    /// what it says counts for nothing.
     pub(crate) fn is_healthy(&self, standing: &Standing<'_>) -> bool {
+        if standing.applied_term != standing.term {
+            return false;
+        }
         match standing.leader {
-            Some(leader) if leader == standing.me => standing.applied_term == standing.term,
+            Some(leader) if leader == standing.me => true,
             Some(leader) => {
                 self.following == Some((standing.term, leader))
                     && self.target.is_some_and(|target| standing.applied >= target)
@@ -282,6 +287,8 @@ mod tests {
         assert!(!roles.is_healthy(&follower));
         roles.leader_commit(Term(3), NodeId(1), Index(50));
         assert!(roles.is_healthy(&Standing { applied: Index(10), ..follower }));
+        let before = Standing { applied: Index(10), applied_term: Term(2), ..follower };
+        assert!(!roles.is_healthy(&before), "a new leader may know less than was committed before it");
         roles.changed(at(1), NodeId(2), Term(4), None);
         assert!(!roles.is_healthy(&Standing { applied: Index(60), leader: None, ..follower }));
         assert!(!roles.is_stale(at(1500)));

@@ -66,6 +66,9 @@ impl Node {
         actions: &mut Actions,
     ) {
         let Some(pending) = self.api.get_mut(request) else { return };
+        if let Response::Redirect { may_take_effect: true, .. } = response {
+            pending.may_take_effect |= pending.envelope.request.changes_state();
+        }
         // A redirect is for control nodes: whoever asked here first gets a real answer, now or later.
         if let Response::Redirect { .. } = response
             && pending.envelope.hops == 0
@@ -74,14 +77,7 @@ impl Node {
             self.api.wait_again(now, request);
             return;
         }
-        let response = match response {
-            Response::Unavailable { reason } if pending.may_take_effect => Response::Unknown {
-                reason: format!(
-                    "an earlier attempt may have reached the log; the last one did not: {reason}"
-                ),
-            },
-            response => response,
-        };
+        let response = if pending.may_take_effect { in_doubt(response) } else { response };
         if let Some(reply) = self.api.finish(request) {
             self.reply(now, reply, response, actions);
         }
@@ -136,11 +132,14 @@ impl Node {
                 }
             }
             Place::At(node) => {
-                let response = Response::Redirect { node: Some(node.0) };
+                let response = Response::Redirect { node: Some(node.0), may_take_effect: false };
                 self.answer(now, request, response, actions);
             }
             Place::Nowhere if hops == 0 => self.api.wait_again(now, request),
-            Place::Nowhere => self.answer(now, request, Response::Redirect { node: None }, actions),
+            Place::Nowhere => {
+                let response = Response::Redirect { node: None, may_take_effect: false };
+                self.answer(now, request, response, actions);
+            }
         }
     }
 
@@ -156,7 +155,12 @@ impl Node {
         };
         match node {
             Some(node) if node != me => Place::At(node),
-            Some(_) if matches!(decider, Decider::Controller) && self.run.is_none() => Place::Nowhere,
+            // What it would judge by must not be older than what clients were told.
+            Some(_)
+                if matches!(decider, Decider::Controller) && (self.run.is_none() || !self.is_healthy()) =>
+            {
+                Place::Nowhere
+            }
             Some(_) => Place::Here,
             None => Place::Nowhere,
         }
@@ -337,6 +341,21 @@ fn decider_of(request: &Request) -> Decider {
     }
 }
 
+/// The answer where an earlier attempt may have reached the log: "nothing was done" is not known then.
+fn in_doubt(response: Response) -> Response {
+    let last = match response {
+        Response::Unavailable { reason } => format!("the last one did not: {reason}"),
+        // Another attempt was judged by another state.
+        Response::Refused(Refusal {
+            reason: RefusalReason::Conflict | RefusalReason::InError | RefusalReason::StaleEpoch,
+            problems,
+        }) => format!("the last one was refused: {}", problems.join("; ")),
+        Response::Redirect { node, .. } => return Response::Redirect { node, may_take_effect: true },
+        certain => return certain,
+    };
+    Response::Unknown { reason: format!("an earlier attempt may have reached the log; {last}") }
+}
+
 fn role_name(role: RoleName) -> &'static str {
     match role {
         RoleName::Follower => "follower",
@@ -367,5 +386,27 @@ fn view(key: &str, bytes: &[u8]) -> ObjectView {
             object: String::new(),
             last_good: None,
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn after_an_attempt_in_doubt_only_what_holds_for_every_attempt_is_certain() {
+        let refused = |reason| Response::Refused(Refusal::new(reason, "why"));
+        for response in [
+            Response::Unavailable { reason: "why".to_owned() },
+            refused(RefusalReason::Conflict),
+            refused(RefusalReason::InError),
+        ] {
+            let Response::Unknown { reason } = in_doubt(response) else { panic!("said to be certain") };
+            assert!(reason.ends_with("why"), "{reason}");
+        }
+        let redirect = Response::Redirect { node: Some(2), may_take_effect: false };
+        assert_eq!(in_doubt(redirect), Response::Redirect { node: Some(2), may_take_effect: true });
+        let unreadable = refused(RefusalReason::Unreadable);
+        assert_eq!(in_doubt(unreadable.clone()), unreadable, "no attempt can read it");
     }
 }

@@ -1,7 +1,7 @@
 //! The reliable lanes of a run (Forward, Feed): which exist, between whom, and which calls run over them. A lane keeps
 //! order and breaks as a whole. It must not deliver anything; the world does.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ravelin_cluster::node::event::{CallId, LinkId};
 
@@ -30,6 +30,8 @@ pub(super) struct Links {
     links: BTreeMap<LinkId, Link>,
     /// Calls without their last frame: whose, and over which lane.
     calls: BTreeMap<(usize, CallId), LinkId>,
+    /// Lanes over which nothing comes any more, although nobody knows yet.
+    silent: BTreeSet<LinkId>,
 }
 
 impl Links {
@@ -44,6 +46,16 @@ impl Links {
     /// A lane that still stands.
     pub(super) fn find(&self, link: LinkId) -> Option<Link> {
         self.links.get(&link).copied()
+    }
+
+    /// Lets nothing through any more; whoever holds an end learns it when the lane is closed.
+    pub(super) fn silence(&mut self, link: LinkId) {
+        self.silent.insert(link);
+    }
+
+    /// Whether frames still come through.
+    pub(super) fn carries(&self, link: LinkId) -> bool {
+        self.links.contains_key(&link) && !self.silent.contains(&link)
     }
 
     /// The Forward lane from one node to another, if it stands.
@@ -65,6 +77,7 @@ impl Links {
     /// Ends a lane; the calls that die with it.
     pub(super) fn close(&mut self, link: LinkId) -> Vec<(usize, CallId)> {
         self.links.remove(&link);
+        self.silent.remove(&link);
         let dead: Vec<_> =
             self.calls.iter().filter(|(_, over)| **over == link).map(|(key, _)| *key).collect();
         for key in &dead {
@@ -77,6 +90,12 @@ impl Links {
     pub(super) fn touching(&self, station: usize) -> Vec<LinkId> {
         let touches = |link: &Link| link.server == station || link.opener == Opener::Station(station);
         self.links.iter().filter(|(_, link)| touches(link)).map(|(id, _)| *id).collect()
+    }
+
+    /// The lanes that proxies hold to a control node.
+    pub(super) fn feeds(&self, station: usize) -> Vec<LinkId> {
+        let feeds = |link: &Link| link.server == station && matches!(link.opener, Opener::Proxy(_));
+        self.links.iter().filter(|(_, link)| feeds(link)).map(|(id, _)| *id).collect()
     }
 
     /// The lanes between two control nodes, either way.

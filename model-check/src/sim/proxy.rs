@@ -3,10 +3,13 @@
 
 use bytes::Bytes;
 use ravelin_cluster::node::event::LinkId;
-use ravelin_config::feed::{FEED_VERSION, Receiver, ReceiverLimits, Stage, Step, ToControl, ToProxy};
-use ravelin_config::{Digest, GenerationId};
+use ravelin_config::feed::{
+    Content, FEED_VERSION, Part, Receiver, ReceiverLimits, Stage, Step, ToControl, ToProxy,
+};
+use ravelin_config::{ConfigMap, Digest, GenerationId};
 use ravelin_transport::codec;
 
+use super::report::{Mark, Report};
 use super::station::CLUSTER;
 
 /// Number of proxies.
@@ -19,6 +22,8 @@ pub(super) struct Proxy {
     /// The lane it holds.
     pub(super) link: Option<LinkId>,
     receiver: Receiver,
+    /// What lies on its disk: the last generation it took.
+    kept: Option<(GenerationId, ConfigMap)>,
 }
 
 /// What a frame led to.
@@ -37,7 +42,13 @@ pub(super) enum Took {
 impl Proxy {
     /// A proxy that holds nothing.
     pub(super) fn new(number: u64) -> Self {
-        Self { number, link: None, receiver: Receiver::new(CLUSTER, ReceiverLimits::default(), None) }
+        Self { number, link: None, receiver: receiver(None), kept: None }
+    }
+
+    /// Another process on the same disk, or on an empty one.
+    pub(super) fn restart(&mut self, keeps_disk: bool) {
+        self.kept = self.kept.take().filter(|_| keeps_disk);
+        self.receiver = receiver(self.kept.clone());
     }
 
     /// The first frame of a new lane.
@@ -50,16 +61,27 @@ impl Proxy {
         })
     }
 
+    /// Asks for the whole, whatever is held.
+    pub(super) fn doubt() -> Bytes {
+        frame(&ToControl::NeedWhole { reason: "simulated doubt".to_owned() })
+    }
+
     /// Takes a frame; what it says back, and what came of it.
-    pub(super) fn take(&mut self, bytes: &[u8]) -> (Vec<Bytes>, Took) {
+    pub(super) fn take(&mut self, bytes: &[u8], report: &mut Report) -> (Vec<Bytes>, Took) {
         let message: ToProxy = match codec::decode(FEED_VERSION, bytes) {
             Ok(message) => message,
             Err(error) => return (Vec::new(), Took::Broken(error.to_string())),
         };
+        let is_delta = matches!(&message, ToProxy::Part(Part { content: Content::Delta { .. }, .. }));
+        let in_parts = matches!(&message, ToProxy::Part(Part { of: 2.., .. }));
         match self.receiver.handle(message) {
             Step::Nothing => (Vec::new(), Took::Nothing),
             Step::Complete { generation, map } => {
+                report.count(Mark::Adopted, 1);
+                report.count(Mark::Deltas, u64::from(is_delta));
+                report.count(Mark::PartedTransfers, u64::from(in_parts));
                 let digest = map.digest();
+                self.kept = Some((generation, map.clone()));
                 self.receiver.adopt(generation, map);
                 let stages = [Stage::Received, Stage::Validated, Stage::Serving];
                 let told = stages.map(|stage| frame(&ToControl::Acknowledge { generation, stage }));
@@ -68,19 +90,20 @@ impl Proxy {
             Step::Held { generation } => {
                 (vec![frame(&ToControl::Acknowledge { generation, stage: Stage::Serving })], Took::Nothing)
             }
-            Step::NeedWhole { reason } => (vec![frame(&ToControl::NeedWhole { reason })], Took::Nothing),
-            Step::GoesBackwards { .. } | Step::Refused { .. } => (Vec::new(), Took::Leave),
+            Step::NeedWhole { reason } => {
+                report.count(Mark::NeedWhole, 1);
+                (vec![frame(&ToControl::NeedWhole { reason })], Took::Nothing)
+            }
+            Step::GoesBackwards { .. } | Step::Refused { .. } => {
+                report.count(Mark::Left, 1);
+                (Vec::new(), Took::Leave)
+            }
         }
     }
+}
 
-    /// Whether a frame carries a part of a delta.
-    pub(super) fn is_delta(bytes: &[u8]) -> bool {
-        use ravelin_config::feed::{Content, Part};
-        matches!(
-            codec::decode(FEED_VERSION, bytes),
-            Ok(ToProxy::Part(Part { content: Content::Delta { .. }, .. }))
-        )
-    }
+fn receiver(held: Option<(GenerationId, ConfigMap)>) -> Receiver {
+    Receiver::new(CLUSTER, ReceiverLimits::default(), held)
 }
 
 fn frame(message: &ToControl) -> Bytes {

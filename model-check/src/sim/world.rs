@@ -18,8 +18,9 @@ use super::fault::Faults;
 use super::link::{Links, Opener};
 use super::oracle::Oracle;
 use super::proxy::{PROXIES, Proxy, Took};
+use super::report::{Mark, Report};
 use super::station::{STATIONS, Station, micros};
-use super::{Failure, Plan, Report};
+use super::{Failure, Plan};
 
 /// How long a frame of a reliable lane is on its way, and how soon its sender knows that it was taken.
 const LINK_MICROS: u64 = 300;
@@ -57,6 +58,27 @@ pub(super) enum Happening {
     Fault(Faults),
     /// A partition ends.
     Mend,
+    /// A pause ends.
+    Thaw { station: usize },
+    /// A silent lane is given up.
+    LaneBreaks { link: LinkId },
+    /// A full disk has room again.
+    Room { station: usize },
+}
+
+impl Happening {
+    /// The process that it happens to, and its life.
+    fn process(&self) -> Option<(usize, u64)> {
+        match self {
+            Self::Node { station, life, .. }
+            | Self::Wake { station, life }
+            | Self::LogDone { station, life }
+            | Self::OtherDone { station, life }
+            | Self::ProviderRead { station, life, .. }
+            | Self::Fetched { station, life, .. } => Some((*station, *life)),
+            _ => None,
+        }
+    }
 }
 
 /// One run.
@@ -73,6 +95,8 @@ pub(super) struct World {
     clients: Clients,
     tickets: BTreeMap<(usize, u64), u64>,
     oracle: Oracle,
+    /// The highest epoch that ran providers.
+    epoch: u64,
     file_version: u64,
     pub(super) report: Report,
     trail: VecDeque<(u64, usize, &'static str, u64, u64)>,
@@ -82,7 +106,7 @@ pub(super) struct World {
 impl World {
     /// The world before anything has happened.
     pub(super) fn new(plan: Plan) -> Self {
-        let stations = (1..=STATIONS).map(|number| Station::new(number, plan.seed)).collect();
+        let stations = (1..=STATIONS).map(|number| Station::new(number, &plan)).collect();
         Self {
             dice: plan.dice(),
             now: 0,
@@ -95,8 +119,9 @@ impl World {
             clients: Clients::default(),
             tickets: BTreeMap::new(),
             oracle: Oracle::default(),
+            epoch: 0,
             file_version: 1,
-            report: Report { digest: 0xcbf2_9ce4_8422_2325, ..Report::default() },
+            report: Report::default(),
             trail: VecDeque::new(),
             faults_over: false,
             plan,
@@ -107,13 +132,10 @@ impl World {
     pub(super) fn run(mut self) -> Result<Report, Box<Failure>> {
         match self.phases() {
             Ok(()) => {
-                self.report.leaders = self.oracle.leaders();
-                self.report.committed = self.oracle.committed();
+                self.report.count(Mark::Leaders, self.oracle.leaders());
+                self.report.count(Mark::Committed, self.oracle.committed());
                 let counters = self.network.counters();
-                self.report.mangled = counters.lost + counters.duplicated + counters.reordered;
-                self.report.done = self.clients.done;
-                self.report.unavailable = self.clients.unavailable;
-                self.report.unknown = self.clients.unknown;
+                self.report.count(Mark::Mangled, counters.lost + counters.duplicated + counters.reordered);
                 Ok(self.report)
             }
             Err(what) => {
@@ -145,7 +167,8 @@ impl World {
         let end = self.now + micros(self.plan.settle_for);
         let probe = self.now + micros(self.plan.settle_for) / 2;
         self.run_until(probe)?;
-        self.ask();
+        let envelope = self.clients.probe();
+        self.ask(envelope);
         let asked = self.clients.last();
         self.run_until(end)?;
         self.come_together(asked)
@@ -176,31 +199,36 @@ impl World {
             let station = delivery.to as usize - 1;
             let life = self.stations[station].life;
             let event = Event::RaftFrame { from: NodeId(delivery.from), frame: delivery.frame };
-            self.node(station, life, event)?;
+            self.happen(Happening::Node { station, life, event })?;
         }
         Ok(())
     }
 
     fn happen(&mut self, happening: Happening) -> Result<(), String> {
+        if let Some((station, life)) = happening.process() {
+            let held = &mut self.stations[station];
+            if held.life != life || held.machine.is_none() {
+                return Ok(());
+            }
+            if held.paused_until > self.now {
+                held.backlog.push_back(happening);
+                return Ok(());
+            }
+        }
         match happening {
             Happening::Node { station, life, event } => self.node(station, life, event),
-            Happening::Wake { station, life } => {
-                let held = self.stations.get(station).filter(|held| held.life == life);
-                match held.and_then(|held| held.wake) {
-                    Some(at) if at <= self.now => {
-                        self.stations[station].wake = None;
-                        self.node(station, life, Event::Wake)
-                    }
-                    _ => Ok(()),
+            Happening::Wake { station, life } => match self.stations[station].wake {
+                Some(at) if at <= self.now => {
+                    self.stations[station].wake = None;
+                    self.node(station, life, Event::Wake)
                 }
-            }
+                _ => Ok(()),
+            },
             Happening::LogDone { station, life } => self.log_done(station, life),
             Happening::OtherDone { station, life } => self.other_done(station, life),
             Happening::ProviderRead { station, life, epoch } => self.provider_read(station, life, epoch),
             Happening::Fetched { station, life, meta, chunks } => {
-                let machine =
-                    self.stations[station].machine.as_ref().filter(|_| self.stations[station].life == life);
-                let Some(machine) = machine else { return Ok(()) };
+                let Some(machine) = &self.stations[station].machine else { return Ok(()) };
                 let event = match chunks {
                     Some(chunks) => machine.take_snapshot(&meta, &chunks),
                     None => Event::SnapshotNotFetched { meta, reason: "unreachable".to_owned() },
@@ -213,24 +241,47 @@ impl World {
                 Ok(())
             }
             Happening::Restart { station } => self.start(station),
-            Happening::Change => {
-                self.ask();
-                if !self.faults_over {
-                    let wait = self.about(micros(self.plan.change_every));
-                    self.after(wait, Happening::Change);
-                }
-                Ok(())
-            }
-            Happening::FileChange => {
-                self.file_changed();
-                Ok(())
-            }
             Happening::Fault(fault) => self.fault(fault),
-            Happening::Mend => {
-                self.network.mend_all();
+            Happening::Thaw { station } => self.thaw(station),
+            outside => {
+                self.happen_outside(outside);
                 Ok(())
             }
         }
+    }
+
+    /// What happens to no process by itself.
+    fn happen_outside(&mut self, happening: Happening) {
+        match happening {
+            Happening::Change => {
+                if self.faults_over && self.clients.is_set_up() {
+                    return;
+                }
+                let envelope = self.clients.next(&mut self.dice, &self.plan);
+                self.ask(envelope);
+                if !self.faults_over || !self.clients.is_set_up() {
+                    let wait = self.about(micros(self.plan.ask_every));
+                    self.after(wait, Happening::Change);
+                }
+            }
+            Happening::FileChange => self.file_changed(),
+            Happening::Mend => self.network.mend_all(),
+            Happening::LaneBreaks { link } => self.close(link, None),
+            Happening::Room { station } if self.stations[station].full_until <= self.now => {
+                self.stations[station].fill(None);
+            }
+            _ => {}
+        }
+    }
+
+    /// Lets a process go on after a pause, with everything that it has missed in order.
+    fn thaw(&mut self, station: usize) -> Result<(), String> {
+        while self.stations[station].paused_until <= self.now
+            && let Some(happening) = self.stations[station].backlog.pop_front()
+        {
+            self.happen(happening)?;
+        }
+        Ok(())
     }
 
     /// Gives a node's process an event, carries out what it asks for, and judges the cluster.
@@ -239,33 +290,31 @@ impl World {
         if held.life != life || held.machine.is_none() {
             return Ok(());
         }
-        if held.paused_until > self.now {
-            let at = held.paused_until;
-            self.at(at, Happening::Node { station, life, event });
-            return Ok(());
-        }
         let name = name_of(&event);
         let Some(machine) = &mut held.machine else { return Ok(()) };
         let actions = machine.handle(Time { micros: self.now }, event);
         let core = machine.node().core();
         let (term, applied) = (core.term().0, machine.node().store().applied_index().0);
         self.remember(station, name, term, applied);
-        if let Some(stepped) = self.stations[station].machine.as_ref() {
-            let running =
-                self.stations.iter().filter_map(|held| held.machine.as_ref()).map(|machine| machine.node());
-            self.oracle.judge(stepped.node(), running)?;
-        }
+        self.oracle.judge(station, &self.stations)?;
         for action in actions {
-            self.perform(station, action)?;
+            if self.stations[station].life == life {
+                self.perform(station, action)?;
+            }
         }
         self.begin_work(station);
         Ok(())
     }
 
+    /// Judges what is durable on all disks together.
+    pub(super) fn judge_durable(&self) -> Result<(), String> {
+        self.oracle.judge_all(&self.stations)
+    }
+
     fn remember(&mut self, station: usize, name: &'static str, term: u64, applied: u64) {
         self.report.events += 1;
         for value in [self.now, station as u64, name.len() as u64, term, applied] {
-            self.report.digest = (self.report.digest ^ value).wrapping_mul(0x0000_0100_0000_01b3);
+            self.report.fold(value);
         }
         // Heartbeats that change nothing would push out what matters.
         let quiet = matches!(name, "wake" | "raft frame" | "persisted");
@@ -291,6 +340,7 @@ impl World {
                 self.at(time.micros.max(self.now), Happening::Wake { station, life });
             }
             Action::SendRaft { to, frame } => {
+                self.report.fold(to.0 << 32 | frame.len() as u64);
                 let from = self.stations[station].number;
                 self.network.send(std::time::Duration::from_micros(self.now), from, to.0, Lane::Raft, frame);
             }
@@ -300,23 +350,31 @@ impl World {
             Action::Call { to, call, frames } => self.call(station, to, call, frames),
             Action::Respond { ticket, response } => {
                 if let Some(number) = self.tickets.remove(&(station, ticket.0)) {
-                    self.clients.told(number, &response)?;
+                    self.clients.told(number, &response, &mut self.report)?;
                 }
             }
             Action::RunProviders { epoch, .. } => {
                 if self.stations[station].provider_epoch != Some(epoch) {
                     self.stations[station].provider_epoch = Some(epoch);
-                    self.report.epochs = self.report.epochs.max(epoch);
+                    if epoch > self.epoch {
+                        self.report.count(Mark::Epochs, u64::from(self.epoch > 0));
+                        self.epoch = epoch;
+                    }
                     self.after(1000, Happening::ProviderRead { station, life, epoch });
                 }
             }
             Action::StopProviders => self.stations[station].provider_epoch = None,
-            Action::Report(record) => match record.kind {
-                EventKind::StaleWriteRefused { .. } => self.report.stale_refused += 1,
-                EventKind::SnapshotTaken { .. } => self.report.snapshots += 1,
-                _ => {}
-            },
-            Action::Halt { reason } => return Err(format!("node {} halted: {reason}", station + 1)),
+            Action::Report(record) => {
+                let mark = match record.kind {
+                    EventKind::StaleWriteRefused { decided_by_log: true, .. } => Mark::RefusedByLog,
+                    EventKind::StaleWriteRefused { decided_by_log: false, .. } => Mark::RefusedEarly,
+                    EventKind::SnapshotTaken { installed: true, .. } => Mark::Installed,
+                    EventKind::SnapshotTaken { installed: false, .. } => Mark::Snapshots,
+                    _ => return Ok(()),
+                };
+                self.report.count(mark, 1);
+            }
+            Action::Halt { reason } => self.halted(station, &reason)?,
             _ => {}
         }
         Ok(())
@@ -342,10 +400,11 @@ impl World {
     }
 
     fn log_done(&mut self, station: usize, life: u64) -> Result<(), String> {
-        let held = &mut self.stations[station];
-        let Some(machine) = held.machine.as_mut().filter(|_| held.life == life) else { return Ok(()) };
-        held.log_busy = false;
-        let event = machine.run_log();
+        self.stations[station].log_busy = false;
+        if self.cut_log(station) {
+            return Ok(());
+        }
+        let event = self.stations[station].write_log();
         match event {
             Some(event) => self.node(station, life, event)?,
             None => self.begin_work(station),
@@ -354,8 +413,11 @@ impl World {
     }
 
     fn other_done(&mut self, station: usize, life: u64) -> Result<(), String> {
+        if self.cut_snapshot(station) {
+            return Ok(());
+        }
         let held = &mut self.stations[station];
-        let Some(machine) = held.machine.as_mut().filter(|_| held.life == life) else { return Ok(()) };
+        let Some(machine) = &mut held.machine else { return Ok(()) };
         held.other_busy = false;
         let event = machine.run_other();
         match event {
@@ -366,8 +428,7 @@ impl World {
     }
 
     /// A client asks some process, which may be down: then it is told nothing.
-    fn ask(&mut self) {
-        let envelope: Envelope = self.clients.next(&mut self.dice);
+    fn ask(&mut self, envelope: Envelope) {
         let number = self.clients.last();
         let station = self.dice.random_range(0..self.stations.len());
         let life = self.stations[station].life;

@@ -10,7 +10,10 @@ impl World {
         self.network.mend_all();
         self.network.set_faults(ravelin_transport::memory::Faults::default());
         for station in 0..self.stations.len() {
-            self.stations[station].paused_until = self.stations[station].paused_until.min(self.now);
+            self.stations[station].paused_until = 0;
+            self.after(1, Happening::Thaw { station });
+            self.stations[station].full_until = 0;
+            self.stations[station].fill(None);
             if self.stations[station].machine.is_none() {
                 self.after(1, Happening::Restart { station });
             }

@@ -4,9 +4,13 @@
 use std::sync::Arc;
 
 use super::*;
+use crate::sim::report::Mark;
 use ravelin_cluster::provider::ProviderUpdate;
 use ravelin_config::document::{self, Format};
 use ravelin_config::draft_from_documents;
+
+/// Mean time until a silent lane is given up.
+const SILENCE_MICROS: u64 = 1_500_000;
 
 impl World {
     /// Whether two control nodes can talk now, as far as crashes and cuts go.
@@ -42,6 +46,9 @@ impl World {
             link
         });
         self.links.call(station, call, link);
+        if !self.links.carries(link) {
+            return;
+        }
         for frame in frames {
             let event = Event::LinkFrame { link, frame };
             self.after(LINK_MICROS, Happening::Node { station: server, life: server_life, event });
@@ -52,6 +59,9 @@ impl World {
         let Some(found) = self.links.find(link) else { return };
         let life = self.stations[station].life;
         self.after(LINK_MICROS, Happening::Node { station, life, event: Event::LinkSent(link) });
+        if !self.links.carries(link) {
+            return;
+        }
         match found.opener {
             Opener::Station(caller) => {
                 let Some((call, last)) = parts::head(&frame) else { return };
@@ -67,6 +77,47 @@ impl World {
             }
             Opener::Proxy(proxy) => self.after(LINK_MICROS, Happening::ToProxy { proxy, link, frame }),
         }
+    }
+
+    /// Ends lanes that a cut goes through: some at once, some only after a silence that nobody can tell from slowness.
+    pub(in super::super) fn cut(&mut self, links: Vec<LinkId>) {
+        for link in links {
+            if self.dice.random_range(0..100) >= self.plan.silent_percent {
+                self.close(link, None);
+            } else if self.links.carries(link) {
+                self.report.count(Mark::SilentLanes, 1);
+                self.links.silence(link);
+                let wait = self.about(SILENCE_MICROS);
+                self.after(wait, Happening::LaneBreaks { link });
+            }
+        }
+    }
+
+    /// Another process of a proxy, on the same disk or on an empty one; or the same, in doubt.
+    pub(in super::super) fn restart_proxy(&mut self) {
+        let proxy = self.dice.random_range(0..self.proxies.len());
+        if self.dice.random_range(0..4) == 0 {
+            return self.doubt(proxy);
+        }
+        self.report.count(Mark::ProxyRestarts, 1);
+        if let Some(link) = self.proxies[proxy].link {
+            self.close(link, None);
+        }
+        let keeps_disk = self.dice.random_range(0..3) > 0;
+        if !keeps_disk {
+            self.oracle.forgot(proxy as u64 + 1);
+        }
+        self.proxies[proxy].restart(keeps_disk);
+    }
+
+    /// A proxy that does not trust what it holds asks for the whole.
+    fn doubt(&mut self, proxy: usize) {
+        let Some(link) = self.proxies[proxy].link.filter(|link| self.links.carries(*link)) else { return };
+        let Some(found) = self.links.find(link) else { return };
+        self.report.count(Mark::NeedWhole, 1);
+        let life = self.stations[found.server].life;
+        let event = Event::LinkFrame { link, frame: Proxy::doubt() };
+        self.after(LINK_MICROS, Happening::Node { station: found.server, life, event });
     }
 
     /// Ends a lane; both ends hear of it, except whoever ended it.
@@ -116,9 +167,8 @@ impl World {
         if self.proxies[proxy].link != Some(link) {
             return Ok(());
         }
-        let delta = Proxy::is_delta(frame);
-        let (answers, took) = self.proxies[proxy].take(frame);
-        if let Some(found) = self.links.find(link) {
+        let (answers, took) = self.proxies[proxy].take(frame, &mut self.report);
+        if let Some(found) = self.links.find(link).filter(|_| self.links.carries(link)) {
             let life = self.stations[found.server].life;
             for frame in answers {
                 let event = Event::LinkFrame { link, frame };
@@ -127,11 +177,7 @@ impl World {
         }
         match took {
             Took::Nothing => Ok(()),
-            Took::Adopted(generation, content) => {
-                self.report.adopted += 1;
-                self.report.deltas += u64::from(delta);
-                self.oracle.adopted(proxy as u64 + 1, generation, content)
-            }
+            Took::Adopted(generation, content) => self.oracle.adopted(proxy as u64 + 1, generation, content),
             Took::Leave => {
                 self.close(link, None);
                 Ok(())

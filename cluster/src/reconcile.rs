@@ -236,17 +236,18 @@ impl Reconcile {
             let note = EventKind::StaleWriteRefused { epoch, current, decided_by_log: false };
             self.outputs.push(Output::Note(note));
         }
-        let redirect = || Response::Redirect { node: None };
+        let redirect = |may_take_effect| Response::Redirect { node: None, may_take_effect };
         for item in run.requests {
             if let Origin::Request(request, _) = item.origin {
-                self.outputs.push(Output::Answer { request, response: redirect() });
+                let response = redirect(item.conflicts > 0);
+                self.outputs.push(Output::Answer { request, response });
             }
         }
         let Some(active) = run.active else { return };
         let unproposed = active.is_unproposed();
         if let Origin::Request(request, _) = active.item.origin {
             self.outputs.push(match unproposed {
-                true => Output::Answer { request, response: redirect() },
+                true => Output::Answer { request, response: redirect(false) },
                 false => Output::Orphaned { request },
             });
         }
@@ -272,7 +273,9 @@ impl Reconcile {
         author: String,
         work: Work,
     ) -> Result<(), Response> {
-        let Some(run) = &mut self.run else { return Err(Response::Redirect { node: None }) };
+        let Some(run) = &mut self.run else {
+            return Err(Response::Redirect { node: None, may_take_effect: false });
+        };
         if run.requests.len() >= REQUESTS_MAX {
             let reason = format!("{REQUESTS_MAX} changes already wait at the controller");
             return Err(Response::Unavailable { reason });
@@ -439,7 +442,8 @@ impl Reconcile {
                         )),
                     },
                     Err(refusal) if refusal.reason == RefusalReason::StaleEpoch => {
-                        Response::Redirect { node: None }
+                        // The epoch fences what its controller wrote, not every copy of the request.
+                        Response::Redirect { node: None, may_take_effect: true }
                     }
                     Err(refusal) => Response::Refused(refusal),
                 };

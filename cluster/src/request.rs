@@ -176,6 +176,8 @@ pub enum Response {
     Redirect {
         /// The node that is, as far as known.
         node: Option<u64>,
+        /// Whether the asked node has let the change go towards the log: it may take effect whatever comes after.
+        may_take_effect: bool,
     },
     /// Objects, by key in order.
     Objects(Objects),

@@ -308,7 +308,9 @@ pub(super) fn apply_known(store: &mut Store, durable: &Durable<CommandBytes>, kn
 
 fn rejection(leader: Option<NodeId>, reason: RejectReason) -> Response {
     match reason {
-        RejectReason::NotLeader => Response::Redirect { node: leader.map(|leader| leader.0) },
+        RejectReason::NotLeader => {
+            Response::Redirect { node: leader.map(|leader| leader.0), may_take_effect: false }
+        }
         RejectReason::Busy | RejectReason::LogFull => {
             Response::Unavailable { reason: "the log cannot take more at the moment".to_owned() }
         }

@@ -211,4 +211,11 @@ mod tests {
         let hex: String = frames[0].iter().map(|byte| format!("{byte:02x}")).collect();
         assert_eq!(hex, include_str!("golden.txt").trim_end());
     }
+
+    #[test]
+    fn the_wire_form_of_a_redirect_is_fixed() {
+        let frames = answer(3, &Response::Redirect { node: Some(2), may_take_effect: true });
+        let hex: String = frames[0].iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(hex, "01030000000000000000000000010000000f00000000000000010400000001020000000000000001");
+    }
 }

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use super::harness::{Cluster, apply, draft, site};
+use crate::node::event::{CallId, Event};
 use crate::provider::PROVIDERS_KEY;
 use crate::request::status::EventKind;
-use crate::request::{Consistency, Objects, RefusalReason, Request, Response};
+use crate::request::{Consistency, Objects, RefusalReason, Request, Response, parts};
 
 fn get(prefix: &str, consistency: Consistency) -> Request {
     Request::Get { prefix: prefix.to_owned(), after: None, limit: 100, consistency }
@@ -147,6 +148,28 @@ fn a_request_that_comes_while_no_leader_is_known_is_done_once_there_is_one() {
     cluster.until("all feed it", |cluster| {
         cluster.generations().len() == 1 && cluster.alive().all(|(_, m)| m.node().feeds().is_some())
     });
+}
+
+#[test]
+fn nothing_was_changed_is_not_said_after_another_node_let_the_change_go_towards_the_log() {
+    for may_take_effect in [false, true] {
+        let mut cluster = Cluster::ready(3);
+        let (controller, _) = cluster.controller().expect("it is ready");
+        let asked = (1..=3).find(|node| *node != controller).expect("three nodes");
+        for node in (1..=3).filter(|node| *node != asked) {
+            cluster.kill(node);
+        }
+        let ticket = cluster.ask(asked, apply(&site("a")), Duration::from_secs(5));
+        let response = Response::Redirect { node: None, may_take_effect };
+        for frame in parts::answer(1, &response) {
+            cluster.step(asked, Event::CallFrame { call: CallId(1), frame });
+        }
+        let answer = cluster.answer(ticket);
+        match may_take_effect {
+            true => assert!(matches!(answer, Response::Unknown { .. }), "{answer:?}"),
+            false => assert!(matches!(answer, Response::Unavailable { .. }), "{answer:?}"),
+        }
+    }
 }
 
 #[test]

@@ -14,6 +14,7 @@ use ravelin_transport::codec::{self, CodecError};
 
 use super::event::Event;
 use super::{Node, NodeOptions};
+use crate::storage::directory::KNOWN_NAME;
 use crate::storage::disk::{read_all, replace_file};
 use crate::storage::{
     CommandBytes, DataDirectory, DirectoryError, Disk, DiskError, Owner, SnapshotError, SnapshotStore, Wal,
@@ -178,8 +179,6 @@ impl Log {
     }
 }
 
-/// The file that notes how far the log is known to be committed.
-const KNOWN_NAME: &str = "COMMITTED";
 /// The version byte of that file.
 const KNOWN_VERSION: u8 = 1;
 /// Longest such file that is read.

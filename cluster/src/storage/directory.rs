@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use super::disk::{Disk, DiskError, TEMPORARY_SUFFIX, read_all, remove_if_present, replace_file};
+use super::real_disk::LOCK_NAME;
 use super::segment::is_segment_name;
 use super::snapshot::is_snapshot_name;
 use super::{SNAPSHOT_DIRECTORY, WAL_DIRECTORY};
@@ -14,6 +15,18 @@ pub const FORMAT_VERSION: u32 = 1;
 
 /// The header's file.
 pub const VERSION_NAME: &str = "VERSION";
+
+/// The note of how far the log is known to be committed.
+pub const KNOWN_NAME: &str = "COMMITTED";
+
+/// The files in the root that are replaced whole, by way of a temporary one.
+const ROOT_NAMES: [&str; 2] = [VERSION_NAME, KNOWN_NAME];
+
+/// What an empty file system has in its root.
+const LOST_AND_FOUND: &str = "lost+found";
+
+/// Most names shown of what lies in a directory that is not ours.
+const NAMES_SHOWN_MAX: usize = 5;
 
 const TITLE: &str = "Ravelin data directory. Do not edit, copy to another node, or restore from a backup.";
 const HEADER_BYTES_MAX: u64 = 4096;
@@ -102,6 +115,17 @@ pub enum DirectoryError {
         /// A file that belongs to some node.
         evidence: String,
     },
+    /// It holds something else, and no header.
+    #[error(
+        "{path} is neither empty nor a data directory of Ravelin: it holds {found}. Point the node at its own data \
+         directory, or at an empty or new one; nothing there was changed"
+    )]
+    NotEmpty {
+        /// The directory.
+        path: String,
+        /// The first few names in it.
+        found: String,
+    },
 }
 
 impl DataDirectory {
@@ -115,6 +139,7 @@ impl DataDirectory {
             Ok(bytes) => check_header(&path, &bytes, &owner)?,
             Err(error) if error.is_not_found() => {
                 refuse_foreign_data(&*disk, &path)?;
+                refuse_other_content(&*disk)?;
                 replace_file(&*disk, VERSION_NAME, header(&owner, true).as_bytes())?;
                 true
             }
@@ -124,10 +149,13 @@ impl DataDirectory {
             disk.create_directory(directory)?;
         }
         disk.sync_directory("")?;
-        for directory in ["", WAL_DIRECTORY, SNAPSHOT_DIRECTORY] {
+        // Beside the header may lie what is not ours, a file system's own or a person's: only what we name goes.
+        for name in ROOT_NAMES {
+            remove_if_present(&*disk, &format!("{name}{TEMPORARY_SUFFIX}"))?;
+        }
+        for directory in [WAL_DIRECTORY, SNAPSHOT_DIRECTORY] {
             for name in disk.list(directory)?.iter().filter(|name| name.ends_with(TEMPORARY_SUFFIX)) {
-                let path = if directory.is_empty() { name.clone() } else { format!("{directory}/{name}") };
-                remove_if_present(&*disk, &path)?;
+                remove_if_present(&*disk, &format!("{directory}/{name}"))?;
             }
         }
         Ok(Self { disk, owner, fresh })
@@ -248,6 +276,23 @@ fn refuse_foreign_data(disk: &dyn Disk, path: &str) -> Result<(), DirectoryError
         }
     }
     Ok(())
+}
+
+/// Refuses a directory in which anything lies that a first start does not find in an empty one.
+fn refuse_other_content(disk: &dyn Disk) -> Result<(), DirectoryError> {
+    let half_made = format!("{VERSION_NAME}{TEMPORARY_SUFFIX}");
+    let mut names = disk.list_root()?;
+    names.retain(|name| ![LOCK_NAME, LOST_AND_FOUND, &half_made].contains(&name.as_str()));
+    if names.is_empty() {
+        return Ok(());
+    }
+    let more = names.len().saturating_sub(NAMES_SHOWN_MAX);
+    names.truncate(NAMES_SHOWN_MAX);
+    let mut found = names.join(", ");
+    if more > 0 {
+        let _ = write!(found, " and {more} more");
+    }
+    Err(DirectoryError::NotEmpty { path: disk.describe(""), found })
 }
 
 #[cfg(test)]

@@ -29,6 +29,13 @@ pub trait Disk: Send + Sync + 'static {
     /// [`DiskError`]; not found if there is no such directory.
     fn list(&self, directory: &str) -> Result<Vec<String>, DiskError>;
 
+    /// The names of everything in the root, directories and links too, in order: what tells an empty directory from
+    /// somebody else's.
+    ///
+    /// # Errors
+    /// [`DiskError`] as the device reports it.
+    fn list_root(&self) -> Result<Vec<String>, DiskError>;
+
     /// Makes a new, empty file.
     ///
     /// # Errors

@@ -74,6 +74,13 @@ impl Disk for MemoryDisk {
         Ok(names.map(|path| name_of(path).to_owned()).collect())
     }
 
+    fn list_root(&self) -> Result<Vec<String>, DiskError> {
+        let mut names = self.list("")?;
+        names.extend(self.tree().directories.iter().cloned());
+        names.sort_unstable();
+        Ok(names)
+    }
+
     fn create(&self, path: &str) -> Result<Box<dyn DiskFile>, DiskError> {
         let mut tree = self.tree();
         let directory = directory_of(path);

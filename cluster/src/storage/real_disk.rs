@@ -118,6 +118,14 @@ impl Disk for RealDisk {
         Ok(names)
     }
 
+    fn list_root(&self) -> Result<Vec<String>, DiskError> {
+        let entries = std::fs::read_dir(self.path("")).map_err(self.failed("list", ""))?;
+        let names = entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
+        let mut names = names.collect::<io::Result<Vec<_>>>().map_err(self.failed("list", ""))?;
+        names.sort_unstable();
+        Ok(names)
+    }
+
     fn create(&self, path: &str) -> Result<Box<dyn DiskFile>, DiskError> {
         self.open_with(path, true)
     }

@@ -191,6 +191,13 @@ impl Disk for SimDisk {
         Ok(names.map(|path| name_of(path).to_owned()).collect())
     }
 
+    fn list_root(&self) -> Result<Vec<String>, DiskError> {
+        let mut names = self.list("")?;
+        names.extend(self.state().image.directories().cloned());
+        names.sort_unstable();
+        Ok(names)
+    }
+
     fn create(&self, path: &str) -> Result<Box<dyn DiskFile>, DiskError> {
         let mut state = self.state();
         state.spend("create", path)?;

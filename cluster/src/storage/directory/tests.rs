@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::storage::testing::{OWNER, assert_golden};
-use crate::storage::{SimDisk, Wal, WalLimits};
+use crate::storage::{RealDisk, SimDisk, Wal, WalLimits};
 
 fn open(disk: &SimDisk, owner: Owner) -> Result<DataDirectory, DirectoryError> {
     DataDirectory::open(Arc::new(disk.clone()), owner)
@@ -98,6 +98,59 @@ fn a_start_cut_short_at_any_call_is_simply_begun_again() {
         assert_eq!(recovered.entries.len(), 0);
     }
     assert!(finished, "the last rounds were not interrupted at all");
+}
+
+#[test]
+fn a_directory_with_anything_else_in_it_is_refused_and_left_as_it_is() {
+    for path in ["notes.tmp", "COMMITTED", "photographs/1.jpg"] {
+        let disk = SimDisk::new(1);
+        if let Some((directory, _)) = path.split_once('/') {
+            disk.create_directory(directory).expect("no fault");
+        }
+        disk.put(path, b"a person's");
+        let error = open(&disk, OWNER).expect_err("somebody else's");
+        assert!(matches!(error, DirectoryError::NotEmpty { .. }), "{error}");
+        let name = path.split('/').next().expect("the first part");
+        let text = error.to_string();
+        assert!(text.contains(&format!("it holds {name}.")), "{text}");
+        assert!(text.contains("simulated:") && text.contains("empty or new one"), "{text}");
+        assert_eq!(disk.paths(), [path], "nothing was made and nothing removed");
+    }
+}
+
+#[test]
+fn many_foreign_names_are_cut_short() {
+    let disk = SimDisk::new(1);
+    (1..=7).for_each(|number| disk.put(&format!("file{number}"), b"x"));
+    let text = open(&disk, OWNER).expect_err("somebody else's").to_string();
+    assert!(text.contains("it holds file1, file2, file3, file4, file5 and 2 more."), "{text}");
+}
+
+#[test]
+fn an_empty_file_system_and_a_start_cut_short_are_empty_enough() {
+    let root = tempfile::tempdir().expect("a temporary directory");
+    std::fs::create_dir(root.path().join("lost+found")).expect("room");
+    std::fs::write(root.path().join("VERSION.tmp"), "half").expect("room");
+    let open = || {
+        let disk = RealDisk::open(root.path()).expect("free");
+        DataDirectory::open(Arc::new(disk), OWNER)
+    };
+    assert!(open().expect("only what is found in an empty one").is_fresh());
+    assert!(!root.path().join("VERSION.tmp").exists());
+    std::fs::remove_file(root.path().join("VERSION")).expect("there");
+    let text = open().expect_err("a directory made by someone").to_string();
+    assert!(text.contains("it holds snapshots, wal."), "{text}");
+}
+
+#[test]
+fn beside_our_own_header_only_our_own_temporary_files_go() {
+    let disk = used();
+    for path in ["COMMITTED.tmp", "notes.tmp"] {
+        disk.put(path, b"x");
+    }
+    open(&disk, OWNER).expect("ours");
+    assert_eq!(disk.content("COMMITTED.tmp"), None);
+    assert_eq!(disk.content("notes.tmp").as_deref(), Some(b"x".as_slice()));
 }
 
 #[test]

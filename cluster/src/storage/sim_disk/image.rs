@@ -135,6 +135,10 @@ impl Image {
         path.is_empty() || self.directories.contains(path)
     }
 
+    pub(super) fn directories(&self) -> impl Iterator<Item = &String> {
+        self.directories.iter().filter(|path| !path.is_empty())
+    }
+
     pub(super) fn find(&self, path: &str) -> Option<FileId> {
         self.live_names.get(path).copied()
     }

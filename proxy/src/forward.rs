@@ -61,6 +61,10 @@ pub(crate) async fn forward(
         // Boxed: it is rare, while every request in flight carries this future.
         return Box::pin(switch(response, lease, switching, &asked)).await;
     }
+    if !is_framing_known(&response) {
+        // Dropping the lease closes the connection: where this answer ends cannot be known.
+        return Err(RequestError::upstream(UpstreamFailure::Malformed, None, false));
+    }
     Ok(answer(response, lease, &asked))
 }
 
@@ -244,6 +248,17 @@ fn absolute(scheme: Scheme, host: &HeaderValue, target: &PathAndQuery) -> Result
     parts.authority = Some(authority.map_err(|_| RequestError::BadHost)?);
     parts.path_and_query = Some(target.clone());
     Uri::from_parts(parts).map_err(|_| RequestError::BadRequest)
+}
+
+/// Whether an HTTP/1 answer's `Transfer-Encoding`, if it has one, is exactly `chunked`. Another coding would pass for content, and
+/// its end for that of the connection.
+fn is_framing_known(response: &Response<Incoming>) -> bool {
+    let mut codings = response.headers().get_all(TRANSFER_ENCODING).iter();
+    match (codings.next(), codings.next()) {
+        (None, _) => true,
+        (Some(coding), None) => coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked"),
+        _ => false,
+    }
 }
 
 /// The answer as the client gets it.

@@ -4,6 +4,8 @@
 
 #[path = "scripts/client.rs"]
 mod client;
+#[path = "scripts/hostile.rs"]
+mod hostile;
 #[path = "scripts/proxy.rs"]
 mod proxy;
 #[path = "scripts/upstream.rs"]

@@ -216,6 +216,10 @@ impl ForwardedPolicy {
 /// Removes the fields of one hop from a request or an answer, with all that `Connection` names. `Te: trailers` stays, as does
 /// `Trailer`, which announces fields of the body.
 pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
+    // Most messages have none: one look over the names costs less than a hash for each field that could be there.
+    if !headers.keys().any(of_one_hop) {
+        return;
+    }
     if headers.contains_key(CONNECTION) {
         for name in listed(headers) {
             if !is_immune(name.as_str()) {
@@ -231,6 +235,11 @@ pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
     if headers.remove(TE).is_some() && trailers {
         headers.insert(TE, HeaderValue::from_static("trailers"));
     }
+}
+
+/// Whether [`strip_hop_by_hop`] has to do with a field.
+fn of_one_hop(name: &HeaderName) -> bool {
+    name == TE || name == UPGRADE || HOP_BY_HOP.contains(name)
 }
 
 /// Removes the fields of one hop from an answer. There `Te` means nothing, and `Trailer` goes as Traefik does with answers

@@ -288,6 +288,11 @@ fn protocol(version: Version) -> &'static str {
 
 /// Text inside quotes: nothing in it ends the quotes or the line.
 fn escaped(out: &mut Vec<u8>, value: &[u8]) {
+    let plain = |byte: &u8| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\');
+    if value.iter().all(plain) {
+        out.extend_from_slice(value);
+        return;
+    }
     for character in String::from_utf8_lossy(value).chars() {
         match character {
             '"' => out.extend_from_slice(b"\\\""),

@@ -51,6 +51,8 @@ pub(crate) struct Feed {
     stale: bool,
     /// The whole generation that is being encoded in the background.
     encoding: Option<GenerationId>,
+    /// The last whole that cannot be encoded; another try would end the same way.
+    unencodable: Option<GenerationId>,
 }
 
 #[derive(Debug)]
@@ -97,6 +99,7 @@ impl Feed {
             current: None,
             stale: true,
             encoding: None,
+            unencodable: None,
         }
     }
 
@@ -266,6 +269,19 @@ impl Feed {
         self.pump_all(now, source, actions);
     }
 
+    /// A whole generation cannot be encoded: the next one may be.
+    pub(crate) fn not_encoded(
+        &mut self,
+        now: Time,
+        generation: GenerationId,
+        source: &Source<'_>,
+        actions: &mut Actions,
+    ) {
+        self.encoding = None;
+        self.unencodable = Some(generation);
+        self.pump_all(now, source, actions);
+    }
+
     fn pump_all(&mut self, now: Time, source: &Source<'_>, actions: &mut Actions) {
         let links: Vec<LinkId> = self.sessions.keys().copied().collect();
         for link in links {
@@ -323,7 +339,7 @@ impl Feed {
         {
             return Some((whole, true));
         }
-        if self.encoding.is_some() {
+        if self.encoding.is_some() || self.unencodable == Some(current) {
             return None;
         }
         let transfer = self.transfers.next_number();

@@ -229,7 +229,10 @@ impl Node {
                 let reconcile = &mut self.reconcile;
                 with_ground(&self.store, |ground| reconcile.judged(now, verdict, ground));
             }
-            Event::WholeEncoded { generation, frames } => {
+            Event::WholeEncoded { generation, frames: None } => {
+                self.with_feed(|feed, source| feed.not_encoded(now, generation, source, actions));
+            }
+            Event::WholeEncoded { generation, frames: Some(frames) } => {
                 let transfer = Transfer { target: generation, frames };
                 self.with_feed(|feed, source| feed.encoded(now, transfer, source, actions));
             }

@@ -127,6 +127,8 @@ enum Message {
         envelope: Envelope,
         answer: oneshot::Sender<Response>,
     },
+    /// Whoever does this work has ended without doing it: what was asked of it may never be answered.
+    WorkLost(&'static str),
     Stop,
 }
 
@@ -180,16 +182,10 @@ fn spawn_driver(
     stop: CancellationToken,
 ) -> Result<ClusterHandle, StartError> {
     let Booted { node, log, snapshots, .. } = booted;
-    let (log_work, log_jobs) = threads::channel();
-    let (checks, check_jobs) = threads::channel();
-    let log_thread = thread("ravelin-log", {
-        let outbox = inbox.clone();
-        move || disk::run_log(log, log_jobs, outbox)
-    })?;
-    thread("ravelin-check", {
-        let outbox = inbox.clone();
-        move || disk::run_checks(check_jobs, outbox)
-    })?;
+    let (log_work, log_jobs) = threads::sync_channel(disk::LOG_WORK_MAX);
+    let (checks, check_jobs) = threads::sync_channel(disk::CHECKS_MAX);
+    let log_thread = thread("ravelin-log", inbox.clone(), |outbox| disk::run_log(log, log_jobs, outbox))?;
+    thread("ravelin-check", inbox.clone(), |outbox| disk::run_checks(check_jobs, outbox))?;
     let (generation_sender, generation) = watch::channel(None);
     let (reload, reloads) = watch::channel(0);
     let (ended_sender, ended) = watch::channel(None);
@@ -223,11 +219,18 @@ fn spawn_driver(
     Ok(ClusterHandle { inbox, generation, reload, ended, task: Mutex::new(Some(task)) })
 }
 
+/// Starts a thread that works for the node. However it ends, the node hears of it, unless that has ended before.
 fn thread(
-    name: &str,
-    work: impl FnOnce() + Send + 'static,
+    name: &'static str,
+    outbox: mpsc::Sender<Message>,
+    work: impl FnOnce(mpsc::Sender<Message>) + Send + 'static,
 ) -> Result<std::thread::JoinHandle<()>, StartError> {
-    std::thread::Builder::new().name(name.to_owned()).spawn(work).map_err(StartError::Thread)
+    let farewell = disk::Farewell { what: name, outbox: outbox.clone() };
+    let run = move || {
+        let _farewell = farewell;
+        work(outbox);
+    };
+    std::thread::Builder::new().name(name.to_owned()).spawn(run).map_err(StartError::Thread)
 }
 
 /// A running control node, as its own process sees it. Dropping it leaves the node running; see [`Self::shutdown`].

@@ -165,7 +165,7 @@ impl Machine {
             }
             Work::Check(job) => self.worker.run(job).map(Event::Checked),
             Work::Encode { generation, map, transfer } => {
-                let frames = encode_whole(generation, &map, transfer).ok()?;
+                let frames = encode_whole(generation, &map, transfer).ok();
                 Some(Event::WholeEncoded { generation, frames })
             }
             Work::Persist(_) | Work::Compact(_) | Work::NoteKnown(_) => None,

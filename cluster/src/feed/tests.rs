@@ -168,6 +168,26 @@ fn a_large_generation_goes_in_parts_with_few_on_the_way_and_is_made_in_the_backg
 }
 
 #[test]
+fn a_generation_that_cannot_be_encoded_does_not_hold_up_the_next() {
+    let mut bench = Bench::new();
+    let keys: Vec<String> = (0..INLINE_OBJECTS_MAX + 1).map(|number| format!("key{number}")).collect();
+    let all =
+        |text: &'static str| -> Vec<(&str, &str)> { keys.iter().map(|key| (key.as_str(), text)).collect() };
+    let first = bench.publish(1, &all("a"));
+    bench.attach(1, None);
+    assert!(
+        matches!(bench.actions.drain().next(), Some(Action::EncodeWhole { generation, .. }) if generation == first)
+    );
+    bench.with(|feed, now, source, actions| feed.not_encoded(now, first, source, actions));
+    bench.attach(2, None);
+    assert!(bench.actions.as_slice().is_empty(), "another try would end the same way");
+    let second = bench.publish(2, &all("b"));
+    assert!(
+        matches!(bench.actions.drain().next(), Some(Action::EncodeWhole { generation, .. }) if generation == second)
+    );
+}
+
+#[test]
 fn who_holds_something_unknown_or_asks_for_it_gets_the_whole() {
     let mut bench = Bench::new();
     let old = id(1, &map(&[("a", "1")]));

@@ -123,8 +123,8 @@ pub enum Event {
     WholeEncoded {
         /// Which generation.
         generation: GenerationId,
-        /// Its frames, in order.
-        frames: Arc<[Bytes]>,
+        /// Its frames, in order; none if it cannot be encoded.
+        frames: Option<Arc<[Bytes]>>,
     },
     /// A provider of the run of this epoch has something to say.
     Provider {

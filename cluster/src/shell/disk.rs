@@ -13,6 +13,24 @@ use crate::reconcile::Job;
 use crate::reconcile::worker::Worker;
 use crate::storage::CommandBytes;
 
+/// Pieces of work that wait for the log's thread; far more than requests may be in hand.
+pub(super) const LOG_WORK_MAX: usize = 16384;
+/// Jobs that wait for the reconciler's worker; each run of a controller has two at a time.
+pub(super) const CHECKS_MAX: usize = 256;
+
+/// Tells the node when a thread ends, also by a panic.
+pub(super) struct Farewell {
+    pub(super) what: &'static str,
+    pub(super) outbox: mpsc::Sender<Message>,
+}
+
+impl Drop for Farewell {
+    fn drop(&mut self) {
+        // A node that ends lets go of its inbox before its threads.
+        drop(self.outbox.blocking_send(Message::WorkLost(self.what)));
+    }
+}
+
 /// Work for the log's thread, carried out in order.
 #[derive(Debug)]
 pub(super) enum LogWork {

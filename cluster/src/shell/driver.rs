@@ -2,12 +2,14 @@
 //! It must not block: disk work goes to threads, frames to tasks, and what they say comes back as events.
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::sync::mpsc as threads;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ravelin_config::GenerationId;
 use ravelin_consensus::{NodeId, Time};
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::accept::LinkOut;
@@ -59,8 +61,8 @@ pub(super) struct Driver {
     pub(super) links: BTreeMap<LinkId, LinkOut>,
     pub(super) tickets: BTreeMap<TicketId, oneshot::Sender<Response>>,
     pub(super) ticket: u64,
-    pub(super) log: threads::Sender<LogWork>,
-    pub(super) checks: threads::Sender<Job>,
+    pub(super) log: threads::SyncSender<LogWork>,
+    pub(super) checks: threads::SyncSender<Job>,
     pub(super) snapshots: Snapshots,
     pub(super) providers: Providers,
     pub(super) generation: watch::Sender<Option<GenerationId>>,
@@ -82,13 +84,13 @@ impl Driver {
                 }
                 message = self.inbox.recv() => message,
             };
-            if self.take(message?, &mut actions) {
-                return None;
+            if let ControlFlow::Break(reason) = self.take(message?, &mut actions) {
+                return reason;
             }
             for _ in 1..MESSAGES_AT_ONCE_MAX {
                 let Ok(message) = self.inbox.try_recv() else { break };
-                if self.take(message, &mut actions) {
-                    return None;
+                if let ControlFlow::Break(reason) = self.take(message, &mut actions) {
+                    return reason;
                 }
             }
             if let Some(reason) = self.carry_out(&mut actions) {
@@ -97,8 +99,8 @@ impl Driver {
         }
     }
 
-    /// Takes a message; true if it ends the node.
-    fn take(&mut self, message: Message, actions: &mut Actions) -> bool {
+    /// Takes a message; breaks if it ends the node, with the reason if that is for its own safety.
+    fn take(&mut self, message: Message, actions: &mut Actions) -> ControlFlow<Option<String>> {
         match message {
             Message::Event(event) | Message::Frame { event, .. } => self.step(event, actions),
             Message::Link { link, out, opened } => {
@@ -116,9 +118,12 @@ impl Driver {
                 self.tickets.insert(ticket, answer);
                 self.step(Event::Request { ticket, envelope }, actions);
             }
-            Message::Stop => return true,
+            Message::WorkLost(what) => {
+                return ControlFlow::Break(Some(format!("{what} has ended, and work with it")));
+            }
+            Message::Stop => return ControlFlow::Break(None),
         }
-        false
+        ControlFlow::Continue(())
     }
 
     fn step(&mut self, event: Event, actions: &mut Actions) {
@@ -141,11 +146,14 @@ impl Driver {
     fn perform(&mut self, action: Action) {
         match action {
             Action::WakeAt(time) => self.wake = Some(self.clock.instant(time)),
-            // The receiving threads end only after this task has.
-            Action::Persist(batch) => drop(self.log.send(LogWork::Persist(batch))),
-            Action::CompactLog(meta) => drop(self.log.send(LogWork::Compact(meta))),
-            Action::NoteKnown(known) => drop(self.log.send(LogWork::NoteKnown(known))),
-            Action::Check(job) => drop(self.checks.send(job)),
+            Action::Persist(batch) => self.log(LogWork::Persist(batch)),
+            Action::CompactLog(meta) => self.log(LogWork::Compact(meta)),
+            Action::NoteKnown(known) => self.log(LogWork::NoteKnown(known)),
+            Action::Check(job) => {
+                if self.checks.try_send(job).is_err() {
+                    self.report(Message::WorkLost("the check of configuration"));
+                }
+            }
             Action::SendRaft { to, frame } => {
                 if let Some(peer) = self.peers.get(&to) {
                     peer.send(frame);
@@ -158,7 +166,8 @@ impl Driver {
                 };
                 if let Some(call) = refused {
                     let reason = "the node cannot be asked at the moment".to_owned();
-                    self.report(Event::CallFailed { call, may_have_arrived: false, reason });
+                    let event = Event::CallFailed { call, may_have_arrived: false, reason };
+                    self.report(Message::Event(event));
                 }
             }
             Action::SendLink { link, frame } => {
@@ -166,7 +175,7 @@ impl Driver {
                 if !taken {
                     // The node never sends so far ahead: the link is broken and about to say so.
                     self.links.remove(&link);
-                    self.report(Event::LinkClosed(link));
+                    self.report(Message::Event(Event::LinkClosed(link)));
                 }
             }
             Action::CloseLink { link, reason } => {
@@ -193,45 +202,59 @@ impl Driver {
         }
     }
 
+    /// Hands work to the log's thread. Never waits: that thread may itself wait for room in the inbox.
+    fn log(&self, work: LogWork) {
+        if self.log.try_send(work).is_err() {
+            self.report(Message::WorkLost("the log's thread"));
+        }
+    }
+
     fn in_background(&self, action: Action) {
-        let outbox = self.outbox.clone();
         match action {
             Action::WriteSnapshot { index, term, configuration, store } => {
                 let snapshots = self.snapshots.clone();
-                tokio::task::spawn_blocking(move || {
-                    let event = snapshots.write(index, term, configuration, &store);
-                    drop(outbox.blocking_send(Message::Event(event)));
-                });
+                let work = move || snapshots.write(index, term, configuration, &store);
+                self.await_work("the writing of a snapshot", tokio::task::spawn_blocking(work));
             }
             Action::EncodeWhole { generation, map, transfer } => {
-                tokio::task::spawn_blocking(move || match encode_whole(generation, &map, transfer) {
-                    Ok(frames) => {
-                        let event = Event::WholeEncoded { generation, frames };
-                        drop(outbox.blocking_send(Message::Event(event)));
+                let work = move || {
+                    let frames = encode_whole(generation, &map, transfer);
+                    if let Err(error) = &frames {
+                        tracing::error!(%generation, %error, "the generation cannot be sent");
                     }
-                    Err(error) => tracing::error!(%generation, %error, "the generation cannot be sent"),
-                });
+                    Event::WholeEncoded { generation, frames: frames.ok() }
+                };
+                self.await_work("the encoding of a generation", tokio::task::spawn_blocking(work));
             }
             Action::FetchSnapshot { from, meta } => {
                 let snapshots = self.snapshots.clone();
                 let peer = self.peers.get(&from).cloned();
-                tokio::spawn(async move {
+                let work = tokio::spawn(async move {
                     let connect = || {
                         let connection = peer.as_ref().and_then(Peer::connection);
                         async move { connection }
                     };
-                    let event = snapshot::fetch(snapshots, meta, connect).await;
-                    drop(outbox.send(Message::Event(event)).await);
+                    snapshot::fetch(snapshots, meta, connect).await
                 });
+                self.await_work("the fetching of a snapshot", work);
             }
             _ => {}
         }
     }
 
-    /// Hands the node an event that follows from one of its own actions.
-    fn report(&self, event: Event) {
+    /// Tells the node what came of work in the background, and that nothing will where it panicked.
+    fn await_work(&self, what: &'static str, work: JoinHandle<Event>) {
         let outbox = self.outbox.clone();
-        tokio::spawn(async move { drop(outbox.send(Message::Event(event)).await) });
+        tokio::spawn(async move {
+            let message = work.await.map_or(Message::WorkLost(what), Message::Event);
+            drop(outbox.send(message).await);
+        });
+    }
+
+    /// Hands the node what follows from one of its own actions.
+    fn report(&self, message: Message) {
+        let outbox = self.outbox.clone();
+        tokio::spawn(async move { drop(outbox.send(message).await) });
     }
 }
 

@@ -101,6 +101,23 @@ async fn standalone_serves_its_file_and_every_change_of_it() {
     assert!(matches!(handle.request(apply(&site("x")), PATIENCE).await, Response::Unavailable { .. }));
 }
 
+#[tokio::test]
+async fn a_thread_that_panics_is_noticed() {
+    let (outbox, mut inbox) = mpsc::channel(1);
+    let thread = thread("ravelin-check", outbox, |_| panic!("as a bug would")).expect("there is room");
+    let told = tokio::time::timeout(PATIENCE, inbox.recv()).await.expect("in time");
+    assert!(matches!(told, Some(Message::WorkLost("ravelin-check"))));
+    assert!(thread.join().is_err());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_whose_work_is_lost_stops_for_its_own_safety() {
+    let handle = start(standalone("ping: {}\n")).await.expect("nothing is in its way");
+    handle.inbox.send(Message::WorkLost("ravelin-check")).await.ok().expect("it runs");
+    let reason = tokio::time::timeout(PATIENCE, handle.ended()).await.expect("it hangs no change");
+    assert!(reason.is_some_and(|reason| reason.contains("ravelin-check has ended")));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn three_nodes_in_memory_do_what_any_of_them_is_asked() {
     let hub = MemoryHub::new();

@@ -14,7 +14,9 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use ravelin_consensus::{Batch, Entry, EntryKind, HardState, Index, Payload, Term, Token};
+use ravelin_consensus::{
+    Batch, Configuration, Entry, EntryKind, HardState, Incarnation, Index, NodeId, Payload, Term, Token,
+};
 
 pub mod directory;
 pub mod disk;
@@ -88,6 +90,11 @@ fn fuzz_directory(disk: &MemoryDisk) -> DataDirectory {
     DataDirectory::open(Arc::new(disk.clone()), FUZZ_OWNER).expect("the header was written by this code")
 }
 
+/// The members at the birth of the cluster whose logs [`fuzz_recover`] opens.
+pub fn fuzz_members() -> Configuration {
+    Configuration::of_voters([1, 2, 3].map(|node| (NodeId(node), Incarnation(1))))
+}
+
 /// A whole segment that [`fuzz_recover`] opens, with six batches of one command each: the corpus begins with it, as no
 /// fuzzer finds a checksum by chance.
 ///
@@ -95,7 +102,8 @@ fn fuzz_directory(disk: &MemoryDisk) -> DataDirectory {
 /// Never: memory does not fail.
 pub fn fuzz_seed() -> Vec<u8> {
     let disk = MemoryDisk::new();
-    let (mut wal, _) = Wal::open(fuzz_directory(&disk), FUZZ_LIMITS).expect("an empty directory opens");
+    let (mut wal, _) =
+        Wal::open(fuzz_directory(&disk), FUZZ_LIMITS, &fuzz_members()).expect("an empty directory opens");
     for index in 1..=6_u64 {
         let command = CommandBytes(Bytes::from(format!("command {index}")));
         let entries = vec![Entry { term: Term(1), kind: EntryKind::Command(command) }];
@@ -115,16 +123,17 @@ pub fn fuzz_seed() -> Vec<u8> {
 /// If the second opening disagrees with the first: that is the property under test.
 pub fn fuzz_recover(bytes: &[u8]) -> Option<Recovered> {
     let disk = MemoryDisk::new();
-    let (fresh, _) = Wal::open(fuzz_directory(&disk), FUZZ_LIMITS).expect("an empty directory opens");
+    let (fresh, _) =
+        Wal::open(fuzz_directory(&disk), FUZZ_LIMITS, &fuzz_members()).expect("an empty directory opens");
     drop(fresh);
     let path = segment::segment_path(1);
     disk.remove(&path).expect("the first segment was just made");
     let file = disk.create(&path).expect("its name is free");
     file.write_at(0, bytes).expect("memory takes any bytes");
-    let (wal, recovered) = Wal::open(fuzz_directory(&disk), FUZZ_LIMITS).ok()?;
+    let (wal, recovered) = Wal::open(fuzz_directory(&disk), FUZZ_LIMITS, &fuzz_members()).ok()?;
     drop(wal);
-    let (_, again) =
-        Wal::open(fuzz_directory(&disk), FUZZ_LIMITS).expect("a log that opened once opens again");
+    let (_, again) = Wal::open(fuzz_directory(&disk), FUZZ_LIMITS, &fuzz_members())
+        .expect("a log that opened once opens again");
     assert_eq!((&again.hard_state, &again.entries), (&recovered.hard_state, &recovered.entries));
     assert_eq!(again.torn_bytes, 0, "the torn tail was cleaned");
     Some(recovered)

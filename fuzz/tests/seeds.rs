@@ -49,7 +49,7 @@ fn meta(index: u64, term: u64) -> SnapshotMeta {
 fn segment(fill: impl FnOnce(&mut Wal)) -> Vec<u8> {
     let disk = MemoryDisk::new();
     let directory = DataDirectory::open(Arc::new(disk.clone()), OWNER).expect("fresh");
-    let (mut log, _) = Wal::open(directory, WalLimits { segment_bytes: 1536 }).expect("fresh");
+    let (mut log, _) = Wal::open(directory, WalLimits { segment_bytes: 1536 }, &members()).expect("fresh");
     fill(&mut log);
     assert_eq!(log.segments(), 1, "one segment is all that the target takes");
     read_all(&disk, "wal/00000000000000000001.wal", 1 << 20).expect("the first segment")

@@ -113,7 +113,7 @@ pub fn boot(
     let directory = DataDirectory::open(disk, owner)?;
     let known = Known::read(&**directory.disk());
     let (store, beside) = (SnapshotStore::new(directory.clone()), directory.clone());
-    let (wal, recovered) = Wal::open(directory, limits)?;
+    let (wal, recovered) = Wal::open(directory, limits, &member.configuration())?;
     // Snapshots that the log does not name were being written or fetched when the process ended.
     store.retain_only(recovered.snapshot.as_ref())?;
     let snapshots = Snapshots { store, member: member.clone() };
@@ -124,7 +124,7 @@ pub fn boot(
     let durable = Durable {
         hard_state: recovered.hard_state,
         snapshot: recovered.snapshot,
-        configuration: member.configuration(),
+        configuration: recovered.genesis,
         entries: recovered.entries,
     };
     let node = Node::restore(options, durable, state, known, seed).map_err(BootError::Corrupt)?;

@@ -83,7 +83,7 @@ fn log_and_snapshots_come_back_on_every_disk() {
     on_every_disk(|disk| {
         let open = || DataDirectory::open(Arc::clone(&disk), OWNER).expect("fresh, then ours");
         let limits = WalLimits { segment_bytes: 600 };
-        let (mut wal, recovered) = Wal::open(open(), limits).expect("fresh");
+        let (mut wal, recovered) = Wal::open(open(), limits, &members()).expect("fresh");
         assert_eq!((recovered.entries.len(), recovered.snapshot), (0, None));
         for index in 1..=40 {
             wal.append(&[numbered(index)]).expect("no fault");
@@ -98,7 +98,7 @@ fn log_and_snapshots_come_back_on_every_disk() {
         let segments = wal.segments();
         drop(wal);
 
-        let (wal, recovered) = Wal::open(open(), limits).expect("ours");
+        let (wal, recovered) = Wal::open(open(), limits, &members()).expect("ours");
         assert_eq!(wal.segments(), segments);
         assert_eq!(recovered.snapshot.as_ref(), Some(&meta));
         assert_eq!(recovered.entries.len(), 9, "entries 31 to 39");

@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 
-use ravelin_consensus::{Batch, Entry, HardState, Index, SnapshotMeta};
+use ravelin_consensus::{Batch, Configuration, Entry, HardState, Index, SnapshotMeta};
 
 use super::CommandBytes;
 use super::wire::Base;
@@ -16,6 +16,7 @@ pub(crate) struct LogState {
     /// Index of the first entry held; entries between the snapshot and it lie in segments not read.
     start: Index,
     entries: VecDeque<Entry<CommandBytes>>,
+    genesis: Configuration,
 }
 
 /// What was durable when the log was last written.
@@ -23,6 +24,8 @@ pub(crate) struct LogState {
 pub struct Recovered {
     /// Of the newest batch.
     pub hard_state: HardState,
+    /// The members before the first entry, as they were when the log began: they never change.
+    pub genesis: Configuration,
     /// The snapshot that the log continues from.
     pub snapshot: Option<SnapshotMeta>,
     /// The entries after it, or from index 1 if there is none, without a gap.
@@ -46,12 +49,18 @@ impl LogState {
             snapshot: base.snapshot,
             start: base.next,
             entries: VecDeque::new(),
+            genesis: base.genesis,
         }
     }
 
     /// The base that a segment beginning here has to record.
     pub(crate) fn base(&self) -> Base {
-        Base { hard_state: self.hard_state, snapshot: self.snapshot.clone(), next: self.next() }
+        Base {
+            hard_state: self.hard_state,
+            snapshot: self.snapshot.clone(),
+            next: self.next(),
+            genesis: self.genesis.clone(),
+        }
     }
 
     pub(crate) fn next(&self) -> Index {
@@ -110,6 +119,7 @@ impl LogState {
         }
         Ok(Recovered {
             hard_state: self.hard_state,
+            genesis: self.genesis,
             snapshot: self.snapshot,
             entries: self.entries.into(),
             torn_bytes,

@@ -49,7 +49,7 @@ pub(crate) fn durable(recovered: &Recovered) -> Durable<CommandBytes> {
     Durable {
         hard_state: recovered.hard_state,
         snapshot: recovered.snapshot.clone(),
-        configuration: members(),
+        configuration: recovered.genesis.clone(),
         entries: recovered.entries.clone(),
     }
 }

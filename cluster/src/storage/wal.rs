@@ -6,8 +6,9 @@
 
 use std::collections::VecDeque;
 
-use ravelin_consensus::{Batch, SnapshotMeta, Token};
+use ravelin_consensus::{Batch, Configuration, SnapshotMeta, Token};
 
+use super::directory::node_of;
 use super::disk::{Disk, DiskError, DiskFile, TEMPORARY_SUFFIX, remove_if_present};
 use super::log_state::{Recovered, check_place};
 use super::record::{Group, GroupError, RECORD_BYTES_MAX, RECORD_HEADER_BYTES, RecordKind};
@@ -64,18 +65,28 @@ struct Segment {
 
 impl Wal {
     /// Opens the log of a data directory, or begins it in a fresh one. What it gives back is durable when it returns.
+    /// `genesis` are the members at the birth of the cluster: a log that begins records them, any other must hold the same.
     ///
     /// # Errors
     /// [`WalError::Damaged`] and its kin: nothing was changed then. A torn tail is no error: it is cleaned and counted.
-    pub fn open(mut directory: DataDirectory, limits: WalLimits) -> Result<(Self, Recovered), WalError> {
+    pub fn open(
+        mut directory: DataDirectory,
+        limits: WalLimits,
+        genesis: &Configuration,
+    ) -> Result<(Self, Recovered), WalError> {
         let disk = directory.disk().clone();
         if directory.is_fresh() {
-            begin(&mut directory, limits)?;
+            begin(&mut directory, limits, genesis)?;
         }
         // Names and bytes may so far only be in the cache of a machine whose last process was killed.
         disk.sync_directory(WAL_DIRECTORY)?;
         let ReadLog { recovered, header, segments, end, doubtful, dirty_end, next_sequence } =
             read_log(&*disk, directory.owner())?;
+        if recovered.genesis != *genesis {
+            let path = disk.describe(WAL_DIRECTORY);
+            let (found, expected) = (names(&recovered.genesis), names(genesis));
+            return Err(WalError::OtherMembers { path, found, expected });
+        }
         let file = disk.open(&segment_path(header.number))?;
         rewrite(&*file, doubtful, end)?;
         clean(&*file, end, dirty_end)?;
@@ -84,6 +95,7 @@ impl Wal {
             hard_state: recovered.hard_state,
             snapshot: recovered.snapshot.clone(),
             next: recovered.next_index(),
+            genesis: recovered.genesis.clone(),
         };
         let wal = Self {
             directory,
@@ -294,15 +306,23 @@ fn push(
 }
 
 /// Begins the log of a directory in which none was ever completed.
-fn begin(directory: &mut DataDirectory, limits: WalLimits) -> Result<(), WalError> {
+fn begin(directory: &mut DataDirectory, limits: WalLimits, genesis: &Configuration) -> Result<(), WalError> {
     let disk = directory.disk().clone();
     for name in disk.list(WAL_DIRECTORY)?.iter().filter(|name| is_segment_name(name)) {
         disk.remove(&format!("{WAL_DIRECTORY}/{name}"))?;
     }
     let (owner, reserved) = (*directory.owner(), limits.segment_bytes);
     let header = SegmentHeader { number: 1, owner, first_sequence: 1, previous_end: 0, reserved };
-    create_segment(&*disk, header, &Base::genesis(), 0)?;
+    create_segment(&*disk, header, &Base::of_members(genesis.clone()), 0)?;
     Ok(directory.mark_started()?)
+}
+
+/// The members of a configuration, for people.
+fn names(configuration: &Configuration) -> String {
+    let parts = [&configuration.voters, &configuration.outgoing, &configuration.learners];
+    let members: Vec<String> =
+        parts.into_iter().flatten().map(|(node, life)| node_of(node.0, life.0)).collect();
+    if members.is_empty() { "(none)".to_owned() } else { members.join(", ") }
 }
 
 struct CreatedSegment {

@@ -50,6 +50,7 @@ struct BaseV1 {
     vote: Option<u64>,
     snapshot: Option<SnapshotMetaV1>,
     next: u64,
+    genesis: ConfigurationV1,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -84,12 +85,14 @@ pub(crate) struct Base {
     pub(crate) snapshot: Option<SnapshotMeta>,
     /// Index after the last entry so far.
     pub(crate) next: Index,
+    /// The members before the first entry, as they were when the log began.
+    pub(crate) genesis: Configuration,
 }
 
 impl Base {
     /// Of a log without any entry.
-    pub(crate) fn genesis() -> Self {
-        Self { hard_state: HardState::default(), snapshot: None, next: Index(1) }
+    pub(crate) fn of_members(genesis: Configuration) -> Self {
+        Self { hard_state: HardState::default(), snapshot: None, next: Index(1), genesis }
     }
 }
 
@@ -99,6 +102,7 @@ pub(crate) fn encode_base(base: &Base) -> Result<Bytes, WireError> {
         vote: base.hard_state.vote.map(|node| node.0),
         snapshot: base.snapshot.as_ref().map(SnapshotMetaV1::from),
         next: base.next.0,
+        genesis: (&base.genesis).into(),
     };
     Ok(codec::encode(WIRE_VERSION, &wire)?)
 }
@@ -109,6 +113,7 @@ pub(crate) fn decode_base(bytes: &[u8]) -> Result<Base, WireError> {
         hard_state: hard_state(wire.term, wire.vote),
         snapshot: wire.snapshot.map(SnapshotMeta::from),
         next: Index(wire.next),
+        genesis: wire.genesis.into(),
     })
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::storage::testing::{OWNER, assert_golden};
+use crate::storage::testing::{OWNER, assert_golden, members};
 use crate::storage::{RealDisk, SimDisk, Wal, WalLimits};
 
 fn open(disk: &SimDisk, owner: Owner) -> Result<DataDirectory, DirectoryError> {
@@ -14,7 +14,7 @@ fn used() -> SimDisk {
     let disk = SimDisk::new(1);
     let directory = open(&disk, OWNER).expect("fresh");
     assert!(directory.is_fresh());
-    Wal::open(directory, WalLimits { segment_bytes: 512 }).expect("fresh");
+    Wal::open(directory, WalLimits { segment_bytes: 512 }, &members()).expect("fresh");
     disk
 }
 
@@ -91,7 +91,7 @@ fn a_start_cut_short_at_any_call_is_simply_begun_again() {
     for calls in 0..60 {
         let disk = SimDisk::new(calls);
         disk.stop_after(calls);
-        let start = || Wal::open(open(&disk, OWNER)?, WalLimits { segment_bytes: 512 });
+        let start = || Wal::open(open(&disk, OWNER)?, WalLimits { segment_bytes: 512 }, &members());
         finished = start().is_ok();
         disk.crash();
         let (_, recovered) = start().expect("an interrupted first start leaves nothing in the way");

@@ -78,6 +78,19 @@ pub enum WalError {
         /// The directory of the log.
         path: String,
     },
+    /// The log began with other members than the identity names.
+    #[error(
+        "{path} began with the controllers {found}, but this node's identity names {expected}. Who votes must never change \
+         by editing a file: put back the identity file that the cluster was set up with. Nothing was changed"
+    )]
+    OtherMembers {
+        /// The directory of the log.
+        path: String,
+        /// The members that the log records, with their incarnations.
+        found: String,
+        /// The members that the identity names.
+        expected: String,
+    },
     /// The data directory itself was refused.
     #[error(transparent)]
     Directory(#[from] DirectoryError),

@@ -12,7 +12,7 @@ mod model;
 const SMALL: WalLimits = WalLimits { segment_bytes: 1024 };
 
 fn open(disk: &SimDisk) -> Result<(Wal, Recovered), WalError> {
-    Wal::open(DataDirectory::open(std::sync::Arc::new(disk.clone()), OWNER)?, SMALL)
+    Wal::open(DataDirectory::open(std::sync::Arc::new(disk.clone()), OWNER)?, SMALL, &members())
 }
 
 fn filled(disk: &SimDisk, entries: u64) -> Wal {
@@ -168,7 +168,7 @@ fn a_batch_that_does_not_connect_is_not_written() {
 fn damage_says_where_why_and_what_to_do() {
     let disk = SimDisk::new(1);
     drop(filled(&disk, 3));
-    assert!(disk.flip_bit(&segment_path(1), 200, 3));
+    assert!(disk.flip_bit(&segment_path(1), 272, 3));
     let text = refused(&disk).to_string();
     for part in [
         "simulated:wal/00000000000000000001.wal is damaged at byte",

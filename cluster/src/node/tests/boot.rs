@@ -1,0 +1,64 @@
+//! What a node takes from its disk and what from its identity file when it starts.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use ravelin_consensus::{
+    Batch, Configuration, Entry, EntryKind, HardState, Incarnation, Index, NodeId, Term, Token,
+};
+
+use crate::node::NodeOptions;
+use crate::node::boot::{BootError, Booted, Member, boot};
+use crate::storage::{SimDisk, WalError, WalLimits};
+
+fn member(voters: &[(u64, u64)]) -> Member {
+    Member { cluster: [0xc1; 16], recovery_epoch: 0, node: 1, incarnation: 1, voters: voters.to_vec() }
+}
+
+fn start(disk: &SimDisk, member: &Member) -> Result<Booted, BootError> {
+    let options = NodeOptions { params: Arc::new(member.params()), static_objects: None };
+    boot(Arc::new(disk.clone()), WalLimits { segment_bytes: 4096 }, member, options, 1)
+}
+
+fn contents(disk: &SimDisk) -> BTreeMap<String, Option<Vec<u8>>> {
+    disk.paths().into_iter().map(|path| (path.clone(), disk.content(&path))).collect()
+}
+
+#[test]
+fn an_identity_with_other_controllers_than_the_log_began_with_is_refused() {
+    let whole = member(&[(1, 1), (2, 1), (3, 1)]);
+    let disk = SimDisk::new(1);
+    let mut booted = start(&disk, &whole).expect("fresh");
+    let entries = vec![Entry { term: Term(1), kind: EntryKind::Empty }];
+    let hard_state = HardState { term: Term(1), vote: Some(NodeId(1)) };
+    let batch = Batch { token: Token(1), hard_state, snapshot: None, first: Index(1), entries };
+    booted.log.persist(&[batch]).expect("something was written");
+    drop(booted);
+    let before = contents(&disk);
+
+    let alone = "1 (incarnation 0000000000000001)";
+    let (second, third) = ("2 (incarnation 0000000000000001)", "3 (incarnation 0000000000000001)");
+    let trimmed = start(&disk, &member(&[(1, 1)])).expect_err("it would be a quorum of one");
+    assert_refused(&trimmed, &format!("{alone}, {second}, {third}"), alone);
+    let reborn = start(&disk, &member(&[(1, 1), (2, 9), (3, 1)])).expect_err("another life of node 2");
+    let renewed = "2 (incarnation 0000000000000009)";
+    assert_refused(&reborn, &format!("{alone}, {second}, {third}"), &format!("{alone}, {renewed}, {third}"));
+    let grown = start(&disk, &member(&[(1, 1), (2, 1), (3, 1), (4, 1)]));
+    assert!(matches!(grown, Err(BootError::Wal(WalError::OtherMembers { .. }))));
+    assert_eq!(contents(&disk), before, "nothing was changed");
+
+    let again = start(&disk, &whole).expect("the identity it began with");
+    let members = [1, 2, 3].map(|node| (NodeId(node), Incarnation(1)));
+    assert_eq!(again.node.core.configuration(), &Configuration::of_voters(members));
+}
+
+fn assert_refused(error: &BootError, wanted_found: &str, wanted_expected: &str) {
+    let BootError::Wal(error @ WalError::OtherMembers { found, expected, .. }) = error else {
+        panic!("refused for another reason: {error}");
+    };
+    assert_eq!((found.as_str(), expected.as_str()), (wanted_found, wanted_expected));
+    let text = error.to_string();
+    for part in ["simulated:wal", wanted_found, wanted_expected, "put back the identity file"] {
+        assert!(text.contains(part), "{text}");
+    }
+}

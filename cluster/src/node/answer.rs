@@ -15,8 +15,8 @@ use crate::request::{
     Change, Consistency, Envelope, GET_OBJECTS_MAX, HOPS_MAX, ObjectView, Objects, Refusal, RefusalReason,
     Request, Response, Scope,
 };
-use crate::storage::CommandBytes;
-use crate::store::ChangeId;
+use crate::storage::{CommandBytes, chain};
+use crate::store::{ChangeId, Command};
 
 /// Bytes of objects in one answer; a page ends before it grows beyond.
 const PAGE_BYTES_MAX: usize = 2 << 20;
@@ -181,10 +181,17 @@ impl Node {
                 self.step(now, Input::Read(read));
             }
             Request::Propose { command } => {
+                let payload = CommandBytes(command.into());
+                if let Err(error) = Command::decode(&payload) {
+                    // In the log it would stop every node. What can be read is judged by apply, the same everywhere.
+                    let problem =
+                        format!("it is not put into the log, as no node could read it: {}", chain(&error));
+                    let response = Response::Refused(Refusal::new(RefusalReason::Unreadable, problem));
+                    return self.answer(now, request, response, actions);
+                }
                 pending.state = State::InCore;
                 let proposal = ProposalId(self.number());
                 self.proposals.insert(proposal, Proposer::Request(request));
-                let payload = CommandBytes(command.into());
                 self.step(now, Input::Propose { id: proposal, payload });
             }
             Request::Status { scope: Scope::Node } => {

@@ -7,8 +7,8 @@ use ravelin_consensus::NodeId;
 use super::harness::{Cluster, apply, site};
 use crate::node::CONTROLLER_TIMEOUT;
 use crate::request::status::EventKind;
-use crate::request::{Request, Response};
-use crate::store::{Author, Change, ChangeId, Command, StoreKey};
+use crate::request::{RefusalReason, Request, Response};
+use crate::store::{Author, Change, ChangeId, Command, Limits, StoreKey};
 
 #[test]
 fn a_leader_appoints_a_controller_that_is_not_itself() {
@@ -107,6 +107,48 @@ fn the_log_itself_refuses_a_write_of_an_old_epoch_on_every_node() {
     let refused = EventKind::StaleWriteRefused { epoch: 1, current: 2, decided_by_log: true };
     cluster.until("both nodes refuse it", |cluster| cluster.saw(|kind| *kind == refused) == 2);
     assert!(cluster.machine(leader).node().store().config().is_empty());
+}
+
+#[test]
+fn what_is_no_command_is_refused_before_it_reaches_the_log() {
+    let mut cluster = Cluster::ready(3);
+    let (leader, follower) = (cluster.leader().expect("it is ready"), cluster.follower());
+    for command in [Vec::new(), b"\x01no command".to_vec(), vec![0xff; 64]] {
+        for node in [leader, follower] {
+            let request = Request::Propose { command: command.clone() };
+            let ticket = cluster.ask(node, request, Duration::from_secs(2));
+            let Response::Refused(refusal) = cluster.answer(ticket) else { panic!("{command:?} was taken") };
+            assert_eq!(refusal.reason, RefusalReason::Unreadable);
+            let text = refusal.problems.join("; ");
+            assert!(text.contains("it is not put into the log"), "{text}");
+        }
+    }
+    cluster.apply(follower, &site("after"));
+    cluster.until("all feed the same", |cluster| cluster.generations().len() == 1);
+    assert_eq!(cluster.alive().count(), 3);
+}
+
+#[test]
+fn a_command_over_its_quota_is_refused_by_the_log_and_stops_nobody() {
+    let mut cluster = Cluster::ready(3);
+    let (node, epoch) = cluster.controller().expect("it is ready");
+    let leader = cluster.leader().expect("it is ready");
+    let large: Vec<u8> = vec![0; usize::try_from(Limits::GENESIS.value_bytes_max).expect("small") + 1];
+    let change = Change {
+        id: ChangeId([8; 16]),
+        author: Author::Controller { node: NodeId(node), epoch },
+        at_unix_ms: 0,
+        base: None,
+        puts: vec![(StoreKey::new("user/large").expect("a key"), large.into())],
+        deletes: Vec::new(),
+    };
+    let command = Command::Change(change).encode().expect("it fits one entry").0.to_vec();
+    let ticket = cluster.ask(leader, Request::Propose { command }, Duration::from_secs(2));
+    assert_eq!(cluster.answer(ticket), Response::Proposed);
+    cluster.apply(leader, &site("after"));
+    cluster.until("all feed the same", |cluster| cluster.generations().len() == 1);
+    assert!(cluster.alive().all(|(_, machine)| machine.node().store().get("user/large").is_none()));
+    assert_eq!(cluster.alive().count(), 3);
 }
 
 #[test]

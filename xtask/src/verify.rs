@@ -32,14 +32,10 @@ const STEPS: [Step; 12] = [
     ("licences-and-advisories", deny),
     ("test", |root, log| cargo(root, log, "test --locked --workspace")),
     ("loom", loom),
-    ("model", |root, log| {
-        figures(root, log, "run --locked -q --profile quick -p ravelin-model-check --bin model -- check")
-    }),
-    ("mutants", |root, log| {
-        figures(root, log, "run --locked -q --profile quick -p ravelin-model-check --bin mutants")
-    }),
+    ("model", |root, log| figures(root, log, "run --locked -q -p ravelin-model-check --bin model -- check")),
+    ("mutants", |root, log| figures(root, log, "run --locked -q -p ravelin-model-check --bin mutants")),
     ("simulation", |root, log| {
-        figures(root, log, "run --locked -q --profile quick -p ravelin-model-check --bin sim -- --seeds 300")
+        figures(root, log, "run --locked -q -p ravelin-model-check --bin sim -- --seeds 300")
     }),
     ("fuzz", |root, log| fuzz::short(root, log)),
 ];
@@ -156,7 +152,7 @@ fn deny(root: &Path, log: &Path) -> anyhow::Result<Outcome> {
     if !process::answers("cargo", &["deny", "--version"]) {
         return Ok(Outcome::Skipped("cargo-deny is not installed".to_owned()));
     }
-    cargo(root, log, "deny --offline check bans licenses sources")
+    cargo(root, log, "deny --locked check bans licenses sources")
 }
 
 fn loom(root: &Path, log: &Path) -> anyhow::Result<Outcome> {

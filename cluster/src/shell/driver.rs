@@ -24,7 +24,7 @@ use crate::node::event::{Action, Actions, Event, LinkId, TicketId};
 use crate::reconcile::Job;
 use crate::request::Response;
 
-/// Most messages taken before the actions that follow from them are carried out.
+/// Most messages taken before the actions that follow from them are carried out, unless a deadline has passed.
 const MESSAGES_AT_ONCE_MAX: usize = 512;
 
 /// Time for the node: never goes back, and tells when in the world's time.
@@ -76,27 +76,37 @@ impl Driver {
         self.step(Event::Start, &mut actions);
         self.carry_out(&mut actions);
         loop {
-            let message = tokio::select! {
-                biased;
-                () = sleep_until(self.wake) => {
-                    self.wake = None;
-                    Some(Message::Event(Event::Wake))
-                }
-                message = self.inbox.recv() => message,
-            };
-            if let ControlFlow::Break(reason) = self.take(message?, &mut actions) {
+            if let ControlFlow::Break(reason) = self.gather(&mut actions).await {
                 return reason;
-            }
-            for _ in 1..MESSAGES_AT_ONCE_MAX {
-                let Ok(message) = self.inbox.try_recv() else { break };
-                if let ControlFlow::Break(reason) = self.take(message, &mut actions) {
-                    return reason;
-                }
             }
             if let Some(reason) = self.carry_out(&mut actions) {
                 return Some(reason);
             }
         }
+    }
+
+    /// Waits until something happens, and steps the node through everything that has. After a stall a deadline may have
+    /// passed although its answer has arrived: what waits is taken before the time is looked at.
+    async fn gather(&mut self, actions: &mut Actions) -> ControlFlow<Option<String>> {
+        tokio::select! {
+            biased;
+            message = self.inbox.recv() => match message {
+                Some(message) => self.take(message, actions)?,
+                None => return ControlFlow::Break(None),
+            },
+            () = sleep_until(self.wake) => {}
+        }
+        let is_due = self.wake.is_some_and(|at| at <= Instant::now());
+        let waiting = self.inbox.len();
+        for _ in 0..if is_due { waiting } else { waiting.min(MESSAGES_AT_ONCE_MAX) } {
+            let Ok(message) = self.inbox.try_recv() else { break };
+            self.take(message, actions)?;
+        }
+        if is_due {
+            self.wake = None;
+            self.step(Event::Wake, actions);
+        }
+        ControlFlow::Continue(())
     }
 
     /// Takes a message; breaks if it ends the node, with the reason if that is for its own safety.
@@ -264,3 +274,6 @@ async fn sleep_until(wake: Option<Instant>) {
         None => std::future::pending().await,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -211,6 +211,7 @@ async fn forward(
     };
     let Some((mut sender, mut receiver)) = lane else {
         fail(&inbox, first.call, false).await;
+        fail_waiting(&inbox, calls).await;
         return;
     };
     let mut next = Some(first);
@@ -248,6 +249,15 @@ async fn forward(
     for call in open {
         fail(&inbox, call, true).await;
     }
+    fail_waiting(&inbox, calls).await;
+}
+
+/// Fails the calls that were never sent; no further ones are taken.
+async fn fail_waiting(inbox: &mpsc::Sender<Message>, mut calls: mpsc::Receiver<CallOut>) {
+    calls.close();
+    while let Some(call) = calls.recv().await {
+        fail(inbox, call.call, false).await;
+    }
 }
 
 async fn fail(inbox: &mpsc::Sender<Message>, call: CallId, may_have_arrived: bool) {
@@ -258,4 +268,40 @@ async fn fail(inbox: &mpsc::Sender<Message>, call: CallId, may_have_arrived: boo
 /// Between half of the pause and the whole, so that nodes do not dial in step.
 fn jittered(pause: Duration) -> Duration {
     pause.mul_f64(rand::random_range(0.5..1.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use ravelin_transport::memory::MemoryHub;
+    use ravelin_transport::{ClusterId, Expected, PeerRole};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn calls_that_wait_when_the_lane_ends_fail_as_never_sent() {
+        let hub = MemoryHub::new();
+        let endpoint =
+            |node: u64| hub.endpoint(&format!("c{node}"), ClusterId([1; 16]), PeerRole::Controller, node);
+        let (one, two) = (endpoint(1).expect("a free name"), endpoint(2).expect("a free name"));
+        let expect = Expected { role: PeerRole::Controller, node: Some(2) };
+        let target = Target { address: "c2".to_owned(), expect };
+        let (connection, accepted) = tokio::join!(one.connect(&target), two.accept());
+        let (connection, _accepted) = (connection.expect("it listens"), accepted.expect("it was dialled"));
+        let (calls, received) = mpsc::channel(CALLS_MAX);
+        for call in 1..=3 {
+            calls.try_send(CallOut { call: CallId(call), frames: Vec::new() }).expect("there is room");
+        }
+        connection.close("the other node is gone");
+        let (inbox, mut told) = mpsc::channel(8);
+        forward(connection, received, inbox).await;
+        let mut failed = Vec::new();
+        while let Some(message) = told.recv().await {
+            let Message::Event(Event::CallFailed { call, may_have_arrived, .. }) = message else {
+                panic!("something else was told");
+            };
+            failed.push((call.0, may_have_arrived));
+        }
+        assert_eq!(failed, [(1, false), (2, false), (3, false)]);
+        assert!(calls.is_closed(), "further ones are refused");
+    }
 }

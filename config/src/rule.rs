@@ -121,7 +121,7 @@ impl Matcher {
 pub struct RequestFacts<'a> {
     /// Canonical host: lower case, no port, IPv6 without brackets; empty if there is none.
     pub host: &'a str,
-    /// The path as rules see it: what [`routing_path`] makes of the normalised one.
+    /// The path as rules see it: what [`routing_path()`] makes of the normalised one.
     pub path: &'a str,
     /// The method as received.
     pub method: &'a str,

@@ -1,6 +1,6 @@
 //! The identity of one node: who it is, its certificate and private key, its cluster's authority, and where the controllers are.
 //!
-//! Nothing here may guess or generate what it was not asked for: identities are born in [`init`] and otherwise only read.
+//! Nothing here may guess or generate what it was not asked for: identities are born in [`init()`] and otherwise only read.
 //! Private keys must not leave this module except into the TLS stack, and never into a log or an error.
 
 mod authority;

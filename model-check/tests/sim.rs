@@ -36,7 +36,7 @@ fn a_few_seeds_keep_every_promise_and_reach_what_matters() {
 fn seeds_that_showed_a_bug_keep_every_promise() {
     for seed in [
         193, // A restarted controller took itself for caught up with a new leader that knew of no commit yet.
-        19,  // A pause that was cut short let a node see its provider's drafts out of order (of the simulator).
+        19, // A pause that was cut short let a node see its provider's drafts out of order (of the simulator).
     ] {
         assert!(run(seed).events > 0);
     }

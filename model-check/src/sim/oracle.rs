@@ -1,13 +1,14 @@
 //! What must hold of a run: the invariant catalogue over the cores, equal states at equal places of the log, one runner
-//! of providers per epoch, proxies that only go forward. It must not steer the run.
+//! of providers per epoch, no late write of an ended one, proxies that only go forward. It must not steer the run.
 
 use std::collections::BTreeMap;
 
 use ravelin_cluster::node::Node;
 use ravelin_cluster::storage::CommandBytes;
+use ravelin_cluster::store::{Author, ChangeId, Command, Store};
 use ravelin_config::{Digest, GenerationId};
-use ravelin_consensus::invariant::{History, View, check_cluster};
-use ravelin_consensus::{Core, HardState, Index, RoleName, Term};
+use ravelin_consensus::invariant::{Committed, History, View, check_cluster};
+use ravelin_consensus::{Core, EntryKind, HardState, Index, NodeId, RoleName, Term};
 
 use super::station::Station;
 
@@ -26,6 +27,52 @@ pub(super) struct Oracle {
     generations: BTreeMap<u64, Digest>,
     /// What each proxy adopted last.
     adopted: BTreeMap<u64, GenerationId>,
+    fence: Fence,
+}
+
+/// The epochs as the log tells them, read without the store.
+#[derive(Debug, Default)]
+struct Fence {
+    /// Entries read so far.
+    read: usize,
+    controller: Option<(NodeId, u64)>,
+    /// Entries whose author was no longer the controller, with the change that must not take effect there.
+    late: BTreeMap<u64, ChangeId>,
+}
+
+impl Fence {
+    fn read(&mut self, committed: &[Committed<CommandBytes>]) {
+        for entry in committed.iter().skip(self.read) {
+            self.read += 1;
+            let EntryKind::Command(bytes) = &entry.entry.kind else { continue };
+            let (author, id) = match Command::decode(bytes) {
+                Ok(Command::AppointController { node, epoch, .. }) => {
+                    if epoch == self.controller.map_or(0, |(_, epoch)| epoch) + 1 {
+                        self.controller = Some((node, epoch));
+                    }
+                    continue;
+                }
+                Ok(Command::Change(change)) => (change.author, change.id),
+                Ok(Command::Stage(stage)) => (stage.author, stage.id),
+                _ => continue,
+            };
+            if let Author::Controller { node, epoch } = author
+                && self.controller != Some((node, epoch))
+            {
+                self.late.insert(self.read as u64, id);
+            }
+        }
+    }
+
+    /// No late write took effect.
+    fn holds(&self, store: &Store) -> Result<(), String> {
+        for (index, id) in self.late.range(..=store.applied_index().0) {
+            if store.outcome(id).is_some_and(|outcome| outcome.index.0 == *index) {
+                return Err(format!("a late write of an ended epoch took effect as entry {index}"));
+            }
+        }
+        Ok(())
+    }
 }
 
 impl Oracle {
@@ -46,6 +93,8 @@ impl Oracle {
             return Ok(());
         }
         node.core().check().map_err(|violation| violation.to_string())?;
+        self.fence.read(self.history.committed());
+        self.fence.holds(node.store())?;
         self.judge_all(stations)
     }
 
@@ -93,7 +142,7 @@ impl Oracle {
             _ => return Err(format!("proxy {proxy} adopted {generation}, which was never committed")),
         }
         if let Some(last) = self.adopted.insert(proxy, generation)
-            && !generation.is_newer_than(&last)
+            && (generation.recovery_epoch, generation.revision) <= (last.recovery_epoch, last.revision)
         {
             return Err(format!("proxy {proxy} went from {last} to {generation}"));
         }

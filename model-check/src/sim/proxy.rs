@@ -1,12 +1,14 @@
 //! A proxy of a run: the shipped receiving half of the feed, and nothing behind it. It must take what comes as a real
 //! one does: adopt, acknowledge, ask for the whole, or leave for another node.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use ravelin_cluster::node::event::LinkId;
 use ravelin_config::feed::{
     Content, FEED_VERSION, Part, Receiver, ReceiverLimits, Stage, Step, ToControl, ToProxy,
 };
-use ravelin_config::{ConfigMap, Digest, GenerationId};
+use ravelin_config::{Change, ConfigMap, Digest, GenerationId};
 use ravelin_transport::codec;
 
 use super::report::{Mark, Report};
@@ -24,6 +26,19 @@ pub(super) struct Proxy {
     receiver: Receiver,
     /// What lies on its disk: the last generation it took.
     kept: Option<(GenerationId, ConfigMap)>,
+    /// What it holds is not what its name says, until a whole generation was taken.
+    tampered: bool,
+}
+
+/// What becomes of a proxy's disk between two processes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kept {
+    /// All stays.
+    All,
+    /// It is lost.
+    Nothing,
+    /// An object is missing from what lies there, and nobody has noticed.
+    Tampered,
 }
 
 /// What a frame led to.
@@ -35,19 +50,29 @@ pub(super) enum Took {
     Adopted(GenerationId, Digest),
     /// The node is behind or will not feed it: go elsewhere.
     Leave,
-    /// Bytes that make no sense.
+    /// Bytes that make no sense, or a transfer that is of no use.
     Broken(String),
 }
 
 impl Proxy {
     /// A proxy that holds nothing.
     pub(super) fn new(number: u64) -> Self {
-        Self { number, link: None, receiver: receiver(None), kept: None }
+        Self { number, link: None, receiver: receiver(None), kept: None, tampered: false }
     }
 
-    /// Another process on the same disk, or on an empty one.
-    pub(super) fn restart(&mut self, keeps_disk: bool) {
-        self.kept = self.kept.take().filter(|_| keeps_disk);
+    /// Another process.
+    pub(super) fn restart(&mut self, disk: Kept) {
+        match (disk, &mut self.kept) {
+            (Kept::Tampered, Some((_, map))) => {
+                let first = map.iter().next().map(|(key, _)| key.clone());
+                if let Some(key) = first {
+                    map.change(BTreeMap::from([(key, Change::Delete)]));
+                    self.tampered = true;
+                }
+            }
+            (Kept::Nothing, _) => (self.kept, self.tampered) = (None, false),
+            (Kept::All | Kept::Tampered, _) => {}
+        }
         self.receiver = receiver(self.kept.clone());
     }
 
@@ -78,6 +103,7 @@ impl Proxy {
             Step::Nothing => (Vec::new(), Took::Nothing),
             Step::Complete { generation, map } => {
                 report.count(Mark::Adopted, 1);
+                self.tampered &= is_delta;
                 report.count(Mark::Deltas, u64::from(is_delta));
                 report.count(Mark::PartedTransfers, u64::from(in_parts));
                 let digest = map.digest();
@@ -90,8 +116,10 @@ impl Proxy {
             Step::Held { generation } => {
                 (vec![frame(&ToControl::Acknowledge { generation, stage: Stage::Serving })], Took::Nothing)
             }
+            // Lanes keep order, so whatever comes fits, unless what is held is not what it is called.
+            Step::NeedWhole { reason } if !self.tampered => (Vec::new(), Took::Broken(reason)),
             Step::NeedWhole { reason } => {
-                report.count(Mark::NeedWhole, 1);
+                report.count(Mark::Repaired, 1);
                 (vec![frame(&ToControl::NeedWhole { reason })], Took::Nothing)
             }
             Step::GoesBackwards { .. } | Step::Refused { .. } => {

@@ -61,6 +61,8 @@ pub enum Mark {
     PartedTransfers,
     /// Proxies that asked for the whole.
     NeedWhole,
+    /// Proxies that found by digest that what they held was not what it was called.
+    Repaired,
     /// Proxies that left a node which is behind.
     Left,
     /// Proxies restarted, with what they held or without.
@@ -96,6 +98,7 @@ const MARKS: &[(Mark, &str)] = &[
     (Mark::Deltas, "by delta"),
     (Mark::PartedTransfers, "transfers in parts"),
     (Mark::NeedWhole, "wholes asked for"),
+    (Mark::Repaired, "repaired"),
     (Mark::Left, "nodes left as behind"),
     (Mark::ProxyRestarts, "proxies restarted"),
 ];

@@ -17,7 +17,7 @@ use super::client::Clients;
 use super::fault::Faults;
 use super::link::{Links, Opener};
 use super::oracle::Oracle;
-use super::proxy::{PROXIES, Proxy, Took};
+use super::proxy::{Kept, PROXIES, Proxy, Took};
 use super::report::{Mark, Report};
 use super::station::{STATIONS, Station, micros};
 use super::{Failure, Plan};

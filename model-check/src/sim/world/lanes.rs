@@ -103,11 +103,15 @@ impl World {
         if let Some(link) = self.proxies[proxy].link {
             self.close(link, None);
         }
-        let keeps_disk = self.dice.random_range(0..3) > 0;
-        if !keeps_disk {
+        let disk = match self.dice.random_range(0..6) {
+            0 | 1 => Kept::Nothing,
+            2 => Kept::Tampered,
+            _ => Kept::All,
+        };
+        if disk == Kept::Nothing {
             self.oracle.forgot(proxy as u64 + 1);
         }
-        self.proxies[proxy].restart(keeps_disk);
+        self.proxies[proxy].restart(disk);
     }
 
     /// A proxy that does not trust what it holds asks for the whole.

@@ -61,18 +61,36 @@ impl ProviderSpec {
     }
 }
 
-/// The providers that a configuration asks for. A section that cannot be read asks for none, and says why.
+/// The providers that this build knows, by the name after the `@`.
+const KNOWN: [&str; 1] = ["file"];
+
+/// What a configuration says about providers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wanted {
+    /// Those to run.
+    pub specs: Vec<ProviderSpec>,
+    /// Those that this build knows and that the configuration does not ask for: their objects go. Nothing is known of
+    /// others, so theirs stay.
+    pub dropped: Vec<&'static str>,
+}
+
+/// The providers that a configuration asks for.
 ///
 /// # Errors
-/// Why the section cannot be read; it was checked before it was committed, so only a newer schema leads here.
-pub fn wanted(map: &ConfigMap) -> Result<Vec<ProviderSpec>, String> {
-    let Some(bytes) = map.get(PROVIDERS_KEY) else { return Ok(Vec::new()) };
+/// Why that cannot be told: the section has a newer schema, or is in error from the start.
+pub fn wanted(map: &ConfigMap) -> Result<Wanted, String> {
+    let Some(bytes) = map.get(PROVIDERS_KEY) else {
+        return Ok(Wanted { specs: Vec::new(), dropped: KNOWN.to_vec() });
+    };
     let wire: RecordWire =
         codec::decode(ravelin_config::object::RECORD_VERSION, bytes).map_err(|error| error.to_string())?;
     let record = Record::from_wire(wire).map_err(|error| error.to_string())?;
-    let Some(object) = record.effective() else { return Ok(Vec::new()) };
+    let Some(object) = record.effective() else {
+        return Err(format!("in error, and never was good: {}", record.status.errors.join("; ")));
+    };
     let providers: Providers = serde_json::from_slice(&object.bytes).map_err(|error| error.to_string())?;
-    Ok(specs(&providers))
+    let dropped = if providers.file.is_none() { KNOWN.to_vec() } else { Vec::new() };
+    Ok(Wanted { specs: specs(&providers), dropped })
 }
 
 /// The providers that a static section asks for.
@@ -153,4 +171,38 @@ pub trait Provider: Send + 'static {
 
     /// Runs until told to stop. Cancel safe: dropping the future leaves nothing behind.
     fn run(self: Box<Self>, surroundings: Surroundings) -> ravelin_transport::BoxFuture<'static, ()>;
+}
+
+#[cfg(test)]
+mod tests {
+    use ravelin_config::object::RECORD_VERSION;
+    use ravelin_config::{Key, Kind, Object, State, Status};
+
+    use super::*;
+
+    fn section(text: &str, state: State) -> ConfigMap {
+        let object = Object { kind: Kind::StaticSection, schema: 1, bytes: text.as_bytes().into() };
+        let status = Status { state, errors: vec!["why".to_owned()] };
+        let wire = Record { object, status, last_good: None }.to_wire();
+        let bytes = codec::encode(RECORD_VERSION, &wire).expect("small");
+        let mut map = ConfigMap::new();
+        map.put(Key::new(PROVIDERS_KEY).expect("a key"), bytes.to_vec().into());
+        map
+    }
+
+    #[test]
+    fn only_what_is_known_and_not_asked_for_is_dropped() {
+        assert_eq!(wanted(&ConfigMap::new()).map(|wanted| wanted.dropped), Ok(vec!["file"]));
+        let other = section(r#"{"docker":{}}"#, State::Enabled);
+        assert_eq!(wanted(&other), Ok(Wanted { specs: Vec::new(), dropped: vec!["file"] }));
+        let file = section(r#"{"file":{"filename":"/a.yml"}}"#, State::Enabled);
+        let wanted = wanted(&file).expect("it is good");
+        assert_eq!((wanted.specs.len(), wanted.dropped.len()), (1, 0));
+    }
+
+    #[test]
+    fn a_section_in_error_from_the_start_says_nothing_about_providers() {
+        let error = wanted(&section("{}", State::Disabled)).expect_err("it is not none");
+        assert!(error.contains("why"), "{error}");
+    }
 }

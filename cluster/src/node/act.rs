@@ -12,7 +12,7 @@ use super::event::{Action, Actions};
 use super::wire::{self, Frame, Presence};
 use super::{Node, Proposer, ProviderRun, with_ground};
 use crate::api::ReplyTo;
-use crate::provider::{self, PROVIDERS_KEY};
+use crate::provider::{self, PROVIDERS_KEY, Wanted};
 use crate::reconcile::worker::CLUSTER_PROVIDER;
 use crate::reconcile::{Output, PROPOSE_DEADLINE_MILLIS};
 use crate::request::status::EventKind;
@@ -126,11 +126,12 @@ impl Node {
         }
         run.section = Some(section.cloned());
         match provider::wanted(self.store.config()) {
-            Ok(specs) => {
+            Ok(Wanted { specs, dropped }) => {
                 // Objects of a provider that is no longer wanted go with it; one that merely fails is still wanted.
-                let kept = |name: &str| specs.iter().any(|spec| spec.name() == name);
-                for gone in providers_of(self.store.config()).into_iter().filter(|name| !kept(name)) {
-                    self.reconcile.draft(Arc::new(Draft { provider: gone, ..Draft::default() }));
+                let held = providers_of(self.store.config());
+                for gone in dropped.into_iter().filter(|name| held.contains(*name)) {
+                    let provider = gone.to_owned();
+                    self.reconcile.draft(Arc::new(Draft { provider, ..Draft::default() }));
                 }
                 if specs != run.specs {
                     run.specs.clone_from(&specs);

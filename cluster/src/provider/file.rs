@@ -137,7 +137,8 @@ impl Run {
 
     async fn fail(&mut self, fingerprint: Option<Fingerprint>, mut reasons: Vec<String>) {
         crate::node::journal::bound_texts(&mut reasons);
-        self.seen = fingerprint.or(self.seen);
+        // What comes back after it was missing is looked at anew, also unchanged.
+        self.seen = fingerprint;
         let since_micros = match &self.failing {
             Some((_, told)) if *told == reasons => return,
             Some((since, _)) => *since,

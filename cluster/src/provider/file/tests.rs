@@ -167,6 +167,20 @@ async fn a_missing_file_is_failing_and_an_empty_one_is_explicitly_empty() {
 }
 
 #[tokio::test]
+async fn a_file_that_comes_back_unchanged_is_no_longer_failing() {
+    let mut bench = Bench::start(one_file, true);
+    bench.failing().await;
+    bench.write("dynamic.yml", &service("a"));
+    bench.draft().await;
+    bench.state(|state| *state == ProviderState::Connected).await;
+    fs::rename(bench.path("dynamic.yml"), bench.path("away")).expect("it is there");
+    bench.failing().await;
+    fs::rename(bench.path("away"), bench.path("dynamic.yml")).expect("it is there");
+    assert_eq!(names(&bench.draft().await), ["a@file"]);
+    bench.state(|state| *state == ProviderState::Connected).await;
+}
+
+#[tokio::test]
 async fn a_swapped_link_as_kubernetes_mounts_it_is_a_change() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let path = |name: &str| directory.path().join(name);

@@ -20,6 +20,7 @@ pub mod limits;
 pub mod snapshot;
 
 mod apply;
+mod event;
 mod staged;
 #[cfg(test)]
 mod tests;
@@ -267,7 +268,7 @@ impl Store {
         self.values
             .range((Bound::Included(from), Bound::Unbounded))
             .take_while(|(key, _)| key.as_str().starts_with(EVENTS_PREFIX))
-            .filter_map(|(_, value)| Some((value.created, wire::decode_event(&value.bytes).ok()?)))
+            .filter_map(|(_, value)| Some((value.created, wire::decode_event(&value.bytes).ok()?.into())))
     }
 
     /// The whole state in chunks that [`StoreRestore`] takes back. Holds an O(1) clone: apply may go on meanwhile.

@@ -8,7 +8,8 @@ use ravelin_config::{Change as ConfigChange, Key};
 use ravelin_consensus::{Entry, EntryKind, Index, NodeId, Term};
 
 use super::applied::{Applied, ApplyError, Quota, Refusal};
-use super::command::{Author, Change, ChangeId, Command, CommandError, Event, PART_BYTES_MAX, Stage};
+use super::command::{Author, Change, ChangeId, Command, CommandError, PART_BYTES_MAX, Stage};
+use super::event::{Kind, Recorded};
 use super::history::{KeyChange, Revision};
 use super::key::{EVENTS_PREFIX, PlainKey, StoreKey};
 use super::staged::{Attempt, Placed};
@@ -52,7 +53,7 @@ impl Store {
             Some(Command::DropStaged { id }) => {
                 Applied::Dropped { id: *id, attempts: self.staged.drop_change(*id) }
             }
-            Some(Command::Event(event)) => Applied::Recorded { revision: self.record(event.clone()) },
+            Some(Command::Event(event)) => Applied::Recorded { revision: self.record(event.into()) },
         }
     }
 
@@ -181,8 +182,7 @@ impl Store {
         let held = self.held(&key).map_or(0, |held| key.bytes() + held.len() as u64);
         let live_bytes = self.live_bytes - held + key.bytes() + bytes.len() as u64;
         self.put_all(Wanted::from([(key, Some(Arc::from(&bytes[..])))]), live_bytes);
-        let text = format!("node {node} is the controller, of epoch {epoch}");
-        self.record(Event { at_unix_ms, node, name: "controller-appointed".to_owned(), text });
+        self.record(Recorded { at_unix_ms, node, kind: Kind::ControllerAppointed { epoch } });
         Applied::Appointed { node, epoch }
     }
 
@@ -238,15 +238,10 @@ impl Store {
     }
 
     fn refuse(&mut self, id: ChangeId, at_unix_ms: u64, refusal: Refusal) -> Applied {
-        if let Refusal::StaleEpoch { author: Author::Controller { node, .. }, .. } = &refusal {
+        if let Refusal::StaleEpoch { author: Author::Controller { node, epoch }, current } = &refusal {
             self.stale_refused += 1;
-            let event = Event {
-                at_unix_ms,
-                node: *node,
-                name: "stale-write-refused".to_owned(),
-                text: format!("change {id}: {refusal}"),
-            };
-            self.record(event);
+            let kind = Kind::StaleWriteRefused { change: id, epoch: *epoch, current: *current };
+            self.record(Recorded { at_unix_ms, node: *node, kind });
         }
         Applied::Refused { id: Some(id), refusal }
     }
@@ -321,10 +316,12 @@ impl Store {
     }
 
     /// Records an event as a revision of its own, cut to its bounds; the oldest goes where there are too many.
-    fn record(&mut self, mut event: Event) -> u64 {
+    fn record(&mut self, mut event: Recorded) -> u64 {
         self.revision += 1;
-        truncate(&mut event.name, EVENT_NAME_BYTES_MAX);
-        truncate(&mut event.text, EVENT_TEXT_BYTES_MAX);
+        if let Kind::Reported { name, text } = &mut event.kind {
+            truncate(name, EVENT_NAME_BYTES_MAX);
+            truncate(text, EVENT_TEXT_BYTES_MAX);
+        }
         // Bounded texts and numbers always have a form; an event without one would only be missing from the list.
         if let Ok(bytes) = wire::encode_event(&event) {
             let key = PlainKey::event(self.revision);

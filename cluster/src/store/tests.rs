@@ -489,6 +489,20 @@ fn commands_have_their_golden_bytes() {
 }
 
 #[test]
+fn events_of_the_store_itself_hold_no_words() {
+    let mut log = Log::new(Limits::GENESIS);
+    log.appoint(2);
+    let stale = Author::Controller { node: NodeId(9), epoch: 7 };
+    log.apply(&Command::Change(change(1, stale, &[("user/x", "1")], &[])));
+    let held: Vec<_> = log.store.range("events/").map(|(_, value)| value.bytes).collect();
+    assert_eq!((held.len(), log.store.events_since(0).count()), (2, 2));
+    for bytes in held {
+        let letters = bytes.split(|byte| !byte.is_ascii_alphabetic()).map(<[u8]>::len).max();
+        assert!(letters < Some(3), "{:?}", String::from_utf8_lossy(&bytes));
+    }
+}
+
+#[test]
 fn a_store_snapshot_has_its_golden_bytes() {
     let mut log = Log::new(Limits::GENESIS);
     log.appoint(2);

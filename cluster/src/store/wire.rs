@@ -9,6 +9,7 @@ use ravelin_consensus::NodeId;
 use ravelin_transport::codec;
 
 use super::command::{Author, Change, ChangeId, Command, CommandError, Event, Stage};
+use super::event::{Kind, Recorded};
 use super::key::StoreKey;
 
 /// Version of every form in this file.
@@ -60,6 +61,21 @@ struct EventV1 {
     node: u64,
     name: String,
     text: String,
+}
+
+/// An event as the store keeps it: without words of this version's own.
+#[derive(Debug, Encode, Decode)]
+struct RecordedV1 {
+    at_unix_ms: u64,
+    node: u64,
+    kind: KindV1,
+}
+
+#[derive(Debug, Encode, Decode)]
+enum KindV1 {
+    Reported { name: String, text: String },
+    ControllerAppointed { epoch: u64 },
+    StaleWriteRefused { change: [u8; 16], epoch: u64, current: Option<(u64, u64)> },
 }
 
 /// Puts and deletes of one part.
@@ -136,12 +152,30 @@ pub(super) fn decode_part(bytes: &[u8]) -> Result<Keys, CommandError> {
     keys_from_wire(wire.puts, wire.deletes)
 }
 
-pub(super) fn encode_event(event: &Event) -> Result<Bytes, CommandError> {
-    Ok(codec::encode(COMMAND_VERSION, &EventV1::from(event))?)
+pub(super) fn encode_event(event: &Recorded) -> Result<Bytes, CommandError> {
+    let kind = match event.kind.clone() {
+        Kind::Reported { name, text } => KindV1::Reported { name, text },
+        Kind::ControllerAppointed { epoch } => KindV1::ControllerAppointed { epoch },
+        Kind::StaleWriteRefused { change, epoch, current } => {
+            let current = current.map(|(node, epoch)| (node.0, epoch));
+            KindV1::StaleWriteRefused { change: change.0, epoch, current }
+        }
+    };
+    let wire = RecordedV1 { at_unix_ms: event.at_unix_ms, node: event.node.0, kind };
+    Ok(codec::encode(COMMAND_VERSION, &wire)?)
 }
 
-pub(super) fn decode_event(bytes: &[u8]) -> Result<Event, CommandError> {
-    Ok(codec::decode::<EventV1>(COMMAND_VERSION, bytes)?.into())
+pub(super) fn decode_event(bytes: &[u8]) -> Result<Recorded, CommandError> {
+    let RecordedV1 { at_unix_ms, node, kind } = codec::decode(COMMAND_VERSION, bytes)?;
+    let kind = match kind {
+        KindV1::Reported { name, text } => Kind::Reported { name, text },
+        KindV1::ControllerAppointed { epoch } => Kind::ControllerAppointed { epoch },
+        KindV1::StaleWriteRefused { change, epoch, current } => {
+            let current = current.map(|(node, epoch)| (NodeId(node), epoch));
+            Kind::StaleWriteRefused { change: ChangeId(change), epoch, current }
+        }
+    };
+    Ok(Recorded { at_unix_ms, node: NodeId(node), kind })
 }
 
 pub(super) fn encode_controller(node: NodeId, epoch: u64) -> Result<Bytes, CommandError> {

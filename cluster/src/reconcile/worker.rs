@@ -119,9 +119,8 @@ fn read_documents(documents: &[SourceDocument]) -> Result<Drafts, Refusal> {
         }
     }
     // A file named in a request would be read from the controller's disk, on the word of somebody far away.
-    let no_files = |path: &str| {
-        Err(format!("{path}: files are not read for requests; give the certificate itself, as PEM text"))
-    };
+    let no_files =
+        |_: &str| Err("files are not read for requests; give the certificate itself, as PEM text".to_owned());
     let mut fixed = None;
     for document in &read {
         match judge_document(document, &no_files) {

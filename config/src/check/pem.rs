@@ -64,9 +64,11 @@ pub(super) fn pair(
     }
 }
 
+/// Never shows the text, whatever it looks like: it may be a key without its frame.
 fn private_key(option: &str, text: &str) -> Result<PrivateKeyDer<'static>, String> {
     if !text.contains("-----BEGIN ") {
-        return Err(format!("{option}: neither a file that can be read nor PEM: {}", shown(text)));
+        let length = text.len();
+        return Err(format!("{option}: neither a file that can be read nor PEM: a text of {length} bytes"));
     }
     PrivateKeyDer::from_pem_slice(text.as_bytes())
         .map_err(|error| format!("{option}: no key in the PEM text: {}", reason(&error)))

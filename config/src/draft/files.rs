@@ -98,7 +98,12 @@ fn content(value: &mut Json, files: &ReadFile<'_>, findings: &mut Vec<Finding>, 
         Err(error) => findings.push(Finding {
             at,
             path: path.to_owned(),
-            message: format!("the file {text:?} cannot be read: {error}"),
+            // What stands for a key may be the key itself without its frame.
+            message: if path.ends_with(".keyFile") {
+                format!("the file cannot be read: {error}")
+            } else {
+                format!("the file {text:?} cannot be read: {error}")
+            },
             mend: Some("name a file that Ravelin may read, or give its content".to_owned()),
             severity: Severity::Error,
         }),

@@ -107,6 +107,20 @@ fn files_on_the_controllers_disk_are_out_of_reach() {
 }
 
 #[test]
+fn a_key_without_its_frame_is_not_told_to_anybody() {
+    let secret = "MIGHAgEAMBMGByqGSM49/AgEGCCqGSM49.AwEHBG0wawIBAQQg";
+    for options in
+        ["tls:\n  certificates:\n    - ", "tls:\n  stores:\n    default:\n      defaultCertificate: "]
+    {
+        let text = format!("{options}{{certFile: /etc/hostname, keyFile: {secret}}}\n");
+        let verdict = Bench::new().apply(vec![document("t.yml", &text)], ApplyMode::Merge);
+        let said = format!("{:?}", verdict.outcome.expect_err("it cannot be used"));
+        assert!(said.contains("keyFile: "), "{said}");
+        assert!(!said.contains("MIGH"), "{said}");
+    }
+}
+
+#[test]
 fn what_is_refused_leaves_nothing_behind() {
     let mut bench = Bench::new();
     bench.apply(vec![document("a.yml", &service("a"))], ApplyMode::Merge);

@@ -188,5 +188,19 @@ pub fn parse(name: &str, text: &str, format: Format) -> Result<Document, Vec<Pro
     }
 }
 
+/// Reads a text of the file provider. Traefik takes it for a Go template first, which does not work yet: read as it stands it
+/// would mean something else.
+///
+/// # Errors
+/// As [`parse`], or the place of the first `{{`.
+pub fn parse_provided(name: &str, text: &str, format: Format) -> Result<Document, Vec<Problem>> {
+    let Some((before, _)) = text.split_once("{{") else { return parse(name, text, format) };
+    let line = before.rsplit('\n').next().unwrap_or_default();
+    let place = |before: usize| u32::try_from(before + 1).unwrap_or(u32::MAX);
+    let at = Position { line: place(before.matches('\n').count()), column: place(line.chars().count()) };
+    let message = "templates (`{{`) do not work yet";
+    Err(vec![Problem::error(name, at, "", message).mend("write out what the template would give")])
+}
+
 #[cfg(test)]
 mod tests;

@@ -6,7 +6,7 @@ use std::path::Path;
 use proptest::prelude::*;
 use serde_json::json;
 
-use super::{DOCUMENT_BYTES_MAX, Document, Format, Node, Value, parse};
+use super::{DOCUMENT_BYTES_MAX, Document, Format, Node, Value, parse, parse_provided};
 use crate::problem::{Position, Problem};
 
 fn read(text: &str, format: Format) -> Document {
@@ -54,6 +54,17 @@ fn keys_are_found_in_any_case_and_the_exact_spelling_wins() {
     let root = read("Rule: 1\nrule: 2\n", Format::Yaml).root;
     assert_eq!(root.entry("rule").map(|entry| &entry.node.value), Some(&Value::Integer(2)));
     assert_eq!(root.entry("RULE").map(|entry| &entry.node.value), Some(&Value::Integer(1)));
+}
+
+#[test]
+fn a_template_is_refused_and_not_taken_as_it_stands() {
+    let problems =
+        parse_provided("t.yaml", "a: 1\nb: x{{ env \"B\" }}\n", Format::Yaml).expect_err("a template");
+    assert_eq!(problems.len(), 1);
+    assert_eq!(problems[0].at, Position { line: 2, column: 5 });
+    assert!(problems[0].message.contains("do not work yet"), "{:?}", problems[0]);
+    let plain = parse_provided("t.yaml", "a: {b: {c: 1}}\n", Format::Yaml).expect("braces are no template");
+    assert_eq!(plain.root.to_json(), json!({"a": {"b": {"c": 1}}}));
 }
 
 #[test]

@@ -64,9 +64,9 @@ pub const DIFFERENCES: &[Difference] = &[
         concerns: &["providers.file.directory"],
     },
     Difference {
-        title: "sub-folders are watched, and a broken file stands alone at the start",
-        traefik: "changes below a sub-folder go unseen until the folder itself changes; one broken file at the start leaves all unread",
-        ravelin: "every change is seen; the good files serve",
+        title: "sub-folders are watched",
+        traefik: "changes below a sub-folder go unseen until the folder itself changes",
+        ravelin: "every change is seen",
         reason: "what is read should be what is there",
         restore: None,
         concerns: &["providers.file.directory"],
@@ -78,6 +78,14 @@ pub const DIFFERENCES: &[Difference] = &[
         reason: "a weaker version than the one meant must not be spoken in silence",
         restore: None,
         concerns: &["tls.options", "http.serversTransports"],
+    },
+    Difference {
+        title: "a least TLS version towards servers needs no greatest one",
+        traefik: "a servers transport with minVersion but no maxVersion is 500",
+        ravelin: "it speaks that version or a later one",
+        reason: "nothing else can be meant",
+        restore: None,
+        concerns: &["http.serversTransports"],
     },
     Difference {
         title: "TLS 1.2 is the oldest version",
@@ -226,7 +234,7 @@ pub const DIFFERENCES: &[Difference] = &[
     Difference {
         title: "trailers are passed where they are understood",
         traefik: "a client's trailers are announced but never sent; an answer's trailers go to every client",
-        ravelin: "a client's trailers are sent, without fields of routing, framing and identity; an answer's go to clients that say `TE: trailers`, in lower case, and are not announced to HEAD",
+        ravelin: "a client's trailers are sent, without fields of routing, framing and identity; an answer's go to clients that say `TE: trailers`, in lower case, and are not announced to HEAD; names in `Trailer` stay as written",
         reason: "RFC 9110, 6.5.1; a lost checksum is a lost message",
         restore: None,
         concerns: &[],

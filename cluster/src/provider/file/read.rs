@@ -84,7 +84,7 @@ fn parse(texts: Vec<Text>) -> Result<Draft, Vec<String>> {
     let mut problems = Vec::new();
     for text in texts {
         match String::from_utf8(text.bytes) {
-            Ok(content) => match document::parse(&text.name, &content, text.format) {
+            Ok(content) => match document::parse_provided(&text.name, &content, text.format) {
                 Ok(document) => documents.push(document),
                 Err(found) => problems.extend(found.iter().map(ToString::to_string)),
             },

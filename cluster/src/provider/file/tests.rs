@@ -147,6 +147,9 @@ async fn a_broken_file_keeps_what_was_and_says_where_it_is_broken() {
     bench.write("dynamic.yml", "http:\n  services: [\n");
     let reasons = bench.failing().await;
     assert!(reasons.iter().all(|reason| reason.contains("dynamic.yml:")), "{reasons:?}");
+    bench.write("dynamic.yml", &format!("# {{{{ env `A` }}}}\n{}", service("a")));
+    let reasons = bench.failing().await;
+    assert!(reasons[0].contains("dynamic.yml:1:3: ") && reasons[0].contains("templates"), "{reasons:?}");
     bench.write("dynamic.yml", &service("b"));
     assert_eq!(names(&bench.draft().await), ["b@file"]);
     bench.state(|state| *state == ProviderState::Connected).await;

@@ -103,8 +103,12 @@ pub fn run(
     if chosen.is_empty() {
         return Err(MutantError::NoneChosen);
     }
-    let binaries = build(root, chosen.iter().all(|(_, mutant)| mutant.is_of_the_core()))?;
-    control(&binaries)?;
+    let core_only = chosen.iter().all(|(_, mutant)| mutant.is_of_the_core());
+    let binaries = build(root, core_only)?;
+    control(&binaries, table::CONTROL)?;
+    if !core_only {
+        control(&binaries, table::SIMULATION)?;
+    }
     let mut verdicts = Vec::new();
     for (choice, mutant) in chosen {
         let verdict = probe(&binaries, choice, mutant)?;
@@ -152,8 +156,8 @@ fn start(
 }
 
 /// Without a choice the copy must behave as the shipped code: else a caught mutant would say nothing.
-fn control(binaries: &Path) -> Result<(), MutantError> {
-    let (code, text, _) = start(binaries, 0, table::CONTROL)?;
+fn control(binaries: &Path, probe: &[&str]) -> Result<(), MutantError> {
+    let (code, text, _) = start(binaries, 0, probe)?;
     if code == Some(0) { Ok(()) } else { Err(MutantError::Control(text)) }
 }
 

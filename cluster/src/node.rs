@@ -411,7 +411,7 @@ impl Node {
 
     /// Kept events with a higher number, oldest first.
     pub fn events_since(&self, number: u64) -> Vec<crate::request::status::EventRecord> {
-        self.journal.since(number)
+        self.journal.since(number, usize::MAX, usize::MAX)
     }
 }
 

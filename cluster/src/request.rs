@@ -16,6 +16,9 @@ pub const HOPS_MAX: u8 = 3;
 /// Most objects in one answer to [`Request::Get`].
 pub const GET_OBJECTS_MAX: u32 = 4096;
 
+/// Most events in one answer to [`Request::Events`].
+pub const EVENTS_PAGE_MAX: u32 = 1024;
+
 /// Names one request for its whole life: retries and hand-overs keep it, so that it takes effect at most once.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
 pub struct RequestId(pub [u8; 16]);
@@ -86,8 +89,11 @@ pub enum Request {
     },
     /// What the asked node saw happen.
     Events {
-        /// Only events whose number is higher than this; 0 for all that are kept.
+        /// Only events whose number is higher than this; 0 for all that are kept. The next page is asked for with the
+        /// last number of this one; an empty page is the end.
         since: u64,
+        /// At most so many events, itself at most [`EVENTS_PAGE_MAX`]; an answer may hold fewer, as its bytes are bounded.
+        limit: u32,
     },
     /// A command for the log; only control nodes may ask, and only the leader does it.
     Propose {

@@ -13,8 +13,8 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use ravelin_cluster::request::status::{ClusterStatus, EventRecord, NodeStatus};
 use ravelin_cluster::request::{
-    ApplyMode, Change, Consistency, GET_OBJECTS_MAX, Objects, Request, Response, Scope, SourceDocument,
-    SourceFormat,
+    ApplyMode, Change, Consistency, EVENTS_PAGE_MAX, GET_OBJECTS_MAX, Objects, Request, Response, Scope,
+    SourceDocument, SourceFormat,
 };
 use ravelin_cluster::shell::client::Client;
 use ravelin_transport::identity::Identity;
@@ -99,9 +99,14 @@ impl Operator {
     /// # Errors
     /// It does not answer.
     pub(crate) async fn events(&self, node: u64) -> anyhow::Result<Vec<EventRecord>> {
-        match self.ask(Some(node), Request::Events { since: 0 }).await? {
-            Response::Events(events) => Ok(events),
-            other => Err(show::not_done(other)),
+        let mut all: Vec<EventRecord> = Vec::new();
+        loop {
+            let since = all.last().map_or(0, |event| event.number);
+            match self.ask(Some(node), Request::Events { since, limit: EVENTS_PAGE_MAX }).await? {
+                Response::Events(page) if page.is_empty() => return Ok(all),
+                Response::Events(page) => all.extend(page),
+                other => return Err(show::not_done(other)),
+            }
         }
     }
 

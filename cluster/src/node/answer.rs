@@ -12,13 +12,13 @@ use crate::api::{PendingId, ReplyTo, State};
 use crate::reconcile::Work;
 use crate::request::status::{ClusterStatus, NodeStatus};
 use crate::request::{
-    Change, Consistency, Envelope, GET_OBJECTS_MAX, HOPS_MAX, ObjectView, Objects, Refusal, RefusalReason,
-    Request, Response, Scope,
+    Change, Consistency, EVENTS_PAGE_MAX, Envelope, GET_OBJECTS_MAX, HOPS_MAX, ObjectView, Objects, Refusal,
+    RefusalReason, Request, Response, Scope,
 };
 use crate::storage::{CommandBytes, chain};
 use crate::store::{ChangeId, Command};
 
-/// Bytes of objects in one answer; a page ends before it grows beyond.
+/// Bytes of objects or events in one answer; a page ends before it grows beyond.
 const PAGE_BYTES_MAX: usize = 2 << 20;
 
 /// Who decides about a request.
@@ -202,8 +202,9 @@ impl Node {
                 let (me, others) = (self.status(now), self.others());
                 self.api.gather(now, request, me, &others, actions);
             }
-            Request::Events { since } => {
-                let response = Response::Events(self.journal.since(since));
+            Request::Events { since, limit } => {
+                let limit = limit.clamp(1, EVENTS_PAGE_MAX) as usize;
+                let response = Response::Events(self.journal.since(since, limit, PAGE_BYTES_MAX));
                 self.answer(now, request, response, actions);
             }
         }

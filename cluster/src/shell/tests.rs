@@ -298,7 +298,7 @@ async fn three_nodes_over_quic_commit_feed_and_survive_each_other() {
     let Response::Done(_) = response else { panic!("{response:?}") };
     let handle = quic.handles[0].as_ref().expect("it runs");
     assert_eq!(objects(handle, "http/routers/").await.len(), 4, "nothing was lost");
-    let events = handle.request(Request::Events { since: 0 }, PATIENCE).await;
+    let events = handle.request(Request::Events { since: 0, limit: 1024 }, PATIENCE).await;
     let Response::Events(events) = events else { panic!("{events:?}") };
     assert!(events.iter().any(|event| matches!(event.kind, EventKind::GenerationCommitted { .. })));
     for node in 1..=3 {

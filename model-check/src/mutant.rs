@@ -107,7 +107,7 @@ pub fn run(
     let binaries = build(root, core_only)?;
     control(&binaries, table::CONTROL)?;
     if !core_only {
-        control(&binaries, table::SIMULATION)?;
+        control(&binaries, table::SIMULATION_CONTROL)?;
     }
     let mut verdicts = Vec::new();
     for (choice, mutant) in chosen {

@@ -21,8 +21,10 @@ const SNAPSHOT_STEP: &[&str] = &["model", "probe", "snapshot"];
 const CHECK_QUORUM_STEP: &[&str] = &["model", "probe", "check-quorum"];
 const PRE_VOTE_STEP: &[&str] = &["model", "probe", "pre-vote"];
 
-/// Outside the core the whole cluster is simulated, until a seed breaks. Without a mutant, none does.
-pub(crate) const SIMULATION: &[&str] = &["sim", "--seeds", "300", "--probe"];
+/// Outside the core the whole cluster is simulated, until a seed breaks. Some slips need a rare one.
+const SIMULATION: &[&str] = &["sim", "--seeds", "1000", "--probe"];
+/// Without a mutant, none does.
+pub(crate) const SIMULATION_CONTROL: &[&str] = &["sim", "--seeds", "300", "--probe"];
 
 /// All mutants. A probe chooses one by its place, counted from 1.
 pub const MUTANTS: &[Mutant] = &[

@@ -235,7 +235,7 @@ impl World {
                 };
                 self.node(station, life, event)
             }
-            Happening::ToProxy { proxy, link, frame } => self.to_proxy(proxy, link, &frame),
+            Happening::ToProxy { proxy, link, frame } => self.reach_proxy(proxy, link, &frame),
             Happening::ProxyConnect { proxy } => {
                 self.connect_proxy(proxy);
                 Ok(())
@@ -353,15 +353,13 @@ impl World {
                     self.clients.told(number, &response, &mut self.report)?;
                 }
             }
-            Action::RunProviders { epoch, .. } => {
-                if self.stations[station].provider_epoch != Some(epoch) {
-                    self.stations[station].provider_epoch = Some(epoch);
-                    if epoch > self.epoch {
-                        self.report.count(Mark::Epochs, u64::from(self.epoch > 0));
-                        self.epoch = epoch;
-                    }
-                    self.after(1000, Happening::ProviderRead { station, life, epoch });
+            Action::RunProviders { epoch, .. } if self.stations[station].provider_epoch != Some(epoch) => {
+                self.stations[station].provider_epoch = Some(epoch);
+                if epoch > self.epoch {
+                    self.report.count(Mark::Epochs, u64::from(self.epoch > 0));
+                    self.epoch = epoch;
                 }
+                self.after(1000, Happening::ProviderRead { station, life, epoch });
             }
             Action::StopProviders => self.stations[station].provider_epoch = None,
             Action::Report(record) => {

@@ -167,7 +167,7 @@ impl World {
         );
     }
 
-    pub(super) fn to_proxy(&mut self, proxy: usize, link: LinkId, frame: &Bytes) -> Result<(), String> {
+    pub(super) fn reach_proxy(&mut self, proxy: usize, link: LinkId, frame: &Bytes) -> Result<(), String> {
         if self.proxies[proxy].link != Some(link) {
             return Ok(());
         }

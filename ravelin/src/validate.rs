@@ -1,6 +1,7 @@
 //! `ravelin validate FILE`: prints what is wrong with a configuration file and what works as in Traefik.
 //! It must judge nothing by itself.
 
+use std::io::Write as _;
 use std::path::Path;
 
 use anyhow::Context;
@@ -19,6 +20,10 @@ pub(crate) fn run(file: &Path) -> anyhow::Result<()> {
     let format = format.with_context(|| format!("{name}: the name must end in .yaml, .yml or .toml"))?;
     let text = std::fs::read_to_string(file).with_context(|| format!("{name} could not be read"))?;
     let report = validate::validate(&name, &text, format, &draft::read_file);
-    print!("{report}");
+    // Who reads only the beginning (`| head`) has what they want.
+    match write!(std::io::stdout().lock(), "{report}") {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => return Err(error.into()),
+        _ => {}
+    }
     if report.is_good() { Ok(()) } else { Err(CheckFailed(String::new()).into()) }
 }

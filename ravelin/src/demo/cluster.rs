@@ -165,7 +165,8 @@ impl Cluster {
             };
             // A file of one's own may route nothing at `/`: any routed generation will do there.
             let routed = !self.own_file && answer.status == 404;
-            if !routed && !(answer.status == 200 && answer.headers.contains_key("x-ravelin-generation")) {
+            let answered = answer.status == 200 && answer.headers.contains_key("x-ravelin-generation");
+            if !(routed || answered) {
                 return false;
             }
         }

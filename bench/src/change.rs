@@ -13,6 +13,7 @@ use anyhow::{Context, bail};
 use super::stats::{Spread, cpu_seconds, resident_mib};
 
 const SIZES: [usize; 3] = [1_000, 10_000, 100_000];
+const ROUTES_PER_APPLY: usize = 10_000;
 const CHANGES: usize = 20;
 const SERVED_TIME_MAX: Duration = Duration::from_secs(300);
 
@@ -120,16 +121,20 @@ impl Cluster {
         self.ravelin(&["apply", "--identity", "identities/operator.toml", "--timeout", "300", name])
     }
 
-    /// Applies `size` routes and waits until the last one is served.
+    /// Applies `size` routes, a part at a time as one request is bounded, and waits until the last one is served.
     fn load(&self, size: usize) -> anyhow::Result<()> {
-        let mut text = "http:\n  services:\n    none:\n      loadBalancer:\n        servers: []\n  middlewares:\n    moved:\n      redirectScheme:\n        scheme: https\n  routers:\n".to_owned();
-        for number in 0..size {
-            let _ = write!(
-                text,
-                "    r{number}:\n      rule: Host(`h{number}.bench.test`)\n      middlewares: [moved]\n      service: none\n"
-            );
+        let shared = "http:\n  services:\n    none:\n      loadBalancer:\n        servers: []\n  middlewares:\n    moved:\n      redirectScheme:\n        scheme: https\n";
+        self.apply("shared.yaml", shared)?;
+        for first in (0..size).step_by(ROUTES_PER_APPLY) {
+            let mut text = "http:\n  routers:\n".to_owned();
+            for number in first..size.min(first + ROUTES_PER_APPLY) {
+                let _ = write!(
+                    text,
+                    "    r{number}:\n      rule: Host(`h{number}.bench.test`)\n      middlewares: [moved]\n      service: none\n"
+                );
+            }
+            self.apply("routes.yaml", &text)?;
         }
-        self.apply("routes.yaml", &text)?;
         self.served(&format!("h{}.bench.test", size - 1), "/")
     }
 

@@ -56,6 +56,11 @@ impl Running {
         self.child.id()
     }
 
+    /// The file that keeps what it prints.
+    pub(crate) fn log(&self) -> PathBuf {
+        self.log.clone()
+    }
+
     /// Everything that it printed so far.
     pub(crate) fn printed(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap_or_default()

@@ -57,6 +57,14 @@ impl Standalone {
         self.process.until(&format!("{host}{path} answers {wanted}"), || status(web, host, path) == wanted);
     }
 
+    /// Waits until the provider's text was refused `times` times in all: only then does unchanged traffic show anything.
+    pub(crate) fn refused(&mut self, times: usize) {
+        let log = self.process.log();
+        let told =
+            || std::fs::read_to_string(&log).unwrap_or_default().matches("ConfigurationRefused").count();
+        self.process.until("the file is refused", || told() >= times);
+    }
+
     /// A JSON answer of the API.
     pub(crate) fn api(&self, path: &str) -> serde_json::Value {
         let answer = get(self.api, "x", path).expect("an answer of the API");
@@ -67,7 +75,7 @@ impl Standalone {
 fn document(file: &Path, web: SocketAddr, api: SocketAddr, dynamic: &str) -> String {
     format!(
         "entryPoints:\n  web:\n    address: \"{web}\"\n  traefik:\n    address: \"{api}\"\n\
-         providers:\n  file:\n    filename: \"{}\"\napi:\n  insecure: true\nping: {{}}\naccessLog:\n  filePath: access.log\n{dynamic}",
+         providers:\n  file:\n    filename: \"{}\"\nlog:\n  level: INFO\napi:\n  insecure: true\nping: {{}}\naccessLog:\n  filePath: access.log\n{dynamic}",
         file.display()
     )
 }
@@ -98,6 +106,8 @@ fn a_changed_file_is_served_and_a_broken_one_is_not() {
     all.serves("changed.test", "/", 200);
     assert_eq!(status(all.web, "hello.test", "/"), 404);
     all.rewrite("http: [this is: not what it should be");
+    all.refused(1);
+    assert_eq!(status(all.web, "changed.test", "/"), 200, "the old configuration stays");
     all.rewrite(&HELLO.replace("hello.test", "again.test"));
     all.serves("again.test", "/", 200);
 }

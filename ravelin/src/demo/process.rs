@@ -5,10 +5,11 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, bail};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 
 /// A process of the demo; killed when dropped.
 pub(crate) struct Process {
@@ -131,13 +132,15 @@ impl Process {
 
     fn wait(&mut self, limit: Duration) -> anyhow::Result<()> {
         let Some(child) = self.child.as_mut() else { return Ok(()) };
-        let begun = Instant::now();
-        while child.try_wait().with_context(|| format!("waiting for {}", self.name))?.is_none() {
-            if begun.elapsed() > limit {
-                bail!("{} did not end within {limit:?}", self.name);
-            }
-            std::thread::sleep(Duration::from_millis(2)); // std offers no wait with a limit
+        let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).context("its process id")?;
+        // std offers no wait with a limit; the descriptor of a process is readable once it has ended.
+        let ended = pidfd_open(pid, PidfdFlags::empty()).context("the process's descriptor")?;
+        let limit_spec = Timespec { tv_sec: i64::try_from(limit.as_secs()).unwrap_or(i64::MAX), tv_nsec: 0 };
+        let mut watched = [PollFd::new(&ended, PollFlags::IN)];
+        if poll(&mut watched, Some(&limit_spec)).context("waiting for its end")? == 0 {
+            bail!("{} did not end within {limit:?}", self.name);
         }
+        child.wait().with_context(|| format!("waiting for {}", self.name))?;
         self.child = None;
         Ok(())
     }

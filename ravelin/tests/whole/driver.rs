@@ -7,6 +7,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+
 /// Deadline of anything awaited: many times what is usual, only against hanging.
 pub(crate) const TIME_MAX: Duration = Duration::from_secs(30);
 
@@ -76,14 +79,12 @@ impl Running {
     pub(crate) fn terminate(&mut self) -> bool {
         let killed = Command::new("kill").arg(self.pid().to_string()).status().expect("kill(1)");
         assert!(killed.success());
-        let begun = Instant::now();
-        loop {
-            if let Some(status) = self.child.try_wait().expect("its state") {
-                return status.success();
-            }
-            assert!(begun.elapsed() < TIME_MAX, "it does not end:\n{}", self.printed());
-            std::thread::sleep(Duration::from_millis(5)); // std offers no wait with a limit
-        }
+        let pid = i32::try_from(self.pid()).ok().and_then(Pid::from_raw).expect("its process id");
+        let ended = pidfd_open(pid, PidfdFlags::empty()).expect("its descriptor");
+        let limit = Timespec { tv_sec: TIME_MAX.as_secs().cast_signed(), tv_nsec: 0 };
+        let readable = poll(&mut [PollFd::new(&ended, PollFlags::IN)], Some(&limit)).expect("waiting");
+        assert!(readable > 0, "it does not end:\n{}", self.printed());
+        self.child.wait().expect("it ends").success()
     }
 
     /// Waits until `holds`; fails with `what` and the process's output after the deadline or at its end.

@@ -97,6 +97,8 @@ pub struct Node {
     halted: Option<String>,
     /// How far the log was last noted to be committed, and when.
     noted: Option<(Known, Time)>,
+    /// The event that took longest, as the shell measured it: shown, never judged by.
+    longest_event: (&'static str, Duration),
 }
 
 /// Who waits for what the core says to a proposal.
@@ -170,6 +172,7 @@ impl Node {
             announced: None,
             halted: None,
             noted: None,
+            longest_event: ("start", Duration::ZERO),
             options,
         })
     }
@@ -377,6 +380,13 @@ impl Node {
         let store = &self.store;
         let source = Source { map: store.config(), delta: &|base| store.delta(base) };
         use_it(&mut self.feed, &source)
+    }
+
+    /// The shell measured how long an event kept this node busy: shown in the status, never judged by.
+    pub fn took(&mut self, event: &'static str, span: Duration) {
+        if span > self.longest_event.1 {
+            self.longest_event = (event, span);
+        }
     }
 
     /// The consensus core: for invariants that harnesses check.

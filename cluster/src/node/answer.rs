@@ -1,6 +1,8 @@
 //! Requests: where each is decided (here, at the leader, at the controller), and the answer that follows.
 //! It must not lose a request: each gets exactly one answer, and "nothing was done" is said only where that is certain.
 
+use std::time::Duration;
+
 use ravelin_config::object::RECORD_VERSION;
 use ravelin_config::{Record, RecordWire};
 use ravelin_consensus::{Input, NodeId, ProposalId, ReadId, RoleName, Time};
@@ -10,7 +12,7 @@ use super::event::{Actions, CallId};
 use super::{Node, Proposer, fed_generation};
 use crate::api::{PendingId, ReplyTo, State};
 use crate::reconcile::Work;
-use crate::request::status::{ClusterStatus, NodeStatus};
+use crate::request::status::{ClusterStatus, LongestEvent, NodeStatus};
 use crate::request::{
     Change, Consistency, EVENTS_PAGE_MAX, Envelope, GET_OBJECTS_MAX, HOPS_MAX, ObjectView, Objects, Refusal,
     RefusalReason, Request, Response, Scope,
@@ -327,7 +329,18 @@ impl Node {
                 .as_ref()
                 .map(|run| run.providers.values().cloned().collect())
                 .unwrap_or_default(),
+            longest_event: self.longest(),
             halted: self.halted.clone(),
+        }
+    }
+
+    fn longest(&self) -> LongestEvent {
+        let micros = |span: Duration| u64::try_from(span.as_micros()).unwrap_or(u64::MAX);
+        let (event, span) = self.longest_event;
+        LongestEvent {
+            event: event.to_owned(),
+            micros: micros(span),
+            election_timeout_micros: micros(self.options.params.election_timeout_min),
         }
     }
 }

@@ -135,6 +135,34 @@ pub enum Event {
     },
 }
 
+impl Event {
+    /// What kind of event it is, as a word for status and logs.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Start => "start",
+            Self::Wake => "wake",
+            Self::RaftFrame { .. } => "raftFrame",
+            Self::Unreachable(_) => "unreachable",
+            Self::Persisted(_) => "persisted",
+            Self::PersistFailed { .. } => "persistFailed",
+            Self::SnapshotWritten(_) => "snapshotWritten",
+            Self::SnapshotNotWritten { .. } => "snapshotNotWritten",
+            Self::SnapshotFetched { .. } => "snapshotFetched",
+            Self::SnapshotNotFetched { .. } => "snapshotNotFetched",
+            Self::LinkOpened { .. } => "linkOpened",
+            Self::LinkFrame { .. } => "linkFrame",
+            Self::LinkSent(_) => "linkSent",
+            Self::LinkClosed(_) => "linkClosed",
+            Self::CallFrame { .. } => "callFrame",
+            Self::CallFailed { .. } => "callFailed",
+            Self::Request { .. } => "request",
+            Self::Checked(_) => "checked",
+            Self::WholeEncoded { .. } => "wholeEncoded",
+            Self::Provider { .. } => "provider",
+        }
+    }
+}
+
 /// One thing to do. `Persist` and `Check` actions are carried out in their order; nothing waits for anything else.
 #[derive(Debug)]
 pub enum Action {

@@ -82,8 +82,22 @@ pub struct NodeStatus {
     pub proxies: Vec<ProxyStatus>,
     /// Providers that it runs.
     pub providers: Vec<ProviderStatus>,
+    /// The longest that one event has held up this node since its start; an election timeout is what it must not reach.
+    pub longest_event: LongestEvent,
     /// Why it has stopped, if it has.
     pub halted: Option<String>,
+}
+
+/// One event that took its time.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Encode, Decode, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LongestEvent {
+    /// What kind of event.
+    pub event: String,
+    /// How long the node was busy with it, in microseconds.
+    pub micros: u64,
+    /// The least election timeout of this node, in microseconds.
+    pub election_timeout_micros: u64,
 }
 
 /// A proxy, as the control node that feeds it knows it.

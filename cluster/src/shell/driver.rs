@@ -137,7 +137,11 @@ impl Driver {
     }
 
     fn step(&mut self, event: Event, actions: &mut Actions) {
+        let (name, begun) = (event.name(), std::time::Instant::now());
         self.node.handle(self.clock.now(), event, actions);
+        let span = begun.elapsed();
+        tracing::trace!(event = name, micros = span.as_micros(), "handled");
+        self.node.took(name, span);
     }
 
     /// Carries actions out in their order; gives the reason where one of them ends the node.

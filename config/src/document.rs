@@ -8,7 +8,7 @@ mod yaml;
 
 use std::path::Path;
 
-use crate::problem::{Position, Problem};
+use crate::problem::{Position, Problem, Severity};
 
 /// Longest text in bytes. A route takes about 100 to 200 bytes: enough for some 200,000.
 pub const DOCUMENT_BYTES_MAX: usize = 32 * 1024 * 1024;
@@ -194,12 +194,18 @@ pub fn parse(name: &str, text: &str, format: Format) -> Result<Document, Vec<Pro
 /// # Errors
 /// As [`parse`], or the place of the first `{{`.
 pub fn parse_provided(name: &str, text: &str, format: Format) -> Result<Document, Vec<Problem>> {
-    let Some((before, _)) = text.split_once("{{") else { return parse(name, text, format) };
+    template(name, text).map_or_else(|| parse(name, text, format), |problem| Err(vec![problem]))
+}
+
+/// Where a text is a template, if it is one.
+pub fn template(name: &str, text: &str) -> Option<Problem> {
+    let (before, _) = text.split_once("{{")?;
     let line = before.rsplit('\n').next().unwrap_or_default();
     let place = |before: usize| u32::try_from(before + 1).unwrap_or(u32::MAX);
     let at = Position { line: place(before.matches('\n').count()), column: place(line.chars().count()) };
-    let message = "templates (`{{`) do not work yet";
-    Err(vec![Problem::error(name, at, "", message).mend("write out what the template would give")])
+    let message = "templates (`{{`) do not work yet, so nothing of this file is taken";
+    let problem = Problem::error(name, at, "", message).severity(Severity::NotYet);
+    Some(problem.mend("write out what the template would give"))
 }
 
 #[cfg(test)]

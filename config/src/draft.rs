@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use serde_json::Value as Json;
 
+pub(crate) use files::is_path;
 pub use files::{FILE_BYTES_MAX, ReadFile, read_file};
 
 use crate::digest::Digest;

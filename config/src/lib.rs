@@ -17,6 +17,7 @@ pub mod object;
 pub mod options;
 pub mod problem;
 pub mod rule;
+pub mod secret;
 pub mod static_config;
 pub mod validate;
 
@@ -30,3 +31,4 @@ pub use key::{Key, KeyError};
 pub use map::{Change, ConfigMap};
 pub use object::{Kind, Object, Record, RecordError, RecordWire, State, Status};
 pub use problem::{Position, Problem, Severity};
+pub use secret::{SealingKeys, Secret, SecretId, SecretMap};

@@ -1,11 +1,13 @@
 //! One configuration object and the record in which it travels: as wanted, its status, its last good value.
 //! It must not read the object's bytes: they are opaque to log, store and feed.
 
+use std::fmt;
 use std::sync::Arc;
 
 use bincode::{Decode, Encode};
 
 use crate::digest::Digest;
+use crate::secret::SecretPlace;
 
 /// What an object is. The order is that of [`Kind::ALL`]; codes are stable on the wire and on disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -78,8 +80,9 @@ impl Kind {
     }
 }
 
-/// One object: its kind, the version of its schema, and its canonical JSON.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+/// One object: its kind, the version of its schema, and its canonical JSON. Before it goes into the log its secrets are
+/// replaced by references (`secret`); `Debug` never shows its content.
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Object {
     /// What the object is.
     pub kind: Kind,
@@ -87,6 +90,8 @@ pub struct Object {
     pub schema: u16,
     /// Canonical JSON: keys sorted, no blanks, absent is not null.
     pub bytes: Arc<[u8]>,
+    /// Where `{"secret":"<id>"}` stands for a secret, in order; empty where nothing was replaced.
+    pub secrets: Arc<[SecretPlace]>,
 }
 
 /// How an object stands after the check.
@@ -233,13 +238,20 @@ pub struct ObjectV1 {
     pub kind: u16,
     /// The version of the object's schema.
     pub schema: u16,
-    /// Canonical JSON.
+    /// Canonical JSON, with references in place of secrets.
     pub bytes: Arc<[u8]>,
+    /// Where the references stand.
+    pub secrets: Arc<[SecretPlace]>,
 }
 
 impl From<&Object> for ObjectV1 {
     fn from(object: &Object) -> Self {
-        Self { kind: object.kind.code(), schema: object.schema, bytes: Arc::clone(&object.bytes) }
+        Self {
+            kind: object.kind.code(),
+            schema: object.schema,
+            bytes: Arc::clone(&object.bytes),
+            secrets: Arc::clone(&object.secrets),
+        }
     }
 }
 
@@ -248,11 +260,16 @@ impl TryFrom<ObjectV1> for Object {
 
     fn try_from(wire: ObjectV1) -> Result<Self, RecordError> {
         let kind = Kind::from_code(wire.kind).ok_or(RecordError::UnknownKind { code: wire.kind })?;
-        Ok(Self { kind, schema: wire.schema, bytes: wire.bytes })
+        Ok(Self { kind, schema: wire.schema, bytes: wire.bytes, secrets: wire.secrets })
     }
 }
 
 impl Object {
+    /// An object without references to secrets.
+    pub fn new(kind: Kind, schema: u16, bytes: Arc<[u8]>) -> Self {
+        Self { kind, schema, bytes, secrets: Arc::from([]) }
+    }
+
     /// The digest of kind, schema and bytes: equal objects, and only those, have equal digests.
     pub fn digest(&self) -> Digest {
         Digest::of_parts([
@@ -263,12 +280,24 @@ impl Object {
     }
 }
 
+/// Never shows the content: secrets may stand in it.
+impl fmt::Debug for Object {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Object")
+            .field("kind", &self.kind)
+            .field("schema", &self.schema)
+            .field("digest", &self.digest().short())
+            .field("secrets", &self.secrets)
+            .finish_non_exhaustive()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn object(text: &str) -> Object {
-        Object { kind: Kind::HttpRouter, schema: 1, bytes: Arc::from(text.as_bytes()) }
+        Object::new(Kind::HttpRouter, 1, Arc::from(text.as_bytes()))
     }
 
     #[test]

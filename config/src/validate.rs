@@ -53,21 +53,35 @@ impl Report {
         self.problems.iter().all(|problem| problem.severity == Severity::Warning)
     }
 
-    /// The status to exit with: 0 if the file is good, else 1.
+    /// The status to exit with: 0 if the file is good, 1 if something in it is wrong, 3 if nothing is wrong but something
+    /// does not work yet. (2 is that of a command line that cannot be read.)
     pub fn exit_status(&self) -> u8 {
-        u8::from(!self.is_good())
+        let any = |severity| self.problems.iter().any(|problem| problem.severity == severity);
+        if any(Severity::Error) { 1 } else { u8::from(any(Severity::NotYet)) * 3 }
     }
 }
 
 /// Judges a text. `name` is how problems cite the file; `files` reads what certificates and keys name.
 pub fn validate(name: &str, text: &str, format: Format, files: &ReadFile<'_>) -> Report {
     let mut report = Report { file: name.to_owned(), ..Report::default() };
-    match document::parse(name, text, format) {
-        Ok(document) => Validation { report: &mut report, document: &document }.run(files),
-        Err(problems) => report.problems = problems,
+    match (document::parse(name, text, format), document::template(name, text)) {
+        // Static sections are no template in Traefik either.
+        (Ok(document), Some(template)) if is_provided(&document) => report.problems = vec![template],
+        (Ok(document), _) => Validation { report: &mut report, document: &document }.run(files),
+        (Err(_), Some(template)) => report.problems = vec![template],
+        (Err(problems), None) => report.problems = problems,
     }
     report.problems.sort_by(|left, right| (left.at, &left.path).cmp(&(right.at, &right.path)));
     report
+}
+
+fn is_dynamic(entry: &Entry) -> bool {
+    DYNAMIC.iter().any(|field| field.name.eq_ignore_ascii_case(&entry.key))
+}
+
+/// Whether a text holds what a provider reads.
+fn is_provided(document: &Document) -> bool {
+    document.root.entries().iter().any(is_dynamic)
 }
 
 struct Validation<'a> {
@@ -100,8 +114,8 @@ impl Validation<'_> {
     }
 
     fn dynamic(&mut self, checker: &mut Checker, files: &ReadFile<'_>, uses: &mut Vec<Use>) {
-        let known = |entry: &&Entry| DYNAMIC.iter().any(|field| field.name.eq_ignore_ascii_case(&entry.key));
-        let entries: Vec<Entry> = self.document.root.entries().iter().filter(known).cloned().collect();
+        let entries = self.document.root.entries().iter().filter(|entry| is_dynamic(entry));
+        let entries: Vec<Entry> = entries.cloned().collect();
         if entries.is_empty() {
             return;
         }
@@ -139,6 +153,10 @@ impl Validation<'_> {
                 }
                 let message = error.strip_prefix(&format!("{}: ", relative(&option, &place.path)));
                 let problem = Problem::error(&self.report.file, at, &option, message.unwrap_or(error));
+                let problem = match places::mend(error) {
+                    Some(mend) => problem.mend(mend),
+                    None => problem,
+                };
                 self.report.problems.push(problem.severity(severity));
             }
         }

@@ -5,6 +5,11 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 
+/// Everything was said already: only the status remains.
+#[derive(Debug, thiserror::Error)]
+#[error("ended with status {0}")]
+pub(crate) struct Ended(pub(crate) u8);
+
 /// A check that ran and did not hold, told apart from a failure to run (exit code 1 either way in
 /// scripts, but without a chain of causes).
 #[derive(Debug, thiserror::Error)]
@@ -16,8 +21,10 @@ pub(crate) fn code(result: anyhow::Result<()>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
+            if let Some(Ended(status)) = error.downcast_ref::<Ended>() {
+                return ExitCode::from(*status);
+            }
             match error.downcast_ref::<CheckFailed>() {
-                Some(CheckFailed(text)) if text.is_empty() => {}
                 Some(CheckFailed(text)) => eprintln!("{text}"),
                 None => eprintln!("ravelin: {error:#}"),
             }

@@ -8,12 +8,12 @@ use anyhow::Context;
 use ravelin_config::document::Format;
 use ravelin_config::{draft, validate};
 
-use crate::exit::CheckFailed;
+use crate::exit::Ended;
 
-/// Prints the report; fails if the file has a problem.
+/// Prints the report; ends with its status.
 ///
 /// # Errors
-/// The file cannot be read, or is not good.
+/// The file cannot be read; [`Ended`] if it is not good.
 pub(crate) fn run(file: &Path) -> anyhow::Result<()> {
     let name = file.display().to_string();
     let format = Format::of_path(file);
@@ -25,5 +25,8 @@ pub(crate) fn run(file: &Path) -> anyhow::Result<()> {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => return Err(error.into()),
         _ => {}
     }
-    if report.is_good() { Ok(()) } else { Err(CheckFailed(String::new()).into()) }
+    match report.exit_status() {
+        0 => Ok(()),
+        status => Err(Ended(status).into()),
+    }
 }

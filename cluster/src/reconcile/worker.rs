@@ -113,7 +113,7 @@ fn read_documents(documents: &[SourceDocument]) -> Result<Drafts, Refusal> {
             SourceFormat::Yaml => Format::Yaml,
             SourceFormat::Toml => Format::Toml,
         };
-        match document::parse(&source.name, &source.text, format) {
+        match document::parse_provided(&source.name, &source.text, format) {
             Ok(document) => read.push(document),
             Err(found) => problems.extend(found.iter().map(ToString::to_string)),
         }

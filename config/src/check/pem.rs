@@ -5,6 +5,8 @@ use rustls::sign::CertifiedKey;
 use rustls_pki_types::pem::{self, PemObject as _};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
+use crate::draft::is_path;
+
 /// The certificates of a text, at least one.
 ///
 /// # Errors
@@ -64,11 +66,9 @@ pub(super) fn pair(
     }
 }
 
-/// Never shows the text, whatever it looks like: it may be a key without its frame.
 fn private_key(option: &str, text: &str) -> Result<PrivateKeyDer<'static>, String> {
     if !text.contains("-----BEGIN ") {
-        let length = text.len();
-        return Err(format!("{option}: neither a file that can be read nor PEM: a text of {length} bytes"));
+        return Err(format!("{option}: neither a file that can be read nor PEM: {}", shown(text)));
     }
     PrivateKeyDer::from_pem_slice(text.as_bytes())
         .map_err(|error| format!("{option}: no key in the PEM text: {}", reason(&error)))
@@ -85,12 +85,7 @@ fn reason(error: &pem::Error) -> &'static str {
     }
 }
 
-/// What was written, cut: it may be a secret pasted without its frame.
+/// What was written, if it is surely no key without its frame.
 fn shown(text: &str) -> String {
-    let cut: String = text.chars().take(80).filter(|letter| !letter.is_control()).collect();
-    if cut.contains('/') || cut.contains('.') {
-        format!("{cut:?}")
-    } else {
-        format!("a text of {} bytes", text.len())
-    }
+    if is_path(text) { format!("{text:?}") } else { format!("a text of {} bytes", text.len()) }
 }

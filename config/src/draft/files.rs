@@ -28,6 +28,18 @@ pub fn read_file(path: &str) -> Result<String, String> {
     Ok(text)
 }
 
+/// Longest path that is shown.
+const PATH_SHOWN_BYTES_MAX: usize = 255;
+
+/// Whether what stands for a file is surely a path, and so may be shown: a key without its frame begins with no slash, and
+/// ends in nothing that looks like a file's extension.
+pub(crate) fn is_path(text: &str) -> bool {
+    let extension = text.rsplit_once('.').map_or("", |(_, extension)| extension);
+    let ends = (1..=5).contains(&extension.len()) && extension.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    let begins = ["/", "./", "../", "~/"].iter().any(|begin| text.starts_with(begin));
+    (begins || ends) && text.len() <= PATH_SHOWN_BYTES_MAX && !text.contains(char::is_control)
+}
+
 /// Puts contents in the place of names, and notes the files that cannot be read. Their names stay, and the check says
 /// that they are no PEM.
 pub(super) fn resolve(
@@ -98,11 +110,10 @@ fn content(value: &mut Json, files: &ReadFile<'_>, findings: &mut Vec<Finding>, 
         Err(error) => findings.push(Finding {
             at,
             path: path.to_owned(),
-            // What stands for a key may be the key itself without its frame.
-            message: if path.ends_with(".keyFile") {
-                format!("the file cannot be read: {error}")
-            } else {
+            message: if is_path(text) {
                 format!("the file {text:?} cannot be read: {error}")
+            } else {
+                format!("a text of {} bytes is neither PEM nor a file that can be read: {error}", text.len())
             },
             mend: Some("name a file that Ravelin may read, or give its content".to_owned()),
             severity: Severity::Error,

@@ -34,10 +34,19 @@ pub const DIFFERENCES: &[Difference] = &[
     Difference {
         title: "a router in error keeps its place",
         traefik: "a router in error is left out, and the next one that matches serves its requests",
-        ravelin: "its last good value serves; without one its requests are answered 503",
+        ravelin: "its last good value serves; without one its requests are answered 503. Where even its rule cannot be \
+                  read it has no place: API and log say so",
         reason: "the next router may lack the protection that the one in error had",
         restore: None,
         concerns: &["http.routers"],
+    },
+    Difference {
+        title: "rules are those of version 3",
+        traefik: "`core.defaultRuleSyntax: v2` and a router's `ruleSyntax: v2` choose the deprecated language of version 2",
+        ravelin: "the first stops the start, the second puts its router in error",
+        reason: "the same text means something else in each, and the old language is on its way out in Traefik too",
+        restore: None,
+        concerns: &["core.defaultRuleSyntax", "http.routers.*.ruleSyntax"],
     },
     Difference {
         title: "an empty map counts as nothing",

@@ -338,13 +338,8 @@ pub(super) const STATIC: &[Field] = &[
     group("experimental", EXPERIMENTAL),
     group(
         "core",
-        &[choice(
-            "defaultRuleSyntax",
-            &[
-                ("v3", Support::Same),
-                ("v2", Support::NotYet("the rule syntax of version 2 does not work yet")),
-            ],
-        )
-        .or("v3")],
+        &[choice("defaultRuleSyntax", &[("v3", Support::Same)]).or("v3").differs(
+            "`v2` stops the start: every rule without a `ruleSyntax` would mean something else than was written",
+        )],
     ),
 ];

@@ -54,7 +54,7 @@ fn every_fault_of_a_static_file() {
 
 #[test]
 fn what_does_not_work_yet_in_a_static_file() {
-    assert_eq!(golden("later.yaml").exit_status(), 1);
+    assert_eq!(golden("later.yaml").exit_status(), 3);
 }
 
 #[test]
@@ -71,6 +71,27 @@ fn files_without_configuration_and_warnings_alone() {
     assert_eq!(validate("nonsense: 1").exit_status(), 1);
     let warned = validate("nonsense: 1\nhttp: {services: {s: {loadBalancer: {}}}}");
     assert_eq!((warned.problems.len(), warned.exit_status()), (1, 0));
+}
+
+#[test]
+fn a_template_is_told_as_the_provider_would_and_static_sections_are_none() {
+    let validate = |text: &str| validate("t.yaml", text, Format::Yaml, &no_files);
+    let dynamic = validate("http:\n  routers:\n    a: {rule: 'Host(`{{ env \"H\" }}`)', service: s}\n");
+    assert_eq!(dynamic.problems.len(), 1, "{:?}", dynamic.problems);
+    assert_eq!(dynamic.problems[0].at, Position { line: 3, column: 22 });
+    assert_eq!((dynamic.problems[0].severity, dynamic.exit_status()), (Severity::NotYet, 3));
+    let broken = validate("http:\n  {{ range .Hosts }}\n");
+    assert!(broken.problems[0].message.starts_with("templates"), "{:?}", broken.problems);
+    let of_static = validate("accessLog: {filePath: 'a{{b'}\nentryPoints: {web: {address: ':80'}}\n");
+    assert_eq!(of_static.exit_status(), 0, "{:?}", of_static.problems);
+}
+
+#[test]
+fn what_does_not_work_yet_has_a_status_of_its_own() {
+    let text = "http:\n  services: {s: {loadBalancer: {sticky: {}}}}\n";
+    let status = |text: &str| validate("t.yaml", text, Format::Yaml, &no_files).exit_status();
+    assert_eq!(status(text), 3);
+    assert_eq!(status(&text.replace("sticky: {}", "sticky: {}, servers: x")), 1, "an error outweighs it");
 }
 
 #[test]

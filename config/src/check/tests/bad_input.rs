@@ -158,7 +158,7 @@ tls:
         ),
         (
             "tls/stores/default@file",
-            "defaultCertificate.certFile: neither a file that can be read nor PEM: \"/no/a.crt\" | defaultCertificate.keyFile: neither a file that can be read nor PEM: a text of 9 bytes",
+            "defaultCertificate.certFile: neither a file that can be read nor PEM: \"/no/a.crt\" | defaultCertificate.keyFile: neither a file that can be read nor PEM: \"/no/a.key\"",
         ),
     ] {
         assert_eq!(error(&checker, key), text, "{key}");

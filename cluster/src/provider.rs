@@ -181,7 +181,7 @@ mod tests {
     use super::*;
 
     fn section(text: &str, state: State) -> ConfigMap {
-        let object = Object { kind: Kind::StaticSection, schema: 1, bytes: text.as_bytes().into() };
+        let object = Object::new(Kind::StaticSection, 1, text.as_bytes().into());
         let status = Status { state, errors: vec!["why".to_owned()] };
         let wire = Record { object, status, last_good: None }.to_wire();
         let bytes = codec::encode(RECORD_VERSION, &wire).expect("small");

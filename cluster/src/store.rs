@@ -254,7 +254,7 @@ impl Store {
                 None => {}
             }
         }
-        Some(Delta { base: *base, target, puts, deletes })
+        Some(Delta { base: *base, target, puts, deletes, secrets: Vec::new() })
     }
 
     /// Whether a change took effect already, as long as that is remembered.

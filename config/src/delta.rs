@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::generation::GenerationId;
 use crate::key::Key;
+use crate::secret::SecretId;
 
 /// A change from one generation to a later one. Puts and deletes hold each key at most once.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,6 +18,8 @@ pub struct Delta {
     pub puts: Vec<(Key, Arc<[u8]>)>,
     /// Keys that are gone, in order.
     pub deletes: Vec<Key>,
+    /// Envelopes of secrets that are new or changed, and with `None` the names of secrets that are gone; in order.
+    pub secrets: Vec<(SecretId, Option<Arc<[u8]>>)>,
 }
 
 /// Why a delta was not applied; the map is unchanged.

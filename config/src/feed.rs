@@ -10,6 +10,7 @@ use crate::delta::Delta;
 use crate::generation::GenerationId;
 use crate::key::Key;
 use crate::map::{Change, ConfigMap};
+use crate::secret::{SecretId, ViewKey};
 
 /// The version byte that feed messages are encoded under.
 pub const FEED_VERSION: u8 = 1;
@@ -68,6 +69,8 @@ pub enum ToProxy {
     },
     /// One part of a transfer. Parts come in order; a first part ends any transfer before it.
     Part(Part),
+    /// The key that opens the secrets of what follows. It is for this proxy's view and goes over its own lane only.
+    ViewKey(ViewKey),
     /// The control node will not feed this proxy.
     Refused {
         /// Why, for people.
@@ -90,6 +93,10 @@ pub struct Part {
     pub puts: Vec<(Key, Arc<[u8]>)>,
     /// Keys to delete; empty in a whole generation.
     pub deletes: Vec<Key>,
+    /// Secrets that the records refer to: envelopes to put.
+    pub secret_puts: Vec<(SecretId, Arc<[u8]>)>,
+    /// Names of secrets to drop; empty in a whole generation.
+    pub secret_deletes: Vec<SecretId>,
 }
 
 /// What a transfer brings.
@@ -123,34 +130,60 @@ const PART_OVERHEAD_BYTES: usize = 512;
 /// Bytes of one record or key besides its text: two lengths.
 const ENTRY_OVERHEAD_BYTES: usize = 16;
 
-/// Cuts a transfer into parts whose encoding is at most `part_bytes_max` each, or one record where that is larger.
-pub fn split(
+/// One entry of a transfer: `None` deletes.
+enum Item {
+    Record(Key, Option<Arc<[u8]>>),
+    Secret(SecretId, Option<Arc<[u8]>>),
+}
+
+impl Item {
+    fn bytes(&self) -> usize {
+        let (name, value) = match self {
+            Self::Record(key, value) => (key.as_str().len(), value),
+            Self::Secret(id, value) => (id.0.len(), value),
+        };
+        ENTRY_OVERHEAD_BYTES + name + value.as_ref().map_or(0, |value| value.len())
+    }
+
+    fn add_to(self, part: &mut Part) {
+        match self {
+            Self::Record(key, Some(bytes)) => part.puts.push((key, bytes)),
+            Self::Record(key, None) => part.deletes.push(key),
+            Self::Secret(id, Some(envelope)) => part.secret_puts.push((id, envelope)),
+            Self::Secret(id, None) => part.secret_deletes.push(id),
+        }
+    }
+}
+
+/// Cuts a transfer into parts whose encoding is at most `part_bytes_max` each, or one entry where that is larger.
+fn split(
     transfer: u64,
     content: Content,
-    puts: impl IntoIterator<Item = (Key, Arc<[u8]>)>,
-    deletes: impl IntoIterator<Item = Key>,
+    items: impl IntoIterator<Item = Item>,
     part_bytes_max: usize,
 ) -> Vec<Part> {
-    let empty = || Part { transfer, content, part: 0, of: 0, puts: Vec::new(), deletes: Vec::new() };
+    let empty = || Part {
+        transfer,
+        content,
+        part: 0,
+        of: 0,
+        puts: Vec::new(),
+        deletes: Vec::new(),
+        secret_puts: Vec::new(),
+        secret_deletes: Vec::new(),
+    };
     let room = part_bytes_max.saturating_sub(PART_OVERHEAD_BYTES);
     let mut parts = vec![empty()];
     let mut used = 0;
-    let entries = puts
-        .into_iter()
-        .map(|(key, bytes)| (key, Some(bytes)))
-        .chain(deletes.into_iter().map(|key| (key, None)));
-    for (key, bytes) in entries {
-        let cost = ENTRY_OVERHEAD_BYTES + key.as_str().len() + bytes.as_ref().map_or(0, |bytes| bytes.len());
+    for item in items {
+        let cost = item.bytes();
         if used > 0 && used + cost > room {
             parts.push(empty());
             used = 0;
         }
         used += cost;
         if let Some(last) = parts.last_mut() {
-            match bytes {
-                Some(bytes) => last.puts.push((key, bytes)),
-                None => last.deletes.push(key),
-            }
+            item.add_to(last);
         }
     }
     let of = u32::try_from(parts.len()).unwrap_or(u32::MAX);
@@ -166,9 +199,9 @@ pub fn split(
 pub struct ReceiverLimits {
     /// Parts of one transfer.
     pub parts_max: u32,
-    /// Records and keys of one transfer.
+    /// Records, keys and secrets of one transfer.
     pub entries_max: usize,
-    /// Bytes of keys and records of one transfer.
+    /// Bytes of keys, records and envelopes of one transfer.
     pub transfer_bytes_max: usize,
 }
 
@@ -221,6 +254,7 @@ struct Transfer {
     of: u32,
     bytes: usize,
     changes: BTreeMap<Key, Change>,
+    secrets: BTreeMap<SecretId, Option<Arc<[u8]>>>,
 }
 
 /// The receiving half of one feed lane: gathers parts, checks digests, refuses to go back.
@@ -230,13 +264,15 @@ pub struct Receiver {
     cluster: [u8; 16],
     limits: ReceiverLimits,
     held: Option<(GenerationId, ConfigMap)>,
+    /// The newest key that a control node gave.
+    key: Option<ViewKey>,
     transfer: Option<Transfer>,
 }
 
 impl Receiver {
     /// A receiver for one cluster, with the generation that the proxy already serves, if any.
     pub fn new(cluster: [u8; 16], limits: ReceiverLimits, held: Option<(GenerationId, ConfigMap)>) -> Self {
-        Self { cluster, limits, held, transfer: None }
+        Self { cluster, limits, held, key: None, transfer: None }
     }
 
     /// The generation held: what a `Hello` names.
@@ -260,6 +296,10 @@ impl Receiver {
             ToProxy::UpToDate { generation, .. } => self.up_to_date(generation),
             ToProxy::Refused { reason } => Step::Refused { reason },
             ToProxy::Part(part) => self.part(part),
+            ToProxy::ViewKey(key) => {
+                self.key = Some(key);
+                Step::Nothing
+            }
         }
     }
 
@@ -306,6 +346,7 @@ impl Receiver {
                 of: part.of,
                 bytes: 0,
                 changes: BTreeMap::new(),
+                secrets: BTreeMap::new(),
             });
         }
         match self.take(part) {
@@ -342,7 +383,13 @@ impl Receiver {
             }
             transfer.changes.insert(key, change);
         }
-        if transfer.bytes > limits.transfer_bytes_max || transfer.changes.len() > limits.entries_max {
+        let puts = part.secret_puts.into_iter().map(|(id, envelope)| (id, Some(envelope)));
+        for (id, envelope) in puts.chain(part.secret_deletes.into_iter().map(|id| (id, None))) {
+            transfer.bytes += id.0.len() + envelope.as_ref().map_or(0, |envelope| envelope.len());
+            transfer.secrets.insert(id, envelope);
+        }
+        let entries = transfer.changes.len() + transfer.secrets.len();
+        if transfer.bytes > limits.transfer_bytes_max || entries > limits.entries_max {
             return Err(format!(
                 "the transfer is larger than the {} bytes or {} entries allowed",
                 limits.transfer_bytes_max, limits.entries_max
@@ -364,6 +411,10 @@ impl Receiver {
             }
         };
         map.change(transfer.changes);
+        map.change_secrets(transfer.secrets);
+        if let Some(key) = &self.key {
+            map.add_view_key(key.clone());
+        }
         if map.digest() != target.digest {
             let found = map.digest().short();
             return Step::NeedWhole { reason: format!("the transfer gives digest {found}, not {target}") };
@@ -380,7 +431,10 @@ impl Delta {
     /// The delta as parts of one transfer; see [`split`].
     pub fn to_parts(&self, transfer: u64, part_bytes_max: usize) -> Vec<Part> {
         let content = Content::Delta { base: self.base, target: self.target };
-        split(transfer, content, self.puts.iter().cloned(), self.deletes.iter().cloned(), part_bytes_max)
+        let puts = self.puts.iter().map(|(key, bytes)| Item::Record(key.clone(), Some(Arc::clone(bytes))));
+        let deletes = self.deletes.iter().map(|key| Item::Record(key.clone(), None));
+        let secrets = self.secrets.iter().map(|(id, envelope)| Item::Secret(*id, envelope.clone()));
+        split(transfer, content, puts.chain(deletes).chain(secrets), part_bytes_max)
     }
 }
 
@@ -391,8 +445,9 @@ pub fn whole_to_parts(
     transfer: u64,
     part_bytes_max: usize,
 ) -> Vec<Part> {
-    let puts = map.iter().map(|(key, bytes)| (key.clone(), Arc::clone(bytes)));
-    split(transfer, Content::Whole { target: generation }, puts, [], part_bytes_max)
+    let puts = map.iter().map(|(key, bytes)| Item::Record(key.clone(), Some(Arc::clone(bytes))));
+    let secrets = map.secrets().iter().map(|(id, envelope)| Item::Secret(*id, Some(Arc::clone(envelope))));
+    split(transfer, Content::Whole { target: generation }, puts.chain(secrets), part_bytes_max)
 }
 
 #[cfg(test)]

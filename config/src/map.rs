@@ -10,6 +10,7 @@ use imbl::OrdMap;
 use crate::delta::{Delta, DeltaError};
 use crate::digest::Digest;
 use crate::key::Key;
+use crate::secret::{SecretId, SecretMap, ViewKey};
 
 mod trie;
 
@@ -22,6 +23,8 @@ use trie::{LeafChange, Trie};
 pub struct ConfigMap {
     entries: OrdMap<Key, Arc<[u8]>>,
     trie: Trie,
+    /// What its records refer to; no part of the digest.
+    secrets: SecretMap,
 }
 
 /// How one key differs between an older map and a newer one.
@@ -100,6 +103,23 @@ impl ConfigMap {
         self.trie.change(leaves);
     }
 
+    /// The secrets beside the records.
+    pub fn secrets(&self) -> &SecretMap {
+        &self.secrets
+    }
+
+    /// Sets envelopes, and drops those given as `None`.
+    pub fn change_secrets(&mut self, changes: impl IntoIterator<Item = (SecretId, Option<Arc<[u8]>>)>) {
+        for (id, envelope) in changes {
+            self.secrets.set(id, envelope);
+        }
+    }
+
+    /// Takes a key that opens envelopes from now on.
+    pub fn add_view_key(&mut self, key: ViewKey) {
+        self.secrets.add_key(key);
+    }
+
     /// What leads from `old` to this map, by key in order. Costs follow the difference, not the size.
     pub fn diff(&self, old: &Self) -> BTreeMap<Key, Change> {
         let mut keys = Vec::new();
@@ -128,6 +148,7 @@ impl ConfigMap {
         changes.extend(delta.puts.iter().map(|(key, bytes)| (key.clone(), Change::Put(Arc::clone(bytes)))));
         let mut result = self.clone();
         result.change(changes);
+        result.change_secrets(delta.secrets.iter().cloned());
         if result.digest() != delta.target.digest {
             return Err(DeltaError::WrongDigest { target: delta.target, found: result.digest().short() });
         }
@@ -145,7 +166,8 @@ impl Eq for ConfigMap {}
 
 impl fmt::Debug for ConfigMap {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "ConfigMap({} keys, {})", self.len(), self.digest().short())
+        let secrets = self.secrets.len();
+        write!(f, "ConfigMap({} keys, {secrets} secrets, {})", self.len(), self.digest().short())
     }
 }
 

@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use bincode::{Decode, Encode};
 
-use crate::digest::Digest;
 use crate::secret::SecretPlace;
 
 /// What an object is. The order is that of [`Kind::ALL`]; codes are stable on the wire and on disk.
@@ -269,15 +268,6 @@ impl Object {
     pub fn new(kind: Kind, schema: u16, bytes: Arc<[u8]>) -> Self {
         Self { kind, schema, bytes, secrets: Arc::from([]) }
     }
-
-    /// The digest of kind, schema and bytes: equal objects, and only those, have equal digests.
-    pub fn digest(&self) -> Digest {
-        Digest::of_parts([
-            self.kind.code().to_le_bytes().as_slice(),
-            self.schema.to_le_bytes().as_slice(),
-            &self.bytes,
-        ])
-    }
 }
 
 /// Never shows the content: secrets may stand in it.
@@ -286,7 +276,7 @@ impl fmt::Debug for Object {
         f.debug_struct("Object")
             .field("kind", &self.kind)
             .field("schema", &self.schema)
-            .field("digest", &self.digest().short())
+            .field("bytes", &self.bytes.len())
             .field("secrets", &self.secrets)
             .finish_non_exhaustive()
     }

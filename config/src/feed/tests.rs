@@ -22,7 +22,7 @@ fn receiver(held: Option<(GenerationId, ConfigMap)>) -> Receiver {
 }
 
 fn delta(base: (GenerationId, &ConfigMap), target: (GenerationId, &ConfigMap)) -> Delta {
-    let mut delta = Delta { base: base.0, target: target.0, puts: Vec::new(), deletes: Vec::new() };
+    let mut delta = Delta { base: base.0, target: target.0, puts: Vec::new(), deletes: Vec::new(), secrets: Vec::new() };
     for (key, change) in target.1.diff(base.1) {
         match change {
             Change::Put(bytes) => delta.puts.push((key, bytes)),
@@ -138,6 +138,8 @@ proptest! {
                 of,
                 puts: if deletes { vec![] } else { vec![(key(&text), Arc::from(b"1".as_slice()))] },
                 deletes: if deletes { vec![key(&text)] } else { vec![] },
+                secret_puts: Vec::new(),
+                secret_deletes: Vec::new(),
             }));
             if let Step::Complete { map, .. } = step {
                 prop_assert_eq!(map.digest(), target.digest());

@@ -13,7 +13,7 @@ pub const SCHEMA_VERSION: u16 = 1;
 /// # Errors
 /// [`CanonicalError`] if the options are nested deeper than any text that was read can be.
 pub fn object(kind: Kind, json: &Json) -> Result<Object, CanonicalError> {
-    Ok(Object { kind, schema: SCHEMA_VERSION, bytes: value_to_bytes(json)? })
+    Ok(Object::new(kind, SCHEMA_VERSION, value_to_bytes(json)?))
 }
 
 /// The options of an object, whoever wrote it.
@@ -52,7 +52,7 @@ mod tests {
     #[test]
     fn foreign_bytes_are_errors() {
         let with =
-            |schema, text: &str| Object { kind: Kind::HttpRouter, schema, bytes: Arc::from(text.as_bytes()) };
+            |schema, text: &str| Object::new(Kind::HttpRouter, schema, Arc::from(text.as_bytes()));
         assert!(object_json(&with(SCHEMA_VERSION + 1, "{}")).is_err_and(|error| error.contains("newer")));
         assert!(object_json(&with(1, "[]")).is_err_and(|error| error.contains("no JSON object")));
         assert!(object_json(&with(1, "{")).is_err_and(|error| error.contains("no JSON")));

@@ -139,7 +139,7 @@ fn compile(entry_point: &EntryPoint, dynamic: &str) -> Arc<Table> {
         put(key, record);
     }
     let bytes = serde_json::to_vec(entry_point).expect("an object can be written").into();
-    let object = Object { kind: Kind::EntryPoint, schema: 1, bytes };
+    let object = Object::new(Kind::EntryPoint, 1, bytes);
     let record = Record { object, status: Status::enabled(), last_good: None };
     put(&Key::of(Kind::EntryPoint, "web").expect("a key"), &record);
     let generation = GenerationId { cluster: [0; 16], recovery_epoch: 0, revision: 1, digest: map.digest() };

@@ -120,7 +120,7 @@ fn foreign_objects_are_judged_too() {
             "priority: expected",
         ),
     ] {
-        let object = Object { kind, schema, bytes: Arc::from(bytes.as_bytes()) };
+        let object = Object::new(kind, schema, Arc::from(bytes.as_bytes()));
         checker.upsert([(key.clone(), object)], []);
         let found = error(&checker, key.as_str());
         assert!(found.contains(text), "{found}");

@@ -7,7 +7,8 @@
 //! | file | is |
 //! |---|---|
 //! | `event` | what can happen, what can be asked for |
-//! | `drive` | the core's effects: writes, sends, apply, snapshots |
+//! | `drive` | the core's effects: writes, sends, snapshots |
+//! | `applying` | committed entries into the state, a bounded piece an event |
 //! | `act` | roles and reconciler: appointing, running providers, proposing |
 //! | `answer` | requests: where each is decided, and its answer |
 //! | `wire` | frames of lane Raft |
@@ -37,6 +38,7 @@ use crate::store::{ChangeId, Store};
 
 mod act;
 mod answer;
+pub(crate) mod applying;
 pub mod boot;
 mod drive;
 pub mod event;
@@ -44,6 +46,7 @@ pub mod journal;
 pub mod timers;
 pub mod wire;
 
+use applying::Applying;
 use boot::Known;
 use event::{Action, Actions, Event, LinkId};
 use journal::Journal;
@@ -54,6 +57,8 @@ pub use crate::roles::{APPOINT_GRACE, CONTROLLER_TIMEOUT, STALE_AFTER};
 
 /// How often the node looks after roles, requests and feeds.
 pub const TICK_INTERVAL: Duration = Duration::from_millis(100);
+/// A change of so many bytes is applied beside the node: it would hold up what keeps a leader leader.
+pub const HEAVY_BYTES: u64 = 1 << 20;
 /// How often it is noted at most how far the log is known to be committed.
 const KNOWN_INTERVAL: Duration = Duration::from_secs(1);
 /// How long to wait after a snapshot that could not be written.
@@ -66,6 +71,8 @@ pub struct NodeOptions {
     pub params: Arc<Params>,
     /// Static objects that the configuration must hold from the start (standalone only); the rest of `static/` goes.
     pub static_objects: Option<Arc<ravelin_config::Draft>>,
+    /// A change of at least so many bytes is applied beside the node; usually [`HEAVY_BYTES`].
+    pub heavy_bytes: u64,
 }
 
 /// One control node. See the module's text.
@@ -75,6 +82,7 @@ pub struct Node {
     core: Core<CommandBytes>,
     effects: Effects<CommandBytes>,
     store: Store,
+    applying: Applying,
     /// The members as of the last applied entry.
     applied_members: Configuration,
     timers: Timers,
@@ -154,6 +162,7 @@ impl Node {
             core,
             effects: Effects::new(),
             store,
+            applying: Applying::default(),
             applied_members,
             timers: Timers::default(),
             random: Random::new(seed),
@@ -186,6 +195,7 @@ impl Node {
             }
             return;
         }
+        self.applying.begin_event();
         self.take(now, event, actions);
         self.settle(now, actions);
     }
@@ -239,6 +249,7 @@ impl Node {
                 let transfer = Transfer { target: generation, frames };
                 self.with_feed(|feed, source| feed.encoded(now, transfer, source, actions));
             }
+            Event::AppliedBeside { job, outcome } => self.applied_beside(now, job, outcome, actions),
             Event::Provider { epoch, update } => self.provider(now, epoch, update, actions),
         }
     }
@@ -255,6 +266,7 @@ impl Node {
         while let Some(due) = self.timers.take_due(now) {
             match due {
                 Due::Core(timer) => self.step(now, Input::Timer(timer)),
+                Due::Apply => self.apply_waiting(now, actions),
                 Due::Tick => {
                     self.timers.set(Due::Tick, after(now, TICK_INTERVAL));
                     self.tick(now, actions);

@@ -18,9 +18,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::node::NodeOptions;
 use crate::node::boot::{BootError, Booted, Member, boot};
 use crate::node::event::{Event, LinkId};
+use crate::node::{HEAVY_BYTES, NodeOptions};
 use crate::request::{Envelope, Request, RequestId, Response};
 use crate::storage::{Disk, MemoryDisk, RealDisk, RealDiskError, WalLimits};
 
@@ -140,7 +140,7 @@ pub async fn start(options: ControllerOptions) -> Result<ClusterHandle, StartErr
     let ControllerOptions { member, controllers, data_dir, transport, static_objects, params } = options;
     let me = NodeId(member.node);
     let params = Arc::new(params.unwrap_or_else(|| member.params()));
-    let node_options = NodeOptions { params, static_objects };
+    let node_options = NodeOptions { params, static_objects, heavy_bytes: HEAVY_BYTES };
     // Opening a large log takes a while and blocks.
     let booted = tokio::task::spawn_blocking(move || {
         let (disk, limits): (Arc<dyn Disk>, WalLimits) = match &data_dir {

@@ -8,9 +8,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use ravelin_config::{ConfigMap, GenerationId};
-use ravelin_consensus::{Batch, Configuration, Index, SnapshotMeta, Term, Time};
+use ravelin_consensus::{Batch, Configuration, Entry, Index, SnapshotMeta, Term, Time};
 
 use crate::feed::transfer::encode_whole;
+use crate::node::applying::apply_beside;
 use crate::node::boot::{BootError, Booted, Known, Log, Member, Snapshots, boot};
 use crate::node::event::{Action, Actions, Event};
 use crate::node::{Node, NodeOptions};
@@ -37,6 +38,17 @@ pub enum Work {
         /// The members.
         configuration: Configuration,
         /// The state.
+        store: Box<Store>,
+    },
+    /// Apply an entry to a copy of the state.
+    Apply {
+        /// The job's number.
+        job: u64,
+        /// The entry's place.
+        index: Index,
+        /// The entry.
+        entry: Entry<CommandBytes>,
+        /// The state before it.
         store: Box<Store>,
     },
     /// Run a job of the reconciler's worker.
@@ -105,6 +117,10 @@ impl Machine {
                 Action::WriteSnapshot { index, term, configuration, store } => {
                     self.other_work.push_back(Work::Snapshot { index, term, configuration, store });
                 }
+                Action::ApplyBeside { job, index, entry, store } => {
+                    self.other_work.push_back(Work::Apply { job, index, entry, store });
+                }
+                Action::Discard(_) => {}
                 Action::Check(job) => self.other_work.push_back(Work::Check(job)),
                 Action::EncodeWhole { generation, map, transfer } => {
                     self.other_work.push_back(Work::Encode { generation, map, transfer });
@@ -162,6 +178,10 @@ impl Machine {
         match self.other_work.pop_front()? {
             Work::Snapshot { index, term, configuration, store } => {
                 Some(self.snapshots.write(index, term, configuration, &store))
+            }
+            Work::Apply { job, index, entry, store } => {
+                let outcome = apply_beside(store, index, &entry);
+                Some(Event::AppliedBeside { job, outcome })
             }
             Work::Check(job) => self.worker.run(job).map(Event::Checked),
             Work::Encode { generation, map, transfer } => {

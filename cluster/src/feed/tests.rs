@@ -41,7 +41,13 @@ impl Bench {
         let (target, newest) = history.last().map_or((None, &empty), |(id, map)| (Some(*id), map));
         let delta = |base: &GenerationId| {
             let (_, old) = history.iter().find(|(id, _)| id == base && id.revision >= *known)?;
-            let mut delta = Delta { base: *base, target: target?, puts: Vec::new(), deletes: Vec::new(), secrets: Vec::new() };
+            let mut delta = Delta {
+                base: *base,
+                target: target?,
+                puts: Vec::new(),
+                deletes: Vec::new(),
+                secrets: Vec::new(),
+            };
             for (key, change) in newest.diff(old) {
                 match change {
                     Change::Put(bytes) => delta.puts.push((key, bytes)),

@@ -2,8 +2,8 @@
 //! It must not decide what is committed or who leads: the core does.
 
 use ravelin_consensus::{
-    Durable, Effect, Entry, EntryKind, HaltReason, Index, Input, Message, NodeId, RejectReason, RoleName,
-    SnapshotMeta, Term, Time,
+    Durable, Effect, HaltReason, Index, Input, Message, NodeId, RejectReason, RoleName, SnapshotMeta, Term,
+    Time,
 };
 
 use super::boot::Known;
@@ -14,7 +14,7 @@ use crate::api::State;
 use crate::reconcile::Decision;
 use crate::request::status::EventKind;
 use crate::request::{RequestId, Response};
-use crate::storage::{CommandBytes, chain};
+use crate::storage::CommandBytes;
 use crate::store::{Applied, Author, Refusal, Store};
 
 /// Most rounds in which one event may lead to further steps of the core. Each proposal takes one; a bound that is never met in practice keeps `handle` total.
@@ -57,7 +57,7 @@ impl Node {
                 }
                 actions.push(Action::Persist(batch));
             }
-            Effect::Apply { first, entries } => self.apply(now, first, entries, actions),
+            Effect::Apply { first, entries } => self.hand_over(now, first, entries, actions),
             Effect::Accepted { id, .. } => {
                 if let Some(Proposer::Request(request)) = self.proposals.remove(&id) {
                     self.answer(now, request, Response::Proposed, actions);
@@ -128,29 +128,8 @@ impl Node {
         }
     }
 
-    fn apply(&mut self, now: Time, first: Index, entries: Vec<Entry<CommandBytes>>, actions: &mut Actions) {
-        let mut index = first;
-        for entry in entries {
-            if index <= self.store.applied_index() {
-                // Known to be committed before the core knew it: applied at the restart.
-                index = index.next();
-                continue;
-            }
-            if let EntryKind::Configuration(members) = &entry.kind {
-                self.applied_members = members.clone();
-            }
-            match self.store.apply(index, &entry) {
-                Ok(applied) => self.applied(now, applied, actions),
-                // Skipping it would let this node's state differ from the others' for ever.
-                Err(error) => return self.halt(now, chain(&error), actions),
-            }
-            index = index.next();
-        }
-        self.step(now, Input::Applied(index.previous()));
-    }
-
     /// What the log decided, told to the reconciler where it was about a change, and noted where worth it.
-    fn applied(&mut self, now: Time, applied: Applied, actions: &mut Actions) {
+    pub(super) fn applied(&mut self, now: Time, applied: Applied, actions: &mut Actions) {
         let generation = self.store.generation();
         let (id, decision) = match applied {
             Applied::Nothing | Applied::Dropped { .. } | Applied::Recorded { .. } => return,
@@ -241,7 +220,8 @@ impl Node {
                 // The state here goes further, from a time when more was known: it never goes back.
             }
             Some((fetched, store)) if fetched == *meta => {
-                self.store = store;
+                self.replace_store(store, actions);
+                self.applying.replaced();
                 self.applied_members = meta.configuration.clone();
                 self.note(now, EventKind::SnapshotTaken { index: meta.index.0, installed: true }, actions);
             }
@@ -311,12 +291,13 @@ fn rejection(leader: Option<NodeId>, reason: RejectReason) -> Response {
         RejectReason::NotLeader => {
             Response::Redirect { node: leader.map(|leader| leader.0), may_take_effect: false }
         }
-        RejectReason::Busy | RejectReason::LogFull => {
+        RejectReason::Busy | RejectReason::LogFull | RejectReason::ChangePending => {
             Response::Unavailable { reason: "the log cannot take more at the moment".to_owned() }
         }
         RejectReason::TooLarge => {
             Response::Unavailable { reason: "larger than a log entry may be".to_owned() }
         }
+        RejectReason::Impossible(error) => Response::Unavailable { reason: error.to_string() },
         RejectReason::Halted => Response::Unavailable { reason: "this node has stopped".to_owned() },
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use ravelin_config::{ConfigMap, GenerationId};
-use ravelin_consensus::{Batch, Configuration, Index, NodeId, SnapshotMeta, Term, Time, Token};
+use ravelin_consensus::{Batch, Configuration, Entry, Index, NodeId, SnapshotMeta, Term, Time, Token};
 use ravelin_transport::{Lane, PeerRole};
 
 use super::boot::Known;
@@ -14,7 +14,7 @@ use crate::reconcile::{Job, Verdict};
 use crate::request::status::EventRecord;
 use crate::request::{Envelope, Response};
 use crate::storage::CommandBytes;
-use crate::store::Store;
+use crate::store::{Applied, ApplyError, Store};
 
 /// Names a lane that a peer opened to this node. Never used twice in one life of a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -126,6 +126,13 @@ pub enum Event {
         /// Its frames, in order; none if it cannot be encoded.
         frames: Option<Arc<[Bytes]>>,
     },
+    /// The answer to [`Action::ApplyBeside`].
+    AppliedBeside {
+        /// The job's number.
+        job: u64,
+        /// The state after the entry, and what came of it.
+        outcome: Result<(Box<Store>, Applied), ApplyError>,
+    },
     /// A provider of the run of this epoch has something to say.
     Provider {
         /// The epoch it was started under.
@@ -158,6 +165,7 @@ impl Event {
             Self::Request { .. } => "request",
             Self::Checked(_) => "checked",
             Self::WholeEncoded { .. } => "wholeEncoded",
+            Self::AppliedBeside { .. } => "appliedBeside",
             Self::Provider { .. } => "provider",
         }
     }
@@ -231,6 +239,19 @@ pub enum Action {
     },
     /// Run a job of the reconciler on its own thread, in order.
     Check(Job),
+    /// Apply this entry to this copy of the state, in the background.
+    ApplyBeside {
+        /// Comes back with the answer.
+        job: u64,
+        /// The entry's place.
+        index: Index,
+        /// The entry.
+        entry: Entry<CommandBytes>,
+        /// The state before it: an O(1) clone.
+        store: Box<Store>,
+    },
+    /// Let go of this state, in the background: what only it holds takes time to free.
+    Discard(Box<Store>),
     /// Encode a whole generation for proxies, in the background.
     EncodeWhole {
         /// Which.

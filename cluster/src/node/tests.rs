@@ -1,5 +1,6 @@
 //! Three nodes driven without threads or network: election, change, roles, fencing, feed, restart.
 
+mod applying;
 mod boot;
 mod changes;
 mod chaos;

@@ -21,6 +21,8 @@ pub(crate) fn between(earlier: Time, later: Time) -> Duration {
 pub(crate) enum Due {
     /// A timer of the core.
     Core(Timer),
+    /// Committed entries wait for another event to be applied in.
+    Apply,
     /// The node's own regular look at roles, requests and feeds.
     Tick,
 }

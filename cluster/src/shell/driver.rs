@@ -19,6 +19,7 @@ use super::providers::Providers;
 use super::{Message, snapshot};
 use crate::feed::transfer::encode_whole;
 use crate::node::Node;
+use crate::node::applying::apply_beside;
 use crate::node::boot::Snapshots;
 use crate::node::event::{Action, Actions, Event, LinkId, TicketId};
 use crate::reconcile::Job;
@@ -209,9 +210,11 @@ impl Driver {
             Action::Generation(generation) => {
                 self.generation.send_replace(Some(generation));
             }
-            Action::WriteSnapshot { .. } | Action::FetchSnapshot { .. } | Action::EncodeWhole { .. } => {
-                self.in_background(action);
-            }
+            Action::WriteSnapshot { .. }
+            | Action::FetchSnapshot { .. }
+            | Action::EncodeWhole { .. }
+            | Action::ApplyBeside { .. }
+            | Action::Discard(_) => self.in_background(action),
             Action::Halt { .. } => {}
         }
     }
@@ -230,6 +233,12 @@ impl Driver {
                 let work = move || snapshots.write(index, term, configuration, &store);
                 self.await_work("the writing of a snapshot", tokio::task::spawn_blocking(work));
             }
+            Action::ApplyBeside { job, index, entry, store } => {
+                let work = move || Event::AppliedBeside { job, outcome: apply_beside(store, index, &entry) };
+                self.await_work("the applying of an entry", tokio::task::spawn_blocking(work));
+            }
+            // Nobody waits for it.
+            Action::Discard(store) => drop(tokio::task::spawn_blocking(move || drop(store))),
             Action::EncodeWhole { generation, map, transfer } => {
                 let work = move || {
                     let frames = encode_whole(generation, &map, transfer);

@@ -40,6 +40,23 @@ impl Store {
         Ok(self.apply_command(index, entry.term, command.as_ref()))
     }
 
+    /// Whether the entry brings a change of so many bytes into effect, so that applying it takes long. A matter of time
+    /// only, so not part of the replicated state: what comes of an entry never depends on it.
+    pub fn is_heavy(&self, entry: &Entry<CommandBytes>, heavy_bytes: u64) -> bool {
+        let EntryKind::Command(bytes) = &entry.kind else { return false };
+        if self.staged.bytes() + entry.size_bytes() < heavy_bytes {
+            return false;
+        }
+        match Command::decode(bytes) {
+            Ok(Command::Stage(stage)) => {
+                self.staged.completes(&stage).is_some_and(|bytes| bytes >= heavy_bytes)
+            }
+            Ok(Command::Change(_)) => entry.size_bytes() >= heavy_bytes,
+            Ok(Command::AppointController { .. } | Command::DropStaged { .. } | Command::Event(_))
+            | Err(_) => false,
+        }
+    }
+
     /// Applies a decoded command (`None`: an entry that is not for the store).
     pub(super) fn apply_command(&mut self, index: Index, term: Term, command: Option<&Command>) -> Applied {
         self.applied = (index, term);

@@ -98,6 +98,14 @@ impl Staged {
             .is_some_and(|held| (held.of, held.base, &held.author) != (stage.of, stage.base, &stage.author))
     }
 
+    /// The bytes of the attempt that this part would complete; none if others would still be missing.
+    pub(super) fn completes(&self, stage: &Stage) -> Option<u64> {
+        let attempt = self.attempts.get(&(stage.id, stage.digest))?;
+        let missing = attempt.of.saturating_sub(u32::try_from(attempt.parts.len()).unwrap_or(u32::MAX));
+        let is_new = !attempt.parts.contains_key(&stage.part);
+        (is_new && missing == 1).then(|| attempt.bytes + stage.bytes.len() as u64)
+    }
+
     /// Takes a part that has room and does not contradict.
     pub(super) fn place(&mut self, stage: &Stage, index: u64, limits: &Limits) -> Placed {
         let key = (stage.id, stage.digest);

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ravelin_cluster::node::NodeOptions;
+use ravelin_cluster::node::{HEAVY_BYTES, NodeOptions};
 use ravelin_cluster::node::boot::{BootError, Member};
 use ravelin_cluster::node::event::Event;
 use ravelin_cluster::sim_entry::{Machine, Work};
@@ -152,7 +152,9 @@ impl Station {
     }
 
     fn boot(&self, plan: &Plan) -> Result<Machine, BootError> {
-        let options = NodeOptions { params: Arc::clone(&self.params), static_objects: None };
+        // Half of the runs send every change the way that only large ones go.
+        let heavy_bytes = if plan.seed.is_multiple_of(2) { 1 } else { HEAVY_BYTES };
+        let options = NodeOptions { params: Arc::clone(&self.params), static_objects: None, heavy_bytes };
         let limits = WalLimits { segment_bytes: plan.segment_bytes };
         let seed = plan.seed ^ (self.number << 32) ^ self.life;
         Machine::boot(Arc::new(self.disk.clone()), limits, &self.member, options, seed)

@@ -7,8 +7,8 @@ use ravelin_consensus::{
     Batch, Configuration, Entry, EntryKind, HardState, Incarnation, Index, NodeId, Term, Token,
 };
 
-use crate::node::NodeOptions;
 use crate::node::boot::{BootError, Booted, Member, boot};
+use crate::node::{HEAVY_BYTES, NodeOptions};
 use crate::storage::{SimDisk, WalError, WalLimits};
 
 fn member(voters: &[(u64, u64)]) -> Member {
@@ -16,7 +16,8 @@ fn member(voters: &[(u64, u64)]) -> Member {
 }
 
 fn start(disk: &SimDisk, member: &Member) -> Result<Booted, BootError> {
-    let options = NodeOptions { params: Arc::new(member.params()), static_objects: None };
+    let options =
+        NodeOptions { params: Arc::new(member.params()), static_objects: None, heavy_bytes: HEAVY_BYTES };
     boot(Arc::new(disk.clone()), WalLimits { segment_bytes: 4096 }, member, options, 1)
 }
 

@@ -238,8 +238,7 @@ fn static_objects_come_first_and_say_which_providers_run() {
     let mut fixed = draft("internal", "");
     let key = ravelin_config::Key::new(PROVIDERS_KEY).expect("a key");
     let bytes = br#"{"file":{"filename":"/nowhere/dynamic.yml"},"providersThrottleDuration":"2s"}"#;
-    let object =
-        ravelin_config::Object::new(ravelin_config::Kind::StaticSection, 1, bytes.as_slice().into());
+    let object = ravelin_config::Object::new(ravelin_config::Kind::StaticSection, 1, bytes.as_slice().into());
     fixed.objects.insert(key, std::sync::Arc::new(object));
     cluster.static_objects = Some(std::sync::Arc::new(fixed));
     cluster.boot(1);

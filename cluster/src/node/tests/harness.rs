@@ -117,7 +117,9 @@ impl Cluster {
             params.uncommitted_bytes_max = bytes / 4;
             params.entry_bytes_max = bytes / 4;
         }
-        let options = NodeOptions { params: Arc::new(params), static_objects: self.static_objects.clone() };
+        let static_objects = self.static_objects.clone();
+        // Every change goes the way of the large ones.
+        let options = NodeOptions { params: Arc::new(params), static_objects, heavy_bytes: 1 };
         let disk = Arc::new(self.disks.get(&node).expect("each member has a disk").clone());
         self.sequence += 1;
         let seed = node * 1000 + self.sequence;

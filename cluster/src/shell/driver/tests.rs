@@ -7,9 +7,9 @@ use ravelin_consensus::{
 };
 
 use super::*;
-use crate::node::NodeOptions;
 use crate::node::boot::{Booted, Member, boot};
 use crate::node::wire::{self, Frame};
+use crate::node::{HEAVY_BYTES, NodeOptions};
 use crate::storage::{MemoryDisk, WalLimits};
 
 const CLUSTER: [u8; 16] = [7; 16];
@@ -18,7 +18,8 @@ const CLUSTER: [u8; 16] = [7; 16];
 fn driver() -> (Driver, threads::Receiver<LogWork>, threads::Receiver<Job>) {
     let voters = vec![(1, 1), (2, 1), (3, 1)];
     let member = Member { cluster: CLUSTER, recovery_epoch: 0, node: 1, incarnation: 1, voters };
-    let options = NodeOptions { params: Arc::new(member.params()), static_objects: None };
+    let options =
+        NodeOptions { params: Arc::new(member.params()), static_objects: None, heavy_bytes: HEAVY_BYTES };
     let limits = WalLimits { segment_bytes: 256 << 10 };
     let booted = boot(Arc::new(MemoryDisk::new()), limits, &member, options, 1);
     let Booted { node, snapshots, .. } = booted.expect("the disk is empty");

@@ -94,33 +94,51 @@ const HIGHS: u64 = ONES * 0x80;
 /// Length of the longest prefix of bytes that may stand in a field value, eight at a time.
 pub(super) fn value_prefix(bytes: &[u8]) -> usize {
     let mut at = 0;
-    let (words, _) = bytes.as_chunks::<8>();
-    for word in words {
+    while let Some(word) = bytes.get(at..).and_then(<[u8]>::first_chunk::<8>) {
         let word = u64::from_le_bytes(*word);
         // A byte below 0x20 borrows into its top bit; 0x7F becomes zero by the exclusive or and then borrows too.
-        // Borrows may spread upwards into neighbours, which only costs the slow look below.
+        // Borrows may spread upwards into neighbours, never downwards: the lowest mark is true.
         let below = word.wrapping_sub(ONES * 0x20) & !word;
         let delete = word ^ (ONES * 0x7F);
         let delete = delete.wrapping_sub(ONES) & !delete;
-        if (below | delete) & HIGHS != 0 {
-            break;
+        let marks = (below | delete) & HIGHS;
+        if marks == 0 {
+            at += 8;
+            continue;
         }
-        at += 8;
+        at += (marks.trailing_zeros() / 8) as usize;
+        if bytes.get(at) != Some(&b'\t') {
+            return at;
+        }
+        at += 1;
     }
-    at + bytes.get(at..).map_or(0, |rest| {
-        let mut taken = 0;
-        // A tab in a long value must not send the rest of it down the slow way.
-        while let Some(&byte) = rest.get(taken) {
-            if !is_value(byte) {
-                return taken;
-            }
-            taken += 1;
-            if taken >= 16 {
-                return taken + rest.get(taken..).map_or(0, value_prefix);
-            }
-        }
-        taken
-    })
+    let rest = bytes.get(at..).unwrap_or_default();
+    at + rest.iter().position(|&byte| !is_value(byte)).unwrap_or(rest.len())
+}
+
+/// A whole field line without a fault: a name, a colon, a value, CR and LF.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct FieldLine<'l> {
+    /// Token bytes, at least one.
+    pub(super) name: &'l [u8],
+    /// With the blanks around it.
+    pub(super) value: &'l [u8],
+    /// Of the line, its end included.
+    pub(super) bytes: usize,
+}
+
+impl<'l> FieldLine<'l> {
+    /// The line that `bytes` begin with, if it is one.
+    pub(super) fn of(bytes: &'l [u8]) -> Option<Self> {
+        let name = bytes.get(..token_prefix(bytes)).filter(|name| !name.is_empty())?;
+        let rest = bytes.get(name.len()..)?.strip_prefix(b":")?;
+        let value = rest.get(..value_prefix(rest))?;
+        rest.get(value.len()..)?.starts_with(b"\r\n").then_some(Self {
+            name,
+            value,
+            bytes: name.len() + 1 + value.len() + 2,
+        })
+    }
 }
 
 /// `bytes` without spaces and tabs at its ends.
@@ -163,6 +181,18 @@ mod tests {
                 let naive = bytes.iter().position(|&byte| !is_value(byte)).unwrap_or(bytes.len());
                 assert_eq!(value_prefix(&bytes), naive, "byte {bad:#x} at {length}");
             }
+        }
+    }
+
+    #[test]
+    fn a_field_line_is_whole_and_plain_or_none() {
+        let line = FieldLine { name: b"a-B", value: b" c\td ", bytes: 11 };
+        assert_eq!(FieldLine::of(b"a-B: c\td \r\nx"), Some(line));
+        assert_eq!(FieldLine::of(b"a:\r\n").map(|line| (line.value.len(), line.bytes)), Some((0, 4)));
+        let none =
+            [": b\r\n", "a b: c\r\n", "a : b\r\n", "a: b\n", "a: b\r", "a: b", "a", "", "\r\n", "a: b\0\r\n"];
+        for bytes in none {
+            assert_eq!(FieldLine::of(bytes.as_bytes()), None, "{bytes:?}");
         }
     }
 

@@ -2,7 +2,7 @@
 //! which are refused. It edits nothing, keeps a few dozen bytes besides the current target, and knows no routes, time or
 //! sockets. However its input is cut into pieces, it tells the same events at the same offsets.
 
-use super::bytes::{TargetPart, is_token, token_prefix, value_prefix};
+use super::bytes::{FieldLine, TargetPart, is_token, token_prefix, value_prefix};
 use super::chunk::{Chunks, Progress};
 use super::head::{After, Draft, Framing, Head, KNOWN_NAME_BYTES_MAX, Known};
 use super::refusal::Refusal;
@@ -227,13 +227,16 @@ impl Scanner {
             }
             State::Method => self.method(rest)?,
             State::Target(part) => self.target(rest, part)?,
-            State::Version => self.version(byte)?,
+            State::Version => self.version(rest)?,
             State::RequestLineLf => {
                 expect(byte, b'\n', Refusal::RequestLine)?;
                 self.state = State::FieldStart(None);
                 1
             }
-            State::FieldStart(known) => self.field_start(byte, known)?,
+            State::FieldStart(known) => match self.whole_fields(rest, known)? {
+                0 => self.field_start(byte, known)?,
+                taken => taken,
+            },
             State::FieldName => self.field_name(rest)?,
             State::FieldValue(known) => self.field_value(rest, known)?,
             State::FieldLf(known) => {
@@ -316,7 +319,14 @@ impl Scanner {
         Ok(1)
     }
 
-    fn version(&mut self, byte: u8) -> Result<usize, Refusal> {
+    fn version(&mut self, rest: &[u8]) -> Result<usize, Refusal> {
+        const USUAL: &[u8] = b"HTTP/1.1\r\n";
+        if self.word_bytes == 0 && rest.starts_with(USUAL) {
+            self.draft.version(b"HTTP/1.1")?;
+            self.state = State::FieldStart(None);
+            return Ok(USUAL.len());
+        }
+        let byte = rest.first().copied().unwrap_or_default();
         if self.word_bytes < 8 {
             if byte.is_ascii_control() || byte == b' ' {
                 return Err(Refusal::RequestLine);
@@ -328,6 +338,35 @@ impl Scanner {
         self.draft.version(self.word.get(..self.word_bytes).unwrap_or_default())?;
         self.state = State::RequestLineLf;
         Ok(1)
+    }
+
+    /// Takes the field lines that are whole and plain, in one go. What is not (a line cut short, a fault, a limit reached) is
+    /// left for the steps below; 0 if that is the first line. A field that matters ends the run: it is judged at the
+    /// beginning of the line behind it, so that whatever is refused is refused at the same byte as there.
+    fn whole_fields(&mut self, rest: &[u8], mut before: Option<Known>) -> Result<usize, Refusal> {
+        let mut taken = 0;
+        while (taken == 0 || before.is_none())
+            && self.fields < self.limits.fields_max
+            && let Some(line) = rest.get(taken..).and_then(FieldLine::of)
+            && line.name.len() <= self.limits.field_name_bytes_max
+        {
+            let known = Known::of(line.name);
+            if known.is_some() && line.value.len() > VALUE_BYTES_MAX {
+                break;
+            }
+            if let Some(before) = before {
+                self.draft.field(before, &self.value)?;
+            }
+            if known.is_some() {
+                self.value.clear();
+                self.value.extend_from_slice(line.value);
+            }
+            before = known;
+            self.fields += 1;
+            taken += line.bytes;
+            self.state = State::FieldStart(known);
+        }
+        Ok(taken)
     }
 
     fn field_start(&mut self, byte: u8, before: Option<Known>) -> Result<usize, Refusal> {

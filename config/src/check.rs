@@ -110,6 +110,7 @@ impl Checker {
         for key in deletes {
             if let Some(node) = self.nodes.remove(&key) {
                 let counts = self.tls_counts(&node.own);
+                touched.extend(node.own.parents().cloned());
                 self.unindex(&key, &node.own);
                 self.touch_tls(counts, &default_before, &mut touched);
                 spread.push(key.clone());
@@ -126,6 +127,7 @@ impl Checker {
                 let nothing = Own::default();
                 let old = before.as_ref().map_or(&nothing, |node| &node.own);
                 let counts = [self.tls_counts(old), self.tls_counts(&own)].concat();
+                touched.extend(old.parents().chain(own.parents()).cloned());
                 self.unindex(&key, old);
                 self.index(&key, &own);
                 self.touch_tls(counts, &default_before, &mut touched);

@@ -12,7 +12,7 @@ use ravelin_transport::codec;
 use crate::middleware::{PolicyStates, Template};
 use crate::service::{DEFAULT_TRANSPORT, Service};
 use crate::table::sections::{Sections, TlsSettings};
-use crate::table::{EntryPointTable, Table};
+use crate::table::{EntryPointTable, Route, RouteIndex, Table};
 use crate::tls::{Loaded, TlsError, TlsTable, generated_default};
 use crate::upstream::{Transport, UpstreamRegistry};
 
@@ -96,6 +96,8 @@ struct State {
     templates: OrdMap<Arc<str>, Compiled<Template>>,
     services: OrdMap<Arc<str>, Compiled<Service>>,
     routers: OrdMap<Arc<str>, Arc<[Placement]>>,
+    /// By the name of their parent, whether it exists or not.
+    children: OrdMap<Arc<str>, RouteIndex<Route>>,
     entry_points: BTreeMap<Arc<str>, Arc<EntryPointTable>>,
     routes: usize,
     problems: OrdMap<Key, Arc<str>>,
@@ -205,13 +207,18 @@ impl Run<'_> {
         self.routers(&routers);
     }
 
-    /// The changed keys and all that refer to them, directly or not. What changed objects refer to is noted first.
+    /// The changed keys and all that refer to them, directly or not, and the parents that changed routers had. What changed
+    /// objects refer to is noted first.
     fn affected(&mut self, changed: BTreeSet<Key>) -> BTreeSet<Key> {
+        let mut parents = Vec::new();
         for key in &changed {
+            parents.extend(self.parents(key).cloned());
             let refers_to = self.refers_to(key);
             self.state.references.set(key, refers_to);
         }
-        self.state.references.closure(changed)
+        let mut affected = self.state.references.closure(changed);
+        affected.extend(parents);
+        affected
     }
 }
 

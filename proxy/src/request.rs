@@ -12,13 +12,12 @@ use http::header::{CONNECTION, COOKIE, EXPECT, HOST, HeaderMap, HeaderName, Head
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{Method, Request, Response, StatusCode, Version};
-use hyper::body::Incoming;
-use ravelin_config::rule::{HeaderLookup, RequestFacts};
+use ravelin_config::rule::{self, HeaderLookup, RequestFacts};
 use smallvec::SmallVec;
 
 use crate::api;
 use crate::body::{RequestBody, ResponseBody, Tracker};
-use crate::connection::{ConnectionFacts, Protocol, RawTarget};
+use crate::connection::{ClientBody, ConnectionFacts, Protocol, RawTarget};
 use crate::error::{RequestError, bare};
 use crate::exchange::{Entry, Exchange, Origin as OriginAnswer};
 use crate::forward::{self, Outgoing};
@@ -27,7 +26,7 @@ use crate::limits::EntryPointPolicy;
 use crate::middleware::{Flow, Head, Kept, Middleware, PathText};
 use crate::path::{self, PathError};
 use crate::service::{InternalService, Server, Service, ServiceKind};
-use crate::table::{Outcome, Route, Table};
+use crate::table::{Outcome, Route, RouteIndex, Table};
 
 mod state;
 
@@ -39,7 +38,7 @@ pub async fn answer(
     state: &State,
     table: &Table,
     connection: &Rc<ConnectionFacts>,
-    request: Request<Incoming>,
+    request: Request<ClientBody>,
 ) -> Response<ResponseBody> {
     let (mut parts, incoming) = request.into_parts();
     let mut exchange = begin(state, connection, &parts);
@@ -110,7 +109,6 @@ async fn serve(
     {
         return Err(RequestError::Misdirected);
     }
-    let Outcome::Serve { middlewares, service } = &route.outcome else { return Err(router_in_error(route)) };
     let mut head = Head {
         method: &parts.method,
         headers: &mut parts.headers,
@@ -122,8 +120,9 @@ async fn serve(
         path_options: policy.path,
         omit_forwarded_for: false,
     };
-    let journey = Journey { state, table, connection, policy, origin, uri_query: query.as_deref(), exchange };
-    Ok(journey.run(&mut head, middlewares, service, body).await)
+    let (host, uri_query) = (&*host.name, query.as_deref());
+    let journey = Journey { state, table, connection, policy, origin, host, uri_query, exchange };
+    Ok(journey.run(&mut head, route, body).await)
 }
 
 /// What a request carries with it through middlewares, service and server.
@@ -133,6 +132,8 @@ struct Journey<'r> {
     connection: &'r Rc<ConnectionFacts>,
     policy: &'r EntryPointPolicy,
     origin: Origin<'r>,
+    /// The canonical host, by which child routers are found too.
+    host: &'r str,
     /// The query as it is forwarded.
     uri_query: Option<&'r str>,
     exchange: &'r mut Exchange,
@@ -151,12 +152,13 @@ impl<'r> Journey<'r> {
     async fn run(
         mut self,
         head: &mut Head<'_>,
-        middlewares: &'r [Middleware],
-        service: &'r Service,
+        route: &'r Route,
         body: &mut RequestBody,
     ) -> Response<ResponseBody> {
         let mut passed = Passed::new();
-        let mut response = match inward(head, middlewares, service, &mut passed, self.exchange) {
+        let inward = self.branch(head, route, &mut passed);
+        let inward = inward.and_then(|service| through_services(head, service, &mut passed, self.exchange));
+        let mut response = match inward {
             Ok(destination) => {
                 let answered = self.reach(head, destination, body).await;
                 let response = answered.unwrap_or_else(|error| refuse(self.connection, error));
@@ -179,6 +181,43 @@ impl<'r> Journey<'r> {
             }
         }
         response
+    }
+
+    /// Through the middlewares of the router and of those below it, to a service.
+    fn branch(
+        &mut self,
+        head: &mut Head<'_>,
+        mut route: &'r Route,
+        passed: &mut Passed<'r>,
+    ) -> Result<&'r Service, Stop> {
+        loop {
+            match &route.outcome {
+                Outcome::Serve { middlewares, service } => {
+                    through(head, middlewares, passed)?;
+                    return Ok(service);
+                }
+                Outcome::Branch { middlewares, children } => {
+                    through(head, middlewares, passed)?;
+                    route = self.child(head, children).ok_or(Stop::Refuse(RequestError::NoRoute))?;
+                    log_route(self.exchange, Some(route), self.policy);
+                }
+                Outcome::Error { reason } => return Err(Stop::Refuse(router_in_error(route, reason))),
+            }
+        }
+    }
+
+    /// The child router of a request as the middlewares before it left it.
+    fn child(&self, head: &Head<'_>, children: &'r RouteIndex<Route>) -> Option<&'r Route> {
+        let path = rule::routing_path(head.path.as_str());
+        let facts = RequestFacts {
+            host: self.host,
+            path: &path,
+            method: head.method.as_str(),
+            query: self.uri_query.unwrap_or_default(),
+            client_ip: Some(head.client),
+            headers: &Fields(head.headers),
+        };
+        children.find(&facts).map(|route| &**route)
     }
 
     async fn reach(
@@ -225,15 +264,13 @@ enum Stop {
     Refuse(RequestError),
 }
 
-/// The request halves: the router's chain, then each service's own, down to a server.
-fn inward<'r>(
+/// The request halves of each service's own middlewares, down to a server.
+fn through_services<'r>(
     head: &mut Head<'_>,
-    middlewares: &'r [Middleware],
     mut service: &'r Service,
     passed: &mut Passed<'r>,
     exchange: &mut Exchange,
 ) -> Result<Destination<'r>, Stop> {
-    through(head, middlewares, passed)?;
     loop {
         through(head, &service.middlewares, passed)?;
         match &service.kind {
@@ -373,12 +410,8 @@ fn outgoing_target(
     PathAndQuery::from_maybe_shared(Bytes::from(text)).map_err(|_| PathError::Unwritable.into())
 }
 
-fn router_in_error(route: &Route) -> RequestError {
-    let reason = match &route.outcome {
-        Outcome::Error { reason } => Arc::clone(reason),
-        Outcome::Serve { .. } => "".into(),
-    };
-    RequestError::RouterInError { router: Arc::clone(route.name()), reason }
+fn router_in_error(route: &Route, reason: &Arc<str>) -> RequestError {
+    RequestError::RouterInError { router: Arc::clone(route.name()), reason: Arc::clone(reason) }
 }
 
 /// Turns an error into its answer, and says in the log what the client is not told.

@@ -30,6 +30,8 @@ pub(super) struct Own {
     pub(super) tls_hosts: Vec<Arc<str>>,
     /// A router with TLS: the qualified name of its TLS options.
     pub(super) tls_options: Option<Arc<str>>,
+    /// A router whose options can be read: whether it names a service, or needs children.
+    pub(super) names_service: Option<bool>,
     /// An entry point that says so.
     pub(super) as_default: bool,
     /// An entry point that speaks UDP.
@@ -51,6 +53,8 @@ pub(super) enum Role {
     TlsOptions,
     Transport,
     EntryPoint,
+    /// A router within whose requests another finds its own.
+    Parent,
     /// The entry points of routers that name none, under the key of an entry point without a name.
     DefaultEntryPoints,
 }
@@ -128,6 +132,11 @@ impl Own {
         })
     }
 
+    /// A router's parents.
+    pub(super) fn parents(&self) -> impl Iterator<Item = &Key> {
+        self.references.iter().filter(|to| to.role == Role::Parent).map(|to| &to.key)
+    }
+
     /// Runs the constructors of the kind. An object with errors may still fit its type, and then its references count.
     fn typed(&mut self, key: &Key, kind: Kind, json: Json) {
         let sound = self.errors.is_empty();
@@ -155,12 +164,7 @@ impl Own {
     }
 
     fn router(&mut self, router: &HttpRouter, provider: &str, sound: bool) {
-        for name in &router.entry_points {
-            self.refer(Role::EntryPoint, entry_point_key(name));
-        }
-        if router.entry_points.is_empty() {
-            self.refer(Role::DefaultEntryPoints, entry_point_key(""));
-        }
+        self.refer_to_places(router, provider);
         if let Some(tls) = &router.tls {
             let options = match tls.options.as_deref() {
                 None | Some("" | "default") => "default".to_owned(),
@@ -180,9 +184,7 @@ impl Own {
         if !sound {
             return;
         }
-        if router.service.is_empty() {
-            self.errors.push("the service is missing on the router".to_owned());
-        }
+        self.names_service = Some(!router.service.is_empty());
         if router.priority > PRIORITY_MAX && provider != INTERNAL {
             self.errors.push(format!(
                 "the router priority {} exceeds the max user-defined priority {PRIORITY_MAX}",
@@ -190,6 +192,32 @@ impl Own {
             ));
         }
         self.rule(&router.rule);
+    }
+
+    /// Where a router finds its requests: on entry points, or among those of its parents.
+    fn refer_to_places(&mut self, router: &HttpRouter, provider: &str) {
+        if router.parent_refs.is_empty() {
+            for name in &router.entry_points {
+                self.refer(Role::EntryPoint, entry_point_key(name));
+            }
+            if router.entry_points.is_empty() {
+                self.refer(Role::DefaultEntryPoints, entry_point_key(""));
+            }
+            return;
+        }
+        for name in &router.parent_refs {
+            self.refer(Role::Parent, known_key(Kind::HttpRouter, &qualified(name, provider)));
+        }
+        let given = [
+            ("entryPoints", !router.entry_points.is_empty()),
+            ("tls", router.tls.is_some()),
+            ("observability", router.observability.is_some()),
+        ];
+        for (option, _) in given.into_iter().filter(|(_, given)| *given) {
+            self.errors.push(format!(
+                "{option}: a child router has none of its own, that of the root router counts"
+            ));
+        }
     }
 
     fn rule(&mut self, text: &str) {

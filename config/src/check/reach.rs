@@ -70,7 +70,7 @@ impl Walk<'_> {
         let (points, missing) = self.entry_points(own, default_entry_points);
         let any_known = self.checker.nodes.range(own::entry_point_key("")..).next();
         let any_known = any_known.is_some_and(|(key, _)| key.kind() == Some(Kind::EntryPoint));
-        if any_known && points.is_empty() {
+        if any_known && points.is_empty() && own.parents().next().is_none() {
             self.reach.errors.extend(missing);
             self.reach.errors.push("no valid entryPoint for this router".to_owned());
             return;
@@ -78,6 +78,7 @@ impl Walk<'_> {
         if any_known {
             self.reach.warnings.extend(missing);
         }
+        self.family(own);
         self.reach.errors.extend(own.errors.iter().cloned());
         self.references(own);
         for point in points {
@@ -90,6 +91,36 @@ impl Walk<'_> {
         }
         self.chain_length(&own.references);
         self.tls_conflict(own, default_entry_points);
+    }
+
+    /// What is wrong between a router and its parents and children.
+    fn family(&mut self, own: &Own) {
+        let Some(key) = self.stack.first().cloned() else { return };
+        match (own.names_service, self.checker.dependants(&key).next()) {
+            (Some(false), None) => self.reach.errors.push("the service is missing on the router".to_owned()),
+            (Some(true), Some(child)) => {
+                let text =
+                    format!("service: the router has a child, {}, so it cannot have a service", child.name());
+                self.reach.errors.push(text);
+            }
+            _ => {}
+        }
+        for parent in own.parents().filter(|parent| !self.checker.nodes.contains_key(*parent)) {
+            self.reach.errors.push(absent(Role::Parent, parent));
+        }
+        let mut above: Vec<&Key> = own.parents().collect();
+        let mut seen = BTreeSet::new();
+        while let Some(parent) = above.pop() {
+            if *parent == key {
+                let text = format!("parentRefs: {} is an ancestor of itself", key.name());
+                return self.reach.errors.push(text);
+            }
+            if seen.insert(parent)
+                && let Some(node) = self.checker.nodes.get(parent)
+            {
+                above.extend(node.own.parents());
+            }
+        }
     }
 
     /// The entry points that exist of those a router uses, and a text for each that does not.
@@ -126,7 +157,7 @@ impl Walk<'_> {
     }
 
     fn reference(&mut self, reference: &Reference) {
-        if matches!(reference.role, Role::EntryPoint | Role::DefaultEntryPoints) {
+        if matches!(reference.role, Role::EntryPoint | Role::DefaultEntryPoints | Role::Parent) {
             return;
         }
         let key = self.resolved(reference);
@@ -244,6 +275,7 @@ fn label(role: Role, key: &Key) -> String {
         Role::TlsOptions => "TLS options",
         Role::Transport => "servers transport",
         Role::EntryPoint | Role::DefaultEntryPoints => "entryPoint",
+        Role::Parent => "parent router",
     };
     format!("{what} \"{}\"", key.name())
 }
@@ -261,5 +293,6 @@ fn absent(role: Role, key: &Key) -> String {
         Role::TlsOptions => format!("unknown TLS options: {name}"),
         Role::Transport => format!("servers transport not found {name}"),
         Role::EntryPoint | Role::DefaultEntryPoints => format!("entryPoint \"{name}\" doesn't exist"),
+        Role::Parent => format!("parent router \"{name}\" does not exist"),
     }
 }

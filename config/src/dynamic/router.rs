@@ -20,7 +20,7 @@ pub struct HttpRouter {
     /// The rule's text.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub rule: String,
-    /// Parents of a child router. Does not work yet.
+    /// Parents, by reference: the router sees what their middlewares let through, and has neither entry points nor TLS.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub parent_refs: Vec<String>,
     /// `v3`, `default`, or (not working) `v2`. Deprecated in Traefik.

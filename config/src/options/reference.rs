@@ -49,6 +49,14 @@ pub const DIFFERENCES: &[Difference] = &[
         concerns: &["core.defaultRuleSyntax", "http.routers.*.ruleSyntax"],
     },
     Difference {
+        title: "a child router that cannot be placed is in error",
+        traefik: "of parents in a circle one link is cut with a warning, and a child with `tls` vanishes",
+        ravelin: "each router of the circle and the child are in error, and answer 503 where they have a place",
+        reason: "nobody can know which link was meant, and what vanishes is looked for in vain",
+        restore: None,
+        concerns: &["http.routers.*.parentRefs"],
+    },
+    Difference {
         title: "an empty map counts as nothing",
         traefik: "`middlewares: {}` or `headers: {customRequestHeaders: {}}` leaves the whole file unread",
         ravelin: "it is taken as if it were not there",

@@ -33,7 +33,7 @@ pub(super) const ROUTER: &[Field] = &[
         ],
     )
     .or("v3"),
-    texts("parentRefs").not_yet("child routers (`parentRefs`) do not work yet"),
+    texts("parentRefs"),
     switch("tls", TLS),
     switch(
         "observability",

@@ -17,6 +17,7 @@ const OPTION_OF: &[(&str, &str)] = &[
     ("prometheus is not", "service"),
     ("rest is not", "service"),
     ("could not instantiate service", "service"),
+    ("parent router \"", "parentRefs"),
     ("middleware \"", "middlewares"),
     ("invalid middleware \"", "middlewares"),
     ("could not instantiate middleware", "middlewares"),
@@ -48,8 +49,11 @@ pub(super) fn is_of_another(verdict: &str) -> bool {
 
 /// What to do about a verdict, where it does not say so itself.
 pub(super) fn mend(verdict: &str) -> Option<&'static str> {
-    let is_rule = verdict.starts_with("error while parsing rule") || verdict.starts_with("error while adding rule");
-    is_rule.then_some("correct the rule: until it can be read, the router has no place, and others may get its requests")
+    let is_rule =
+        verdict.starts_with("error while parsing rule") || verdict.starts_with("error while adding rule");
+    is_rule.then_some(
+        "correct the rule: until it can be read, the router has no place, and others may get its requests",
+    )
 }
 
 /// The place and path of the option that a verdict on the object at `path` speaks of; the object's own if none is known.

@@ -74,6 +74,7 @@ impl View {
     }
 
     fn add_routers(&mut self, table: &Table) {
+        let mut copies: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for (key, record) in records(table, Kind::HttpRouter) {
             let router = salvaged(&record);
             let mut object = match serde_json::from_slice::<HttpRouter>(&record.object.bytes) {
@@ -81,8 +82,10 @@ impl View {
                 Err(_) => raw(&record),
             };
             set_status(&mut object, table, &key, &record);
-            self.add_router(table, key.name(), &router, object);
+            let names = self.add_router(table, key.name(), &router, object);
+            copies.insert(key.name().to_owned(), names);
         }
+        self.name_parents(&copies);
         for object in self.services.values_mut().chain(self.middlewares.values_mut()) {
             if let Some(Value::Array(users)) = object.get_mut("usedBy") {
                 users.sort_by(|a, b| a.as_str().cmp(&b.as_str()));
@@ -91,11 +94,25 @@ impl View {
         }
     }
 
-    /// A router, and its copies for the entry points that give it something of their own.
-    fn add_router(&mut self, table: &Table, name: &str, router: &HttpRouter, object: Object) {
-        if !router.parent_refs.is_empty() {
-            return self.add_copy(name.to_owned(), router, object, &[], &[], None);
+    /// The parents of each child router by all the names that they are shown under.
+    fn name_parents(&mut self, copies: &BTreeMap<String, Vec<String>>) {
+        for (name, object) in &mut self.routers {
+            let Some(Value::Array(parents)) = object.get_mut("parentRefs") else { continue };
+            let parents_named = parents.iter().filter_map(Value::as_str).flat_map(|parent| {
+                let parent = qualify(parent, name).to_string();
+                copies.get(&parent).cloned().unwrap_or_else(|| vec![parent])
+            });
+            *parents = parents_named.map(Value::String).collect();
         }
+    }
+
+    /// A router, and its copies for the entry points that give it something of their own; their names.
+    fn add_router(&mut self, table: &Table, name: &str, router: &HttpRouter, object: Object) -> Vec<String> {
+        if !router.parent_refs.is_empty() {
+            self.add_copy(name.to_owned(), router, object, &[], &[], None);
+            return vec![name.to_owned()];
+        }
+        let mut names = Vec::new();
         let wanted: Vec<String> = match router.entry_points.is_empty() {
             true => entry_points_of(&table.entry_points, &[]).iter().map(|e| e.name.to_string()).collect(),
             false => router.entry_points.clone(),
@@ -107,6 +124,7 @@ impl View {
                     let name =
                         if wanted.len() > 1 { format!("{entry_point}-{name}") } else { name.to_owned() };
                     let using = [entry_point.clone()];
+                    names.push(name.clone());
                     self.add_copy(name, router, object.clone(), &using, &using, Some(model));
                 }
                 None => plain.push(entry_point.clone()),
@@ -117,7 +135,9 @@ impl View {
                 plain.iter().filter(|name| table.entry_point(name).is_some()).cloned().collect();
             let using: Vec<String> = using.into_iter().collect();
             self.add_copy(name.to_owned(), router, object, &plain, &using, None);
+            names.push(name.to_owned());
         }
+        names
     }
 
     fn add_copy(

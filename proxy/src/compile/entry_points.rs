@@ -99,6 +99,7 @@ impl Run<'_> {
         }
         if !same {
             self.state.routers.clear();
+            self.state.children.clear();
             self.state.routes = 0;
         }
         !same

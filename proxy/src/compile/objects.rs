@@ -4,7 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use ravelin_config::dynamic::{HttpService, Middleware, ServersTransport, TlsCertificate, TlsStore};
+use ravelin_config::dynamic::{
+    HttpService, Middleware, ServersTransport, TlsCertificate, TlsOptions, TlsStore,
+};
 use ravelin_config::{Key, Kind};
 use serde::de::DeserializeOwned;
 
@@ -65,6 +67,9 @@ impl Run<'_> {
             }
             Some(Kind::HttpRouter) => {
                 let Some((router, _)) = self.router(key) else { return found };
+                if !router.parent_refs.is_empty() {
+                    add(Kind::HttpRouter, &router.parent_refs);
+                }
                 add(Kind::HttpService, std::slice::from_ref(&router.service));
                 add(Kind::HttpMiddleware, &router.middlewares);
                 for entry_point in self.entry_points_of(&router.entry_points) {
@@ -189,14 +194,23 @@ impl Run<'_> {
                     }
                     problem
                 }
-                _ => self.read_into(key, &mut tls.options),
+                _ => {
+                    let problem = self.read_into(key, &mut tls.options);
+                    if problem.is_some() {
+                        tls.options.insert(Arc::from(key.name()), Arc::new(unusable_options()));
+                    }
+                    problem
+                }
             };
             self.state.note(key, problem.as_deref());
         }
         let compiled = TlsTable::compile(&tls, &self.process.generated, self.state.tls.as_deref());
         for (name, error) in compiled.problems() {
             let kind = if tls.options.contains_key(name) { Kind::TlsOptions } else { Kind::TlsCertificate };
-            if let Ok(key) = Key::of(kind, name) {
+            // What the object itself lacks says more than what became of it.
+            if let Ok(key) = Key::of(kind, name)
+                && !self.state.problems.contains_key(&key)
+            {
                 self.state.note(&key, Some(&error.to_string()));
             }
         }
@@ -225,6 +239,12 @@ impl Run<'_> {
 /// A store in error: names without a certificate of their own are not served, rather than with a generated one.
 fn unusable_store() -> TlsStore {
     TlsStore { default_certificate: Some(TlsCertificate::default()), ..TlsStore::default() }
+}
+
+/// Options in error: nobody is served by them, rather than by others that may ask less of a client. An upper bound below every
+/// version there is leaves nothing to negotiate.
+fn unusable_options() -> TlsOptions {
+    TlsOptions { max_version: "VersionTLS10".to_owned(), ..TlsOptions::default() }
 }
 
 fn share<T>(result: Result<T, String>) -> Compiled<T> {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use imbl::{OrdMap, OrdSet};
-use ravelin_config::Key;
+use ravelin_config::{Key, Kind};
 
 /// A persistent graph; a copy costs nothing, a change its own edges.
 #[derive(Clone, Default)]
@@ -39,11 +39,20 @@ impl References {
         }
     }
 
+    /// All that `user` refers to.
+    pub(super) fn of(&self, user: &Key) -> &[Key] {
+        self.of.get(user).map_or(&[], |keys| keys)
+    }
+
     /// These keys and all that refer to them, directly or not.
     pub(super) fn closure(&self, keys: BTreeSet<Key>) -> BTreeSet<Key> {
         let mut waiting: Vec<Key> = keys.iter().cloned().collect();
         let mut closure = keys;
         while let Some(key) = waiting.pop() {
+            // A router that refers to another is its child, and takes nothing from it.
+            if key.kind() == Some(Kind::HttpRouter) {
+                continue;
+            }
             for user in self.users.get(&key).into_iter().flatten() {
                 if closure.insert(user.clone()) {
                     waiting.push(user.clone());

@@ -1,11 +1,12 @@
-//! Routers: where each one stands on which entry points, and what it does there.
+//! Routers: where each one stands on which entry points or below which parents, and what it does there.
 //! A router in error keeps its place wherever its rule can be read, so that no other router serves its requests.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use ravelin_config::dynamic::{HttpRouter, RouterTls};
 use ravelin_config::rule::{self, CompiledRule, Matcher, PRIORITY_MAX, RouteKeys, Rule};
-use ravelin_config::{Key, Record};
+use ravelin_config::{Key, Kind, Record};
 use serde_json::Value;
 
 use ravelin_config::check::INTERNAL;
@@ -13,22 +14,27 @@ use ravelin_config::check::INTERNAL;
 use super::Run;
 use super::entry_points::has_model;
 use crate::middleware::{Middleware, qualify};
-use crate::service::Service;
 use crate::table::tls_hosts::DEFAULT_OPTIONS;
 use crate::table::{EntryPointTable, Outcome, Rank, Route};
 
 /// Where a router was put, so that it can be taken away again.
 #[derive(Clone)]
 pub(super) struct Placement {
-    entry_point: Arc<str>,
-    over_tls: bool,
+    place: Place,
     keys: Arc<RouteKeys>,
     rank: Rank,
-    options: Arc<str>,
 }
 
-/// Middlewares in order and the service behind them, or why a router cannot serve.
-type Served = Result<(Box<[Middleware]>, Arc<Service>), Arc<str>>;
+#[derive(Clone)]
+enum Place {
+    /// Among the routes of an entry point, with its TLS options where it has TLS.
+    EntryPoint { name: Arc<str>, tls: Option<Arc<str>> },
+    /// Among the children of a router.
+    Parent(Arc<str>),
+}
+
+/// What a router does with a request, or why it cannot.
+type Served = Result<Outcome, Arc<str>>;
 
 /// A rule ready to be placed.
 struct Ready {
@@ -47,31 +53,104 @@ impl Run<'_> {
         })
     }
 
-    /// Takes away the old places of these routers, then gives them their new ones.
+    /// Takes away the old places of these routers, then gives them their new ones. A parent's route holds its children, so
+    /// that those above a router are placed again after it.
     pub(super) fn routers(&mut self, keys: &[&Key]) {
-        for key in keys {
+        let keys = self.with_ancestors(keys);
+        for key in &keys {
             let Some(placements) = self.state.routers.remove(key.name()) else { continue };
             self.state.routes -= placements.len();
             for placement in placements.iter() {
-                let Some(table) = self.state.entry_points.get_mut(&placement.entry_point) else { continue };
-                let table = Arc::make_mut(table);
-                let index = if placement.over_tls { &mut table.tls } else { &mut table.plain };
-                index.remove(&placement.keys, &placement.rank);
-                if placement.over_tls {
-                    table.tls_hosts.change(&placement.keys, &placement.options, false);
-                }
+                self.take_away(placement);
             }
         }
-        for key in keys {
+        for key in &keys {
             self.place(key);
         }
     }
 
+    fn take_away(&mut self, Placement { place, keys, rank }: &Placement) {
+        match place {
+            Place::EntryPoint { name, tls } => {
+                let Some(table) = self.state.entry_points.get_mut(name) else { return };
+                let table = Arc::make_mut(table);
+                let index = if tls.is_some() { &mut table.tls } else { &mut table.plain };
+                index.remove(keys, rank);
+                if let Some(options) = tls {
+                    table.tls_hosts.change(keys, options, false);
+                }
+            }
+            Place::Parent(parent) => {
+                let Some(children) = self.state.children.get_mut(parent) else { return };
+                children.remove(keys, rank);
+                if children.is_empty() {
+                    self.state.children.remove(parent);
+                }
+            }
+        }
+    }
+
+    /// These routers and all above them, each before its parents.
+    fn with_ancestors(&self, keys: &[&Key]) -> Vec<Key> {
+        let mut all: BTreeSet<Key> = BTreeSet::new();
+        let mut waiting: Vec<Key> = keys.iter().map(|key| Key::clone(key)).collect();
+        while let Some(key) = waiting.pop() {
+            if all.contains(&key) {
+                continue;
+            }
+            waiting.extend(self.parents(&key).cloned());
+            all.insert(key);
+        }
+        // Those of a circle are in error, so that their order among each other does not matter.
+        let circle: BTreeSet<&Key> = all.iter().filter(|key| self.is_own_ancestor(key)).collect();
+        let before = |key: &Key| {
+            let among = circle.contains(key);
+            self.parents(key).filter(|parent| !(among && circle.contains(parent))).collect::<Vec<_>>()
+        };
+        let mut unplaced: BTreeMap<&Key, usize> = BTreeMap::new();
+        for parent in all.iter().flat_map(before) {
+            *unplaced.entry(parent).or_default() += 1;
+        }
+        let mut ready: Vec<&Key> = all.iter().filter(|key| !unplaced.contains_key(key)).collect();
+        let mut ordered = Vec::with_capacity(all.len());
+        while let Some(key) = ready.pop() {
+            ordered.push(key.clone());
+            for parent in before(key) {
+                let Some(count) = unplaced.get_mut(parent) else { continue };
+                *count -= 1;
+                if *count == 0 {
+                    ready.push(parent);
+                }
+            }
+        }
+        ordered
+    }
+
+    /// The parents that a router names, as last noted.
+    pub(super) fn parents(&self, key: &Key) -> impl Iterator<Item = &Key> {
+        self.state.references.of(key).iter().filter(|to| to.kind() == Some(Kind::HttpRouter))
+    }
+
+    /// Whether a router stands above itself: the control plane lets no such thing pass, but last good values of several
+    /// routers may fall together so.
+    fn is_own_ancestor(&self, key: &Key) -> bool {
+        let mut above: Vec<&Key> = self.parents(key).collect();
+        let mut seen = BTreeSet::new();
+        while let Some(parent) = above.pop() {
+            if parent == key {
+                return true;
+            }
+            if seen.insert(parent) {
+                above.extend(self.parents(parent));
+            }
+        }
+        false
+    }
+
     fn place(&mut self, key: &Key) {
-        let Some((router, reason)) = self.router(key) else { return self.state.note(key, None) };
-        // The place of a child is within its parent's, where the parent already answers for it.
-        if !router.parent_refs.is_empty() && reason.is_some() {
-            return self.state.note(key, reason.as_deref());
+        let Some((router, mut reason)) = self.router(key) else { return self.state.note(key, None) };
+        if self.is_own_ancestor(key) {
+            reason = reason.or_else(|| Some(Arc::from("parentRefs: the router is an ancestor of itself")));
         }
         // What a rule of the old language means is known only where both languages agree.
         let is_old = reason.is_some() && router.rule_syntax == "v2";
@@ -79,35 +158,78 @@ impl Run<'_> {
             Ok(ready) => ready,
             Err(error) => {
                 let text = reason.map_or(error, |reason| reason.to_string());
+                tracing::warn!(
+                    router = key.name(),
+                    "no place of its own, others may get its requests: {text}"
+                );
                 return self.state.note(key, Some(&text));
             }
         };
+        let placed = match router.parent_refs.is_empty() {
+            true => self.on_entry_points(key, &router, reason.as_ref(), &ready),
+            false => self.below_parents(key, &router, reason.as_ref(), &ready),
+        };
+        let problem = reason.or(placed.1);
+        self.state.note(key, problem.as_deref());
+        self.state.routes += placed.0.len();
+        self.state.routers.insert(Arc::from(key.name()), Arc::from(placed.0));
+    }
+
+    fn on_entry_points(
+        &mut self,
+        key: &Key,
+        router: &HttpRouter,
+        reason: Option<&Arc<str>>,
+        ready: &Ready,
+    ) -> (Vec<Placement>, Option<Arc<str>>) {
         let entry_points = self.entry_points_of(&router.entry_points);
         let several = entry_points.len() > 1;
-        let mut problem = reason.clone();
-        let mut placements = Vec::with_capacity(entry_points.len());
+        let (mut placements, mut problem) = (Vec::with_capacity(entry_points.len()), None);
         for table in entry_points {
             let name: Arc<str> = match several && has_model(&table.config) {
                 true => Arc::from(format!("{}-{}", table.name, key.name())),
                 false => Arc::from(key.name()),
             };
-            let served = match &reason {
+            let served = match reason {
                 Some(reason) => Err(Arc::clone(reason)),
-                None => self.serve(key, &router, &table, &name),
+                None => self.serve(key, router, &table.config.http.middlewares, &name),
             };
             problem = problem.or_else(|| served.as_ref().err().cloned());
-            let rank = self.rank(key, &router, name);
-            placements.push(self.put(&table, &router, &ready, rank, served));
+            let rank = self.rank(key, router, name);
+            placements.push(self.put(&table, router, ready, rank, served));
         }
-        self.state.note(key, problem.as_deref());
-        self.state.routes += placements.len();
-        self.state.routers.insert(Arc::from(key.name()), Arc::from(placements));
+        (placements, problem)
     }
 
-    /// Middlewares and service of a router on one entry point, or why it cannot serve there.
-    fn serve(&self, key: &Key, router: &HttpRouter, table: &EntryPointTable, name: &str) -> Served {
-        let service = self.good_service(&qualify(&router.service, key.name()))?;
-        let references = table.config.http.middlewares.iter().chain(&router.middlewares);
+    fn below_parents(
+        &mut self,
+        key: &Key,
+        router: &HttpRouter,
+        reason: Option<&Arc<str>>,
+        ready: &Ready,
+    ) -> (Vec<Placement>, Option<Arc<str>>) {
+        let served = match reason {
+            Some(reason) => Err(Arc::clone(reason)),
+            None => self.serve(key, router, &[], key.name()),
+        };
+        let problem = served.as_ref().err().cloned();
+        let rank = self.rank(key, router, Arc::from(key.name()));
+        // Whether its requests are logged is the root router's to say.
+        let route = Arc::new(route(rank.clone(), ready, served, true));
+        let parents: BTreeSet<Arc<str>> =
+            router.parent_refs.iter().map(|parent| qualify(parent, key.name())).collect();
+        let mut placements = Vec::with_capacity(parents.len());
+        for parent in parents {
+            self.state.children.entry(Arc::clone(&parent)).or_default().insert(&ready.keys, &route);
+            let keys = Arc::clone(&ready.keys);
+            placements.push(Placement { place: Place::Parent(parent), keys, rank: rank.clone() });
+        }
+        (placements, problem)
+    }
+
+    /// What a router does under this name behind these middlewares of its entry point, or why it cannot.
+    fn serve(&self, key: &Key, router: &HttpRouter, first: &[String], name: &str) -> Served {
+        let references = first.iter().chain(&router.middlewares);
         let names: Vec<Arc<str>> = references.map(|reference| qualify(reference, key.name())).collect();
         for name in &names {
             match self.state.templates.get(name) {
@@ -121,7 +243,12 @@ impl Run<'_> {
         let templates = |name: &str| self.good_template(name);
         let middlewares = Middleware::compile(&names, &templates, name, &self.process.states)
             .map_err(|error| Arc::from(error.to_string()))?;
-        Ok((middlewares, service))
+        if router.service.is_empty() {
+            let children = self.state.children.get(key.name()).cloned().unwrap_or_default();
+            return Ok(Outcome::Branch { middlewares, children });
+        }
+        let service = self.good_service(&qualify(&router.service, key.name()))?;
+        Ok(Outcome::Serve { middlewares, service })
     }
 
     fn rank(&self, key: &Key, router: &HttpRouter, name: Arc<str>) -> Rank {
@@ -164,16 +291,8 @@ impl Run<'_> {
         let of_router = router.observability.as_ref().and_then(|observability| observability.access_logs);
         let of_entry_point =
             table.config.observability.as_ref().map(|observability| observability.access_logs);
-        let outcome = match served {
-            Ok((middlewares, service)) => Outcome::Serve { middlewares, service },
-            Err(reason) => Outcome::Error { reason },
-        };
-        let route = Arc::new(Route {
-            rank: rank.clone(),
-            rule: Arc::clone(&ready.rule),
-            outcome,
-            access_log: of_router.or(of_entry_point).unwrap_or(true),
-        });
+        let access_log = of_router.or(of_entry_point).unwrap_or(true);
+        let route = Arc::new(route(rank.clone(), ready, served, access_log));
         if let Some(table) = self.state.entry_points.get_mut(&table.name) {
             let table = Arc::make_mut(table);
             let index = if over_tls { &mut table.tls } else { &mut table.plain };
@@ -182,9 +301,14 @@ impl Run<'_> {
                 table.tls_hosts.change(&ready.keys, &options, true);
             }
         }
-        let keys = Arc::clone(&ready.keys);
-        Placement { entry_point: Arc::clone(&table.name), over_tls, keys, rank, options }
+        let place = Place::EntryPoint { name: Arc::clone(&table.name), tls: over_tls.then_some(options) };
+        Placement { place, keys: Arc::clone(&ready.keys), rank }
     }
+}
+
+fn route(rank: Rank, ready: &Ready, served: Served, access_log: bool) -> Route {
+    let outcome = served.unwrap_or_else(|reason| Outcome::Error { reason });
+    Route { rank, rule: Arc::clone(&ready.rule), outcome, access_log }
 }
 
 fn ready(text: &str, is_old: bool) -> Result<Ready, String> {

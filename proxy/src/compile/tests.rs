@@ -11,7 +11,7 @@ use crate::table::{Outcome, Route};
 
 fn object(key: &Key, value: &Value) -> Object {
     let bytes = canonical::value_to_bytes(value).expect("test values are shallow");
-    Object { kind: key.kind().expect("a known prefix"), schema: 1, bytes }
+    Object::new(key.kind().expect("a known prefix"), 1, bytes)
 }
 
 fn encode(record: &Record) -> Arc<[u8]> {
@@ -81,14 +81,22 @@ fn route<'t>(
 
 /// Name of the route and what it does, as one text.
 fn outcome(table: &Table, entry_point: &str, tls: bool, host: &str, path: &str) -> String {
-    match route(table, entry_point, tls, host, path) {
-        None => "404".to_owned(),
-        Some(route) => match &route.outcome {
+    let facts = RequestFacts { host, path, method: "GET", query: "", client_ip: None, headers: &NoHeaders };
+    let mut route = route(table, entry_point, tls, host, path);
+    let mut text = String::new();
+    loop {
+        let Some(found) = route else { return text + "404" };
+        match &found.outcome {
             Outcome::Serve { middlewares, service } => {
-                format!("{} {middlewares:?} {:?} {:?}", route.name(), service.middlewares, service.kind)
+                let service = format!("{:?} {:?}", service.middlewares, service.kind);
+                return format!("{text}{} {middlewares:?} {service}", found.name());
             }
-            Outcome::Error { reason } => format!("{} error: {reason}", route.name()),
-        },
+            Outcome::Branch { middlewares, children } => {
+                text.push_str(&format!("{} {middlewares:?} ", found.name()));
+                route = children.find(&facts);
+            }
+            Outcome::Error { reason } => return format!("{text}{} error: {reason}", found.name()),
+        }
     }
 }
 
@@ -132,7 +140,6 @@ fn a_router_in_error_answers_in_its_own_place_or_by_its_last_good_value() {
 
     for (value, expected) in [
         (json!({"rule": "Host(`a.test`", "service": "s"}), "all@file"),
-        (json!({"rule": "Host(`a.test`)", "parentRefs": ["all"], "service": "s"}), "all@file"),
         (json!({"rule": "PathRegexp(`/`)", "priority": 99, "ruleSyntax": "v2", "service": "s"}), "all@file"),
         (json!({"rule": "Host(`a.test`)", "ruleSyntax": "v2", "service": "s"}), "bad@file error"),
         (
@@ -144,6 +151,45 @@ fn a_router_in_error_answers_in_its_own_place_or_by_its_last_good_value() {
         let found = web(&compile(&map), "a.test");
         assert!(found.starts_with(expected), "{value}: {found}");
     }
+}
+
+#[test]
+fn children_find_their_requests_below_their_parents_only() {
+    let mut map = base();
+    put(&mut map, "http/middlewares/m@file", &json!({"stripPrefix": {"prefixes": ["/x"]}}));
+    put(&mut map, "http/routers/root@file", &json!({"rule": "Host(`a.test`)", "middlewares": ["m"]}));
+    let child =
+        |path: &str, parent: &str| json!({"rule": format!("PathPrefix(`{path}`)"), "parentRefs": [parent]});
+    let with = |mut value: Value, member: &str, text: &str| {
+        value[member] = json!(text);
+        value
+    };
+    put(&mut map, "http/routers/mid@file", &child("/x", "root"));
+    put(&mut map, "http/routers/leaf@file", &with(child("/x/y", "mid@file"), "service", "s"));
+    let all = json!({"rule": "PathPrefix(`/`)", "service": "s", "priority": 1});
+    put(&mut map, "http/routers/all@file", &all);
+    let mut compiler = compiler();
+    let mut apply = |map: &ConfigMap| compiler.apply(generation(map), map).expect("nothing to refuse");
+    let web = |table: &Table, host: &str, path: &str| outcome(table, "web", false, host, path);
+    let table = apply(&map);
+    let found = web(&table, "a.test", "/x/y");
+    assert!(
+        found.starts_with("root@file [StripPrefix") && found.contains("] mid@file [] leaf@file [] [] Load")
+    );
+    assert!(web(&table, "a.test", "/x").ends_with("mid@file [] 404"), "a parent's request is nobody else's");
+    assert!(web(&table, "b.test", "/x/y").starts_with("all@file"), "a child alone finds nothing");
+
+    let bad = with(child("/x/y", "mid@file"), "service", "nowhere");
+    put_disabled(&mut map, "http/routers/leaf@file", &bad, None);
+    let table = apply(&map);
+    assert!(web(&table, "a.test", "/x/y/z").ends_with("leaf@file error: judged bad"), "503 in its own place");
+    put(&mut map, "http/routers/mid@file", &child("/x", "leaf@file"));
+    put(&mut map, "http/routers/leaf@file", &child("/x/y", "mid@file"));
+    assert_eq!(apply(&map).problems.len(), 2, "a circle of last good values ends");
+    map.delete(&Key::new("http/routers/leaf@file").expect("a key"));
+    put(&mut map, "http/routers/mid@file", &with(child("/", "root"), "service", "s"));
+    let table = apply(&map);
+    assert!(web(&table, "a.test", "/z").contains("mid@file [] [] Load") && table.problems.is_empty());
 }
 
 #[test]
@@ -276,6 +322,33 @@ fn what_is_gone_is_no_problem_any_more() {
 }
 
 #[test]
+fn tls_options_in_error_serve_nobody_and_never_give_way_to_laxer_ones() {
+    let mut map = base();
+    let strict =
+        json!({"clientAuth": {"caFiles": ["no PEM"], "clientAuthType": "RequireAndVerifyClientCert"}});
+    put_disabled(&mut map, "tls/options/default@file", &strict, None);
+    let hello = crate::tls::Hello::default();
+    let served = |table: &Table| table.tls.as_ref().and_then(|tls| tls.choose("default", &hello)).is_some();
+    let mut compiler = compiler();
+    let table = compiler.apply(generation(&map), &map).expect("nothing to refuse");
+    assert!(!served(&table), "a client would get in without the certificate that is asked for");
+    assert_eq!(table.problems.get("tls/options/default@file").map(|text| &**text), Some("judged bad"));
+    let good = json!({"minVersion": "VersionTLS13"});
+    put_disabled(&mut map, "tls/options/default@file", &strict, Some(&good));
+    assert!(
+        served(&compiler.apply(generation(&map), &map).expect("nothing to refuse")),
+        "its last good value"
+    );
+    put_disabled(&mut map, "tls/options/default@file", &strict, None);
+    assert!(!served(&compiler.apply(generation(&map), &map).expect("nothing to refuse")));
+    map.delete(&Key::new("tls/options/default@file").expect("a key"));
+    assert!(
+        served(&compiler.apply(generation(&map), &map).expect("nothing to refuse")),
+        "nothing is asked for"
+    );
+}
+
+#[test]
 fn what_did_not_change_is_shared_and_keeps_its_state() {
     let mut map = base();
     put(&mut map, "http/services/t@file", &server("http://127.0.0.1:2"));
@@ -302,13 +375,17 @@ fn what_did_not_change_is_shared_and_keeps_its_state() {
 fn change() -> impl Strategy<Value = (&'static str, Option<Value>, bool)> {
     let router = (
         prop::sample::select(vec!["Host(`a.test`)", "Host(`b.test`)", "PathPrefix(`/x`)", "!Host(`a.test`)", "Host("]),
-        prop::sample::select(vec!["s", "t", "w", "none"]),
+        prop::sample::select(vec!["s", "t", "w", "none", "", ""]),
         prop::sample::subsequence(vec!["m", "n", "none"], 0..2),
         prop::sample::subsequence(vec!["web", "websecure", "nowhere"], 0..3),
         any::<bool>(),
+        prop::option::weighted(0.4, prop::sample::subsequence(vec!["q", "r", "p"], 1..3)),
     )
-        .prop_map(|(rule, service, middlewares, entry_points, tls)| {
+        .prop_map(|(rule, service, middlewares, entry_points, tls, parents)| {
             let mut value = json!({"rule": rule, "service": service, "middlewares": middlewares, "entryPoints": entry_points});
+            if let Some(parents) = parents {
+                return json!({"rule": rule, "service": service, "middlewares": middlewares, "parentRefs": parents});
+            }
             if tls && let Some(members) = value.as_object_mut() {
                 members.insert("tls".to_owned(), json!({}));
             }
@@ -339,7 +416,7 @@ fn change() -> impl Strategy<Value = (&'static str, Option<Value>, bool)> {
         (prop::sample::select(keys), prop::option::weighted(0.8, value), prop::bool::weighted(0.8))
     };
     prop_oneof![
-        5 => of(vec!["http/routers/q@file", "http/routers/r@file"], router.boxed()),
+        6 => of(vec!["http/routers/p@file", "http/routers/q@file", "http/routers/r@file"], router.boxed()),
         3 => of(vec!["http/services/s@file", "http/services/t@file", "http/services/w@file"], service.boxed()),
         2 => of(vec!["http/middlewares/m@file", "http/middlewares/n@file"], middleware.boxed()),
         1 => of(vec!["static/entryPoints/web", "static/entryPoints/websecure"], entry_point.boxed()),

@@ -72,6 +72,13 @@ pub enum Outcome {
         /// Where it goes.
         service: Arc<Service>,
     },
+    /// It passes the middlewares in order, and then another router is found for what they made of it.
+    Branch {
+        /// As of [`Outcome::Serve`].
+        middlewares: Box<[Middleware]>,
+        /// The routers that name this one as their parent.
+        children: RouteIndex<Route>,
+    },
     /// The router is in error and has no last good value: 503 in its own place, so that no other router gets the request.
     Error {
         /// Why, as logged and shown by the API.

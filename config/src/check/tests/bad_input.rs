@@ -86,12 +86,49 @@ fn every_kind_that_does_not_work_yet_makes_its_router_an_error() {
         ));
         assert!(error(&checker, "http/routers/r@file").contains("not work yet"), "{option}");
     }
-    for option in ["parentRefs: [x]", "ruleSyntax: v2"] {
-        let checker = checker(&format!(
-            "http: {{routers: {{r: {{rule: Host(`a`), service: s, {option}}}}}, services: {{s: {{loadBalancer: {{}}}}}}}}"
-        ));
-        assert!(error(&checker, "http/routers/r@file").contains("not work yet"), "{option}");
-    }
+    let old = checker(
+        "http: {routers: {r: {rule: Host(`a`), service: s, ruleSyntax: v2}}, services: {s: {loadBalancer: {}}}}",
+    );
+    assert!(error(&old, "http/routers/r@file").contains("not work yet"));
+}
+
+#[test]
+fn parents_and_children_fit_together() {
+    let text = |routers: &str| {
+        draft(&format!("http: {{routers: {{{routers}}}, services: {{s: {{loadBalancer: {{}}}}}}}}"))
+    };
+    let mut checker = checker("");
+    let mut verdicts = |routers: &str| {
+        checker.replace_provider(&text(routers));
+        let routers = checker.records().filter(|(key, _)| key.kind() == Some(Kind::HttpRouter));
+        let all: Vec<String> = routers
+            .filter(|(_, record)| record.status.state != State::Enabled)
+            .map(|(key, record)| format!("{}: {}", key.name(), record.status.errors.join(" | ")))
+            .collect();
+        all.join("\n")
+    };
+    let child = "c: {rule: Path(`/`), service: s, parentRefs: [r]}";
+    assert_eq!(verdicts(&format!("r: {{rule: Host(`a`)}}, {child}")), "");
+    assert_eq!(verdicts("r: {rule: Host(`a`)}"), "r@file: the service is missing on the router");
+    assert_eq!(
+        verdicts(&format!("r: {{rule: Host(`a`), service: s}}, {child}")),
+        "r@file: service: the router has a child, c@file, so it cannot have a service"
+    );
+    assert_eq!(verdicts("r: {rule: Host(`a`), service: s}"), "", "judged again as its child went");
+    assert_eq!(verdicts(child), "c@file: parent router \"r@file\" does not exist");
+    assert_eq!(
+        verdicts(
+            "r: {rule: Host(`a`)}, c: {rule: Path(`/`), service: s, parentRefs: r, tls: {}, entryPoints: web}"
+        ),
+        "c@file: entryPoints: a child router has none of its own, that of the root router counts | \
+         tls: a child router has none of its own, that of the root router counts"
+    );
+    assert_eq!(
+        verdicts(
+            "r: {rule: Host(`a`), parentRefs: c}, c: {rule: Path(`/`), parentRefs: r}, d: {rule: Path(`/`), service: s, parentRefs: c}"
+        ),
+        "c@file: parentRefs: c@file is an ancestor of itself\nr@file: parentRefs: r@file is an ancestor of itself"
+    );
 }
 
 #[test]

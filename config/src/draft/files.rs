@@ -35,7 +35,8 @@ const PATH_SHOWN_BYTES_MAX: usize = 255;
 /// ends in nothing that looks like a file's extension.
 pub(crate) fn is_path(text: &str) -> bool {
     let extension = text.rsplit_once('.').map_or("", |(_, extension)| extension);
-    let ends = (1..=5).contains(&extension.len()) && extension.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    let ends =
+        (1..=5).contains(&extension.len()) && extension.bytes().all(|byte| byte.is_ascii_alphanumeric());
     let begins = ["/", "./", "../", "~/"].iter().any(|begin| text.starts_with(begin));
     (begins || ends) && text.len() <= PATH_SHOWN_BYTES_MAX && !text.contains(char::is_control)
 }

@@ -109,7 +109,9 @@ fn files_give_their_content_and_missing_ones_are_reported_with_their_place() {
     assert_eq!(
         problems(&draft),
         [
-            format!("t.yaml:4:16: tls.certificates[0].keyFile: the file \"/none\" cannot be read: no such file {mend}"),
+            format!(
+                "t.yaml:4:16: tls.certificates[0].keyFile: the file \"/none\" cannot be read: no such file {mend}"
+            ),
             format!(
                 "t.yaml:6:40: tls.options.o.clientAuth.caFiles: the file \"/none\" cannot be read: no such file {mend}"
             ),

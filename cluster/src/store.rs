@@ -5,6 +5,7 @@
 //! Apply is synchronous, total and deterministic; the state and the applied index change together. The store must not
 //! read a clock, draw randomness, do I/O, or depend on anything but the entries applied.
 
+use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -21,13 +22,14 @@ pub mod snapshot;
 
 mod apply;
 mod event;
+mod secrets;
 mod staged;
 #[cfg(test)]
 mod tests;
 mod wire;
 
 pub use applied::{Applied, ApplyError, Quota, Refusal};
-pub use command::{Author, COMMAND_BYTES_MAX, Change, ChangeId, Command, CommandError, Event, Stage};
+pub use command::{Author, COMMAND_BYTES_MAX, Change, ChangeId, Command, CommandError, Event, Put, Stage};
 pub use history::{KeyChange, Revision};
 pub use key::{PlainKey, StoreKey, StoreKeyError};
 pub use limits::Limits;
@@ -35,6 +37,7 @@ pub use snapshot::{RestoreError, SnapshotChunks, StoreRestore};
 
 use history::History;
 use key::{CONFIG_PREFIX, EVENTS_PREFIX};
+use secrets::References;
 use staged::Staged;
 
 /// A value with the revisions that made it.
@@ -76,6 +79,7 @@ pub struct Store {
     /// The revision of the last change to the configuration; 0 if there was none.
     config_revision: u64,
     stamps: OrdMap<Key, Stamp>,
+    references: References,
     values: OrdMap<PlainKey, Value>,
     /// Live keys and values, in bytes.
     live_bytes: u64,
@@ -106,6 +110,7 @@ impl Store {
             config,
             config_revision: 0,
             stamps: OrdMap::new(),
+            references: References::default(),
             values: OrdMap::new(),
             live_bytes: 0,
             staged: Staged::default(),
@@ -166,7 +171,7 @@ impl Store {
         self.stale_refused
     }
 
-    /// The configuration: key → encoded record.
+    /// The configuration: key → encoded record, and beside it the secrets that it refers to.
     pub fn config(&self) -> &ConfigMap {
         &self.config
     }
@@ -238,14 +243,26 @@ impl Store {
             return None;
         }
         // Whether the key was there at the base shows in its first change since.
-        let mut touched = std::collections::BTreeMap::new();
+        let (mut touched, mut touched_secrets) = (BTreeMap::new(), BTreeMap::new());
         for revision in self.history.since(base.revision)? {
             for change in &revision.changes {
-                if let StoreKey::Config(key) = &change.key {
-                    touched.entry(key).or_insert(change.existed);
+                match &change.key {
+                    StoreKey::Config(key) => {
+                        touched.entry(key).or_insert(change.existed);
+                    }
+                    StoreKey::Plain(key) => {
+                        if let Some(id) = key.secret_id() {
+                            touched_secrets.entry(id).or_insert(change.existed);
+                        }
+                    }
                 }
             }
         }
+        let secrets = touched_secrets.into_iter().filter_map(|(id, existed)| {
+            let envelope = self.config.secrets().get(&id).cloned();
+            (existed || envelope.is_some()).then_some((id, envelope))
+        });
+        let secrets = secrets.collect();
         let (mut puts, mut deletes) = (Vec::new(), Vec::new());
         for (key, existed) in touched {
             match self.config.get(key.as_str()) {
@@ -254,7 +271,7 @@ impl Store {
                 None => {}
             }
         }
-        Some(Delta { base: *base, target, puts, deletes, secrets: Vec::new() })
+        Some(Delta { base: *base, target, puts, deletes, secrets })
     }
 
     /// Whether a change took effect already, as long as that is remembered.

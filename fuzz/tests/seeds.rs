@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use ravelin_cluster::storage::disk::read_all;
 use ravelin_cluster::storage::{CommandBytes, DataDirectory, MemoryDisk, Owner, Wal, WalLimits};
-use ravelin_cluster::store::{Author, Change, ChangeId, Command, Event, Store, StoreKey};
+use ravelin_cluster::store::{Author, Change, ChangeId, Command, Event, Put, Store, StoreKey};
 use ravelin_consensus::{
     Batch, Configuration, Entry, EntryKind, HardState, Incarnation, Index, NodeId, SnapshotMeta, Term, Token,
 };
@@ -104,7 +104,7 @@ fn logs_of_every_shape_are_recovered() {
 }
 
 fn change(id: u8, author: Author, key: &str, value: &str) -> Command {
-    let puts = vec![(StoreKey::new(key).expect("a key"), Arc::from(value.as_bytes()))];
+    let puts = vec![Put::new(StoreKey::new(key).expect("a key"), Arc::from(value.as_bytes()))];
     let id = ChangeId([id; 16]);
     Command::Change(Change { id, author, at_unix_ms: 5, base: None, puts, deletes: Vec::new() })
 }

@@ -16,7 +16,7 @@ use crate::request::{
     ApplyMode, Refusal, RefusalReason, SourceDocument, SourceFormat, VERDICTS_MAX, Verdict as ObjectVerdict,
 };
 use crate::storage::chain;
-use crate::store::{Change, ChangeId, CommandError, StoreKey};
+use crate::store::{Change, ChangeId, CommandError, Put, StoreKey};
 
 /// The provider of objects that come by request: `name@cluster`.
 pub const CLUSTER_PROVIDER: &str = "cluster";
@@ -221,7 +221,7 @@ fn prepare(
     let mut puts = Vec::with_capacity(change.puts.len());
     for (key, record) in &change.puts {
         let bytes = codec::encode(RECORD_VERSION, &record.to_wire()).map_err(CommandError::Codec)?;
-        puts.push((StoreKey::Config(key.clone()), Arc::from(bytes.as_ref())));
+        puts.push(Put::new(StoreKey::Config(key.clone()), Arc::from(bytes.as_ref())));
     }
     let change = Change {
         id: ChangeId(stamp.id.0),

@@ -110,6 +110,18 @@ pub enum Refusal {
         /// The key.
         key: String,
     },
+    /// Something other than a configuration object refers to secrets.
+    #[error("{key} cannot refer to secrets: only objects of the configuration can")]
+    References {
+        /// The key.
+        key: String,
+    },
+    /// A reference would lead nowhere.
+    #[error("the change refers to the secret {secret}, which is not there and which it does not bring")]
+    SecretMissing {
+        /// The secret's name.
+        secret: String,
+    },
     /// A bound would be passed.
     #[error("{quota} would be {needed}, more than the {max} allowed")]
     OverQuota {

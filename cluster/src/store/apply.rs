@@ -4,14 +4,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use ravelin_config::{Change as ConfigChange, Key};
+use ravelin_config::{Change as ConfigChange, Key, SecretId};
 use ravelin_consensus::{Entry, EntryKind, Index, NodeId, Term};
 
 use super::applied::{Applied, ApplyError, Quota, Refusal};
-use super::command::{Author, Change, ChangeId, Command, CommandError, PART_BYTES_MAX, Stage};
+use super::command::{Author, Change, ChangeId, Command, CommandError, PART_BYTES_MAX, Put, Stage};
 use super::event::{Kind, Recorded};
 use super::history::{KeyChange, Revision};
 use super::key::{EVENTS_PREFIX, PlainKey, StoreKey};
+use super::secrets::REFERENCE_BYTES;
 use super::staged::{Attempt, Placed};
 use super::{Outcome, Stamp, Store, Value, wire};
 use crate::storage::CommandBytes;
@@ -20,7 +21,21 @@ const EVENT_NAME_BYTES_MAX: usize = 64;
 const EVENT_TEXT_BYTES_MAX: usize = 4 << 10;
 
 /// New values by key; `None` removes.
-type Wanted = BTreeMap<StoreKey, Option<Arc<[u8]>>>;
+pub(super) type Wanted = BTreeMap<StoreKey, Option<New>>;
+
+/// A value, with the secrets that it refers to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct New {
+    pub(super) bytes: Arc<[u8]>,
+    pub(super) secrets: Arc<[SecretId]>,
+}
+
+impl New {
+    /// What it takes under its key, in bytes.
+    fn bytes_with(&self, key: &StoreKey) -> u64 {
+        key.bytes() + self.bytes.len() as u64 + self.secrets.len() as u64 * REFERENCE_BYTES
+    }
+}
 
 impl Store {
     /// Applies the entry at `index`, which must be the one after the last.
@@ -143,32 +158,40 @@ impl Store {
     }
 
     /// What a change really changes, with the size of the store after it; or why it is refused.
-    fn judge(&self, puts: &[(StoreKey, Arc<[u8]>)], deletes: &[StoreKey]) -> Result<(Wanted, u64), Refusal> {
+    fn judge(&self, puts: &[Put], deletes: &[StoreKey]) -> Result<(Wanted, u64), Refusal> {
         let mut named = BTreeSet::new();
-        let (mut wanted, mut bytes, mut keys) = (Wanted::new(), self.live_bytes, self.keys());
-        let items =
-            puts.iter().map(|(key, value)| (key, Some(value))).chain(deletes.iter().map(|key| (key, None)));
-        for (key, value) in items {
-            if key.is_reserved() {
+        let mut wanted = Wanted::new();
+        let items = puts.iter().map(|put| (&put.key, Some(put))).chain(deletes.iter().map(|key| (key, None)));
+        for (key, put) in items {
+            // A secret goes with its last reference, and in no other way.
+            if key.is_reserved() || (put.is_none() && key.is_secret()) {
                 return Err(Refusal::Reserved { key: key.to_string() });
             }
             if !named.insert(key) {
                 return Err(Refusal::NamedTwice { key: key.to_string() });
             }
-            let held = self.held(key);
-            if held == value {
-                continue;
+            let new = put.map(|put| New { bytes: Arc::clone(&put.value), secrets: Arc::clone(&put.secrets) });
+            if let Some(New { bytes, secrets }) = &new {
+                within(Quota::ValueBytes, bytes.len() as u64, self.limits.value_bytes_max)?;
+                if !secrets.is_empty() && !matches!(key, StoreKey::Config(_)) {
+                    return Err(Refusal::References { key: key.to_string() });
+                }
             }
-            if let Some(held) = held {
-                bytes -= key.bytes() + held.len() as u64;
+            if self.now(key) != new {
+                wanted.insert(key.clone(), new);
+            }
+        }
+        self.settle_secrets(&mut wanted)?;
+        let (mut bytes, mut keys) = (self.live_bytes, self.keys());
+        for (key, new) in &wanted {
+            if let Some(held) = self.now(key) {
+                bytes -= held.bytes_with(key);
                 keys -= 1;
             }
-            if let Some(value) = value {
-                within(Quota::ValueBytes, value.len() as u64, self.limits.value_bytes_max)?;
-                bytes += key.bytes() + value.len() as u64;
+            if let Some(new) = new {
+                bytes += new.bytes_with(key);
                 keys += 1;
             }
-            wanted.insert(key.clone(), value.cloned());
         }
         // A change that makes an overfull store smaller is always welcome.
         within(Quota::LiveBytes, bytes, self.limits.live_bytes_max.max(self.live_bytes))?;
@@ -176,11 +199,21 @@ impl Store {
         Ok((wanted, bytes))
     }
 
-    fn held(&self, key: &StoreKey) -> Option<&Arc<[u8]>> {
+    pub(super) fn held(&self, key: &StoreKey) -> Option<&Arc<[u8]>> {
         match key {
             StoreKey::Config(key) => self.config.get(key.as_str()),
             StoreKey::Plain(key) => self.values.get(key).map(|value| &value.bytes),
         }
+    }
+
+    /// What a key holds, with what that refers to.
+    fn now(&self, key: &StoreKey) -> Option<New> {
+        let bytes = Arc::clone(self.held(key)?);
+        let secrets = match key {
+            StoreKey::Config(key) => self.references.shared(key),
+            StoreKey::Plain(_) => Arc::default(),
+        };
+        Some(New { bytes, secrets })
     }
 
     fn appoint(&mut self, node: NodeId, epoch: u64, at_unix_ms: u64) -> Applied {
@@ -196,9 +229,10 @@ impl Store {
         };
         self.staged.clear();
         let key = StoreKey::Plain(PlainKey::controller());
-        let held = self.held(&key).map_or(0, |held| key.bytes() + held.len() as u64);
-        let live_bytes = self.live_bytes - held + key.bytes() + bytes.len() as u64;
-        self.put_all(Wanted::from([(key, Some(Arc::from(&bytes[..])))]), live_bytes);
+        let new = New { bytes: Arc::from(&bytes[..]), secrets: Arc::default() };
+        let held = self.now(&key).map_or(0, |held| held.bytes_with(&key));
+        let live_bytes = self.live_bytes - held + new.bytes_with(&key);
+        self.put_all(Wanted::from([(key, Some(new))]), live_bytes);
         self.record(Recorded { at_unix_ms, node, kind: Kind::ControllerAppointed { epoch } });
         Applied::Appointed { node, epoch }
     }
@@ -290,14 +324,21 @@ impl Store {
         self.live_bytes = live_bytes;
         let mut config = BTreeMap::new();
         let mut changes = Vec::with_capacity(wanted.len());
-        for (key, value) in wanted {
+        for (key, new) in wanted {
             let existed = self.held(&key).is_some();
+            let (value, secrets) = new.map_or_else(Default::default, |new| (Some(new.bytes), new.secrets));
             match &key {
                 StoreKey::Config(key) => {
                     self.stamp(key, value.is_some());
+                    self.references.set(key, secrets);
                     config.insert(key.clone(), value.clone().map_or(ConfigChange::Delete, ConfigChange::Put));
                 }
-                StoreKey::Plain(key) => self.put_plain(key, value.clone()),
+                StoreKey::Plain(key) => {
+                    if let Some(id) = key.secret_id() {
+                        self.config.change_secrets([(id, value.clone())]);
+                    }
+                    self.put_plain(key, value.clone());
+                }
             }
             changes.push(KeyChange { key, value, existed });
         }

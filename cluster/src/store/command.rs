@@ -8,6 +8,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use ravelin_config::SecretId;
 use ravelin_consensus::NodeId;
 use ravelin_transport::FRAME_BYTES_MAX;
 use ravelin_transport::codec::CodecError;
@@ -47,6 +48,25 @@ pub enum Author {
     },
 }
 
+/// A new value of a key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Put {
+    /// The key.
+    pub key: StoreKey,
+    /// Its value.
+    pub value: Arc<[u8]>,
+    /// The secrets that the value refers to, which only a configuration object may: they live as long as it does. Said by
+    /// the proposer, as the store reads no values.
+    pub secrets: Arc<[SecretId]>,
+}
+
+impl Put {
+    /// A value that refers to no secret.
+    pub fn new(key: StoreKey, value: Arc<[u8]>) -> Self {
+        Self { key, value, secrets: Arc::default() }
+    }
+}
+
 /// A change of keys, all or nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
@@ -59,7 +79,7 @@ pub struct Change {
     /// The revision of the generation it builds on; if the configuration is at another one, it is refused.
     pub base: Option<u64>,
     /// New values, each key at most once.
-    pub puts: Vec<(StoreKey, Arc<[u8]>)>,
+    pub puts: Vec<Put>,
     /// Keys to remove; one that is not there is no error.
     pub deletes: Vec<StoreKey>,
 }
@@ -203,16 +223,18 @@ impl Change {
 
     fn split(&self) -> Result<Vec<Bytes>, CommandError> {
         let mut parts = Vec::new();
-        let mut puts: Vec<&(StoreKey, Arc<[u8]>)> = Vec::new();
+        let mut puts: Vec<&Put> = Vec::new();
         let (mut deletes, mut filled) = (Vec::new(), 0);
         let items = self.puts.iter().map(Ok).chain(self.deletes.iter().map(Err));
         for item in items {
             let bytes = match item {
-                Ok((key, value)) => key.text_bytes() + value.len() + ITEM_OVERHEAD_BYTES,
+                Ok(Put { key, value, secrets }) => {
+                    key.text_bytes() + value.len() + size_of_val(&**secrets) + ITEM_OVERHEAD_BYTES
+                }
                 Err(key) => key.text_bytes() + ITEM_OVERHEAD_BYTES,
             };
             if bytes > PART_BYTES_MAX - ITEM_OVERHEAD_BYTES {
-                let key = item.map_or_else(ToString::to_string, |(key, _)| key.to_string());
+                let key = item.map_or_else(ToString::to_string, |put| put.key.to_string());
                 return Err(CommandError::ValueTooLarge { key, bytes });
             }
             if filled > 0 && filled + bytes > PART_BYTES_TARGET {
@@ -230,7 +252,7 @@ impl Change {
     }
 }
 
-/// Two lengths of eight bytes, and the list's own.
+/// Three lengths of eight bytes, and the list's own.
 const ITEM_OVERHEAD_BYTES: usize = 32;
 
 impl fmt::Display for ChangeId {

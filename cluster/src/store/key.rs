@@ -5,7 +5,7 @@ use std::borrow::Borrow;
 use std::fmt;
 use std::sync::Arc;
 
-use ravelin_config::{Key, KeyError};
+use ravelin_config::{Key, KeyError, SecretId};
 
 /// Prefix of configuration objects. It sorts before every other prefix.
 pub const CONFIG_PREFIX: &str = "config/";
@@ -15,10 +15,12 @@ pub const EVENTS_PREFIX: &str = "events/";
 pub const NODES_PREFIX: &str = "nodes/";
 /// Prefix of decided roles; only the store itself writes here.
 pub const ROLES_PREFIX: &str = "roles/";
+/// Prefix of secrets: envelopes by the name of their value. One lives as long as an object refers to it.
+pub const SECRETS_PREFIX: &str = "secrets/";
 /// Prefix of the user's own keys.
 pub const USER_PREFIX: &str = "user/";
 
-const PREFIXES: [&str; 4] = [EVENTS_PREFIX, NODES_PREFIX, ROLES_PREFIX, USER_PREFIX];
+const PREFIXES: [&str; 5] = [EVENTS_PREFIX, NODES_PREFIX, ROLES_PREFIX, SECRETS_PREFIX, USER_PREFIX];
 
 /// A key of the store. Ordered as its text is.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -42,6 +44,12 @@ pub enum StoreKeyError {
         /// The text, cut short.
         key: String,
     },
+    /// A secret whose name is no keyed digest.
+    #[error("\"{key}\" is not the name of a secret, which has 64 hexadecimal digits")]
+    Secret {
+        /// The text, cut short.
+        key: String,
+    },
     /// Too long, or unprintable.
     #[error(transparent)]
     Text(#[from] KeyError),
@@ -58,6 +66,9 @@ impl StoreKey {
         }
         // The same bounds hold for all keys.
         Key::new(text)?;
+        if text.strip_prefix(SECRETS_PREFIX).is_some_and(|name| SecretId::parse(name).is_none()) {
+            return Err(StoreKeyError::Secret { key: text.chars().take(80).collect() });
+        }
         if PREFIXES.iter().any(|prefix| text.strip_prefix(prefix).is_some_and(|name| !name.is_empty())) {
             return Ok(Self::Plain(PlainKey(Arc::from(text))));
         }
@@ -70,6 +81,11 @@ impl StoreKey {
             Self::Config(_) => false,
             Self::Plain(key) => key.0.starts_with(EVENTS_PREFIX) || key.0.starts_with(ROLES_PREFIX),
         }
+    }
+
+    /// Whether it is the key of a secret.
+    pub fn is_secret(&self) -> bool {
+        matches!(self, Self::Plain(key) if key.0.starts_with(SECRETS_PREFIX))
     }
 
     /// Length of the full text, in bytes.
@@ -93,6 +109,16 @@ impl PlainKey {
 
     pub(super) fn controller() -> Self {
         Self(format!("{ROLES_PREFIX}controller").into())
+    }
+
+    /// The secret of this name.
+    pub fn secret(id: &SecretId) -> Self {
+        Self(format!("{SECRETS_PREFIX}{id}").into())
+    }
+
+    /// The secret's name, if it is one's key.
+    pub fn secret_id(&self) -> Option<SecretId> {
+        SecretId::parse(self.0.strip_prefix(SECRETS_PREFIX)?)
     }
 
     /// The full text.

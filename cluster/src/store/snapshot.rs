@@ -15,9 +15,10 @@ use ravelin_transport::codec::{self, CodecError};
 use super::command::ChangeId;
 use super::history::{History, KeyChange, Revision};
 use super::key::{EVENTS_PREFIX, StoreKey, StoreKeyError};
+use super::secrets::REFERENCE_BYTES;
 use super::staged::Staged;
 use super::{Outcome, Stamp, Store, Value};
-use wire::{HeaderV1, HistoryV1, ItemV1, RecentV1, StagedV1, ValueV1};
+use wire::{ConfigV1, HeaderV1, HistoryV1, ItemV1, RecentV1, StagedV1, ValueV1};
 
 mod wire;
 
@@ -52,11 +53,13 @@ pub struct SnapshotChunks {
 impl SnapshotChunks {
     pub(super) fn new(store: Store) -> Self {
         let header = ItemV1::Header(header_of(&store));
-        let Store { config, stamps, values, history, staged, recent, recent_order, .. } = store;
+        let Store { config, stamps, references, values, history, staged, recent, recent_order, .. } = store;
         let config = stamps.into_iter().filter_map(move |(key, stamp)| {
             let bytes = Arc::clone(config.get(key.as_str())?);
             let Stamp { created, modified } = stamp;
-            Some(ItemV1::Config(ValueV1 { key: key.as_str().to_owned(), bytes, created, modified }))
+            let secrets = references.shared(&key);
+            let value = ValueV1 { key: key.as_str().to_owned(), bytes, created, modified };
+            Some(ItemV1::Config(ConfigV1 { value, secrets }))
         });
         let values = values.into_iter().map(|(key, value)| {
             let Value { bytes, created, modified } = value;
@@ -126,6 +129,7 @@ fn header_of(store: &Store) -> HeaderV1 {
         floor: store.history.floor(),
         floor_generation: (floor_revision, floor_digest.0),
         config_keys: store.config.len() as u64,
+        secret_references: store.references.len(),
         plain_keys: store.values.len() as u64,
         history_revisions: store.history.len(),
         history_bytes: store.history.bytes(),
@@ -187,9 +191,12 @@ impl StoreRestore {
         };
         match item {
             ItemV1::Header(_) => {}
-            ItemV1::Config(value) => {
+            ItemV1::Config(ConfigV1 { value, secrets }) => {
                 let key = ravelin_config::Key::new(&value.key).map_err(StoreKeyError::from)?;
-                store.live_bytes += StoreKey::Config(key.clone()).bytes() + value.bytes.len() as u64;
+                store.live_bytes += StoreKey::Config(key.clone()).bytes()
+                    + value.bytes.len() as u64
+                    + secrets.len() as u64 * REFERENCE_BYTES;
+                store.references.set(&key, secrets);
                 let stamp = Stamp { created: value.created, modified: value.modified };
                 once(store.stamps.insert(key.clone(), stamp))?;
                 config.insert(key, ConfigChange::Put(value.bytes));
@@ -203,6 +210,9 @@ impl StoreRestore {
                     ));
                 };
                 let ValueV1 { bytes, created, modified, .. } = value;
+                if let Some(id) = key.secret_id() {
+                    store.config.change_secrets([(id, Some(Arc::clone(&bytes)))]);
+                }
                 once(store.values.insert(key, Value { bytes, created, modified }))?;
             }
             ItemV1::History(change) => take_history(store, &mut self.open_revision, change)?,
@@ -240,6 +250,10 @@ impl StoreRestore {
         }
         if store.stamps.len() != store.config.len() {
             return Err(RestoreError::Inconsistent("a configuration key has no revision"));
+        }
+        let secrets = store.config.secrets().iter().map(|(id, _)| id);
+        if !store.references.secrets().eq(secrets) {
+            return Err(RestoreError::Inconsistent("its secrets are not those that its objects refer to"));
         }
         let controller_unreadable =
             store.values.contains_key(&super::PlainKey::controller()) && store.controller().is_none();

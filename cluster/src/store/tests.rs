@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use ravelin_config::{Digest, GenerationId, Key};
+use ravelin_config::{Digest, GenerationId, Key, SecretId};
 use ravelin_consensus::{Configuration, Entry, EntryKind, Index, NodeId, Term};
 
 use super::*;
@@ -60,9 +60,19 @@ fn change(id: u8, author: Author, puts: &[(&str, &str)], deletes: &[&str]) -> Ch
         author,
         at_unix_ms: 1_700_000_000_000,
         base: None,
-        puts: puts.iter().map(|(name, value)| (key(name), Arc::from(value.as_bytes()))).collect(),
+        puts: puts.iter().map(|(name, value)| Put::new(key(name), Arc::from(value.as_bytes()))).collect(),
         deletes: deletes.iter().map(|name| key(name)).collect(),
     }
+}
+
+/// A change of one object that refers to a secret, and brings its envelope or not.
+fn with_secret(id: u8, object: &str, secret: u8, envelope: Option<&str>) -> Change {
+    let secret = SecretId([secret; 32]);
+    let mut change = change(id, operator(), &[(object, "{}")], &[]);
+    change.puts[0].secrets = Arc::from([secret]);
+    let bring = |text: &str| Put::new(StoreKey::Plain(PlainKey::secret(&secret)), Arc::from(text.as_bytes()));
+    change.puts.extend(envelope.map(bring));
+    change
 }
 
 fn stage(id: u8, author: Author, part: u32, parts: &[Bytes]) -> Stage {
@@ -72,8 +82,8 @@ fn stage(id: u8, author: Author, part: u32, parts: &[Bytes]) -> Stage {
 }
 
 fn part(puts: &[(&str, &str)]) -> Bytes {
-    let puts: Vec<(StoreKey, Arc<[u8]>)> =
-        puts.iter().map(|(name, value)| (key(name), Arc::from(value.as_bytes()))).collect();
+    let puts: Vec<Put> =
+        puts.iter().map(|(name, value)| Put::new(key(name), Arc::from(value.as_bytes()))).collect();
     wire::encode_part(&puts.iter().collect::<Vec<_>>(), &[]).expect("small")
 }
 
@@ -468,6 +478,9 @@ fn commands_have_their_golden_bytes() {
     let author = Author::Controller { node: NodeId(2), epoch: 3 };
     let mut golden = change(0xaa, author.clone(), &[("config/http/routers/web@file", "{}")], &["nodes/4"]);
     golden.base = Some(41);
+    let id = SecretId([0x5e; 32]);
+    golden.puts[0].secrets = Arc::from([id]);
+    golden.puts.push(Put::new(StoreKey::Plain(PlainKey::secret(&id)), Arc::from(b"envelope".as_slice())));
     let part = Bytes::from_static(b"part");
     let staged = stage(0xbb, operator(), 1, &[Bytes::from_static(b"first"), part]);
     let event = Event { at_unix_ms: 9, node: NodeId(4), name: "name".to_owned(), text: "text".to_owned() };
@@ -489,6 +502,47 @@ fn commands_have_their_golden_bytes() {
 }
 
 #[test]
+fn a_secret_lives_as_long_as_an_object_refers_to_it() {
+    let mut log = Log::new(Limits::GENESIS);
+    let secret = format!("secrets/{}", "11".repeat(32));
+    let (one, two) = ("config/tls/certificates/1@file", "config/tls/certificates/2@file");
+    let missing = refusal(log.apply(&Command::Change(with_secret(1, one, 0x11, None))));
+    assert_eq!(missing, Refusal::SecretMissing { secret: "11".repeat(32) });
+    let before = log.store.live_bytes();
+    assert!(matches!(
+        log.apply(&Command::Change(with_secret(2, one, 0x11, Some("sealed")))),
+        Applied::Changed { .. }
+    ));
+    let held = (one.len() + 2 + 32 + secret.len() + 6) as u64;
+    assert_eq!(log.store.live_bytes() - before, held, "key, value, reference and secret count");
+    let base = log.store.generation();
+    log.apply(&Command::Change(with_secret(3, two, 0x11, None)));
+    log.apply(&Command::Change(change(4, operator(), &[], &[one])));
+    assert_eq!(log.store.get(&secret).map(|value| value.bytes.to_vec()), Some(b"sealed".to_vec()));
+    let refused = refusal(log.apply(&Command::Change(change(5, operator(), &[], &[&secret]))));
+    assert_eq!(refused, Refusal::Reserved { key: secret.clone() });
+    // Another secret in its place: the first goes, the second comes, in one revision and one delta.
+    log.apply(&Command::Change(with_secret(6, two, 0x22, Some("other"))));
+    assert!(log.store.get(&secret).is_none());
+    let delta = log.store.delta(&base).expect("a moment ago");
+    let expected = vec![(SecretId([0x11; 32]), None), (SecretId([0x22; 32]), Some(Arc::from(&b"other"[..])))];
+    assert_eq!(delta.secrets, expected);
+    log.apply(&Command::Change(change(7, operator(), &[], &[two])));
+    assert_eq!((log.store.live_bytes(), log.store.config().secrets().len()), (before, 0));
+}
+
+#[test]
+fn nobody_keeps_a_secret_that_nothing_refers_to_and_only_objects_refer() {
+    let mut log = Log::new(Limits::GENESIS);
+    let lone = format!("secrets/{}", "33".repeat(32));
+    assert!(matches!(log.configure(1, &[(&lone, "sealed")]), Applied::Unchanged { .. }));
+    assert!(log.store.get(&lone).is_none());
+    let user = refusal(log.apply(&Command::Change(with_secret(2, "user/x", 0x33, Some("sealed")))));
+    assert_eq!(user, Refusal::References { key: "user/x".to_owned() });
+    assert!(StoreKey::new("secrets/short").is_err() && StoreKey::new(&lone.to_uppercase()).is_err());
+}
+
+#[test]
 fn events_of_the_store_itself_hold_no_words() {
     let mut log = Log::new(Limits::GENESIS);
     log.appoint(2);
@@ -507,6 +561,7 @@ fn a_store_snapshot_has_its_golden_bytes() {
     let mut log = Log::new(Limits::GENESIS);
     log.appoint(2);
     log.configure(1, &[("config/http/routers/web@file", "{}"), ("nodes/4", "up")]);
+    log.apply(&Command::Change(with_secret(2, "config/tls/certificates/c@file", 0x5e, Some("envelope"))));
     log.apply(&Command::Stage(stage(
         0xbb,
         operator(),

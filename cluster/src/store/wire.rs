@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use bincode::{Decode, Encode};
 use bytes::Bytes;
+use ravelin_config::SecretId;
 use ravelin_consensus::NodeId;
 use ravelin_transport::codec;
 
-use super::command::{Author, Change, ChangeId, Command, CommandError, Event, Stage};
+use super::command::{Author, Change, ChangeId, Command, CommandError, Event, Put, Stage};
 use super::event::{Kind, Recorded};
 use super::key::StoreKey;
 
@@ -27,7 +28,7 @@ enum CommandV1 {
         author: AuthorV1,
         at_unix_ms: u64,
         base: Option<u64>,
-        puts: Vec<(String, Arc<[u8]>)>,
+        puts: Vec<PutV1>,
         deletes: Vec<String>,
     },
     Stage(StageV1),
@@ -78,10 +79,18 @@ enum KindV1 {
     StaleWriteRefused { change: [u8; 16], epoch: u64, current: Option<(u64, u64)> },
 }
 
+/// A new value, and the names of the secrets that it refers to.
+#[derive(Debug, Encode, Decode)]
+struct PutV1 {
+    key: String,
+    value: Arc<[u8]>,
+    secrets: Arc<[SecretId]>,
+}
+
 /// Puts and deletes of one part.
 #[derive(Debug, Encode, Decode)]
 struct PartV1 {
-    puts: Vec<(String, Arc<[u8]>)>,
+    puts: Vec<PutV1>,
     deletes: Vec<String>,
 }
 
@@ -133,10 +142,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Command, CommandError> {
     })
 }
 
-pub(super) fn encode_part(
-    puts: &[&(StoreKey, Arc<[u8]>)],
-    deletes: &[&StoreKey],
-) -> Result<Bytes, CommandError> {
+pub(super) fn encode_part(puts: &[&Put], deletes: &[&StoreKey]) -> Result<Bytes, CommandError> {
     let wire = PartV1 {
         puts: puts.iter().map(|put| put_to_wire(put)).collect(),
         deletes: deletes.iter().map(ToString::to_string).collect(),
@@ -145,7 +151,7 @@ pub(super) fn encode_part(
 }
 
 /// Keys to set and keys to remove.
-pub(super) type Keys = (Vec<(StoreKey, Arc<[u8]>)>, Vec<StoreKey>);
+pub(super) type Keys = (Vec<Put>, Vec<StoreKey>);
 
 pub(super) fn decode_part(bytes: &[u8]) -> Result<Keys, CommandError> {
     let wire: PartV1 = codec::decode(COMMAND_VERSION, bytes)?;
@@ -187,12 +193,15 @@ pub(super) fn decode_controller(bytes: &[u8]) -> Result<(NodeId, u64), CommandEr
     Ok((NodeId(wire.node), wire.epoch))
 }
 
-fn put_to_wire((key, value): &(StoreKey, Arc<[u8]>)) -> (String, Arc<[u8]>) {
-    (key.to_string(), Arc::clone(value))
+fn put_to_wire(Put { key, value, secrets }: &Put) -> PutV1 {
+    PutV1 { key: key.to_string(), value: Arc::clone(value), secrets: Arc::clone(secrets) }
 }
 
-fn keys_from_wire(puts: Vec<(String, Arc<[u8]>)>, deletes: Vec<String>) -> Result<Keys, CommandError> {
-    let puts = puts.into_iter().map(|(key, value)| Ok((StoreKey::new(&key)?, value)));
+fn keys_from_wire(puts: Vec<PutV1>, deletes: Vec<String>) -> Result<Keys, CommandError> {
+    let puts = puts.into_iter().map(|PutV1 { key, value, secrets }| {
+        let key = StoreKey::new(&key)?;
+        Ok(Put { key, value, secrets })
+    });
     let puts = puts.collect::<Result<_, CommandError>>()?;
     let deletes = deletes.iter().map(|key| Ok(StoreKey::new(key)?)).collect::<Result<_, CommandError>>()?;
     Ok((puts, deletes))

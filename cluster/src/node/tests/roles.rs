@@ -8,7 +8,7 @@ use super::harness::{Cluster, apply, site};
 use crate::node::CONTROLLER_TIMEOUT;
 use crate::request::status::EventKind;
 use crate::request::{RefusalReason, Request, Response};
-use crate::store::{Author, Change, ChangeId, Command, Limits, StoreKey};
+use crate::store::{Author, Change, ChangeId, Command, Limits, Put, StoreKey};
 
 #[test]
 fn a_leader_appoints_a_controller_that_is_not_itself() {
@@ -94,7 +94,7 @@ fn the_log_itself_refuses_a_write_of_an_old_epoch_on_every_node() {
         author: Author::Controller { node: NodeId(old), epoch },
         at_unix_ms: 0,
         base: Some(0),
-        puts: vec![(
+        puts: vec![Put::new(
             StoreKey::new("config/http/routers/late@file").expect("a key"),
             [1_u8].as_slice().into(),
         )],
@@ -139,7 +139,7 @@ fn a_command_over_its_quota_is_refused_by_the_log_and_stops_nobody() {
         author: Author::Controller { node: NodeId(node), epoch },
         at_unix_ms: 0,
         base: None,
-        puts: vec![(StoreKey::new("user/large").expect("a key"), large.into())],
+        puts: vec![Put::new(StoreKey::new("user/large").expect("a key"), large.into())],
         deletes: Vec::new(),
     };
     let command = Command::Change(change).encode().expect("it fits one entry").0.to_vec();

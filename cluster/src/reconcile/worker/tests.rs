@@ -54,7 +54,7 @@ impl Bench {
         let Command::Change(change) = Command::decode(command).expect("own encoding") else {
             panic!("no change")
         };
-        let puts = change.puts.iter().map(|(key, _)| key.to_string()).collect();
+        let puts = change.puts.iter().map(|put| put.key.to_string()).collect();
         (puts, change.deletes.iter().map(ToString::to_string).collect())
     }
 

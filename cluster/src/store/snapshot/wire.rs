@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bincode::{Decode, Encode};
 use bytes::Bytes;
+use ravelin_config::SecretId;
 
 use crate::store::command::{Author, ChangeId};
 use crate::store::limits::Limits;
@@ -15,7 +16,7 @@ use crate::store::wire::AuthorV1;
 #[derive(Debug, Encode, Decode)]
 pub(super) enum ItemV1 {
     Header(HeaderV1),
-    Config(ValueV1),
+    Config(ConfigV1),
     Plain(ValueV1),
     History(HistoryV1),
     Staged(StagedV1),
@@ -37,6 +38,7 @@ pub(super) struct HeaderV1 {
     pub(super) floor: u64,
     pub(super) floor_generation: (u64, [u8; 32]),
     pub(super) config_keys: u64,
+    pub(super) secret_references: u64,
     pub(super) plain_keys: u64,
     pub(super) history_revisions: u64,
     pub(super) history_bytes: u64,
@@ -57,6 +59,13 @@ pub(super) struct LimitsV1 {
     parts_max: u32,
     events_max: u64,
     recent_max: u64,
+}
+
+/// A live configuration object, and the secrets that it refers to.
+#[derive(Debug, Encode, Decode)]
+pub(super) struct ConfigV1 {
+    pub(super) value: ValueV1,
+    pub(super) secrets: Arc<[SecretId]>,
 }
 
 /// A live key. The key of a configuration object is without the prefix.
@@ -117,13 +126,20 @@ impl ItemV1 {
     pub(super) fn bytes(&self) -> usize {
         match self {
             Self::Header(_) => 512,
-            Self::Config(value) | Self::Plain(value) => 64 + value.key.len() + value.bytes.len(),
+            Self::Config(config) => config.value.size() + size_of_val(&*config.secrets),
+            Self::Plain(value) => value.size(),
             Self::History(change) => {
                 96 + change.key.len() + change.value.as_ref().map_or(0, |value| value.len())
             }
             Self::Staged(staged) => 192 + staged.bytes.len(),
             Self::Recent(_) => 64,
         }
+    }
+}
+
+impl ValueV1 {
+    fn size(&self) -> usize {
+        64 + self.key.len() + self.bytes.len()
     }
 }
 

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
-use ravelin_config::ConfigMap;
+use ravelin_config::{ConfigMap, SecretId};
 
 use super::*;
+use crate::store::key::SECRETS_PREFIX;
 
 const LIMITS: Limits = Limits {
     live_bytes_max: 1500,
@@ -39,8 +40,10 @@ enum BaseKind {
 struct Draft {
     writer: Writer,
     base: BaseKind,
-    /// Number of the key and length of the value.
-    puts: Vec<(u8, u8)>,
+    /// Number of the key, length of the value, and the secrets that it refers to.
+    puts: Vec<(u8, u8, Vec<u8>)>,
+    /// Number of the secret and length of its envelope.
+    secrets: BTreeMap<u8, u8>,
     deletes: Vec<u8>,
 }
 
@@ -68,13 +71,18 @@ fn draft() -> impl Strategy<Value = Draft> {
     let writer =
         prop_oneof![3 => Just(Writer::Operator), 2 => Just(Writer::Controller), 1 => Just(Writer::Former)];
     let base = prop_oneof![5 => Just(BaseKind::None), 3 => Just(BaseKind::Current), 1 => Just(BaseKind::Older), 1 => Just(BaseKind::Newer)];
-    let puts = prop::collection::vec((0..20_u8, 0..130_u8), 0..5);
+    let references = prop_oneof![2 => Just(vec![]), 1 => prop::collection::vec(0..5_u8, 1..3)];
+    let puts = prop::collection::vec((0..20_u8, 0..130_u8, references), 0..5);
+    let secrets = prop::collection::btree_map(0..5_u8, 0..20_u8, 0..3);
     let deletes = prop::collection::vec(0..20_u8, 0..3);
-    (writer, base, puts, deletes).prop_map(|(writer, base, puts, deletes)| Draft {
-        writer,
-        base,
-        puts,
-        deletes,
+    (writer, base, puts, secrets, deletes).prop_map(|(writer, base, mut puts, secrets, deletes)| {
+        // Mostly what may be taken: only objects refer to secrets, but now and then something else does too.
+        for (number, length, references) in &mut puts {
+            if *number % 3 == 0 && *length % 8 != 0 {
+                references.clear();
+            }
+        }
+        Draft { writer, base, puts, secrets, deletes }
     })
 }
 
@@ -99,8 +107,13 @@ fn name(number: u8) -> String {
     }
 }
 
-/// Key → value, created, modified.
-type Map = BTreeMap<String, (Vec<u8>, u64, u64)>;
+fn secret(number: u8) -> SecretId {
+    SecretId([number; 32])
+}
+
+/// What a key holds: value, created, modified, the secrets that it refers to.
+type Entry = (Vec<u8>, u64, u64, Vec<SecretId>);
+type Map = BTreeMap<String, Entry>;
 
 #[derive(Debug, Default)]
 struct Model {
@@ -114,7 +127,8 @@ struct Model {
 
 impl Model {
     fn sizes(map: &Map) -> (u64, u64) {
-        (map.len() as u64, map.iter().map(|(key, (value, ..))| (key.len() + value.len()) as u64).sum())
+        let size = |(key, entry): (&String, &Entry)| key.len() + entry.0.len() + 32 * entry.3.len();
+        (map.len() as u64, map.iter().map(|entry| size(entry) as u64).sum())
     }
 
     /// The same size in keys and bytes as the store's events and role take.
@@ -137,14 +151,18 @@ impl Model {
         }
         let mut next = self.map.clone();
         let mut named = Vec::new();
-        for (key, value) in &change.puts {
+        for Put { key, value, secrets } in &change.puts {
             let key = key.to_string();
             let created = next.get(&key).map_or(self.revision + 1, |held| held.1);
-            if next.get(&key).is_none_or(|held| held.0 != **value) {
+            if !key.starts_with("config/") && !secrets.is_empty() {
+                return None;
+            }
+            if next.get(&key).is_none_or(|held| held.0 != **value || held.3 != **secrets) {
                 if value.len() as u64 > LIMITS.value_bytes_max {
                     return None;
                 }
-                next.insert(key.clone(), (value.to_vec(), created, self.revision + 1));
+                let entry = (value.to_vec(), created, self.revision + 1, secrets.to_vec());
+                next.insert(key.clone(), entry);
             }
             named.push(key);
         }
@@ -153,6 +171,12 @@ impl Model {
             named.push(key.to_string());
         }
         named.sort();
+        let referred: Vec<String> =
+            next.values().flat_map(|entry| &entry.3).map(|id| format!("secrets/{id}")).collect();
+        if referred.iter().any(|key| !next.contains_key(key)) {
+            return None;
+        }
+        next.retain(|key, _| !key.starts_with("secrets/") || referred.contains(key));
         let repeated = named.windows(2).any(|pair| pair[0] == pair[1]);
         (!repeated && self.fits(&next, others)).then_some(next)
     }
@@ -227,12 +251,19 @@ impl Run {
             BaseKind::Newer => Some(self.model.config_revision + 1),
         };
         let value = |length: u8| Arc::from(vec![length; usize::from(length)]);
+        let puts = draft.puts.iter().map(|(number, length, references)| Put {
+            secrets: references.iter().map(|number| secret(*number)).collect(),
+            ..Put::new(key(&name(*number)), value(*length))
+        });
+        let secrets = draft.secrets.iter().map(|(number, length)| {
+            Put::new(StoreKey::Plain(PlainKey::secret(&secret(*number))), value(*length))
+        });
         Change {
             id: ChangeId([self.next_id; 16]),
             author,
             at_unix_ms: 1,
             base,
-            puts: draft.puts.iter().map(|(number, length)| (key(&name(*number)), value(*length))).collect(),
+            puts: puts.chain(secrets).collect(),
             deletes: draft.deletes.iter().map(|number| key(&name(*number))).collect(),
         }
     }
@@ -368,12 +399,27 @@ impl Run {
         let found: Map = store
             .range("")
             .filter(|(key, _)| !key.is_reserved())
-            .map(|(key, value)| (key.to_string(), (value.bytes.to_vec(), value.created, value.modified)))
+            .map(|(key, value)| {
+                let secrets = match &key {
+                    StoreKey::Config(key) => store.references.of(key).to_vec(),
+                    StoreKey::Plain(_) => Vec::new(),
+                };
+                (key.to_string(), (value.bytes.to_vec(), value.created, value.modified, secrets))
+            })
             .collect();
         assert_eq!(found, self.model.map);
         for (key, (bytes, ..)) in &self.model.map {
             assert_eq!(store.get(key).map(|value| value.bytes.to_vec()).as_ref(), Some(bytes));
         }
+        let beside: Vec<_> =
+            store.config().secrets().iter().map(|(id, bytes)| (*id, bytes.to_vec())).collect();
+        let in_store: Vec<_> = store
+            .range(SECRETS_PREFIX)
+            .map(|(key, value)| {
+                (SecretId::parse(&key.to_string()[8..]).expect("a name"), value.bytes.to_vec())
+            })
+            .collect();
+        assert_eq!(beside, in_store, "what is fed beside the configuration is what the store holds");
         let whole: ConfigMap =
             store.config().iter().map(|(key, bytes)| (key.clone(), Arc::clone(bytes))).collect();
         assert_eq!(whole.digest(), store.generation().digest, "the digest is that of the content");
@@ -396,6 +442,8 @@ impl Run {
                 Some(delta) => {
                     let result = map.apply(&delta).expect("the digest fits");
                     assert_eq!(result.digest(), store.config().digest());
+                    let leftover = store.config().secrets().diff(result.secrets());
+                    assert!(leftover.is_empty(), "the delta brings the secrets too: {leftover:?}");
                     assert!(
                         delta.deletes.iter().all(|key| map.get(key.as_str()).is_some()),
                         "only what was there"

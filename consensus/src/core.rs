@@ -83,7 +83,7 @@ impl<P: Payload> Core<P> {
             log.append(entry);
         }
         if !log.configuration().is_usable() {
-            return Err(Corrupt::NoVoters);
+            return Err(Corrupt::Members);
         }
         log.take_change();
         let last = log.last_index();
@@ -118,6 +118,7 @@ impl<P: Payload> Core<P> {
             Input::Timer(Timer::Heartbeat) => self.heartbeat(out),
             Input::Timer(Timer::CheckQuorum) => self.check_quorum(out),
             Input::Propose { id, payload } => self.propose(id, payload, out),
+            Input::Change { id, changes } => self.change(id, &changes, out),
             Input::Read(id) => self.read(id, out),
             Input::Persisted(token) => disk_moved = self.persistence.complete(token),
             Input::PersistFailed => self.halt(HaltReason::PersistFailed, out),
@@ -138,9 +139,16 @@ impl<P: Payload> Core<P> {
             return;
         }
         self.settle_candidate(out);
+        let committed = self.advance_commit();
+        if committed {
+            self.leave_joint();
+        }
         self.persist(out);
         self.settle_follower(disk_moved, out);
         self.settle_leader(out);
+        if committed {
+            self.finish_change(out);
+        }
         self.apply(out);
         self.ask_for_snapshot(out);
     }
@@ -220,7 +228,7 @@ impl<P: Payload> Core<P> {
     /// After the halt, proposals and reads still get their one answer (I41).
     fn refuse(&mut self, input: Input<P>, out: &mut Effects<P>) {
         match input {
-            Input::Propose { id, .. } => {
+            Input::Propose { id, .. } | Input::Change { id, .. } => {
                 out.push(Effect::Rejected { id, leader: None, reason: RejectReason::Halted });
             }
             Input::Read(id) => out.push(Effect::ReadFailed { id, leader: None }),

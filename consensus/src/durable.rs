@@ -128,8 +128,8 @@ pub enum Corrupt {
         /// The entry.
         index: Index,
     },
-    /// No voter in the configuration that would be effective.
-    NoVoters,
+    /// A configuration without voters, or one that contradicts itself.
+    Members,
     /// A number beyond [`Term::MAX`] or [`Index::MAX`].
     OutOfRange,
 }
@@ -144,7 +144,7 @@ impl fmt::Display for Corrupt {
                 write!(f, "entry {index} has term {term}, above the durable term {hard_state}")
             }
             Corrupt::NotAnEntry { index } => write!(f, "entry {index} has no term"),
-            Corrupt::NoVoters => f.write_str("the configuration has no voters"),
+            Corrupt::Members => f.write_str("a configuration has no voters, or contradicts itself"),
             Corrupt::OutOfRange => f.write_str("a term or index is out of range"),
         }
     }

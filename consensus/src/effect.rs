@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use crate::configuration::ChangeError;
 use crate::durable::{Batch, SnapshotMeta};
 use crate::entry::Entry;
 use crate::input::Timer;
@@ -33,6 +34,10 @@ pub enum RejectReason {
     LogFull,
     /// Larger than `entry_bytes_max`: never.
     TooLarge,
+    /// An earlier change of members is not finished, or this leader has not committed anything yet: try again.
+    ChangePending,
+    /// The change of members makes no sense: never.
+    Impossible(ChangeError),
     /// This core has halted.
     Halted,
 }

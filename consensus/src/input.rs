@@ -1,5 +1,6 @@
 //! Everything that can happen to a core.
 
+use crate::configuration::Change;
 use crate::durable::SnapshotMeta;
 use crate::message::Message;
 use crate::types::{Index, NodeId, ProposalId, ReadId, Token};
@@ -35,6 +36,14 @@ pub enum Input<P> {
         id: ProposalId,
         /// The command.
         payload: P,
+    },
+    /// Other members. Answered by exactly one `Accepted` or `Rejected`; in effect as soon as it is accepted, and done
+    /// when the configuration that names only the new voters is applied.
+    Change {
+        /// The caller's name for it.
+        id: ProposalId,
+        /// What is to be different: all of it or nothing.
+        changes: Vec<Change>,
     },
     /// A linearizable read. Answered by exactly one `ReadReady` or `ReadFailed`.
     Read(ReadId),

@@ -20,7 +20,7 @@ mod read;
 mod role;
 mod types;
 
-pub use configuration::Configuration;
+pub use configuration::{Change, ChangeError, Configuration};
 pub use core::{Core, Peer, PeerMode, Renumbering};
 pub use durable::{Batch, Corrupt, Durable, HardState, SnapshotMeta};
 pub use effect::{Effect, Effects, HaltReason, RejectReason, RoleName};

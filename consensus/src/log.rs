@@ -218,6 +218,17 @@ impl<P: Payload> Log<P> {
         }
     }
 
+    /// Where the effective configuration stands; at the base at the latest, if it is older than the log.
+    pub(crate) fn newest_configuration(&self) -> Index {
+        self.configurations.back().copied().unwrap_or(self.base)
+    }
+
+    /// The configuration as of `index`, and every later one.
+    pub(crate) fn configurations_since(&self, index: Index) -> impl Iterator<Item = &Configuration> {
+        let later = self.configurations.iter().filter(move |at| **at > index);
+        std::iter::once(self.configuration_at(index)).chain(later.map(|at| self.configuration_at(*at)))
+    }
+
     /// Takes note of a snapshot of our own, and drops what lies before it except the last `trailing_bytes_max`.
     pub(crate) fn compact(&mut self, meta: SnapshotMeta, trailing_bytes_max: u64) {
         let covered_last = meta.index;

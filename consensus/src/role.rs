@@ -3,6 +3,7 @@
 mod candidate;
 mod follower;
 mod leader;
+mod membership;
 
 use std::collections::{BTreeMap, BTreeSet};
 

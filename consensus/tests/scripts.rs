@@ -14,8 +14,8 @@ use std::path::Path;
 
 use cluster::{Cluster, Packet, Text, incarnation};
 use ravelin_consensus::{
-    AppendOutcome, Body, ClusterId, Configuration, Effect, Entry, EntryKind, Incarnation, Index, Input,
-    Message, NodeId, Params, ProposalId, ReadId, RecoveryEpoch, Round, Term, Timer,
+    AppendOutcome, Body, Change, ClusterId, Configuration, Effect, Entry, EntryKind, Incarnation, Index,
+    Input, Message, NodeId, Params, ProposalId, ReadId, RecoveryEpoch, Round, Term, Timer,
 };
 
 /// The rest of a command line: words in order and `key=value` pairs.
@@ -50,6 +50,13 @@ impl<'a> Words<'a> {
 
     fn key(&self, key: &str) -> Option<u64> {
         self.keyed.get(key).map(|value| value.parse().unwrap_or_else(|_| panic!("{}: {key}", self.line)))
+    }
+
+    /// `key=1,2,3`.
+    fn nodes(&self, key: &str) -> Vec<NodeId> {
+        let list = self.keyed.get(key).copied().unwrap_or_default();
+        let ids = list.split(',').filter(|id| !id.is_empty());
+        ids.map(|id| NodeId(id.parse().unwrap_or_else(|_| panic!("{}: {key}", self.line)))).collect()
     }
 
     /// `key=index/term`.
@@ -107,6 +114,7 @@ impl Script {
                 let payload = Text(words.plain.get(2).copied().unwrap_or_default().into());
                 self.step(words.node(1), Input::Propose { id, payload })
             }
+            "change" => self.change(&words),
             "read" => {
                 let id = ReadId(self.next_name());
                 self.step(words.node(1), Input::Read(id))
@@ -151,10 +159,7 @@ impl Script {
 
     fn create(&mut self, words: &Words<'_>) -> String {
         let part = |key: &str| -> BTreeMap<NodeId, Incarnation> {
-            let ids = words.keyed.get(key).copied().unwrap_or_default();
-            let ids = ids.split(',').filter(|id| !id.is_empty());
-            let ids = ids.map(|id| NodeId(id.parse().expect("a node is a number")));
-            ids.map(|id| (id, incarnation(id))).collect()
+            words.nodes(key).into_iter().map(|id| (id, incarnation(id))).collect()
         };
         let configuration =
             Configuration { voters: part("voters"), outgoing: part("outgoing"), learners: part("learners") };
@@ -172,8 +177,20 @@ impl Script {
             params.log_bytes_max = words.key("log").unwrap_or(params.log_bytes_max);
             params.entry_bytes_max = words.key("entry").unwrap_or(params.entry_bytes_max);
         };
-        self.cluster = Some(Cluster::new(&configuration, adjust));
+        self.cluster = Some(Cluster::new(&configuration, &words.nodes("spare"), adjust));
         "ok\n".to_owned()
+    }
+
+    /// `change 1 add=4 learner=5 demote=2 remove=3`, each a list; `life=41` for other incarnations than the usual.
+    fn change(&mut self, words: &Words<'_>) -> String {
+        let id = ProposalId(self.next_name());
+        let life = |node| words.key("life").map_or(incarnation(node), Incarnation);
+        let mut changes = Vec::new();
+        changes.extend(words.nodes("add").into_iter().map(|node| Change::AddVoter(node, life(node))));
+        changes.extend(words.nodes("learner").into_iter().map(|node| Change::AddLearner(node, life(node))));
+        changes.extend(words.nodes("demote").into_iter().map(Change::Demote));
+        changes.extend(words.nodes("remove").into_iter().map(Change::Remove));
+        self.step(words.node(1), Input::Change { id, changes })
     }
 
     fn ids(&mut self, words: &Words<'_>, rest: usize) -> Vec<NodeId> {
@@ -249,10 +266,7 @@ impl Script {
 
     /// Persists and delivers until nothing is left; `only=1,2` cuts off the others; `quiet=yes` shows the end only.
     fn stabilize(&mut self, words: &Words<'_>) -> String {
-        let only: Option<Vec<NodeId>> = words
-            .keyed
-            .get("only")
-            .map(|ids| ids.split(',').map(|id| NodeId(id.parse().expect("a node is a number"))).collect());
+        let only = words.keyed.contains_key("only").then(|| words.nodes("only"));
         let within = |id: NodeId| only.as_ref().is_none_or(|only| only.contains(&id));
         let mut answer = String::new();
         for _ in 0..1000 {

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 use ravelin_consensus::{
-    AppendOutcome, Batch, Body, ClusterId, Configuration, Core, Corrupt, Durable, Effect, Effects, Entry,
-    EntryKind, HardState, Incarnation, Index, Input, Message, NodeId, Params, ProposalId, ReadId,
+    AppendOutcome, Batch, Body, Change, ClusterId, Configuration, Core, Corrupt, Durable, Effect, Effects,
+    Entry, EntryKind, HardState, Incarnation, Index, Input, Message, NodeId, Params, ProposalId, ReadId,
     RecoveryEpoch, Round, SnapshotMeta, SnapshotOutcome, Term, Time, Timer, Token,
 };
 
@@ -82,6 +82,15 @@ fn body() -> impl Strategy<Value = Body<u8>> {
     ]
 }
 
+fn change() -> impl Strategy<Value = Change> {
+    (0..6u64, 0..4u8).prop_map(|(node, what)| match what {
+        0 => Change::AddVoter(NodeId(node), Incarnation(1)),
+        1 => Change::AddLearner(NodeId(node), Incarnation(1)),
+        2 => Change::Demote(NodeId(node)),
+        _ => Change::Remove(NodeId(node)),
+    })
+}
+
 fn input() -> impl Strategy<Value = Input<u8>> {
     let from = prop_oneof![9 => 1..4u64, 1 => 0..9u64].prop_map(NodeId);
     let incarnation = prop_oneof![9 => Just(Incarnation(1)), 1 => Just(Incarnation(2))];
@@ -101,6 +110,8 @@ fn input() -> impl Strategy<Value = Input<u8>> {
         1 => Just(Input::Timer(Timer::Heartbeat)),
         1 => Just(Input::Timer(Timer::CheckQuorum)),
         2 => any::<u8>().prop_map(|payload| Input::Propose { id: ProposalId(0), payload }),
+        1 => proptest::collection::vec(change(), 0..3)
+            .prop_map(|changes| Input::Change { id: ProposalId(0), changes }),
         1 => number().prop_map(|id| Input::Read(ReadId(id))),
         6 => (0..40u64).prop_map(|token| Input::Persisted(Token(token))),
         1 => index().prop_map(Input::Applied),
@@ -114,9 +125,9 @@ fn input() -> impl Strategy<Value = Input<u8>> {
 
 fn params(id: u64) -> Arc<Params> {
     let mut params = Params::new(ClusterId::default(), NodeId(id), Incarnation(1));
-    params.log_bytes_max = 400;
-    params.uncommitted_bytes_max = 100;
-    params.entry_bytes_max = 60;
+    params.log_bytes_max = 600;
+    params.uncommitted_bytes_max = 200;
+    params.entry_bytes_max = 150;
     params.log_trailing_bytes_max = 50;
     params.append_entries_max = 2;
     params.inflight_messages_max = 2;
@@ -175,7 +186,7 @@ proptest! {
                 prop_assert_eq!(core.last_index(), durable.last_index());
                 prop_assert_eq!(core.hard_state(), durable.hard_state);
             }
-            Err(Corrupt::NoVoters) => {
+            Err(Corrupt::Members) => {
                 let known = durable.entries.iter().filter_map(|entry| match &entry.kind {
                     EntryKind::Configuration(configuration) => Some(configuration),
                     _ => None,
@@ -230,31 +241,23 @@ proptest! {
     }
 }
 
-fn rename_meta(meta: SnapshotMeta, name: &impl Fn(NodeId) -> NodeId) -> SnapshotMeta {
-    let entry: Entry<u8> =
-        Entry { term: Term(1), kind: EntryKind::Configuration(meta.configuration.clone()) };
-    match entry.renamed(name).kind {
-        EntryKind::Configuration(configuration) => SnapshotMeta { configuration, ..meta },
-        _ => meta,
-    }
-}
-
 fn rename_input(input: Input<u8>, name: &impl Fn(NodeId) -> NodeId) -> Input<u8> {
     match input {
-        Input::Message { from, mut message } => {
-            message.body = match message.body {
-                Body::Append { prev_index, prev_term, entries, commit, round } => {
-                    let entries = entries.into_iter().map(|entry| entry.renamed(name)).collect();
-                    Body::Append { prev_index, prev_term, entries, commit, round }
-                }
-                Body::Snapshot { meta, round } => Body::Snapshot { meta: rename_meta(meta, name), round },
-                other => other,
-            };
-            Input::Message { from: name(from), message }
+        Input::Message { from, message } => {
+            Input::Message { from: name(from), message: message.renamed(name) }
         }
-        Input::SnapshotTaken(meta) => Input::SnapshotTaken(rename_meta(meta, name)),
-        Input::SnapshotInstalled(meta) => Input::SnapshotInstalled(rename_meta(meta, name)),
-        Input::SnapshotFailed(meta) => Input::SnapshotFailed(rename_meta(meta, name)),
+        Input::Change { id, changes } => {
+            let rename = |change| match change {
+                Change::AddVoter(node, life) => Change::AddVoter(name(node), life),
+                Change::AddLearner(node, life) => Change::AddLearner(name(node), life),
+                Change::Demote(node) => Change::Demote(name(node)),
+                Change::Remove(node) => Change::Remove(name(node)),
+            };
+            Input::Change { id, changes: changes.into_iter().map(rename).collect() }
+        }
+        Input::SnapshotTaken(meta) => Input::SnapshotTaken(meta.renamed(name)),
+        Input::SnapshotInstalled(meta) => Input::SnapshotInstalled(meta.renamed(name)),
+        Input::SnapshotFailed(meta) => Input::SnapshotFailed(meta.renamed(name)),
         Input::Unreachable(node) => Input::Unreachable(name(node)),
         other => other,
     }

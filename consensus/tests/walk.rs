@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use cluster::{Cluster, Text, incarnation};
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
-use ravelin_consensus::{Configuration, Input, NodeId, Params, ProposalId, ReadId, RoleName, Timer};
+use ravelin_consensus::{Change, Configuration, Input, NodeId, Params, ProposalId, ReadId, RoleName, Timer};
 
 /// One thing to do; numbers are taken modulo what there is.
 #[derive(Clone, Copy, Debug)]
@@ -21,6 +21,7 @@ enum Move {
     Timer(usize, Timer),
     Propose(usize),
     Read(usize),
+    Change(usize, usize, u8),
     Persist(usize),
     Crash(usize, usize),
     Snapshot(usize),
@@ -40,6 +41,7 @@ fn any_move() -> impl Strategy<Value = Move> {
         2 => node.clone().prop_map(|at| Move::Timer(at, Timer::CheckQuorum)),
         12 => node.clone().prop_map(Move::Propose),
         4 => node.clone().prop_map(Move::Read),
+        3 => (node.clone(), 0..6usize, 0..5u8).prop_map(|(at, of, what)| Move::Change(at, of, what)),
         25 => node.clone().prop_map(Move::Persist),
         2 => (node.clone(), 0..3usize).prop_map(|(at, kept)| Move::Crash(at, kept)),
         4 => node.clone().prop_map(Move::Snapshot),
@@ -53,6 +55,7 @@ fn any_move() -> impl Strategy<Value = Move> {
 struct Setting {
     voters: u64,
     learners: u64,
+    spare: u64,
     outgoing: bool,
     pre_vote: bool,
     entries: usize,
@@ -62,36 +65,31 @@ struct Setting {
 }
 
 fn any_setting() -> impl Strategy<Value = Setting> {
-    (1..6u64, 0..2u64, any::<bool>(), any::<bool>(), 1..4usize, 1..4usize, 200..600u64, 0..120u64).prop_map(
-        |(voters, learners, outgoing, pre_vote, entries, window, log, trailing)| Setting {
-            voters,
-            learners,
-            outgoing,
-            pre_vote,
-            entries,
-            window,
-            log,
-            trailing,
-        },
-    )
+    let members = (1..6u64, 0..2u64, 0..3u64, any::<bool>());
+    let bounds = (1..4usize, 1..4usize, 300..700u64, 0..120u64);
+    (members, any::<bool>(), bounds).prop_map(|(members, pre_vote, (entries, window, log, trailing))| {
+        let (voters, learners, spare, outgoing) = members;
+        Setting { voters, learners, spare, outgoing, pre_vote, entries, window, log, trailing }
+    })
 }
 
 fn create(setting: Setting) -> Cluster {
     let part = |ids: std::ops::RangeInclusive<u64>| ids.map(NodeId).map(|id| (id, incarnation(id)));
-    let Setting { voters, learners, .. } = setting;
+    let Setting { voters, learners, spare, .. } = setting;
+    let spare: Vec<NodeId> = (1..=spare).map(|at| NodeId(voters + learners + at)).collect();
     let configuration = Configuration {
         voters: part(1..=voters).collect(),
         outgoing: part(1..=voters.div_ceil(2)).filter(|_| setting.outgoing).collect(),
         learners: part(voters + 1..=voters + learners).collect(),
     };
-    let mut cluster = Cluster::new(&configuration, |params: &mut Params| {
+    let mut cluster = Cluster::new(&configuration, &spare, |params: &mut Params| {
         params.pre_vote = setting.pre_vote;
         params.append_entries_max = setting.entries;
         params.append_bytes_max = 100;
         params.inflight_messages_max = setting.window;
         params.inflight_bytes_max = 150;
-        params.entry_bytes_max = 60;
-        params.uncommitted_bytes_max = 120;
+        params.entry_bytes_max = 250;
+        params.uncommitted_bytes_max = 250;
         params.log_bytes_max = setting.log;
         params.log_trailing_bytes_max = setting.trailing.min(setting.log / 4);
         params.reads_pending_max = 3;
@@ -128,6 +126,7 @@ fn take(cluster: &mut Cluster, step: Move, names: &mut u64) {
             let payload = Text(format!("{names}").into());
             cluster.step(id(cluster, at), Input::Propose { id: ProposalId(*names), payload });
         }
+        Move::Change(at, of, what) => change(cluster, id(cluster, at), of, what, ProposalId(*names)),
         Move::Read(at) => drop(cluster.step(id(cluster, at), Input::Read(ReadId(*names)))),
         Move::Persist(at) => drop(cluster.persist(id(cluster, at))),
         Move::Crash(at, kept) => drop(cluster.crash(id(cluster, at), kept)),
@@ -148,6 +147,20 @@ fn take(cluster: &mut Cluster, step: Move, names: &mut u64) {
     if cluster.network.len() > 64 {
         cluster.network.drain(..32);
     }
+}
+
+/// One or two of the nodes that there are become, or are no longer, something.
+fn change(cluster: &mut Cluster, leader: NodeId, of: usize, what: u8, name: ProposalId) {
+    let (node, other) = (id(cluster, of), id(cluster, of + 1));
+    let life = incarnation(node);
+    let changes = match what {
+        0 => vec![Change::AddLearner(node, life)],
+        1 => vec![Change::AddVoter(node, life)],
+        2 => vec![Change::Remove(node)],
+        3 => vec![Change::Demote(node)],
+        _ => vec![Change::AddVoter(node, life), Change::Remove(other)],
+    };
+    cluster.step(leader, Input::Change { id: name, changes });
 }
 
 /// Writes and messages go through, whatever is asked for is done, until nothing moves.
@@ -176,7 +189,7 @@ fn leader(cluster: &Cluster) -> Option<NodeId> {
 }
 
 /// Timers run out in turn until there is a leader whom all follow, and everybody holds the same.
-fn come_to_agree(cluster: &mut Cluster) {
+fn come_to_agree(cluster: &mut Cluster) -> Vec<NodeId> {
     let count = cluster.nodes.len();
     cluster.network.clear();
     for round in 0..60 {
@@ -190,12 +203,14 @@ fn come_to_agree(cluster: &mut Cluster) {
                 cluster.step(leader, Input::Timer(Timer::Heartbeat));
                 settle(cluster);
                 let last = cluster.nodes[&leader].core.last_index();
-                let agreed = cluster
-                    .nodes
-                    .values()
-                    .all(|node| node.core.leader() == Some(leader) && node.core.applied_index() == last);
-                if agreed {
-                    return;
+                let members = cluster.nodes[&leader].core.configuration().clone();
+                let agreed = members.members().all(|node| {
+                    let core = &cluster.nodes[&node].core;
+                    core.leader() == Some(leader) && core.applied_index() == last
+                });
+                // A leader whose own removal is committed has gone; the next round finds another.
+                if agreed && !members.is_joint() && cluster.is_voter(leader) {
+                    return members.members().collect();
                 }
             }
             None => {
@@ -216,7 +231,10 @@ fn come_to_agree(cluster: &mut Cluster) {
 }
 
 /// What some walk must have shown; otherwise the walks say nothing about it.
-const RARE: [&str; 9] = [
+const RARE: [&str; 12] = [
+    "members changed",
+    "change pending",
+    "removed leader stepped down",
     "snapshot installed",
     "entries cut off",
     "write lost",
@@ -239,11 +257,13 @@ fn invariants_hold_and_the_cluster_comes_to_agree() {
         for step in moves {
             take(&mut cluster, step, &mut names);
         }
-        come_to_agree(&mut cluster);
-        let ends: Vec<_> = cluster
-            .nodes
-            .values()
-            .map(|node| (node.core.last_index(), node.core.commit_index(), node.core.last_term()))
+        let members = come_to_agree(&mut cluster);
+        let ends: Vec<_> = members
+            .iter()
+            .map(|node| &cluster.nodes[node].core)
+            .map(|core| {
+                (core.last_index(), core.commit_index(), core.last_term(), core.configuration().clone())
+            })
             .collect();
         prop_assert!(ends.windows(2).all(|pair| pair[0] == pair[1]), "{ends:?}");
         for (what, count) in &cluster.seen {

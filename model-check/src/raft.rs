@@ -16,7 +16,7 @@ mod state;
 mod symmetry;
 
 pub use action::{Action, Event};
-pub use bounds::{Bounds, CONFIGURATIONS, Disk, Watch};
+pub use bounds::{Bounds, CONFIGURATIONS, Disk, Wanted, Watch};
 pub use model::Raft;
 pub use property::Mark;
 pub use run::{Order, Report, check};

@@ -37,5 +37,7 @@ complete! {
     snapshot: "snapshot",
     snapshot_race: "snapshot-race",
     read: "read",
+    joint: "joint",
+    replace_leader: "replace-leader",
     pair: "pair",
 }

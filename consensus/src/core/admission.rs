@@ -8,14 +8,29 @@ use crate::message::{AppendOutcome, Body, Message, SnapshotOutcome};
 use crate::types::{Index, NodeId, Payload, Round, Term};
 
 impl<P: Payload> Core<P> {
-    /// Whether a message may change anything: same cluster and epoch, from the admitted incarnation of another
-    /// member (I29, B16), and possible at all.
+    /// Whether a message may change anything: same cluster and epoch, from another node that may say such a thing
+    /// (I29, B16), and possible at all.
     pub(super) fn admits(&self, from: NodeId, message: &Message<P>) -> bool {
         message.cluster == self.params.cluster
             && message.recovery_epoch == self.params.recovery_epoch
             && from != self.params.id
-            && self.log.configuration().incarnation(from) == Some(message.incarnation)
+            && (self.log.configuration().incarnation(from) == Some(message.incarnation)
+                || self.hears_stranger(&message.body))
             && is_well_formed(message)
+    }
+
+    /// What counts is counted from the admitted incarnation of a member only: an answer of one that lost its disk, or
+    /// left, promises nothing. A leader however may be newer here than our configuration, or about to leave; so may a
+    /// candidate, whom we hear while we have no leader (dissertation §4.1, §4.2.3; L3).
+    fn hears_stranger(&self, body: &Body<P>) -> bool {
+        match body {
+            Body::Append { .. } | Body::Snapshot { .. } => true,
+            Body::PreVote { .. } | Body::Vote { .. } => self.leader().is_none(),
+            Body::PreVoteReply { .. }
+            | Body::VoteReply { .. }
+            | Body::AppendReply { .. }
+            | Body::SnapshotReply { .. } => false,
+        }
     }
 
     /// A request of an earlier term is answered in kind, so that the sender learns the term; nothing else in the
@@ -102,7 +117,7 @@ pub(super) fn check_durable<P: Payload>(durable: &Durable<P>) -> Result<(), Corr
             return Err(Corrupt::NotAnEntry { index: meta.index });
         }
         if !meta.configuration.is_usable() {
-            return Err(Corrupt::NoVoters);
+            return Err(Corrupt::Members);
         }
         before = meta.term;
     }
@@ -115,7 +130,7 @@ pub(super) fn check_durable<P: Payload>(durable: &Durable<P>) -> Result<(), Corr
             return Err(Corrupt::TermFalls { index, term: entry.term, before });
         }
         if !configures_someone(entry) {
-            return Err(Corrupt::NoVoters);
+            return Err(Corrupt::Members);
         }
         before = entry.term;
     }

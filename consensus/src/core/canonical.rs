@@ -9,8 +9,9 @@ use std::sync::Arc;
 
 use crate::configuration::Configuration;
 use crate::core::{Constants, Core};
-use crate::durable::{HardState, SnapshotMeta};
+use crate::durable::{Batch, Durable, HardState, SnapshotMeta};
 use crate::entry::{Entry, EntryKind};
+use crate::message::{Body, Message};
 use crate::params::Params;
 use crate::progress::{Mode, Progress};
 use crate::role::{Ballot, Follower, Leader, Role};
@@ -101,6 +102,55 @@ pub(crate) fn rename_configuration(
 
 fn rename_meta(meta: SnapshotMeta, name: &impl Fn(NodeId) -> NodeId) -> SnapshotMeta {
     SnapshotMeta { configuration: rename_configuration(meta.configuration, name), ..meta }
+}
+
+impl SnapshotMeta {
+    /// The same snapshot under other names for the nodes.
+    #[must_use]
+    pub fn renamed(self, name: &impl Fn(NodeId) -> NodeId) -> SnapshotMeta {
+        rename_meta(self, name)
+    }
+}
+
+impl<P: Payload> Durable<P> {
+    /// The same disk under other names for the nodes.
+    #[must_use]
+    pub fn renamed(self, name: &impl Fn(NodeId) -> NodeId) -> Durable<P> {
+        Durable {
+            hard_state: rename_hard_state(self.hard_state, name),
+            snapshot: self.snapshot.map(|meta| rename_meta(meta, name)),
+            configuration: rename_configuration(self.configuration, name),
+            entries: self.entries.into_iter().map(|entry| entry.renamed(name)).collect(),
+        }
+    }
+}
+
+impl<P: Payload> Batch<P> {
+    /// The same batch under other names for the nodes.
+    #[must_use]
+    pub fn renamed(self, name: &impl Fn(NodeId) -> NodeId) -> Batch<P> {
+        Batch {
+            hard_state: rename_hard_state(self.hard_state, name),
+            snapshot: self.snapshot.map(|meta| rename_meta(meta, name)),
+            entries: self.entries.into_iter().map(|entry| entry.renamed(name)).collect(),
+            ..self
+        }
+    }
+}
+
+impl<P: Payload> Message<P> {
+    /// The same message under other names for the nodes.
+    #[must_use]
+    pub fn renamed(mut self, name: &impl Fn(NodeId) -> NodeId) -> Message<P> {
+        match &mut self.body {
+            Body::Append { entries, .. } => {
+                *entries = entries.drain(..).map(|entry| entry.renamed(name)).collect();
+            }
+            Body::Snapshot { meta, .. } => *meta = rename_meta(meta.clone(), name),
+            _ => {}
+        }
+        self
+    }
 }
 
 impl<P: Payload> Entry<P> {

@@ -1,8 +1,9 @@
 //! What a run has shown so far, which no single core remembers: who led, what was committed, when reads began.
 
+use crate::configuration::Configuration;
 use crate::core::Core;
 use crate::effect::{Effect, RoleName};
-use crate::entry::Entry;
+use crate::entry::{Entry, EntryKind};
 use crate::invariant::Violation;
 use crate::types::{Index, NodeId, Payload, ReadId, Term};
 
@@ -46,6 +47,15 @@ impl<P: Payload> History<P> {
     #[must_use]
     pub fn committed(&self) -> &[Committed<P>] {
         &self.committed
+    }
+
+    /// The newest committed configuration and its place; `None` while it is that of genesis.
+    #[must_use]
+    pub fn configuration(&self) -> Option<(Index, &Configuration)> {
+        self.committed.iter().enumerate().rev().find_map(|(at, committed)| match &committed.entry.kind {
+            EntryKind::Configuration(configuration) => Some((Index::ZERO.plus(at).next(), configuration)),
+            _ => None,
+        })
     }
 
     /// The greatest index that anybody has committed.

@@ -37,7 +37,10 @@ impl<P: Payload> Core<P> {
                 holds(!solicited || self.persistence.hard_state() == own, "I19", || {
                     "votes counted before our own was durable".to_owned()
                 })?;
-                holds(self.configuration().is_voter(self.params.id, self.params.incarnation), "I24", || {
+                let (id, life) = (self.params.id, self.params.incarnation);
+                let later = (self.commit.0..=self.log.last_index().0).map(Index);
+                let mut known = later.map(|index| self.log.configuration_at(index));
+                holds(known.any(|members| members.is_voter(id, life)), "I24", || {
                     "a candidate that is no voter".to_owned()
                 })
             }
@@ -86,6 +89,11 @@ impl<P: Payload> Core<P> {
         })?;
         holds(leader.uncommitted_bytes == self.log.bytes_after(self.commit), "I39", || {
             format!("{} uncommitted bytes counted", leader.uncommitted_bytes)
+        })?;
+        let members = self.log.configuration();
+        let settled = !members.is_joint() && self.log.newest_configuration() <= self.commit;
+        holds(!settled || members.is_voter(self.params.id, self.params.incarnation), "I24", || {
+            "leads although it is no voter any more".to_owned()
         })?;
         let serves = self.log.term_at(self.commit) == Some(self.hard_state.term);
         holds(serves || leader.reads.open.is_none(), "I32", || {

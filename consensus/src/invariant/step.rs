@@ -3,6 +3,7 @@
 use crate::core::Core;
 use crate::durable::{Durable, HardState};
 use crate::effect::{Effect, RoleName};
+use crate::entry::EntryKind;
 use crate::invariant::Violation;
 use crate::message::{AppendOutcome, Body, Message};
 use crate::types::{Index, NodeId, Payload, Term};
@@ -80,6 +81,7 @@ fn check_leader<P: Payload>(before: &Core<P>, after: &Core<P>) -> Result<(), Vio
         let detail = format!("commit {} of an earlier term", after.commit_index());
         return Err(Violation::new("I7", detail));
     }
+    check_changes(before, after)?;
     if !leads(before) || before.term() != after.term() {
         return Ok(());
     }
@@ -87,6 +89,29 @@ fn check_leader<P: Payload>(before: &Core<P>, after: &Core<P>) -> Result<(), Vio
     let shared = (first.0..=before.last_index().0).map(Index);
     if shared.into_iter().any(|index| before.entry(index) != after.entry(index)) {
         return Err(Violation::new("I8", "a leader changed an entry of its log"));
+    }
+    Ok(())
+}
+
+/// I25, I26, I27: every configuration that a leader appends.
+fn check_changes<P: Payload>(before: &Core<P>, after: &Core<P>) -> Result<(), Violation> {
+    let appended = (before.last_index().next().0..=after.last_index().0).map(Index);
+    let is_change = |index: &Index| {
+        matches!(after.entry(*index).map(|entry| &entry.kind), Some(EntryKind::Configuration(_)))
+    };
+    for index in appended.filter(is_change) {
+        let (old, new) = (after.configuration_at(index.previous()), after.configuration_at(index));
+        let open = (after.commit_index().next().0..index.0).map(Index).find(|at| is_change(at));
+        let id = if old.is_joint() { "I27" } else { "I25" };
+        if let Some(open) = open {
+            return Err(Violation::new(id, format!("change {index} appended while {open} is not committed")));
+        }
+        if !old.may_precede(new) {
+            return Err(Violation::new("I25", format!("{new:?} follows {old:?}")));
+        }
+        if after.term_at(after.commit_index()) != Some(after.term()) {
+            return Err(Violation::new("I26", format!("change {index} before a commit of its term")));
+        }
     }
     Ok(())
 }

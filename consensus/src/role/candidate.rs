@@ -20,10 +20,8 @@ impl<P: Payload> Core<P> {
         }
     }
 
-    /// I24: only an admitted voter campaigns.
     fn may_campaign(&self) -> bool {
-        self.log.configuration().is_voter(self.params.id, self.params.incarnation)
-            && self.hard_state.term < Term::MAX
+        self.may_vote_for_itself() && self.hard_state.term < Term::MAX
     }
 
     /// Silence for a whole election timeout.
@@ -33,6 +31,10 @@ impl<P: Payload> Core<P> {
         }
         self.set_election_timer(out);
         if !self.may_campaign() {
+            // Its vote may be needed by those who know of a configuration that names it (§4.2.3).
+            if let Role::Follower(follower) = &mut self.role {
+                follower.leader = None;
+            }
             return;
         }
         if self.params.pre_vote { self.ask_around(out) } else { self.campaign(out) }
@@ -50,7 +52,7 @@ impl<P: Payload> Core<P> {
     fn ask_voters(&self, body: &Body<P>, out: &mut Effects<P>) {
         let configuration = self.log.configuration();
         for node in configuration.members().filter(|node| *node != self.params.id) {
-            if !configuration.learners.contains_key(&node) {
+            if [&configuration.voters, &configuration.outgoing].iter().any(|part| part.contains_key(&node)) {
                 self.send(node, body.clone(), out);
             }
         }

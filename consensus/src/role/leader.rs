@@ -44,29 +44,30 @@ impl<P: Payload> Core<P> {
 
     /// Appends a command to the log, or says at once that it never will be there (I41).
     pub(crate) fn propose(&mut self, id: ProposalId, payload: P, out: &mut Effects<P>) {
-        let known = self.leader();
         let term = self.hard_state.term;
         let entry = Entry { term, kind: EntryKind::Command(payload) };
         let size = entry.size_bytes();
-        let reason = match &mut self.role {
-            _ if size > self.params.entry_bytes_max => RejectReason::TooLarge,
-            Role::Leader(_) if self.log.bytes().saturating_add(size) > self.params.log_bytes_max => {
-                RejectReason::LogFull
-            }
-            Role::Leader(leader) => {
-                let uncommitted = leader.uncommitted_bytes.saturating_add(size);
-                if uncommitted > self.params.uncommitted_bytes_max {
-                    RejectReason::Busy
-                } else {
-                    leader.uncommitted_bytes = uncommitted;
-                    let index = self.log.append(entry);
-                    out.push(Effect::Accepted { id, index, term });
-                    return;
-                }
-            }
-            _ => RejectReason::NotLeader,
-        };
-        out.push(Effect::Rejected { id, leader: known, reason });
+        if let Err(reason) = self.admit_bytes(size) {
+            return out.push(Effect::Rejected { id, leader: self.leader(), reason });
+        }
+        if let Role::Leader(leader) = &mut self.role {
+            leader.uncommitted_bytes = leader.uncommitted_bytes.saturating_add(size);
+        }
+        let index = self.log.append(entry);
+        out.push(Effect::Accepted { id, index, term });
+    }
+
+    /// Whether a leader may append an entry of this size now (I39).
+    pub(crate) fn admit_bytes(&self, size: u64) -> Result<(), RejectReason> {
+        let full = self.log.bytes().saturating_add(size) > self.params.log_bytes_max;
+        let uncommitted = self.uncommitted_bytes().saturating_add(size);
+        match &self.role {
+            _ if size > self.params.entry_bytes_max => Err(RejectReason::TooLarge),
+            Role::Leader(_) if full => Err(RejectReason::LogFull),
+            Role::Leader(_) if uncommitted > self.params.uncommitted_bytes_max => Err(RejectReason::Busy),
+            Role::Leader(_) => Ok(()),
+            _ => Err(RejectReason::NotLeader),
+        }
     }
 
     /// Queues a linearizable read for the next round.
@@ -177,9 +178,8 @@ impl<P: Payload> Core<P> {
         }
     }
 
-    /// Commits, confirms reads and feeds every peer with what is new.
+    /// Confirms reads and feeds every peer with what is new.
     pub(crate) fn settle_leader(&mut self, out: &mut Effects<P>) {
-        self.advance_commit();
         let round_begun = self.settle_reads(out);
         let Some((desk, leader)) = self.desk() else { return };
         for (node, progress) in &mut leader.progress {
@@ -191,10 +191,12 @@ impl<P: Payload> Core<P> {
 
     /// §5.3, §5.4.2 (I7, I16): the greatest index that a quorum holds durably, ourselves included only as far as our
     /// own disk; and only if it is of our own term, which then commits all before it.
-    fn advance_commit(&mut self) {
+    ///
+    /// Says whether anything was committed.
+    pub(crate) fn advance_commit(&mut self) -> bool {
         let own = self.params.id;
         let own_durable = self.persistence.index();
-        let Role::Leader(leader) = &mut self.role else { return };
+        let Role::Leader(leader) = &mut self.role else { return false };
         let agreed = quorum::agreed(self.log.configuration(), |node| {
             if node == own {
                 own_durable.0
@@ -203,11 +205,13 @@ impl<P: Payload> Core<P> {
             }
         });
         let agreed = Index(agreed);
-        if agreed > self.commit && self.log.term_at(agreed) == Some(self.hard_state.term) {
+        let advances = agreed > self.commit && self.log.term_at(agreed) == Some(self.hard_state.term);
+        if advances {
             let committed_bytes = self.log.sum(self.commit.next(), agreed);
             leader.uncommitted_bytes = leader.uncommitted_bytes.saturating_sub(committed_bytes);
             self.commit = agreed;
         }
+        advances
     }
 
     /// Dissertation §6.4: no read before an entry of our own term is committed (B10); a round is confirmed by a

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use ravelin_consensus::invariant::{History, View, check_cluster, check_step};
 use ravelin_consensus::{
-    AppendOutcome, Batch, Body, ClusterId, Configuration, Core, Durable, Effect, Effects, Incarnation, Index,
-    Input, Message, NodeId, Params, Payload, RejectReason, SnapshotMeta, Time,
+    AppendOutcome, Batch, Body, ClusterId, Configuration, Core, Durable, Effect, Effects, Entry, EntryKind,
+    Incarnation, Index, Input, Message, NodeId, Params, Payload, RejectReason, RoleName, SnapshotMeta, Time,
 };
 
 /// A command of the tests.
@@ -55,9 +55,17 @@ pub(crate) fn incarnation(node: NodeId) -> Incarnation {
     Incarnation(node.0 * 10)
 }
 
+fn is_change(entry: &Entry<Text>) -> bool {
+    matches!(entry.kind, EntryKind::Configuration(_))
+}
+
 impl Cluster {
-    /// Nodes that have not started yet. `adjust` may change the constants of each.
-    pub(crate) fn new(configuration: &Configuration, adjust: impl Fn(&mut Params)) -> Cluster {
+    /// Nodes that have not started yet, the members and `spare` ones. `adjust` may change the constants of each.
+    pub(crate) fn new(
+        configuration: &Configuration,
+        spare: &[NodeId],
+        adjust: impl Fn(&mut Params),
+    ) -> Cluster {
         let disk = Durable::genesis(configuration.clone());
         let mut cluster = Cluster {
             nodes: BTreeMap::new(),
@@ -67,7 +75,7 @@ impl Cluster {
             seen: BTreeMap::new(),
             params: BTreeMap::new(),
         };
-        for id in configuration.members() {
+        for id in configuration.members().chain(spare.iter().copied()) {
             let mut params = Params::new(ClusterId([7; 16]), id, incarnation(id));
             adjust(&mut params);
             cluster.params.insert(id, Arc::new(params));
@@ -106,7 +114,7 @@ impl Cluster {
                     let mut index = first;
                     for entry in &entries {
                         let content = match &entry.kind {
-                            ravelin_consensus::EntryKind::Command(text) => Some(text.clone()),
+                            EntryKind::Command(text) => Some(text.clone()),
                             _ => None,
                         };
                         assert!(node.applied.insert(index, content).is_none(), "applied once");
@@ -133,6 +141,13 @@ impl Cluster {
                 Effect::ReadFailed { .. } => "read failed",
                 Effect::Rejected { reason: RejectReason::Busy, .. } => "busy",
                 Effect::Rejected { reason: RejectReason::LogFull, .. } => "log full",
+                Effect::Rejected { reason: RejectReason::ChangePending, .. } => "change pending",
+                Effect::Persist(batch) if batch.entries.iter().any(is_change) => "members changed",
+                Effect::RoleChanged { role: RoleName::Follower, leader: None, .. }
+                    if before.role() == RoleName::Leader && !self.is_voter(before.id()) =>
+                {
+                    "removed leader stepped down"
+                }
                 Effect::TakeSnapshot => "snapshot asked for",
                 Effect::Send { message, .. } => match &message.body {
                     Body::AppendReply { outcome: AppendOutcome::Rejected { .. }, .. } => "append rejected",
@@ -142,6 +157,11 @@ impl Cluster {
             };
             *self.seen.entry(what).or_default() += 1;
         }
+    }
+
+    /// Whether a node's own log names it as a voter.
+    pub(crate) fn is_voter(&self, id: NodeId) -> bool {
+        self.nodes.get(&id).is_some_and(|node| node.core.configuration().is_voter(id, incarnation(id)))
     }
 
     fn judge(&mut self, id: NodeId, effects: &[Effect<Text>]) {

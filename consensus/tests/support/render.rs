@@ -21,7 +21,10 @@ pub(crate) fn entries(entries: &[Entry<Text>]) -> String {
         EntryKind::Configuration(configuration) => {
             let outgoing = members(configuration.outgoing.keys().copied());
             let joint = if outgoing.is_empty() { String::new() } else { format!("|{outgoing}") };
-            format!("{}{{{}{joint}}}", entry.term, members(configuration.voters.keys().copied()))
+            let learners = members(configuration.learners.keys().copied());
+            let learners = if learners.is_empty() { learners } else { format!("+{learners}") };
+            let voters = members(configuration.voters.keys().copied());
+            format!("{}{{{voters}{learners}{joint}}}", entry.term)
         }
     };
     format!("[{}]", entries.iter().map(one).collect::<Vec<_>>().join(" "))

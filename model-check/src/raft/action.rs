@@ -33,6 +33,15 @@ pub enum Event {
         /// To whom.
         node: usize,
     },
+    /// An operator asks for other members.
+    Change {
+        /// Whom.
+        node: usize,
+        /// Who becomes a voter.
+        added: Option<usize>,
+        /// Who is a member no longer.
+        removed: Option<usize>,
+    },
     /// A client asks for a linearizable read.
     Read {
         /// Whom.
@@ -77,6 +86,7 @@ impl Event {
             Event::Deliver { .. } => None,
             Event::Timer { node, .. }
             | Event::Propose { node }
+            | Event::Change { node, .. }
             | Event::Read { node }
             | Event::Unreachable { node, .. }
             | Event::Persist { node }

@@ -13,6 +13,17 @@ pub enum Disk {
     Separate,
 }
 
+/// A kind of change of members. Each is asked for in every way that there is.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Wanted {
+    /// A spare node becomes a voter.
+    Add,
+    /// A voter goes.
+    Remove,
+    /// A spare node becomes a voter in place of the leader.
+    ReplaceLeader,
+}
+
 /// Which invariants a search asks about.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Watch {
@@ -27,8 +38,14 @@ pub enum Watch {
 pub struct Bounds {
     /// Name of the configuration.
     pub name: &'static str,
-    /// Voters.
+    /// Nodes.
     pub nodes: u8,
+    /// How many of them are voters from the beginning; the others are spare.
+    pub voters: u8,
+    /// Changes of members asked for in the whole run.
+    pub changes: u8,
+    /// Which changes.
+    pub wanted: &'static [Wanted],
     /// Highest term that a campaign may reach.
     pub terms: u64,
     /// Commands proposed in the whole run; each leader's own empty entry comes on top.
@@ -70,7 +87,20 @@ impl Bounds {
         let number = || value.parse::<u8>().map_err(|_| format!("{key} must be a number below 256"));
         let switch = || value.parse::<bool>().map_err(|_| format!("{key} must be true or false"));
         match key {
-            "nodes" => self.nodes = number()?.clamp(1, 5),
+            "nodes" => {
+                self.nodes = number()?.clamp(1, 5);
+                self.voters = self.nodes;
+            }
+            "voters" => self.voters = number()?.clamp(1, self.nodes),
+            "changes" => self.changes = number()?,
+            "wanted" => {
+                self.wanted = match value {
+                    "add" => &[Wanted::Add],
+                    "add-remove" => &[Wanted::Add, Wanted::Remove],
+                    "replace" => &[Wanted::ReplaceLeader],
+                    _ => return Err("wanted is add, add-remove or replace".to_owned()),
+                }
+            }
             "terms" => self.terms = u64::from(number()?.min(12)),
             "proposals" => self.proposals = number()?,
             "reads" => self.reads = number()?.min(6),
@@ -103,10 +133,12 @@ impl Default for Bounds {
 
 impl fmt::Display for Bounds {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Bounds { name, nodes, terms, inflight, entries, .. } = self;
-        write!(f, "{name} ({nodes} nodes, {terms} terms, {inflight} in flight of {entries} entries")?;
+        let Bounds { name, nodes, voters, terms, inflight, entries, .. } = self;
+        let voting = if voters < nodes { format!(", {voters} of them voters") } else { String::new() };
+        write!(f, "{name} ({nodes} nodes{voting}, {terms} terms, {inflight} in flight of {entries} entries")?;
         let counts = [
             (self.proposals, "proposals"),
+            (self.changes, "changes of members"),
             (self.reads, "reads"),
             (self.crashes, "crashes"),
             (self.snapshots, "snapshots"),
@@ -132,6 +164,9 @@ impl fmt::Display for Bounds {
 pub(crate) const PLAIN: Bounds = Bounds {
     name: "explored",
     nodes: 3,
+    voters: 3,
+    changes: 0,
+    wanted: &[],
     terms: 3,
     proposals: 0,
     reads: 0,
@@ -246,9 +281,31 @@ pub const CONFIGURATIONS: &[Bounds] = &[
         ..PLAIN
     },
     Bounds {
+        name: "joint",
+        states: Some(174_059),
+        voters: 2,
+        changes: 2,
+        wanted: &[Wanted::Add, Wanted::Remove],
+        terms: 2,
+        witnesses: &[Mark::Joined, Mark::Removed, Mark::ElectedJoint, Mark::ChangeCut],
+        ..PLAIN
+    },
+    Bounds {
+        name: "replace-leader",
+        states: Some(827_091),
+        voters: 2,
+        changes: 1,
+        wanted: &[Wanted::ReplaceLeader],
+        terms: 3,
+        inflight: 2,
+        witnesses: &[Mark::Joined, Mark::RemovedLed, Mark::ElectedJoint, Mark::RemovedCampaigned],
+        ..PLAIN
+    },
+    Bounds {
         name: "pair",
         states: Some(95_819),
         nodes: 2,
+        voters: 2,
         terms: 3,
         inflight: 2,
         crashes: 1,

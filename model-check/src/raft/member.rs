@@ -143,11 +143,17 @@ impl Work<'_> {
     }
 }
 
-/// The hash of a node under a renaming. Members and snapshots are the same set under any, so only votes are renamed
-/// outside the core.
+/// The hash of a node under a renaming. While the members never change they are the same set under any, so only votes
+/// are renamed outside the core.
 fn hash_renamed(member: &Member, shared: &Shared, at: usize) -> u64 {
     let name = |node: NodeId| shared.renamings.name(at, node);
     let core = member.core.renamed(Arc::clone(&shared.params[0]), &name);
+    if shared.renamings.members_move {
+        let queue: Vec<_> = member.queue.iter().map(|batch| batch.clone().renamed(&name)).collect();
+        let disk = member.disk.clone().renamed(&name);
+        let awaited = member.awaited.clone().map(|meta| meta.renamed(&name));
+        return fingerprint(&(name(member.core.id()), core, disk, queue, awaited));
+    }
     let mut disk = member.disk.clone();
     disk.hard_state.vote = disk.hard_state.vote.map(name);
     let mut queue = member.queue.clone();

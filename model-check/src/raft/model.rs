@@ -7,13 +7,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use ravelin_consensus::invariant::{History, Violation};
 use ravelin_consensus::{
-    ClusterId, Configuration, Durable, Incarnation, Input, NodeId, Params, ProposalId, ReadId, RoleName,
-    SnapshotMeta, Timer,
+    Change, ClusterId, Configuration, Durable, Incarnation, Input, NodeId, Params, ProposalId, ReadId,
+    RoleName, SnapshotMeta, Timer,
 };
 use stateright::{Model, Property};
 
 use crate::raft::action::{Action, Event};
-use crate::raft::bounds::{Bounds, Watch};
+use crate::raft::bounds::{Bounds, Wanted, Watch};
 use crate::raft::member::{Member, Outcome, Shared};
 use crate::raft::network::{Packet, choices, keep};
 use crate::raft::property::{self, Transition};
@@ -76,8 +76,10 @@ impl Raft {
         };
         let shared = Shared {
             params: nodes.clone().map(params).collect(),
-            configuration: Configuration::of_voters(nodes.map(|node| (node, incarnation))),
-            renamings: Renamings::all(bounds.nodes),
+            configuration: Configuration::of_voters(
+                nodes.take(usize::from(bounds.voters)).map(|node| (node, incarnation)),
+            ),
+            renamings: Renamings::all(bounds.nodes, bounds.voters < bounds.nodes || bounds.changes > 0),
             disk: bounds.disk,
             watch,
         };
@@ -128,6 +130,12 @@ impl Raft {
             Event::Timer { timer, .. } => self.shared.perform(member, Input::Timer(timer)),
             Event::Propose { .. } => {
                 self.shared.perform(member, Input::Propose { id: ProposalId(0), payload: () })
+            }
+            Event::Change { added, removed, .. } => {
+                let added = added.map(|node| Change::AddVoter(node_at(node), Incarnation(1)));
+                let removed = removed.map(|node| Change::Remove(node_at(node)));
+                let changes = added.into_iter().chain(removed).collect();
+                self.shared.perform(member, Input::Change { id: ProposalId(0), changes })
             }
             Event::Read { .. } => self.shared.perform(member, Input::Read(read)),
             Event::Unreachable { peer, .. } => self.shared.perform(member, Input::Unreachable(node_at(peer))),
@@ -201,6 +209,9 @@ impl Raft {
                     events.push(Event::Propose { node });
                 }
             }
+            if leads && state.used.changes < self.bounds.changes {
+                self.changes(node, core.configuration(), &mut events);
+            }
             if leads && state.used.reads < self.bounds.reads {
                 events.push(Event::Read { node });
             }
@@ -223,6 +234,21 @@ impl Raft {
             }
         }
         events
+    }
+
+    /// Every change of the wanted kinds that a leader can be asked for.
+    fn changes(&self, node: usize, members: &Configuration, events: &mut Vec<Event>) {
+        let nodes = 0..usize::from(self.bounds.nodes);
+        let spare = nodes.clone().filter(|at| members.incarnation(node_at(*at)).is_none()).map(Some);
+        let voters = nodes.filter(|at| members.voters.contains_key(&node_at(*at))).map(Some);
+        for wanted in self.bounds.wanted {
+            let mut change = |added, removed| events.push(Event::Change { node, added, removed });
+            match wanted {
+                Wanted::Add => spare.clone().for_each(|added| change(added, None)),
+                Wanted::Remove => voters.clone().for_each(|removed| change(None, removed)),
+                Wanted::ReplaceLeader => spare.clone().for_each(|added| change(added, Some(node))),
+            }
+        }
     }
 
     /// The messages in flight before `event` that may be afterwards, then those that it sends.
@@ -290,6 +316,7 @@ impl Model for Raft {
         match action.event {
             Event::Propose { .. } => used.proposals += 1,
             Event::Read { .. } => used.reads += 1,
+            Event::Change { .. } => used.changes += 1,
             Event::Crash { .. } => used.crashes += 1,
             Event::Unreachable { .. } => used.unreachable += 1,
             Event::TakeSnapshot { .. } => used.snapshots += 1,

@@ -15,15 +15,19 @@ pub(crate) struct Packet {
     pub(crate) from: NodeId,
     pub(crate) to: NodeId,
     pub(crate) message: Message<Load>,
-    /// Its hash under each renaming. Messages name no node except in configurations, which are the same set.
+    /// Its hash under each renaming. Messages name no node except in configurations.
     pub(crate) hashes: Vec<u64>,
 }
 
 impl Packet {
     pub(crate) fn new(from: NodeId, to: NodeId, message: Message<Load>, renamings: &Renamings) -> Packet {
         let content = fingerprint(&message);
+        let content_under = |at| {
+            let name = |node| renamings.name(at, node);
+            if renamings.members_move { fingerprint(&message.clone().renamed(&name)) } else { content }
+        };
         let hashes = (0..renamings.len())
-            .map(|at| fingerprint(&(renamings.name(at, from), renamings.name(at, to), content)))
+            .map(|at| fingerprint(&(renamings.name(at, from), renamings.name(at, to), content_under(at))))
             .collect();
         Packet { from, to, message, hashes }
     }

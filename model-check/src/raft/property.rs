@@ -62,6 +62,18 @@ pub enum Mark {
     BehindCommit,
     /// A log caught up with a snapshot while its bytes were on their way.
     Overtaken,
+    /// A node that was none is a voter, and the old voters are left.
+    Joined,
+    /// A voter is none any more.
+    Removed,
+    /// A leader was elected by two majorities.
+    ElectedJoint,
+    /// A configuration that was not committed was cut off.
+    ChangeCut,
+    /// A leader that is no voter any more stepped down once that was committed.
+    RemovedLed,
+    /// One whose removal it does not know to be committed was elected.
+    RemovedCampaigned,
 }
 
 impl Mark {
@@ -101,6 +113,12 @@ impl Mark {
             QuorumLost: "a leader without answers steps down",
             BehindCommit: "a follower hears of a commit where it holds another entry",
             Overtaken: "a log catches up while a snapshot is on its way",
+            Joined: "a new voter joins",
+            Removed: "a voter is removed",
+            ElectedJoint: "a leader is elected by two majorities",
+            ChangeCut: "a change of members is cut off",
+            RemovedLed: "a leader commits its own removal",
+            RemovedCampaigned: "one that is removed is elected",
         }
     }
 }
@@ -212,6 +230,12 @@ impl Transition<'_> {
             | Mark::StaleWrite => self.shows_of_disks(mark),
             Mark::ReadReady | Mark::ReadFailed | Mark::ReadBesideLater => self.shows_of_reads(mark),
             Mark::Installed | Mark::Covered | Mark::Overtaken => self.shows_of_snapshots(mark),
+            Mark::Joined
+            | Mark::Removed
+            | Mark::ElectedJoint
+            | Mark::ChangeCut
+            | Mark::RemovedLed
+            | Mark::RemovedCampaigned => self.shows_of_members(mark),
         }
     }
 
@@ -314,6 +338,33 @@ impl Transition<'_> {
                     self.state.history.leaders().iter().any(|(term, _)| *term > self.core_after().term());
                 later && told.any(|effect| matches!(effect, Effect::ReadReady { .. }))
             }
+            _ => false,
+        }
+    }
+
+    fn shows_of_members(&self, mark: Mark) -> bool {
+        let (old, new) = (self.core_before(), self.core_after());
+        let elected = !self.was_leader() && new.role() == RoleName::Leader;
+        let settled = |core: &Core<Load>| core.configuration_at(core.commit_index()).clone();
+        let (before, after) = (settled(old), settled(new));
+        let of_genesis = &self.before.disk.configuration.voters;
+        match mark {
+            Mark::Joined => {
+                !after.is_joint() && after.voters.keys().any(|node| !of_genesis.contains_key(node))
+            }
+            Mark::Removed => {
+                before.is_joint() && before.outgoing.keys().any(|node| after.incarnation(*node).is_none())
+            }
+            Mark::ElectedJoint => elected && new.configuration().is_joint(),
+            Mark::ChangeCut => {
+                let is_joint = |index: Index| old.configuration_at(index).is_joint();
+                let cut = |index: &Index| is_joint(*index) && old.term_at(*index) != new.term_at(*index);
+                self.crash().is_none() && (1..=old.last_index().0).map(Index).any(|index| cut(&index))
+            }
+            Mark::RemovedLed => {
+                self.was_leader() && new.role() == RoleName::Follower && after.incarnation(new.id()).is_none()
+            }
+            Mark::RemovedCampaigned => elected && new.configuration().incarnation(new.id()).is_none(),
             _ => false,
         }
     }

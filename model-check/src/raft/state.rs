@@ -19,6 +19,7 @@ pub(crate) struct Used {
     pub(crate) crashes: u8,
     pub(crate) snapshots: u8,
     pub(crate) unreachable: u8,
+    pub(crate) changes: u8,
 }
 
 /// A state. Equal to another if some renaming of the nodes makes them the same.
@@ -42,8 +43,14 @@ impl State {
         renamings: &Renamings,
     ) -> State {
         let mut state = State { members, network, history, used, violation, print: 0 };
-        let rest = fingerprint(&(state.history.committed(), used, state.violation.as_ref().map(|it| it.id)));
-        let prints = (0..renamings.len()).map(|at| state.print_under(at, rest, renamings));
+        let broken = state.violation.as_ref().map(|it| it.id);
+        let rest = fingerprint(&(state.history.committed(), used, broken));
+        let rest_under = |at| {
+            let moved = renamings.members_move && state.history.configuration().is_some();
+            let name = |node| renamings.name(at, node);
+            if moved { fingerprint(&(state.history.renamed(&name).committed(), used, broken)) } else { rest }
+        };
+        let prints = (0..renamings.len()).map(|at| state.print_under(at, rest_under(at), renamings));
         state.print = prints.min().unwrap_or_default();
         state
     }

@@ -9,11 +9,13 @@ use ravelin_consensus::NodeId;
 #[derive(Clone, Debug)]
 pub(crate) struct Renamings {
     images: Vec<Vec<u64>>,
+    /// Whether sets of members differ over time, so that they are no longer the same under every renaming.
+    pub(crate) members_move: bool,
 }
 
 impl Renamings {
     /// Every permutation of `nodes` names.
-    pub(crate) fn all(nodes: u8) -> Renamings {
+    pub(crate) fn all(nodes: u8, members_move: bool) -> Renamings {
         let mut images = vec![Vec::new()];
         for _ in 0..nodes {
             images = images
@@ -25,7 +27,7 @@ impl Renamings {
                 })
                 .collect();
         }
-        Renamings { images }
+        Renamings { images, members_move }
     }
 
     pub(crate) fn len(&self) -> usize {

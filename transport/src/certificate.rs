@@ -4,10 +4,11 @@
 
 use crate::error::Refusal;
 use crate::identity::Identity;
+use crate::members::{KeySha256, Members};
 use crate::peer::{ClusterId, PeerId, PeerRole};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, SignatureVerificationAlgorithm, TrustAnchor, UnixTime};
-use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 use webpki::{EndEntityCert, KeyUsage};
 
@@ -41,6 +42,8 @@ impl Standing {
 pub(crate) struct Verified {
     pub(crate) peer: PeerId,
     pub(crate) standing: Standing,
+    /// Of the key that the certificate is for.
+    pub(crate) key: KeySha256,
 }
 
 /// Which way a certificate is used in a handshake.
@@ -58,7 +61,7 @@ pub(crate) struct Trust {
     cluster: ClusterId,
     role: PeerRole,
     anchors: Vec<TrustAnchor<'static>>,
-    pins: BTreeMap<u64, [u8; 32]>,
+    members: Arc<Members>,
 }
 
 impl Trust {
@@ -72,8 +75,14 @@ impl Trust {
         if anchors.is_empty() {
             return Err("no certificate in PEM".to_owned());
         }
-        let pins = identity.controllers().iter().map(|c| (c.node, c.public_key_sha256)).collect();
-        Ok(Self { cluster: identity.cluster(), role: identity.role(), anchors, pins })
+        let keys = identity.controllers().iter().map(|c| (c.node, c.public_key_sha256)).collect();
+        let members = Arc::new(Members::new(keys));
+        Ok(Self { cluster: identity.cluster(), role: identity.role(), anchors, members })
+    }
+
+    /// The recorded keys, to be kept up to date.
+    pub(crate) const fn members(&self) -> &Arc<Members> {
+        &self.members
     }
 
     /// Judges the certificate that a peer presented. The handshake itself proves that the peer holds its key.
@@ -114,20 +123,22 @@ impl Trust {
         if peer.cluster() != self.cluster {
             return Err(wrong_cluster());
         }
-        match out_of_dates {
-            None => Ok(Verified { peer, standing: Standing::Full { until: last_second(leaf) } }),
-            Some(_) if self.is_pinned(&peer, &certificate) => {
-                Ok(Verified { peer, standing: Standing::Pinned })
-            }
-            Some(refusal) => Err(refusal),
-        }
+        let key = sha256(&certificate.subject_public_key_info());
+        let standing = match (self.recorded_key(&peer), out_of_dates) {
+            (Some(recorded), _) if recorded != key => return Err(Refusal::WrongKey { node: peer.node() }),
+            (_, None) => Standing::Full { until: last_second(leaf) },
+            (Some(_), Some(_)) => Standing::Pinned,
+            (None, Some(refusal)) => return Err(refusal),
+        };
+        Ok(Verified { peer, standing, key })
     }
 
-    /// Between controllers the recorded key is enough: the certificate's signature says nothing that the record does not.
-    fn is_pinned(&self, peer: &PeerId, certificate: &EndEntityCert<'_>) -> bool {
-        self.role == PeerRole::Controller
-            && peer.role() == PeerRole::Controller
-            && self.pins.get(&peer.node()) == Some(&sha256(&certificate.subject_public_key_info()))
+    /// The key by which a control node knows another one. It decides, whatever the authority has signed: with it dates do not
+    /// matter, and without it a good certificate does not help. Everybody else goes by certificates: the list that a proxy or
+    /// operator was given may be years old.
+    fn recorded_key(&self, peer: &PeerId) -> Option<KeySha256> {
+        let both_controllers = self.role == PeerRole::Controller && peer.role() == PeerRole::Controller;
+        both_controllers.then(|| self.members.key_of(peer.node())).flatten()
     }
 }
 

@@ -64,6 +64,23 @@ pub enum Refusal {
         /// The node in the certificate.
         found: u64,
     },
+    /// The certificate is good, but the cluster has another public key on record for this control node: an impostor, or a node
+    /// whose new key was not recorded yet.
+    #[error("controller {node} is recorded with another public key; its certificate alone proves nothing here")]
+    WrongKey {
+        /// The control node that the certificate names.
+        node: u64,
+    },
+    /// The peer, or all peers together, have as many connections here as they may.
+    #[error(
+        "too many connections: {connections} {}", if *.of_this_peer { "of this peer stand already; is its identity used twice?" } else { "stand already" }
+    )]
+    Crowded {
+        /// How many.
+        connections: usize,
+        /// Of this peer; else of all.
+        of_this_peer: bool,
+    },
     /// The certificate's last day has passed, and no pinned key speaks for the peer.
     #[error(
         "the peer's certificate has expired; give the node a new identity file, or set its clock and this one's right"
@@ -105,6 +122,10 @@ pub enum RefusalKind {
     Certificate,
     /// See [`Refusal::Version`].
     Version,
+    /// See [`Refusal::WrongKey`].
+    WrongKey,
+    /// See [`Refusal::Crowded`].
+    Crowded,
 }
 
 impl Refusal {
@@ -120,6 +141,8 @@ impl Refusal {
             Self::NotYetValid => RefusalKind::NotYetValid,
             Self::Certificate { .. } => RefusalKind::Certificate,
             Self::Version { .. } => RefusalKind::Version,
+            Self::WrongKey { .. } => RefusalKind::WrongKey,
+            Self::Crowded { .. } => RefusalKind::Crowded,
         }
     }
 }

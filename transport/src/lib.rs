@@ -8,7 +8,7 @@
 //! * [`seam`]: the `Transport` and `Connection` traits and the two halves of a lane.
 //! * [`peer`], [`lane`]: who speaks, and what each role may open.
 //! * [`quic`]: the transport over the network. [`memory`]: the same without one, and the simulator's network.
-//! * [`identity`]: certificates, keys and the files they live in.
+//! * [`identity`]: certificates, keys and the files they live in. [`members`]: the keys by which control nodes know each other.
 //! * [`codec`]: the only encoder and decoder of wire and disk structures.
 //! * [`backoff`]: when to dial again.
 //! * [`frame`]: length-prefixed frames as a plain incremental decoder.
@@ -22,6 +22,7 @@ pub mod error;
 pub mod frame;
 pub mod identity;
 pub mod lane;
+pub mod members;
 pub mod memory;
 pub mod peer;
 pub mod quic;
@@ -30,5 +31,6 @@ pub mod seam;
 
 pub use error::{LaneRefusal, Refusal, RefusalKind, Side, TransportError};
 pub use lane::{FRAME_BYTES_MAX, Lane};
+pub use members::{KeySha256, Members};
 pub use peer::{ClusterId, PeerId, PeerRole};
 pub use seam::{BoxFuture, Connection, Expected, LaneReceiver, LaneSender, Target, Transport};

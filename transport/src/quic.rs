@@ -7,6 +7,7 @@
 //! connection handed out: with TLS 1.3 a client is otherwise done before the server has judged it.
 
 mod connection;
+mod door;
 mod lane;
 mod reset;
 mod tls;
@@ -16,9 +17,11 @@ use crate::certificate::{Trust, Verified};
 use crate::error::{Refusal, TransportError};
 use crate::identity::Identity;
 use crate::lane::Lane;
-use crate::peer::PeerId;
+use crate::members::Members;
+use crate::peer::{PeerId, PeerRole};
 use crate::seam::{BoxFuture, Connection, Target, Transport};
 use connection::{Policy, QuicConnection};
+use door::{Door, DoorLimits, Knock};
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
@@ -37,6 +40,12 @@ const ACCEPTED_MAX: usize = 64;
 /// Addresses of one name that are tried in turn.
 const ADDRESSES_MAX: usize = 4;
 
+/// Lanes that a proxy may have open at once: it needs one, or two while it enrols anew.
+const PROXY_LANES_MAX: u32 = 4;
+
+/// How often the names of control nodes are looked up anew.
+const LOOK_UP_INTERVAL: Duration = Duration::from_secs(300);
+
 /// How long a shutdown waits for peers to hear of it.
 const SHUTDOWN_WAIT: Duration = Duration::from_secs(2);
 
@@ -53,18 +62,23 @@ pub struct QuicOptions {
     pub connect_timeout: Duration,
     /// Longest wait for a lane to be accepted.
     pub lane_timeout: Duration,
-    /// Lanes that each side may have open at once.
+    /// Lanes that each side may have open at once; a proxy has to do with four.
     pub lanes_max: u32,
-    /// Bytes that one lane may have in flight, unread. All lanes together: this times a little more than twice `lanes_max` per connection.
+    /// Bytes that one lane may have in flight, unread. All lanes together: this times a little more than twice `lanes_max` per connection;
+    /// for a proxy, a little more than twice four.
     pub lane_window_bytes: u32,
     /// The round-trip time assumed before one was measured.
     pub initial_rtt: Duration,
     /// Let the network card cut large sends into packets. Some cards lie about it: turn it off if connections stall.
     pub segmentation_offload: bool,
-    /// Connections at once; further ones are refused.
+    /// Connections at once; further ones are refused. An eighth is kept for control nodes.
     pub connections_max: usize,
-    /// Handshakes at once; further ones are refused.
+    /// Connections of one peer at once; further ones are refused.
+    pub connections_per_peer_max: usize,
+    /// Handshakes at once; further ones are refused. An eighth is kept for the addresses of control nodes.
     pub handshakes_max: usize,
+    /// Handshakes at once from one address (one /64 of IPv6). From a quarter of them on it must first prove that it is there.
+    pub handshakes_per_source_max: usize,
     /// Handshakes at once from which on a peer must first prove that it is where it says it is.
     pub handshakes_before_retry: usize,
 }
@@ -81,8 +95,10 @@ impl Default for QuicOptions {
             lane_window_bytes: 512 << 10,
             initial_rtt: Duration::from_millis(25),
             segmentation_offload: true,
-            connections_max: 16_384,
+            connections_max: 24_576,
+            connections_per_peer_max: 32,
             handshakes_max: 1024,
+            handshakes_per_source_max: 256,
             handshakes_before_retry: 256,
         }
     }
@@ -102,7 +118,11 @@ struct Core {
     me: PeerId,
     tls: Tls,
     options: QuicOptions,
-    quic: Arc<quinn::TransportConfig>,
+    door: Door,
+    /// `host:port` of every controller that the identity knows.
+    controllers: Vec<String>,
+    dialling: Arc<quinn::TransportConfig>,
+    accepting: Arc<quinn::TransportConfig>,
     reset_key: [u8; 32],
 }
 
@@ -190,6 +210,10 @@ impl Transport for QuicTransport {
         Some(self.local_address)
     }
 
+    fn members(&self) -> Option<&Members> {
+        Some(self.core.tls.trust().members())
+    }
+
     fn shutdown(&self) -> BoxFuture<'_, ()> {
         Box::pin(async {
             self.accept_loop.abort();
@@ -210,16 +234,27 @@ impl Core {
     fn new(identity: &Identity, options: QuicOptions) -> Result<Self, TransportError> {
         let trust = Trust::of(identity).map_err(|reason| TransportError::Credentials { reason })?;
         let tls = Tls::new(identity, trust)?;
-        let quic = Arc::new(quic_config(&options)?);
+        let door = Door::new(DoorLimits {
+            handshakes_max: options.handshakes_max,
+            handshakes_before_retry: options.handshakes_before_retry,
+            handshakes_per_source_max: options.handshakes_per_source_max.max(4),
+            connections_max: options.connections_max,
+            connections_per_peer_max: options.connections_per_peer_max,
+        });
+        let dialling = Arc::new(quic_config(&options, options.lanes_max)?);
+        // Whoever dials begins with a proxy's share; more is given once it is known who it is.
+        let accepting = Arc::new(quic_config(&options, options.lanes_max.min(PROXY_LANES_MAX))?);
         let reset_key = identity.derive_key("quic stateless reset");
-        Ok(Self { me: identity.peer().clone(), tls, options, quic, reset_key })
+        let controllers = identity.controllers().iter().map(|controller| controller.address.clone());
+        let (me, controllers) = (identity.peer().clone(), controllers.collect());
+        Ok(Self { me, tls, options, door, controllers, dialling, accepting, reset_key })
     }
 
     fn server_config(&self, crypto: Arc<dyn quinn::crypto::ServerConfig>) -> quinn::ServerConfig {
         let mut config = quinn::ServerConfig::with_crypto(crypto);
         let mut tokens = quinn::ValidationTokenConfig::default();
         tokens.sent(0);
-        config.transport_config(Arc::clone(&self.quic));
+        config.transport_config(Arc::clone(&self.accepting));
         config.validation_token_config(tokens);
         config.migration(false);
         config.max_incoming(self.options.handshakes_max);
@@ -238,7 +273,7 @@ impl Core {
             |reason: String| TransportError::Unreachable { address: target.address.clone(), reason };
         let verdict = Verdict::default();
         let mut config = quinn::ClientConfig::new(self.tls.client(&verdict)?);
-        config.transport_config(Arc::clone(&self.quic));
+        config.transport_config(Arc::clone(&self.dialling));
         let connecting = match endpoint.connect_with(config, address, tls::SERVER_NAME) {
             Err(quinn::ConnectError::EndpointStopping) => return Err(TransportError::Shutdown),
             connecting => connecting.map_err(|error| unreachable(error.to_string()))?,
@@ -258,7 +293,7 @@ impl Core {
         let (quinn, verified) = timeout(within, handshake)
             .await
             .map_err(|_| unreachable(format!("no answer from {address} within {within:?}")))??;
-        Ok(QuicConnection::new(quinn, target.address.clone(), self.policy(verified)))
+        Ok(QuicConnection::new(quinn, target.address.clone(), self.policy(verified), None))
     }
 
     async fn accept_incoming(&self, incoming: quinn::Incoming) -> Result<QuicConnection, TransportError> {
@@ -271,15 +306,32 @@ impl Core {
                 incoming.accept_with(config).map_err(|error| handshake_error(&error, &verdict, &address))?;
             let quinn = connecting.await.map_err(|error| handshake_error(&error, &verdict, &address))?;
             let verified = self.admitted(&quinn, &verdict, &address)?;
+            let seat = self.door.seat(&verified.peer).map_err(|refusal| refuse(&quinn, &address, refusal))?;
+            self.widen(&quinn, verified.peer.role());
             welcome(&quinn).await.map_err(|error| handshake_error(&error, &verdict, &address))?;
-            Ok((quinn, verified))
+            Ok((quinn, verified, seat))
         };
-        let (quinn, verified) =
+        let (quinn, verified, seat) =
             timeout(within, handshake).await.map_err(|_| TransportError::Unreachable {
                 address: address.clone(),
                 reason: format!("its handshake did not end within {within:?}"),
             })??;
-        Ok(QuicConnection::new(quinn, address, self.policy(verified)))
+        Ok(QuicConnection::new(quinn, address, self.policy(verified), Some(seat)))
+    }
+
+    /// Gives an accepted peer the lanes and windows of its role.
+    fn widen(&self, quinn: &quinn::Connection, role: PeerRole) {
+        let lanes = match role {
+            PeerRole::Controller | PeerRole::Operator => self.options.lanes_max,
+            PeerRole::Proxy => return,
+        };
+        let (streams, window) = windows(&self.options, lanes);
+        // Both fitted when the transport was made.
+        if let Ok(window) = quinn::VarInt::from_u64(window) {
+            quinn.set_receive_window(window);
+            quinn.set_send_window(window.into_inner());
+        }
+        quinn.set_max_concurrent_bi_streams(streams.into());
     }
 
     /// The peer that the handshake verified, if the two have any business with each other.
@@ -332,6 +384,8 @@ impl Core {
             here: self.me.role(),
             peer: verified.peer,
             standing: verified.standing,
+            key: verified.key,
+            members: Arc::clone(self.tls.trust().members()),
             lane_timeout: self.options.lane_timeout,
             lanes_max: self.options.lanes_max as usize,
         }
@@ -370,29 +424,52 @@ async fn accept_loop(
     accepted: mpsc::Sender<Result<Arc<dyn Connection>, TransportError>>,
 ) {
     let mut running = JoinSet::new();
+    running.spawn(look_up_controllers(Arc::clone(&core)));
     loop {
         let incoming = tokio::select! {
             incoming = endpoint.accept() => incoming,
             Some(_) = running.join_next() => continue,
         };
         let Some(incoming) = incoming else { return };
-        let full = running.len() >= core.options.handshakes_max
-            || endpoint.open_connections() >= core.options.connections_max;
-        if full {
-            incoming.refuse();
-        } else if running.len() >= core.options.handshakes_before_retry && incoming.may_retry() {
-            let _ = incoming.retry();
-        } else {
-            let (core, accepted) = (Arc::clone(&core), accepted.clone());
-            running.spawn(async move {
-                let connection = core.accept_incoming(incoming).await;
-                let _ = accepted.send(connection.map(|it| Arc::new(it) as Arc<dyn Connection>)).await;
-            });
+        let source = incoming.remote_address().ip();
+        match core.door.knock(source, incoming.remote_address_validated()) {
+            Knock::Refuse => incoming.refuse(),
+            Knock::Retry if incoming.may_retry() => drop(incoming.retry()),
+            Knock::Admit | Knock::Retry => {
+                let handshake = core.door.begin(source);
+                let (core, accepted) = (Arc::clone(&core), accepted.clone());
+                running.spawn(async move {
+                    let connection = core.accept_incoming(incoming).await;
+                    drop(handshake);
+                    let _ = accepted.send(connection.map(|it| Arc::new(it) as Arc<dyn Connection>)).await;
+                });
+            }
         }
     }
 }
 
-fn quic_config(options: &QuicOptions) -> Result<quinn::TransportConfig, TransportError> {
+/// Keeps the door told of where control nodes come from, as far as their names tell.
+async fn look_up_controllers(core: Arc<Core>) {
+    loop {
+        let mut found = Vec::new();
+        for controller in &core.controllers {
+            if let Ok(addresses) = tokio::net::lookup_host(controller).await {
+                found.extend(addresses.take(ADDRESSES_MAX).map(|address| address.ip()));
+            }
+        }
+        core.door.set_controllers(found);
+        tokio::time::sleep(LOOK_UP_INTERVAL).await;
+    }
+}
+
+/// The streams and bytes that so many lanes need.
+fn windows(options: &QuicOptions, lanes: u32) -> (u32, u64) {
+    // quinn gives streams back in lots of an eighth: so many more that the last lanes are never waited for.
+    let streams = lanes.saturating_add(lanes / 7 + 1);
+    (streams, u64::from(options.lane_window_bytes) * u64::from(streams) * 2)
+}
+
+fn quic_config(options: &QuicOptions, lanes: u32) -> Result<quinn::TransportConfig, TransportError> {
     let refuse = |reason: &str| TransportError::Options { reason: reason.to_owned() };
     if options.keep_alive_interval.saturating_mul(3) > options.idle_timeout {
         return Err(refuse("keep_alive_interval must be at most a third of idle_timeout"));
@@ -404,9 +481,7 @@ fn quic_config(options: &QuicOptions) -> Result<quinn::TransportConfig, Transpor
         .idle_timeout
         .try_into()
         .map_err(|_| refuse("idle_timeout is longer than QUIC can express"))?;
-    // quinn gives streams back in lots of an eighth: so many more that the last lanes are never waited for.
-    let streams_max = options.lanes_max.saturating_add(options.lanes_max / 7 + 1);
-    let connection_window = u64::from(options.lane_window_bytes) * u64::from(streams_max) * 2;
+    let (streams_max, connection_window) = windows(options, lanes);
     let connection_window = quinn::VarInt::from_u64(connection_window)
         .map_err(|_| refuse("lanes_max times lane_window_bytes is more than QUIC can express"))?;
     let mut config = quinn::TransportConfig::default();

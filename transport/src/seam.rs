@@ -5,6 +5,7 @@
 
 use crate::error::{Refusal, TransportError};
 use crate::lane::{FRAME_BYTES_MAX, Lane};
+use crate::members::Members;
 use crate::peer::{PeerId, PeerRole};
 use bytes::Bytes;
 use std::fmt;
@@ -64,6 +65,10 @@ pub trait Transport: Send + Sync + 'static {
 
     /// The address that peers can dial, where the transport has one.
     fn local_address(&self) -> Option<SocketAddr>;
+
+    /// The keys by which control nodes know each other, to be recorded anew when the cluster's log says more than the identity file did.
+    /// `None` where peers are known without keys.
+    fn members(&self) -> Option<&Members>;
 
     /// Closes every connection with a reason, stops accepting, and waits (bounded) until peers have been told.
     fn shutdown(&self) -> BoxFuture<'_, ()>;

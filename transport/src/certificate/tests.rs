@@ -64,32 +64,47 @@ fn dates_refuse_all_but_controllers_among_themselves() {
         for (issued_at, refusal) in [(past, Refusal::Expired), (future, Refusal::NotYetValid)] {
             let peer = new.authority.renew(&peer, issued_at, DAY).expect("its own identity");
             let wanted = match (role, peer_role) {
-                (PeerRole::Controller, PeerRole::Controller) => {
-                    Ok(Verified { peer: peer.peer().clone(), standing: Standing::Pinned })
-                }
+                (PeerRole::Controller, PeerRole::Controller) => Ok((peer.peer().clone(), Standing::Pinned)),
                 _ => Err(refusal),
             };
-            assert_eq!(judge(&here, &peer), wanted, "{role} judges {peer_role}");
+            let judged = judge(&here, &peer).map(|verified| (verified.peer, verified.standing));
+            assert_eq!(judged, wanted, "{role} judges {peer_role}");
         }
     }
 }
 
 #[test]
-fn an_expired_certificate_with_another_key_is_not_the_recorded_controller() {
+fn the_recorded_key_decides_between_controllers_and_dates_only_without_one() {
     let new = cluster();
     let past = SystemTime::now() - 800 * DAY;
-    let expired =
-        new.authority.renew(&identity(&new, PeerRole::Controller, 2), past, DAY).expect("own identity");
+    let valid = identity(&new, PeerRole::Controller, 2);
+    let expired = new.authority.renew(&valid, past, DAY).expect("own identity");
     let algorithms = rustls::crypto::aws_lc_rs::default_provider().signature_verification_algorithms.all;
-    let mut trust = Trust::of(&new.identities[0]).expect("an authority just made");
-    let verdict =
-        |trust: &Trust| trust.verify(expired.certificate(), &[], UnixTime::now(), Usage::Client, algorithms);
-    assert!(verdict(&trust).is_ok());
-    let other = trust.pins.insert(2, [7; 32]);
-    assert_eq!(verdict(&trust), Err(Refusal::Expired));
-    trust.pins.remove(&2);
-    trust.pins.extend(other.map(|pin| (3, pin)));
-    assert_eq!(verdict(&trust), Err(Refusal::Expired), "a key recorded for another node is no proof");
+    let trust = Trust::of(&new.identities[0]).expect("an authority just made");
+    let verdict = |peer: &Identity| {
+        let judged = trust.verify(peer.certificate(), &[], UnixTime::now(), Usage::Client, algorithms);
+        judged.map(|verified| verified.standing)
+    };
+    assert!(matches!(verdict(&valid), Ok(Standing::Full { .. })));
+    assert_eq!(verdict(&expired), Ok(Standing::Pinned));
+    let own = trust.members().key_of(2).expect("it is listed");
+    trust.members().record([(2, [7; 32]), (3, own)].into());
+    assert_eq!(verdict(&valid), Err(Refusal::WrongKey { node: 2 }), "signed, and not who is recorded");
+    assert_eq!(verdict(&expired), Err(Refusal::WrongKey { node: 2 }));
+    trust.members().record([(3, own)].into());
+    assert!(matches!(verdict(&valid), Ok(Standing::Full { .. })), "one that came while this one was away");
+    assert_eq!(verdict(&expired), Err(Refusal::Expired), "a key recorded for another node is no proof");
+}
+
+#[test]
+fn an_old_list_of_keys_keeps_no_proxy_from_a_control_node_that_the_authority_signed() {
+    let new = cluster();
+    let algorithms = rustls::crypto::aws_lc_rs::default_provider().signature_verification_algorithms.all;
+    let trust = Trust::of(&identity(&new, PeerRole::Proxy, 1)).expect("an authority just made");
+    trust.members().record([(2, [7; 32])].into());
+    let peer = identity(&new, PeerRole::Controller, 2);
+    let judged = trust.verify(peer.certificate(), &[], UnixTime::now(), Usage::Server, algorithms);
+    assert!(judged.is_ok(), "{judged:?}");
 }
 
 #[test]

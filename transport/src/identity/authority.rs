@@ -103,6 +103,15 @@ impl Authority {
         Ok(renewed)
     }
 
+    /// Another key for the same peer, signed all the same: what whoever holds the authority can do.
+    #[cfg(test)]
+    pub(crate) fn rekeyed(&self, identity: &Identity) -> Result<Identity, IdentityError> {
+        let mut other = identity.clone();
+        other.private_key_pem = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?.serialize_pem();
+        let day = Duration::from_secs(86_400);
+        self.renew(&other, SystemTime::now(), day)
+    }
+
     pub(super) fn sign(
         &self,
         peer: &PeerId,

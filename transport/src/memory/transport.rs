@@ -6,6 +6,7 @@
 use super::lane;
 use crate::error::{LaneRefusal, REASON_MAX, Refusal, Side, TransportError, cleaned};
 use crate::lane::Lane;
+use crate::members::Members;
 use crate::peer::{ClusterId, PeerId, PeerRole};
 use crate::seam::{BoxFuture, Connection, LaneReceiver, LaneSender, Target, Transport};
 use std::collections::BTreeMap;
@@ -327,6 +328,10 @@ impl Transport for MemoryTransport {
     }
 
     fn local_address(&self) -> Option<SocketAddr> {
+        None
+    }
+
+    fn members(&self) -> Option<&Members> {
         None
     }
 

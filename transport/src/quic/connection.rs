@@ -3,11 +3,13 @@
 //! A lane opens with two bytes, lane and version; the accepting transport answers with one. The answer comes from a task of the
 //! connection, so a peer that dawdles over one opening delays no other, and no role check depends on its user.
 
+use super::door::Seat;
 use super::lane::{Receiver, Sender};
 use super::wire::{self, Answer, LANE_VERSION};
 use crate::certificate::Standing;
-use crate::error::{LaneRefusal, Side, TransportError};
+use crate::error::{LaneRefusal, Refusal, Side, TransportError};
 use crate::lane::Lane;
+use crate::members::{KeySha256, Members};
 use crate::peer::{PeerId, PeerRole};
 use crate::seam::{BoxFuture, Connection, LaneReceiver, LaneSender};
 use futures_util::StreamExt as _;
@@ -25,6 +27,9 @@ pub(super) struct Policy {
     pub(super) here: PeerRole,
     pub(super) peer: PeerId,
     pub(super) standing: Standing,
+    /// The key that the peer proved to hold, and those on record.
+    pub(super) key: KeySha256,
+    pub(super) members: Arc<Members>,
     pub(super) lane_timeout: Duration,
     pub(super) lanes_max: usize,
 }
@@ -36,6 +41,8 @@ pub(super) struct Shared {
     closed_here: OnceLock<String>,
     /// Lanes that this side may still open.
     slots: Arc<Semaphore>,
+    /// The place that it takes at this end, where this end accepted it.
+    _seat: Option<Seat>,
 }
 
 /// The right to have one lane open.
@@ -68,11 +75,11 @@ impl Drop for Shared {
 }
 
 impl QuicConnection {
-    pub(super) fn new(quinn: quinn::Connection, address: String, policy: Policy) -> Self {
+    pub(super) fn new(quinn: quinn::Connection, address: String, policy: Policy, seat: Option<Seat>) -> Self {
         let (sender, receiver) = mpsc::channel(policy.lanes_max.max(1));
         tokio::spawn(take_lanes(quinn.clone(), policy.clone(), sender));
         let slots = Arc::new(Semaphore::new(policy.lanes_max));
-        let shared = Arc::new(Shared { quinn, address, closed_here: OnceLock::new(), slots });
+        let shared = Arc::new(Shared { quinn, address, closed_here: OnceLock::new(), slots, _seat: seat });
         Self { shared, policy, taken: Mutex::new(receiver) }
     }
 
@@ -199,6 +206,15 @@ impl Policy {
             && self.peer.role() == PeerRole::Controller
     }
 
+    /// Waits until a control node at the other end is recorded with another key than the one that it proved.
+    async fn revoked(&self) -> Refusal {
+        if (self.here, self.peer.role()) != (PeerRole::Controller, PeerRole::Controller) {
+            return std::future::pending().await;
+        }
+        self.members.contradict(self.peer.node(), self.key).await;
+        Refusal::WrongKey { node: self.peer.node() }
+    }
+
     fn judge_greeting(&self, [code, version]: [u8; 2]) -> Result<Lane, LaneRefusal> {
         let lane = Lane::from_code(code).ok_or(LaneRefusal::Unknown { code })?;
         if version != LANE_VERSION {
@@ -229,8 +245,14 @@ impl Policy {
 /// Answers the lanes that the peer opens, until the connection ends. Once nobody takes them any more, each is given back at once.
 async fn take_lanes(quinn: quinn::Connection, policy: Policy, taken: mpsc::Sender<Taken>) {
     let mut greetings = FuturesUnordered::new();
+    let revoked = policy.revoked();
+    tokio::pin!(revoked);
     loop {
         let answered = tokio::select! {
+            refusal = &mut revoked => {
+                quinn.close(wire::close_code(refusal.kind()), wire::cut(&refusal.to_string()));
+                return;
+            }
             stream = quinn.accept_bi() => match stream {
                 Ok((mut send, mut receive)) if taken.is_closed() => {
                     let _ = send.reset(wire::STREAM_NOT_TAKEN);

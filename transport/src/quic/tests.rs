@@ -11,6 +11,8 @@ use quinn::crypto::rustls::QuicClientConfig;
 use std::future::Future;
 use std::time::SystemTime;
 
+mod crowd;
+
 const DAY: Duration = Duration::from_secs(86_400);
 
 fn start(identity: &Identity) -> QuicTransport {

@@ -57,6 +57,11 @@ impl Tls {
         server(&self.provider, &self.credentials, &self.trust, verdict)
     }
 
+    /// What is believed here.
+    pub(super) fn trust(&self) -> &Trust {
+        &self.trust
+    }
+
     /// For one dialled connection.
     pub(super) fn client(&self, verdict: &Verdict) -> Result<Arc<QuicClientConfig>, TransportError> {
         Ok(Arc::new(self.client_config(verdict)?.try_into().map_err(unusable)?))
@@ -129,16 +134,6 @@ impl Verifier {
             Err(refusal) => Err(alert(refusal)),
         }
     }
-
-    fn signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = &self.provider.signature_verification_algorithms;
-        rustls::crypto::verify_tls13_signature(message, certificate, signed, algorithms)
-    }
 }
 
 /// The error whose TLS alert the peer's [`super::wire`] understands as this refusal.
@@ -147,16 +142,42 @@ fn alert(refusal: &Refusal) -> rustls::Error {
         Refusal::WrongCluster { .. } => CertificateError::UnknownIssuer,
         Refusal::Expired => CertificateError::Expired,
         Refusal::NotYetValid => CertificateError::NotValidYet,
+        Refusal::WrongKey { .. } => CertificateError::ApplicationVerificationFailure,
         Refusal::WrongRole { .. }
         | Refusal::NoLanes { .. }
         | Refusal::WrongNode { .. }
         | Refusal::Certificate { .. }
+        | Refusal::Crowded { .. }
         | Refusal::Version { .. } => CertificateError::BadEncoding,
     })
 }
 
-fn no_tls12() -> rustls::Error {
-    rustls::Error::General("only TLS 1.3 is spoken here".to_owned())
+/// What both of rustls's traits ask in the same words, so that the two ends cannot differ.
+macro_rules! tls13_only {
+    () => {
+        fn verify_tls12_signature(
+            &self,
+            _message: &[u8],
+            _certificate: &CertificateDer<'_>,
+            _signed: &DigitallySignedStruct,
+        ) -> Result<HandshakeSignatureValid, rustls::Error> {
+            Err(rustls::Error::General("only TLS 1.3 is spoken here".to_owned()))
+        }
+
+        fn verify_tls13_signature(
+            &self,
+            message: &[u8],
+            certificate: &CertificateDer<'_>,
+            signed: &DigitallySignedStruct,
+        ) -> Result<HandshakeSignatureValid, rustls::Error> {
+            let algorithms = &self.provider.signature_verification_algorithms;
+            rustls::crypto::verify_tls13_signature(message, certificate, signed, algorithms)
+        }
+
+        fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+            self.provider.signature_verification_algorithms.supported_schemes()
+        }
+    };
 }
 
 impl ServerCertVerifier for Verifier {
@@ -171,27 +192,7 @@ impl ServerCertVerifier for Verifier {
         self.judge(end_entity, intermediates, now, Usage::Server).map(|()| ServerCertVerified::assertion())
     }
 
-    fn verify_tls12_signature(
-        &self,
-        _message: &[u8],
-        _certificate: &CertificateDer<'_>,
-        _signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Err(no_tls12())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.signature(message, certificate, signed)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
-    }
+    tls13_only!();
 }
 
 impl ClientCertVerifier for Verifier {
@@ -212,25 +213,5 @@ impl ClientCertVerifier for Verifier {
         self.judge(end_entity, intermediates, now, Usage::Client).map(|()| ClientCertVerified::assertion())
     }
 
-    fn verify_tls12_signature(
-        &self,
-        _message: &[u8],
-        _certificate: &CertificateDer<'_>,
-        _signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Err(no_tls12())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.signature(message, certificate, signed)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
-    }
+    tls13_only!();
 }

@@ -25,7 +25,7 @@ pub(super) const STREAM_TORN: VarInt = VarInt::from_u32(2);
 pub(super) const STREAM_NOT_TAKEN: VarInt = VarInt::from_u32(3);
 
 /// Kinds of refusal in the order of their codes; never reordered.
-const REFUSALS: [RefusalKind; 8] = [
+const REFUSALS: [RefusalKind; 10] = [
     RefusalKind::WrongCluster,
     RefusalKind::WrongRole,
     RefusalKind::NoLanes,
@@ -34,6 +34,8 @@ const REFUSALS: [RefusalKind; 8] = [
     RefusalKind::NotYetValid,
     RefusalKind::Certificate,
     RefusalKind::Version,
+    RefusalKind::WrongKey,
+    RefusalKind::Crowded,
 ];
 
 pub(super) fn close_code(kind: RefusalKind) -> VarInt {
@@ -147,7 +149,8 @@ fn peer_closed(code: u64, reason: &[u8], address: &str) -> TransportError {
             "this node's certificate has expired or is not valid yet, by its clock",
         ),
         Some(70 | 120) => refused(RefusalKind::Version, "it speaks another version of the transport"),
-        Some(42 | 43 | 44 | 46 | 49 | 50 | 51 | 116) => {
+        Some(49) => refused(RefusalKind::WrongKey, "it has another public key on record for this node"),
+        Some(42 | 43 | 44 | 46 | 50 | 51 | 116) => {
             refused(RefusalKind::Certificate, "it does not accept this node's certificate")
         }
         _ if code == CONNECTION_REFUSED => {
@@ -199,12 +202,12 @@ mod tests {
     #[test]
     fn close_codes_of_refusals_are_fixed_and_read_back() {
         let codes: Vec<u64> = REFUSALS.iter().map(|kind| close_code(*kind).into_inner()).collect();
-        assert_eq!(codes, [0x10, 0x11, 0x12, 0x13, 0x14, 0x15, 0x16, 0x17]);
+        assert_eq!(codes, [0x10, 0x11, 0x12, 0x13, 0x14, 0x15, 0x16, 0x17, 0x18, 0x19]);
         for kind in REFUSALS {
             assert_eq!(refusal_of(close_code(kind)), Some(kind));
         }
         assert_eq!(refusal_of(CLOSE_BY_USER), None);
-        assert_eq!(refusal_of(VarInt::from_u32(0x18)), None);
+        assert_eq!(refusal_of(VarInt::from_u32(0x1a)), None);
         assert_eq!(refusal_of(VarInt::MAX), None);
     }
 

@@ -44,7 +44,15 @@ pub struct Identity {
     authority_pem: String,
     certificate: CertificateDer<'static>,
     controllers: Vec<Controller>,
+    sealing_keys: Vec<SealingKey>,
 }
+
+/// A key that the cluster's secrets are sealed with. Only controllers hold it; `Debug` never shows it.
+#[derive(Clone, PartialEq, Eq)]
+struct SealingKey([u8; 32]);
+
+/// Most sealing keys in one identity: one seals, the others open what was sealed before it.
+const SEALING_KEYS_MAX: usize = 8;
 
 /// Why an identity was not made, read or written.
 #[derive(Debug, thiserror::Error)]
@@ -125,6 +133,7 @@ struct Parts {
     private_key_pem: String,
     authority_pem: String,
     controllers: Vec<Controller>,
+    sealing_keys: Vec<SealingKey>,
 }
 
 impl Identity {
@@ -157,10 +166,18 @@ impl Identity {
             authority_pem: parts.authority_pem,
             certificate,
             controllers: parts.controllers,
+            sealing_keys: parts.sealing_keys,
         };
         certificate::Trust::of(&identity).map_err(|error| format!("authority: {error}"))?;
         check_controllers(&identity.controllers)?;
-        Ok(identity)
+        match (identity.role(), identity.sealing_keys.len()) {
+            (PeerRole::Controller, 0) => {
+                Err("sealing_keys: none; a controller needs one, `ravelin init` draws it".to_owned())
+            }
+            (PeerRole::Controller, 1..=SEALING_KEYS_MAX) | (_, 0) => Ok(identity),
+            (PeerRole::Controller, _) => Err(format!("sealing_keys: more than {SEALING_KEYS_MAX}")),
+            (role, _) => Err(format!("sealing_keys: a {role} must not hold any; remove them from the file")),
+        }
     }
 
     /// Who this node is to its peers.
@@ -227,6 +244,12 @@ impl Identity {
         derived
     }
 
+    /// The keys that the cluster's secrets are sealed with, the one in use first: at least one in a controller, none in any
+    /// other. The caller derives what it needs and keeps nothing else.
+    pub fn sealing_keys(&self) -> impl Iterator<Item = &[u8; 32]> {
+        self.sealing_keys.iter().map(|key| &key.0)
+    }
+
     pub(crate) const fn certificate(&self) -> &CertificateDer<'static> {
         &self.certificate
     }
@@ -238,6 +261,12 @@ impl Identity {
 
     pub(crate) fn authority_pem(&self) -> &str {
         &self.authority_pem
+    }
+}
+
+impl fmt::Debug for SealingKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SealingKey")
     }
 }
 

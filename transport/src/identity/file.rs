@@ -2,7 +2,7 @@
 //!
 //! Errors must name the file and the mend, and never quote the file: a line of it may be part of the private key.
 
-use super::{Controller, Identity, IdentityError, Parts};
+use super::{Controller, Identity, IdentityError, Parts, SealingKey};
 use crate::peer::{ClusterId, PeerId, PeerRole, hex_bytes};
 use serde::Deserialize;
 use std::fmt::Write as _;
@@ -36,7 +36,20 @@ struct IdentityV1 {
     private_key: String,
     authority: String,
     controllers: Vec<ControllerV1>,
+    #[serde(default)]
+    sealing_keys: Vec<SealingKeyV1>,
 }
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SealingKeyV1 {
+    /// How the key is protected in this file. Only [`UNPROTECTED`] is known; a key that has to be unlocked will say so here.
+    protection: String,
+    key: String,
+}
+
+/// The key stands as it is; the file's mode is its protection.
+const UNPROTECTED: &str = "none";
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -107,6 +120,10 @@ impl Identity {
                 controller.node, controller.incarnation, controller.address
             );
         }
+        for SealingKey(key) in &self.sealing_keys {
+            let key: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
+            let _ = write!(text, "\n[[sealing_keys]]\nprotection = \"{UNPROTECTED}\"\nkey = \"{key}\"\n");
+        }
         text
     }
 }
@@ -125,7 +142,15 @@ impl IdentityV1 {
                 address: controller.address,
             })
         };
+        let sealing_key = |key: SealingKeyV1| {
+            if key.protection != UNPROTECTED {
+                return Err("sealing_keys: protected in a way that this version does not know".to_owned());
+            }
+            let bytes = hex_bytes(&key.key).ok_or("sealing_keys: a key is not 64 hexadecimal digits")?;
+            Ok(SealingKey(bytes))
+        };
         Ok(Parts {
+            sealing_keys: self.sealing_keys.into_iter().map(sealing_key).collect::<Result<_, String>>()?,
             peer: PeerId::new(cluster, role, self.node),
             recovery_epoch: self.recovery_epoch,
             incarnation: self.incarnation,

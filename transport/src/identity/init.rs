@@ -1,6 +1,6 @@
 //! The birth of a cluster: its id, its authority, and one identity for each node planned. Done once, by an explicit command.
 
-use super::{Authority, Controller, Identity, IdentityError, Parts, check_address};
+use super::{Authority, Controller, Identity, IdentityError, Parts, SealingKey, check_address};
 use crate::certificate;
 use crate::peer::{ClusterId, PeerId, PeerRole};
 use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, PublicKeyData};
@@ -77,14 +77,15 @@ impl ClusterPlan {
     }
 }
 
-/// Makes a cluster: a random id, an authority, and for every planned node a key and a certificate with exactly one name.
+/// Makes a cluster: a random id, an authority, a sealing key for its controllers, and for every planned node a key and a certificate with exactly one name.
 ///
 /// # Errors
 /// [`IdentityError::Plan`] for a plan that makes no sense, [`IdentityError::Certificate`] if a key or certificate cannot be made.
 pub fn init(plan: &ClusterPlan) -> Result<NewCluster, IdentityError> {
     plan.check()?;
-    let mut id = [0; 16];
+    let (mut id, mut sealing_key) = ([0; 16], [0; 32]);
     aws_lc_rs::rand::fill(&mut id)
+        .and_then(|()| aws_lc_rs::rand::fill(&mut sealing_key))
         .map_err(|_| IdentityError::Plan { reason: "the system has no random numbers".to_owned() })?;
     let cluster = ClusterId(id);
     let authority = Authority::create(cluster, plan.issued_at)?;
@@ -108,7 +109,9 @@ pub fn init(plan: &ClusterPlan) -> Result<NewCluster, IdentityError> {
     }
 
     let identity = |(peer, key): (PeerId, KeyPair)| {
+        let is_controller = peer.role() == PeerRole::Controller;
         authority.identity(Parts {
+            sealing_keys: is_controller.then_some(SealingKey(sealing_key)).into_iter().collect(),
             certificate_pem: authority.sign(&peer, &key, plan.issued_at, plan.validity)?,
             peer,
             recovery_epoch: 0,

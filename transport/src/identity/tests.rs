@@ -329,3 +329,49 @@ fn a_certificate_must_name_exactly_one_peer() {
     let elsewhere = one.replacen(&new.cluster.to_string(), "00000000000000000000000000000000", 1);
     assert!(names(&[&elsewhere]).expect_err("another trust domain").contains("is not of cluster"));
 }
+
+#[test]
+fn controllers_share_one_sealing_key_that_nobody_else_holds_and_nothing_prints() {
+    let new = new_cluster();
+    let of = |role: PeerRole| new.identities.iter().filter(move |identity| identity.role() == role);
+    let keys: Vec<Vec<[u8; 32]>> =
+        of(PeerRole::Controller).map(|identity| identity.sealing_keys().copied().collect()).collect();
+    let [first, second, third] = keys.as_slice() else { panic!("three controllers") };
+    assert!(first.len() == 1 && first == second && first == third && first != &[[0; 32]]);
+    for role in [PeerRole::Proxy, PeerRole::Operator] {
+        assert!(of(role).all(|identity| identity.sealing_keys().count() == 0));
+    }
+    let controller = of(PeerRole::Controller).next().expect("three");
+    let hex: String = first[0].iter().map(|byte| format!("{byte:02x}")).collect();
+    let text = controller.to_toml();
+    assert!(text.ends_with(&format!("[[sealing_keys]]\nprotection = \"none\"\nkey = \"{hex}\"\n")), "{text}");
+    assert!(!format!("{controller:?} {new:?}").contains(&hex));
+    assert_ne!(new_cluster().identities[0].sealing_keys().next(), controller.sealing_keys().next());
+
+    // Another key may follow: it opens what was sealed before a change of keys.
+    let directory = directory();
+    let path = directory.path().join("two.toml");
+    let older = "aa".repeat(32);
+    write(&path, &format!("{text}\n[[sealing_keys]]\nprotection = \"none\"\nkey = \"{older}\"\n"), 0o600);
+    let two = Identity::load(&path).expect("two keys");
+    assert_eq!(two.sealing_keys().copied().collect::<Vec<_>>(), [first[0], [0xaa; 32]]);
+}
+
+#[test]
+fn sealing_keys_in_the_wrong_file_or_form_are_refused_without_being_quoted() {
+    let new = new_cluster();
+    let text = new.identities[0].to_toml();
+    let (without, keys) = text.split_at(text.find("\n[[sealing_keys]]").expect("a controller's"));
+    assert!(refusal(without).starts_with("sealing_keys: none; a controller needs one"));
+    let proxy = new.identities.iter().find(|identity| identity.role() == PeerRole::Proxy).expect("two");
+    assert!(
+        refusal(&format!("{}{keys}", proxy.to_toml())).starts_with("sealing_keys: a proxy must not hold any")
+    );
+    let unlocked = refusal(&text.replace("protection = \"none\"", "protection = \"password\""));
+    assert_eq!(unlocked, "sealing_keys: protected in a way that this version does not know");
+    let odd =
+        refusal(&text.replace("key = \"", "key = \"zz").replace("private_key = \"zz", "private_key = \""));
+    assert_eq!(odd, "sealing_keys: a key is not 64 hexadecimal digits");
+    let many = refusal(&format!("{without}{}", keys.repeat(9)));
+    assert_eq!(many, "sealing_keys: more than 8");
+}

@@ -1,6 +1,6 @@
 //! Benchmarks against a peer or a limit, measured in one run: `proxy` (Ravelin, a bare hyper as the
-//! floor, nginx) and `change` (cost of one changed route among many). They print figures and ratios
-//! and judge nothing; no figure gates CI.
+//! floor, nginx), `change` (cost of one changed route among many) and `start` (what a person waits for). They
+//! print figures and ratios and judge nothing; no figure gates CI.
 
 mod backend;
 mod change;
@@ -8,6 +8,7 @@ mod floor;
 mod load;
 mod peer;
 mod proxy;
+mod start;
 mod stats;
 
 use std::net::SocketAddr;
@@ -34,6 +35,12 @@ enum What {
     },
     /// One route changed by `apply` among 1k, 10k and 100k.
     Change,
+    /// A lone process and the demo from their start to the first routed request; a changed file until it is served.
+    Start {
+        /// Rounds of the lone process.
+        #[arg(long, default_value_t = 11)]
+        rounds: usize,
+    },
     /// The backend of `proxy` (a process of its own).
     #[command(hide = true)]
     Backend { listen: SocketAddr },
@@ -46,6 +53,7 @@ fn main() -> anyhow::Result<()> {
     match Arguments::parse().what {
         What::Proxy { rounds, requests } => proxy::run(rounds, requests),
         What::Change => change::run(),
+        What::Start { rounds } => start::run(rounds),
         What::Backend { listen } => backend::run(listen),
         What::Floor { listen, upstream, log } => floor::run(listen, upstream, &log),
     }

@@ -16,6 +16,12 @@ pub(crate) enum Subject {
     },
     /// CPU, bytes and time until served for one route changed among 1k, 10k and 100k.
     Change,
+    /// Start to first routed request, and a changed file until it is served, beside their limits.
+    Start {
+        /// Rounds of the lone process; the median and the spread are printed.
+        #[arg(long, default_value_t = 11)]
+        rounds: u32,
+    },
 }
 
 /// Runs one benchmark, output shown.
@@ -28,5 +34,8 @@ pub(crate) fn run(root: &Path, subject: &Subject) -> anyhow::Result<()> {
             process::cargo(root, line, &more)
         }
         Subject::Change => process::cargo(root, line, &["change".to_owned()]),
+        Subject::Start { rounds } => {
+            process::cargo(root, line, &["start".to_owned(), "--rounds".to_owned(), rounds.to_string()])
+        }
     }
 }

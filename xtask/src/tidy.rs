@@ -10,7 +10,7 @@ use syn::visit::{self, Visit};
 
 const FILE_LINES_MAX: usize = 600;
 const FUNCTION_LINES_MAX: usize = 70;
-const CRATES: [&str; 9] =
+pub(crate) const CRATES: [&str; 9] =
     ["consensus", "config", "transport", "cluster", "proxy", "model-check", "fuzz", "ravelin", "xtask"];
 /// Names that say nothing about what a file is for.
 const NAMES_BANNED: [&str; 6] = ["utils", "util", "common", "helpers", "helper", "manager"];

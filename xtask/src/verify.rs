@@ -74,8 +74,8 @@ pub(crate) fn verify(root: &Path, only: Option<&str>) -> anyhow::Result<()> {
             }
         }
     }
-    println!("verify took {:.0} s", begun.elapsed().as_secs_f64());
-    println!("{passed} passed, {failed} failed, {skipped} skipped");
+    let seconds = begun.elapsed().as_secs_f64();
+    println!("verify: {passed} passed, {failed} failed, {skipped} skipped, {seconds:.0} s");
     if failed > 0 {
         bail!("{failed} steps failed; `cargo xtask verify --only NAME` runs one again");
     }

@@ -40,12 +40,21 @@ fn named(names: &[String], order: Order, watch: Watch) -> Result<bool, String> {
         names => names.iter().map(find).collect::<Result<_, _>>()?,
     };
     let mut holds = true;
+    let (count, mut states, mut exhaustive) = (chosen.len(), 0, true);
     for bounds in chosen {
         let report = raft::check(bounds, order, watch, 2);
         let complete = print(&report);
+        states += report.states;
+        exhaustive &= report.exhaustive;
         // A probe asks only whether something breaks: a slip may well change the size of the search.
         holds &= if order == Order::DepthFirst { complete } else { report.is_unbroken() };
     }
+    let how = match (holds, exhaustive) {
+        (false, _) => "broken",
+        (true, true) => "exhaustive",
+        (true, false) => "not exhaustive",
+    };
+    println!("model: {count} configurations, {states} unique states, {how}");
     Ok(holds)
 }
 

@@ -17,7 +17,7 @@ fn main() -> ExitCode {
     match mutant::run(root, &choice, |verdict| println!("{verdict}")) {
         Ok(verdicts) => {
             let caught = verdicts.iter().filter(|verdict| verdict.broken.is_some()).count();
-            println!("{caught} of {} mutants caught", verdicts.len());
+            println!("mutants: {caught} of {} killed", verdicts.len());
             if caught == verdicts.len() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
         }
         Err(error) => {

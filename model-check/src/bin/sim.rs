@@ -85,12 +85,14 @@ fn campaign(from: u64, seeds: u64, probe: bool) -> Result<(), String> {
             .map(|failure| format!("BROKEN: seed {}: {}", failure.seed, failure.what))
             .collect();
         let (failed, whole) = (failures.len(), &first.whole);
-        return Err(format!("{}\n{whole}\n{failed} of {runs} seeds failed", also.join("\n")));
+        let sum = format!("sim: {runs} seeds, {} events, {failed} failures", total.events);
+        return Err(format!("{}\n{whole}\n{sum}", also.join("\n")));
     }
     let unreached = total.unreached();
     if seeds >= SEEDS_FOR_ALL_MARKS && !unreached.is_empty() {
         return Err(format!("{total}\nno seed reached: {}", unreached.join(", ")));
     }
     println!("seeds {from}..{} in {:.1} s: {total}", from + seeds, begun.elapsed().as_secs_f64());
+    println!("sim: {runs} seeds, {} events, 0 failures", total.events);
     Ok(())
 }

@@ -1,23 +1,71 @@
-//! Keeps this proxy attached to one control node: dials, takes generations, reports how far each one came.
-//! It must not compile or serve, and it gives up nothing that is served: without a control node it only tries again.
+//! Keeps this proxy attached to one control node: dials, takes generations, reports how far each one came. Where that node has
+//! no quorum behind it or says nothing, others are asked meanwhile and the better one is moved to; until there is one it
+//! stays. It must not compile or serve, and gives up nothing that is served: without a control node it only tries again.
+//!
+//! | file | is |
+//! |---|---|
+//! | `attachment` | one lane: opening it, its first word and what that is worth |
+//! | `candidates` | whom to dial next, and when |
+//! | `watch` | the deadlines of one attachment |
+//! | `session` | what is said on the lane, and when it is left |
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use ravelin_config::feed::{FEED_VERSION, Receiver, Stage, Step, ToControl, ToProxy};
+use ravelin_config::feed::{Receiver, ToControl};
 use ravelin_config::{ConfigMap, GenerationId};
 use ravelin_transport::backoff::{Backoff, BackoffOptions};
-use ravelin_transport::codec::{self, CodecError};
-use ravelin_transport::{Lane, LaneReceiver, LaneSender, Target, Transport, TransportError};
-use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, sleep_until, timeout};
+use ravelin_transport::codec::CodecError;
+use ravelin_transport::{Target, Transport, TransportError};
+use tokio::sync::mpsc;
+use tokio::sync::watch as watched;
+use tokio::time::{Instant, sleep_until};
 
-/// Longest time to get from dialling to an open lane.
-const ATTACH_TIMEOUT: Duration = Duration::from_secs(5);
-/// Longest wait for a control node that takes no frame.
-const SEND_TIMEOUT: Duration = Duration::from_secs(5);
-/// A control node that once spoke and then says nothing for so long is left; it gives a sign of life each second.
-const SILENCE_MAX: Duration = Duration::from_secs(5);
+mod attachment;
+mod candidates;
+mod session;
+mod watch;
+
+use attachment::Attachment;
+use candidates::Candidates;
+use session::Outcome;
+
+/// How long the client waits for what. The defaults suit every cluster; tests shorten some.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct FeedTimes {
+    /// Longest time to get from dialling to an open lane.
+    pub(crate) attach: Duration,
+    /// Longest wait for a control node that takes no frame.
+    pub(crate) send: Duration,
+    /// A control node that once spoke and then says nothing for so long is left; it gives a sign of life each second.
+    pub(crate) silence: Duration,
+    /// Longest wait for the next part of a transfer; signs of life do not count.
+    pub(crate) part: Duration,
+    /// Longest wait for the first word of a control node that is weighed against another.
+    pub(crate) word: Duration,
+    /// A control node that another one is ahead of for so long is left.
+    pub(crate) owed: Duration,
+    /// First and longest wait before another control node is asked, where the present one is stale or wordless.
+    pub(crate) scout: BackoffOptions,
+    /// How often another control node is asked although all is well: one that has stopped to move cannot tell.
+    pub(crate) audit: Duration,
+}
+
+impl Default for FeedTimes {
+    fn default() -> Self {
+        let second = Duration::from_secs(1);
+        Self {
+            attach: 5 * second,
+            send: 5 * second,
+            silence: 5 * second,
+            part: 20 * second,
+            word: 10 * second,
+            owed: 5 * second,
+            scout: BackoffOptions { first: 2 * second, max: 60 * second, stable_after: Duration::MAX },
+            audit: 300 * second,
+        }
+    }
+}
 
 /// What the compiler says of a generation that it was given.
 #[derive(Debug)]
@@ -56,11 +104,13 @@ pub(crate) struct FeedClient {
     /// What became of them.
     pub(crate) verdicts: mpsc::Receiver<Verdict>,
     /// What every worker serves.
-    pub(crate) serving: watch::Receiver<Option<GenerationId>>,
+    pub(crate) serving: watched::Receiver<Option<GenerationId>>,
     /// Where to tell how things stand.
-    pub(crate) status: watch::Sender<FeedStatus>,
+    pub(crate) status: watched::Sender<FeedStatus>,
     /// Lets two proxies dial in different order and at different times.
     pub(crate) seed: u64,
+    /// How long to wait for what.
+    pub(crate) times: FeedTimes,
 }
 
 /// Why an attachment ended.
@@ -68,12 +118,18 @@ pub(crate) struct FeedClient {
 enum Ended {
     #[error(transparent)]
     Transport(#[from] TransportError),
-    #[error("not attached within {ATTACH_TIMEOUT:?}")]
-    Attach,
+    #[error("not attached within {0:?}")]
+    Attach(Duration),
     #[error("the control node takes no frame")]
     Stuck,
-    #[error("the control node has been silent for {SILENCE_MAX:?}")]
-    Silent,
+    #[error("the control node has been silent for {0:?}")]
+    Silent(Duration),
+    #[error("the control node has not said a word for {0:?}")]
+    Wordless(Duration),
+    #[error("no further part of a transfer came within {0:?}")]
+    Stalled(Duration),
+    #[error("the control node began {0} transfers, and none could be used")]
+    NoProgress(u32),
     #[error("the control node ended the feed")]
     Closed,
     #[error("a message cannot be read")]
@@ -81,55 +137,102 @@ enum Ended {
     #[error("the control node refuses this proxy: {0}")]
     Refused(String),
     #[error("the control node is behind: it offers {offered}, held is {held}")]
-    Behind { offered: GenerationId, held: GenerationId },
+    Behind { offered: Box<GenerationId>, held: Box<GenerationId> },
+    #[error("the control node does not get on: another one feeds {offered}")]
+    Lagging { offered: GenerationId },
     #[error("the compiler is gone")]
     Process,
 }
 
-struct Candidate {
-    target: Target,
-    backoff: Backoff,
-    not_before: Instant,
+impl Ended {
+    /// Whether the control node was there and of no use, rather than gone: then it is left alone for longer.
+    fn was_reached(&self) -> bool {
+        match self {
+            Self::Wordless(_)
+            | Self::Stalled(_)
+            | Self::NoProgress(_)
+            | Self::Codec(_)
+            | Self::Refused(_)
+            | Self::Behind { .. }
+            | Self::Lagging { .. }
+            | Self::Transport(TransportError::Refused { .. } | TransportError::RefusedByPeer { .. }) => true,
+            Self::Transport(_)
+            | Self::Attach(_)
+            | Self::Stuck
+            | Self::Silent(_)
+            | Self::Closed
+            | Self::Process => false,
+        }
+    }
 }
 
 impl FeedClient {
     /// Runs until the process ends: the future resolves only when the compiler is gone. Drop it to detach.
     pub(crate) async fn run(mut self) {
-        let start = Instant::now();
-        let mut candidates = self.candidates(start);
+        let mut candidates = Candidates::new(&self.controllers, self.seed, Instant::now());
+        // Asking others has waits of its own: it happens while an attachment stands.
+        let mut scouting = Backoff::new(self.times.scout, self.seed);
+        let mut found: Option<Attachment> = None;
         loop {
-            let Some(candidate) = candidates.iter_mut().min_by_key(|candidate| candidate.not_before) else {
-                return self.without_controllers().await;
+            let attachment = match found.take() {
+                Some(attachment) => Ok(attachment),
+                None => {
+                    let Some((place, at)) = candidates.next() else {
+                        return self.without_controllers().await;
+                    };
+                    if !self.wait_until(at).await {
+                        return;
+                    }
+                    let Some(target) = candidates.ask(place) else { return };
+                    let (transport, hello) = (Arc::clone(&self.transport), self.hello());
+                    let opened = attachment::open(place, transport, target, hello, self.times).await;
+                    opened.map_err(|ended| (place, ended))
+                }
             };
-            if !self.wait_until(candidate.not_before).await {
-                return;
+            let outcome = match attachment {
+                Ok(attachment) => self.session(attachment, &mut candidates, &mut scouting).await,
+                Err((place, ended)) => Outcome::Ended(place, ended),
+            };
+            match outcome {
+                Outcome::Moved(better) => found = Some(better),
+                Outcome::Ended(_, Ended::Process) => return,
+                Outcome::Ended(place, ended) => self.lost(place, &ended, &mut candidates),
             }
-            let ended = self.attachment(candidate, start).await;
-            self.status.send_modify(|status| {
-                status.attached = None;
-                status.last_error = Some(text_of(&ended));
-            });
-            if matches!(ended, Ended::Process) {
-                return;
-            }
-            tracing::warn!(controller = %candidate.target.address, error = %text_of(&ended), "feed lost");
-            candidate.not_before = Instant::now() + candidate.backoff.failed(start.elapsed());
         }
     }
 
-    fn candidates(&self, start: Instant) -> Vec<Candidate> {
-        let count = self.controllers.len().max(1) as u64;
-        let mut candidates: Vec<Candidate> = (0u64..)
-            .zip(&self.controllers)
-            .map(|(number, target)| Candidate {
-                target: target.clone(),
-                backoff: Backoff::new(BackoffOptions::default(), self.seed.wrapping_add(number)),
-                not_before: start,
-            })
-            .collect();
-        // Proxies begin at different control nodes.
-        candidates.rotate_left(usize::try_from(self.seed % count).unwrap_or(0).min(self.controllers.len()));
-        candidates
+    /// Tells once that an attachment was lost or did not come about, and who is to blame.
+    fn lost(&mut self, place: usize, ended: &Ended, candidates: &mut Candidates) {
+        let text = text_of(ended);
+        let was_attached = self.status.borrow().attached.is_some();
+        let had_all_failed = candidates.all_failed();
+        let is_news = candidates.failed(place, ended, &text, Instant::now());
+        let controller = candidates.address(place);
+        if was_attached {
+            tracing::warn!(controller, error = %text, "feed lost; what is served stays, another control node is looked for");
+        } else if is_news {
+            tracing::warn!(controller, error = %text, "a control node cannot feed this proxy");
+        } else {
+            tracing::debug!(controller, error = %text, "a control node still cannot feed this proxy");
+        }
+        if candidates.all_failed() && !had_all_failed {
+            let served = self.serving.borrow().map(|generation| generation.to_string());
+            let served = served.as_deref().unwrap_or("nothing yet");
+            tracing::error!(
+                served,
+                "no control node feeds this proxy; it goes on with what it has and keeps trying"
+            );
+        }
+        self.status.send_modify(|status| {
+            status.attached = None;
+            status.stale = false;
+            status.last_error = Some(text);
+        });
+    }
+
+    fn hello(&self) -> ToControl {
+        let (view, build) = (self.view.clone(), self.build.clone());
+        ToControl::Hello { generation: self.receiver.held(), view, build }
     }
 
     /// A proxy that was given no control node serves what it has.
@@ -157,121 +260,6 @@ impl FeedClient {
             self.receiver.adopt(*generation, map.clone());
         }
     }
-
-    async fn attachment(&mut self, candidate: &mut Candidate, start: Instant) -> Ended {
-        let attached = timeout(ATTACH_TIMEOUT, async {
-            let connection = self.transport.connect(&candidate.target).await?;
-            let (sender, receiver) = connection.open(Lane::Feed).await?;
-            Ok::<_, TransportError>((connection, sender, receiver))
-        });
-        let (_connection, sender, receiver) = match attached.await {
-            Ok(Ok(attached)) => attached,
-            Ok(Err(error)) => return error.into(),
-            Err(_) => return Ended::Attach,
-        };
-        candidate.backoff.connected(start.elapsed());
-        let address = candidate.target.address.clone();
-        tracing::info!(controller = %address, "attached to a control node");
-        self.status.send_modify(|status| {
-            *status = FeedStatus { attached: Some(address), stale: false, last_error: None };
-        });
-        match self.session(sender, receiver).await {
-            Ok(never) => match never {},
-            Err(ended) => ended,
-        }
-    }
-
-    async fn session(
-        &mut self,
-        mut sender: LaneSender,
-        mut lane: LaneReceiver,
-    ) -> Result<std::convert::Infallible, Ended> {
-        self.receiver.reconnected();
-        let (view, build) = (self.view.clone(), self.build.clone());
-        send(&mut sender, &ToControl::Hello { generation: self.receiver.held(), view, build }).await?;
-        let mut told = None;
-        self.tell_serving(&mut sender, &mut told).await?;
-        // Silence counts from the first word on: a control node without any configuration has nothing to say.
-        let mut silent_at = None;
-        loop {
-            let silence = async {
-                match silent_at {
-                    Some(moment) => sleep_until(moment).await,
-                    None => std::future::pending().await,
-                }
-            };
-            tokio::select! {
-                frame = lane.receive() => {
-                    let frame = frame?.ok_or(Ended::Closed)?;
-                    silent_at = Some(Instant::now() + SILENCE_MAX);
-                    let message = codec::decode(FEED_VERSION, &frame)?;
-                    self.message(&mut sender, message).await?;
-                }
-                verdict = self.verdicts.recv() => {
-                    let verdict = verdict.ok_or(Ended::Process)?;
-                    self.note(&verdict);
-                    let (generation, stage) = match verdict {
-                        Verdict::Validated(generation, _) => (generation, Stage::Validated),
-                        Verdict::Refused(generation, reasons) => (generation, Stage::Refused { reasons }),
-                    };
-                    send(&mut sender, &ToControl::Acknowledge { generation, stage }).await?;
-                    self.tell_serving(&mut sender, &mut told).await?;
-                }
-                changed = self.serving.changed() => {
-                    changed.map_err(|_| Ended::Process)?;
-                    self.tell_serving(&mut sender, &mut told).await?;
-                }
-                () = silence => return Err(Ended::Silent),
-            }
-        }
-    }
-
-    /// Says once what is served, and only of the generation that is held: validated comes before serving.
-    async fn tell_serving(
-        &mut self,
-        sender: &mut LaneSender,
-        told: &mut Option<GenerationId>,
-    ) -> Result<(), Ended> {
-        let serving = *self.serving.borrow_and_update();
-        let Some(generation) = serving.filter(|generation| self.receiver.held() == Some(*generation)) else {
-            return Ok(());
-        };
-        if *told != serving {
-            *told = serving;
-            send(sender, &ToControl::Acknowledge { generation, stage: Stage::Serving }).await?;
-        }
-        Ok(())
-    }
-
-    async fn message(&mut self, sender: &mut LaneSender, message: ToProxy) -> Result<(), Ended> {
-        if let ToProxy::UpToDate { stale, .. } = &message {
-            let stale = *stale;
-            self.status.send_if_modified(|status| std::mem::replace(&mut status.stale, stale) != stale);
-        }
-        match self.receiver.handle(message) {
-            Step::Nothing => Ok(()),
-            Step::Complete { generation, map } => {
-                send(sender, &ToControl::Acknowledge { generation, stage: Stage::Received }).await?;
-                (self.offer)(generation, map);
-                Ok(())
-            }
-            Step::Held { generation } => {
-                send(sender, &ToControl::Acknowledge { generation, stage: Stage::Validated }).await
-            }
-            Step::NeedWhole { reason } => {
-                tracing::info!(%reason, "asking for the whole generation");
-                send(sender, &ToControl::NeedWhole { reason }).await
-            }
-            Step::GoesBackwards { offered, held } => Err(Ended::Behind { offered, held }),
-            Step::Refused { reason } => Err(Ended::Refused(reason)),
-        }
-    }
-}
-
-async fn send(sender: &mut LaneSender, message: &ToControl) -> Result<(), Ended> {
-    let frame = codec::encode(FEED_VERSION, message)?;
-    timeout(SEND_TIMEOUT, sender.send(frame)).await.map_err(|_| Ended::Stuck)??;
-    Ok(())
 }
 
 /// The error with its causes, as one line.

@@ -16,7 +16,7 @@ use tokio::task::JoinHandle;
 
 use crate::api;
 use crate::compile::{Compiler, Process};
-use crate::feed_client::{FeedClient, FeedStatus};
+use crate::feed_client::{FeedClient, FeedStatus, FeedTimes};
 use crate::last_good::{LastGood, LastGoodError, Loaded, Sealing};
 use crate::listener::Status;
 use crate::live::Live;
@@ -157,6 +157,7 @@ impl Proxy {
             serving: serving.clone(),
             status: status_sender,
             seed: options.node,
+            times: FeedTimes::default(),
         };
         let feed = tokio::spawn(client.run());
         let draining = AtomicBool::new(false);

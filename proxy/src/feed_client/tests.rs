@@ -1,11 +1,17 @@
 //! Checks of the client against a control node in memory: acknowledgements in order, deltas, failover, going back refused.
 
-use ravelin_config::feed::{Content, Part, ReceiverLimits, whole_to_parts};
-use ravelin_config::{Change, Delta, Digest, Key, Kind, Object, Record, State, Status, object};
+use ravelin_config::feed::{Content, FEED_VERSION, Part, ReceiverLimits, Stage, ToProxy, whole_to_parts};
+use ravelin_config::secret::SecretPlace;
+use ravelin_config::{
+    Change, Delta, Digest, Key, Kind, Object, Record, SealingKeys, SecretId, State, Status, object,
+};
 use ravelin_transport::memory::{MemoryHub, MemoryTransport};
-use ravelin_transport::{ClusterId, Connection, Expected, PeerRole};
+use ravelin_transport::{ClusterId, Connection, Expected, LaneReceiver, LaneSender, PeerRole, codec};
+use tokio::time::timeout;
 
 use super::*;
+
+mod failover;
 
 const CLUSTER: [u8; 16] = [4; 16];
 /// Far above what any step takes; a test that waits so long has failed.
@@ -68,17 +74,26 @@ fn stage(message: ToControl) -> (GenerationId, Stage) {
 struct Proxy {
     offers: mpsc::UnboundedReceiver<(GenerationId, ConfigMap)>,
     verdicts: mpsc::Sender<Verdict>,
-    serving: watch::Sender<Option<GenerationId>>,
-    status: watch::Receiver<FeedStatus>,
+    serving: watched::Sender<Option<GenerationId>>,
+    status: watched::Receiver<FeedStatus>,
     task: tokio::task::JoinHandle<()>,
 }
 
 fn start(hub: &MemoryHub, controllers: &[&str], held: Option<(GenerationId, ConfigMap)>) -> Proxy {
+    start_with(hub, controllers, held, FeedTimes::default())
+}
+
+fn start_with(
+    hub: &MemoryHub,
+    controllers: &[&str],
+    held: Option<(GenerationId, ConfigMap)>,
+    times: FeedTimes,
+) -> Proxy {
     let endpoint = hub.endpoint("proxy", ClusterId(CLUSTER), PeerRole::Proxy, 1).expect("a free name");
     let (offer, offers) = mpsc::unbounded_channel();
     let (verdict_sender, verdicts) = mpsc::channel(8);
-    let (serving_sender, serving) = watch::channel(held.as_ref().map(|(generation, _)| *generation));
-    let (status_sender, status) = watch::channel(FeedStatus::default());
+    let (serving_sender, serving) = watched::channel(held.as_ref().map(|(generation, _)| *generation));
+    let (status_sender, status) = watched::channel(FeedStatus::default());
     let target = |name: &&str| Target {
         address: (*name).to_owned(),
         expect: Expected { role: PeerRole::Controller, node: None },
@@ -94,6 +109,7 @@ fn start(hub: &MemoryHub, controllers: &[&str], held: Option<(GenerationId, Conf
         serving,
         status: status_sender,
         seed: 0,
+        times,
     };
     let task = tokio::spawn(client.run());
     Proxy { offers, verdicts: verdict_sender, serving: serving_sender, status, task }
@@ -125,7 +141,8 @@ async fn a_generation_is_acknowledged_stage_by_stage_and_a_delta_follows() {
     assert_eq!(stage(control.hear().await), (generation, Stage::Serving));
 
     let second = map(&[("a", "2"), ("b", "1")]);
-    let mut delta = Delta { base: generation, target: id(2, &second), puts: vec![], deletes: vec![] };
+    let mut delta =
+        Delta { base: generation, target: id(2, &second), puts: vec![], deletes: vec![], secrets: vec![] };
     for (key, change) in second.diff(&first) {
         let Change::Put(bytes) = change else { panic!("only one record changed") };
         delta.puts.push((key, bytes));
@@ -205,18 +222,22 @@ fn hex(bytes: &[u8]) -> String {
 fn sample() -> (GenerationId, Record) {
     let digest = Digest([0xd1; 32]);
     let generation = GenerationId { cluster: [0xc1; 16], recovery_epoch: 2, revision: 0x0102, digest };
-    let object = |text: &str| Object { kind: Kind::HttpRouter, schema: 1, bytes: Arc::from(text.as_bytes()) };
+    let object = |text: &str| Object::new(Kind::HttpRouter, 1, Arc::from(text.as_bytes()));
     let status = Status { state: State::Disabled, errors: vec!["no".to_owned()] };
-    (generation, Record { object: object("{}"), status, last_good: Some(object("[]")) })
+    let place = SecretPlace { pointer: "/k".to_owned(), id: SecretId([0xaa; 32]) };
+    let object_with_secret = Object { secrets: [place].into(), ..object("{}") };
+    (generation, Record { object: object_with_secret, status, last_good: Some(object("[]")) })
 }
 
 #[test]
 fn golden_bytes_of_records_and_messages() {
     let (generation, record) = sample();
     let record = codec::encode(object::RECORD_VERSION, &record.to_wire()).expect("small");
+    let (aa, bb) = ("aa".repeat(32), "bb".repeat(32));
     assert_eq!(
-        hex(&record),
-        "01000000000100010002000000000000007b7d02010000000000000002000000000000006e6f010100010002000000000000005b5d"
+        hex(&record).replace(&aa, "<aa>"),
+        "01000000000100010002000000000000007b7d010000000000000002000000000000002f6b<aa>\
+         02010000000000000002000000000000006e6f010100010002000000000000005b5d0000000000000000"
     );
     let id = format!("{}02000000{}{}", "c1".repeat(16), "0201000000000000", "d1".repeat(32));
     let part = Part {
@@ -226,6 +247,8 @@ fn golden_bytes_of_records_and_messages() {
         of: 2,
         puts: vec![(Key::new("k").expect("a key"), Arc::from(b"v".as_slice()))],
         deletes: vec![Key::new("d").expect("a key")],
+        secret_puts: vec![(SecretId([0xaa; 32]), Arc::from(b"e".as_slice()))],
+        secret_deletes: vec![SecretId([0xbb; 32])],
     };
     let to_proxy = |message: &ToProxy| hex(&codec::encode(FEED_VERSION, message).expect("small"));
     assert_eq!(
@@ -233,9 +256,14 @@ fn golden_bytes_of_records_and_messages() {
         "0100000000<id>01"
     );
     assert_eq!(
-        to_proxy(&ToProxy::Part(part)).replace(&id, "<id>"),
-        "0101000000070000000000000001000000<id><id>0100000002000000010000000000000001000000000000006b0100000000000000760100000000000000010000000000000064"
+        to_proxy(&ToProxy::Part(part)).replace(&id, "<id>").replace(&aa, "<aa>").replace(&bb, "<bb>"),
+        "0101000000070000000000000001000000<id><id>0100000002000000010000000000000001000000000000006b\
+         0100000000000000760100000000000000010000000000000064\
+         0100000000000000<aa>0100000000000000650100000000000000<bb>"
     );
+    let key = SealingKeys::new([0xc1; 16], &[[0xee; 32]]).expect("one key").view_key("");
+    let key = to_proxy(&ToProxy::ViewKey(key));
+    assert!(key.starts_with("0103000000") && key.len() == 2 * (5 + 8 + 32), "{key}");
     let to_control = |message: &ToControl| hex(&codec::encode(FEED_VERSION, message).expect("small"));
     let hello =
         ToControl::Hello { generation: Some(generation), view: "v".to_owned(), build: "b".to_owned() };

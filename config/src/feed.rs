@@ -10,7 +10,7 @@ use crate::delta::Delta;
 use crate::generation::GenerationId;
 use crate::key::Key;
 use crate::map::{Change, ConfigMap};
-use crate::secret::{SecretId, ViewKey};
+use crate::secret::{SecretId, VIEW_KEYS_MAX, ViewKey};
 
 /// The version byte that feed messages are encoded under.
 pub const FEED_VERSION: u8 = 1;
@@ -264,15 +264,17 @@ pub struct Receiver {
     cluster: [u8; 16],
     limits: ReceiverLimits,
     held: Option<(GenerationId, ConfigMap)>,
-    /// The newest key that a control node gave.
-    key: Option<ViewKey>,
+    /// The keys that control nodes gave, the newest last.
+    keys: Vec<ViewKey>,
+    /// The generation that was held and forgotten: nothing older is taken.
+    floor: Option<GenerationId>,
     transfer: Option<Transfer>,
 }
 
 impl Receiver {
     /// A receiver for one cluster, with the generation that the proxy already serves, if any.
     pub fn new(cluster: [u8; 16], limits: ReceiverLimits, held: Option<(GenerationId, ConfigMap)>) -> Self {
-        Self { cluster, limits, held, key: None, transfer: None }
+        Self { cluster, limits, held, keys: Vec::new(), floor: None, transfer: None }
     }
 
     /// The generation held: what a `Hello` names.
@@ -283,6 +285,15 @@ impl Receiver {
     /// Makes a generation from [`Step::Complete`] the held one. A caller that refuses it does not adopt it.
     pub fn adopt(&mut self, generation: GenerationId, map: ConfigMap) {
         self.held = Some((generation, map));
+    }
+
+    /// Lets go of a generation that turned out to lack something, so that the same one is taken again as a whole. Nothing
+    /// older is taken.
+    pub fn forget(&mut self, generation: GenerationId) {
+        if self.held() == Some(generation) {
+            self.held = None;
+            self.floor = Some(generation);
+        }
     }
 
     /// Forgets what a lost lane had begun.
@@ -297,7 +308,10 @@ impl Receiver {
             ToProxy::Refused { reason } => Step::Refused { reason },
             ToProxy::Part(part) => self.part(part),
             ToProxy::ViewKey(key) => {
-                self.key = Some(key);
+                self.keys.retain(|held| held.id() != key.id());
+                self.keys.push(key);
+                let excess = self.keys.len().saturating_sub(VIEW_KEYS_MAX);
+                self.keys.drain(..excess);
                 Step::Nothing
             }
         }
@@ -329,6 +343,10 @@ impl Receiver {
                 true => Step::Held { generation: held },
                 false => Step::GoesBackwards { offered: target, held },
             };
+        }
+        if let Some(floor) = self.floor.filter(|floor| floor.is_newer_than(&target)) {
+            self.transfer = None;
+            return Step::GoesBackwards { offered: target, held: floor };
         }
         if part.part == 0 {
             if let Content::Delta { base, .. } = part.content
@@ -412,7 +430,7 @@ impl Receiver {
         };
         map.change(transfer.changes);
         map.change_secrets(transfer.secrets);
-        if let Some(key) = &self.key {
+        for key in &self.keys {
             map.add_view_key(key.clone());
         }
         if map.digest() != target.digest {

@@ -1,12 +1,13 @@
 //! One configuration object and the record in which it travels: as wanted, its status, its last good value.
 //! It must not read the object's bytes: they are opaque to log, store and feed.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
 use bincode::{Decode, Encode};
 
-use crate::secret::SecretPlace;
+use crate::secret::{SecretId, SecretPlace};
 
 /// What an object is. The order is that of [`Kind::ALL`]; codes are stable on the wire and on disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -156,6 +157,14 @@ impl Record {
         }
     }
 
+    /// The secrets that it refers to, in the order of their names, each once.
+    pub fn secrets(&self) -> impl Iterator<Item = SecretId> {
+        let objects = std::iter::once(&self.object).chain(&self.last_good);
+        let ids: BTreeSet<SecretId> =
+            objects.flat_map(|object| object.secrets.iter()).map(|place| place.id).collect();
+        ids.into_iter()
+    }
+
     /// The form that goes to wire and disk.
     pub fn to_wire(&self) -> RecordWire {
         RecordWire::V1(RecordV1 {
@@ -266,7 +275,7 @@ impl TryFrom<ObjectV1> for Object {
 impl Object {
     /// An object without references to secrets.
     pub fn new(kind: Kind, schema: u16, bytes: Arc<[u8]>) -> Self {
-        Self { kind, schema, bytes, secrets: Arc::from([]) }
+        Self { kind, schema, bytes, secrets: Arc::default() }
     }
 }
 

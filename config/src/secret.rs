@@ -13,7 +13,7 @@ mod beside;
 mod places;
 mod seal;
 
-pub use beside::SecretMap;
+pub use beside::{SecretMap, VIEW_KEYS_MAX};
 pub use places::{FillError, fill, fill_record, seal_object, seal_record};
 pub use seal::{ENVELOPE_VERSION, KEY_BYTES, KeyId, OpenError, SealingKeys, ViewKey};
 

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::digest::Digest;
+use crate::secret::{SealingKeys, Secret};
 
 fn key(text: &str) -> Key {
     Key::new(text).expect("test keys are short and printable")
@@ -22,14 +23,34 @@ fn receiver(held: Option<(GenerationId, ConfigMap)>) -> Receiver {
 }
 
 fn delta(base: (GenerationId, &ConfigMap), target: (GenerationId, &ConfigMap)) -> Delta {
-    let mut delta = Delta { base: base.0, target: target.0, puts: Vec::new(), deletes: Vec::new(), secrets: Vec::new() };
+    let mut delta =
+        Delta { base: base.0, target: target.0, puts: Vec::new(), deletes: Vec::new(), secrets: Vec::new() };
     for (key, change) in target.1.diff(base.1) {
         match change {
             Change::Put(bytes) => delta.puts.push((key, bytes)),
             Change::Delete => delta.deletes.push(key),
         }
     }
+    delta.secrets = target.1.secrets().diff(base.1.secrets());
     delta
+}
+
+/// Keys of a view, told apart by a number.
+fn view_key(number: u8) -> ViewKey {
+    SealingKeys::new([7; 16], &[[number; 32]]).expect("one key").view_key("")
+}
+
+fn with_secrets(entries: &[(&str, &str)], secrets: &[(u8, &str)], key: &ViewKey) -> ConfigMap {
+    let mut map = map(entries);
+    map.change_secrets(secrets.iter().map(|(number, text)| {
+        let id = SecretId([*number; 32]);
+        (id, Some(key.seal(&id, &Secret::new((*text).to_owned()))))
+    }));
+    map
+}
+
+fn opened(map: &ConfigMap, number: u8) -> Option<String> {
+    map.secrets().open(&SecretId([number; 32])).ok().map(|secret| secret.expose().to_owned())
 }
 
 fn feed(receiver: &mut Receiver, parts: Vec<Part>) -> Step {
@@ -103,6 +124,62 @@ fn a_new_first_part_ends_the_transfer_before_it() {
     assert_eq!(feed(&mut receiver, begun), Step::Nothing);
     let step = feed(&mut receiver, whole_to_parts(id(1, &new), &new, 2, 0));
     assert_eq!(step, Step::Complete { generation: id(1, &new), map: new });
+}
+
+#[test]
+fn secrets_travel_beside_the_records_whole_and_as_a_delta() {
+    let key = view_key(1);
+    let old = with_secrets(&[("a", "1")], &[(1, "one"), (2, "two")], &key);
+    let new = with_secrets(&[("a", "2")], &[(2, "two"), (3, "three")], &key);
+    let mut receiver = receiver(None);
+    assert_eq!(receiver.handle(ToProxy::ViewKey(key.clone())), Step::Nothing);
+    let parts = whole_to_parts(id(1, &old), &old, 1, 1);
+    assert!(parts.len() > 2, "secrets are cut into parts as records are");
+    let Step::Complete { generation, map } = feed(&mut receiver, parts) else { panic!("not complete") };
+    assert_eq!((opened(&map, 1).as_deref(), opened(&map, 2).as_deref()), (Some("one"), Some("two")));
+    receiver.adopt(generation, map);
+    let change = delta((id(1, &old), &old), (id(2, &new), &new));
+    assert_eq!(change.secrets.len(), 2, "only what differs");
+    let Step::Complete { map, .. } = feed(&mut receiver, change.to_parts(2, 1000)) else {
+        panic!("no delta")
+    };
+    assert_eq!((opened(&map, 1), opened(&map, 3).as_deref()), (None, Some("three")));
+    assert_eq!(opened(&map, 2).as_deref(), Some("two"), "what stays needs not be sent again");
+}
+
+#[test]
+fn after_a_change_of_keys_both_open_what_they_sealed() {
+    let (first, second) = (view_key(1), view_key(2));
+    let old = with_secrets(&[("a", "1")], &[(1, "one")], &first);
+    let mut receiver = receiver(None);
+    receiver.handle(ToProxy::ViewKey(first));
+    let whole = whole_to_parts(id(1, &old), &old, 1, 1000);
+    let Step::Complete { generation, map } = feed(&mut receiver, whole) else { panic!("not complete") };
+    receiver.adopt(generation, map);
+    let mut new = with_secrets(&[("a", "2")], &[(2, "two")], &second);
+    new.change_secrets(old.secrets().iter().map(|(id, envelope)| (*id, Some(Arc::clone(envelope)))));
+    receiver.handle(ToProxy::ViewKey(second));
+    let change = delta((id(1, &old), &old), (id(2, &new), &new)).to_parts(2, 1000);
+    let Step::Complete { map, .. } = feed(&mut receiver, change) else { panic!("no delta") };
+    assert_eq!((opened(&map, 1).as_deref(), opened(&map, 2).as_deref()), (Some("one"), Some("two")));
+    for number in 3..20 {
+        receiver.handle(ToProxy::ViewKey(view_key(number)));
+    }
+    assert_eq!(receiver.keys.len(), VIEW_KEYS_MAX, "keys are bounded");
+}
+
+#[test]
+fn a_forgotten_generation_is_taken_again_and_nothing_older() {
+    let (old, new) = (map(&[("a", "1")]), map(&[("a", "2")]));
+    let mut receiver = receiver(Some((id(5, &new), new.clone())));
+    receiver.forget(id(4, &old));
+    assert_eq!(receiver.held(), Some(id(5, &new)), "another one is no reason");
+    receiver.forget(id(5, &new));
+    assert_eq!(receiver.held(), None);
+    let older = feed(&mut receiver, whole_to_parts(id(4, &old), &old, 1, 1000));
+    assert_eq!(older, Step::GoesBackwards { offered: id(4, &old), held: id(5, &new) });
+    let again = feed(&mut receiver, whole_to_parts(id(5, &new), &new, 2, 1000));
+    assert!(matches!(again, Step::Complete { .. }), "{again:?}");
 }
 
 proptest! {

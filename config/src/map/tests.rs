@@ -18,7 +18,13 @@ fn id(revision: u64, map: &ConfigMap) -> GenerationId {
 }
 
 fn delta(old: &ConfigMap, new: &ConfigMap) -> Delta {
-    let mut delta = Delta { base: id(1, old), target: id(2, new), puts: Vec::new(), deletes: Vec::new(), secrets: Vec::new() };
+    let mut delta = Delta {
+        base: id(1, old),
+        target: id(2, new),
+        puts: Vec::new(),
+        deletes: Vec::new(),
+        secrets: Vec::new(),
+    };
     for (key, change) in new.diff(old) {
         match change {
             Change::Put(bytes) => delta.puts.push((key, bytes)),

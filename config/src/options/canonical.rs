@@ -51,8 +51,7 @@ mod tests {
 
     #[test]
     fn foreign_bytes_are_errors() {
-        let with =
-            |schema, text: &str| Object::new(Kind::HttpRouter, schema, Arc::from(text.as_bytes()));
+        let with = |schema, text: &str| Object::new(Kind::HttpRouter, schema, Arc::from(text.as_bytes()));
         assert!(object_json(&with(SCHEMA_VERSION + 1, "{}")).is_err_and(|error| error.contains("newer")));
         assert!(object_json(&with(1, "[]")).is_err_and(|error| error.contains("no JSON object")));
         assert!(object_json(&with(1, "{")).is_err_and(|error| error.contains("no JSON")));

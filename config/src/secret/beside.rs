@@ -11,7 +11,7 @@ use super::seal::{OpenError, ViewKey};
 use super::{Secret, SecretId};
 
 /// Keys of a view that are kept: the newest opens what is sealed now, the others what was sealed before a change of keys.
-const KEYS_MAX: usize = 4;
+pub const VIEW_KEYS_MAX: usize = 4;
 
 /// Envelopes by name. Clones are O(1).
 #[derive(Clone, Default)]
@@ -73,13 +73,13 @@ impl SecretMap {
         &self.keys
     }
 
-    /// Takes a key for what comes from now on. The oldest goes where there are more than four.
+    /// Takes a key for what comes from now on. The oldest goes where there are more than [`VIEW_KEYS_MAX`].
     pub fn add_key(&mut self, key: ViewKey) {
         if self.keys.first() == Some(&key) {
             return;
         }
         let others = self.keys.iter().filter(|held| held.id() != key.id()).cloned();
-        self.keys = std::iter::once(key.clone()).chain(others).take(KEYS_MAX).collect();
+        self.keys = std::iter::once(key.clone()).chain(others).take(VIEW_KEYS_MAX).collect();
     }
 
     /// Opens an envelope with the keys held here.

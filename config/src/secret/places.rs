@@ -3,6 +3,8 @@
 //! A place is filled only if the record lists it: text that merely looks like a reference stays what it is. It must not
 //! judge the object: what is wrong in it is sealed too.
 
+use std::sync::Arc;
+
 use serde_json::{Map, Value as Json};
 
 use super::seal::{OpenError, SealingKeys};
@@ -123,7 +125,7 @@ pub fn fill(
         *place = Json::String(secret.expose().to_owned());
     }
     let bytes = value_to_bytes(&json).map_err(|_| FillError::Json)?;
-    Ok(Object { kind: object.kind, schema: object.schema, bytes, secrets: [].into() })
+    Ok(Object { kind: object.kind, schema: object.schema, bytes, secrets: Arc::default() })
 }
 
 /// As [`fill`], for the wanted value and the last good one. What cannot be filled stays sealed.

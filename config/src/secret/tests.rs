@@ -35,7 +35,10 @@ fn golden_names_envelopes_and_keys() {
     let id = keys.name("value");
     assert_eq!(id.to_string(), "3c27ddd02550f3fdda9b4dc2d8ddcdcc1f5d21a4608e86ae2506daf6a0f999d1");
     let envelope = keys.seal(&id, &value);
-    assert_eq!(hex(&envelope), "01cdaa65cf1dcb181a3c27ddd02550f3fdda9b4dc284687eabf523c8e112ca2aadaa1e2145c46f73ba92");
+    assert_eq!(
+        hex(&envelope),
+        "01cdaa65cf1dcb181a3c27ddd02550f3fdda9b4dc284687eabf523c8e112ca2aadaa1e2145c46f73ba92"
+    );
     assert_eq!(keys.open(&id, &envelope), Ok(value));
     assert_eq!(keys.view_key("").id().to_string(), "b6559c50498a47a5");
     assert_ne!(keys.view_key("").id(), keys.view_key("edge").id());

@@ -69,13 +69,13 @@ pub enum ToProxy {
     },
     /// One part of a transfer. Parts come in order; a first part ends any transfer before it.
     Part(Part),
-    /// The key that opens the secrets of what follows. It is for this proxy's view and goes over its own lane only.
-    ViewKey(ViewKey),
     /// The control node will not feed this proxy.
     Refused {
         /// Why, for people.
         reason: String,
     },
+    /// The key that opens the secrets of what follows. It is for this proxy's view and goes over its own lane only.
+    ViewKey(ViewKey),
 }
 
 /// One part of a whole generation or of a delta. Each part is usable by itself: a record is never split.

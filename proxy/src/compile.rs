@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use imbl::OrdMap;
+use ravelin_config::secret::{OpenError, fill_record};
 use ravelin_config::{Change, ConfigMap, GenerationId, Key, Kind, Record, RecordWire, object};
 use ravelin_transport::codec;
 
@@ -20,11 +21,13 @@ mod entry_points;
 mod objects;
 mod references;
 mod router;
+mod secrets;
 
 pub(crate) use entry_points::{entry_points_of, has_model};
 use references::References;
 use router::Placement;
 pub(crate) use router::salvaged;
+use secrets::SecretUsers;
 
 /// Most placements of routers on entry points in one table.
 pub const ROUTES_MAX: usize = 2_000_000;
@@ -39,6 +42,16 @@ pub enum Refusal {
         key: String,
         /// Why.
         reason: String,
+    },
+    /// A secret that an object refers to is missing or cannot be opened: the generation came without all that it needs.
+    #[error("{key} refers to the secret {secret}, which cannot be had: {source}")]
+    Secret {
+        /// The object.
+        key: String,
+        /// The first digits of the secret's name.
+        secret: String,
+        /// Why not.
+        source: OpenError,
     },
     /// More routes than [`ROUTES_MAX`].
     #[error("{found} routes are more than the {allowed} allowed")]
@@ -88,6 +101,7 @@ pub struct Compiler {
 /// Everything derived from a configuration. Its maps are persistent, so that a copy to work on costs nothing.
 #[derive(Clone, Default)]
 struct State {
+    secret_users: SecretUsers,
     sections: Arc<Sections>,
     tls_settings: Arc<TlsSettings>,
     tls: Option<Arc<TlsTable>>,
@@ -110,7 +124,7 @@ struct Run<'a> {
     state: State,
 }
 
-/// Reads one record of a configuration.
+/// Reads one record of a configuration, as it travels: with references in place of secrets.
 ///
 /// # Errors
 /// [`Refusal::Record`] if this build does not know its form.
@@ -134,13 +148,19 @@ impl Compiler {
     pub fn apply(&mut self, generation: GenerationId, map: &ConfigMap) -> Result<Arc<Table>, Refusal> {
         let changes = map.diff(&self.map);
         // Every changed record is read before anything is built, so that a refusal costs nothing.
-        for (key, change) in &changes {
-            if let Change::Put(bytes) = change {
-                record(key, bytes)?;
-            }
+        let mut changed = BTreeMap::new();
+        for (key, change) in changes {
+            let read = match change {
+                Change::Put(bytes) => Some(record(&key, &bytes)?),
+                Change::Delete => None,
+            };
+            changed.insert(key, read);
         }
-        let mut run = Run { process: &self.process, map, state: self.state.clone() };
-        run.build(changes.into_keys().collect());
+        let secret_users = self.state.secret_users.with(&changed);
+        secret_users.check(&changed, map, &self.map)?;
+        let state = State { secret_users, ..self.state.clone() };
+        let mut run = Run { process: &self.process, map, state };
+        run.build(changed.into_keys().collect());
         if run.state.routes > self.routes_max {
             return Err(Refusal::Routes { found: run.state.routes, allowed: self.routes_max });
         }
@@ -172,9 +192,11 @@ impl State {
 }
 
 impl Run<'_> {
-    /// The record of a key, if the configuration holds one.
+    /// The record of a key, if the configuration holds one, with its secrets in their places.
     fn record(&self, key: &Key) -> Option<Record> {
-        self.map.get(key.as_str()).and_then(|bytes| record(key, bytes).ok())
+        let record = self.map.get(key.as_str()).and_then(|bytes| record(key, bytes).ok())?;
+        // All of them were opened before anything was built.
+        Some(fill_record(&record, |id| self.map.secrets().open(id)).0)
     }
 
     fn build(&mut self, changed: BTreeSet<Key>) {

@@ -74,6 +74,8 @@ pub(crate) enum Verdict {
     Validated(GenerationId, ConfigMap),
     /// Not taken; what is served stays.
     Refused(GenerationId, Vec<String>),
+    /// Not taken, for a secret is missing: the whole may bring it.
+    Incomplete(GenerationId, String),
 }
 
 /// How the proxy stands to the control plane; for status and readiness.
@@ -258,6 +260,9 @@ impl FeedClient {
     fn note(&mut self, verdict: &Verdict) {
         if let Verdict::Validated(generation, map) = verdict {
             self.receiver.adopt(*generation, map.clone());
+        }
+        if let Verdict::Incomplete(generation, _) = verdict {
+            self.receiver.forget(*generation);
         }
     }
 }

@@ -1,8 +1,8 @@
 //! The last good generations on this proxy's disk, sealed: what it serves after a restart with no control plane.
 //! It must not serve what it cannot open and check in full; age is never a reason to refuse.
 //!
-//! A file is a header and sealed chunks. Chunks are parts of feed transfers, so that reading a file goes through the
-//! same checks as receiving: first one whole generation, then deltas. A change appends its own bytes only; when the
+//! A file is a header and sealed chunks. Chunks are messages of the feed, so that reading a file goes through the same checks
+//! as receiving: the keys that open its secrets, one whole generation, then deltas. A change appends its own bytes only; when the
 //! deltas outgrow the whole, a new file begins. The newest [`FILES_KEPT`] files stay.
 
 use std::fs::{self, File, OpenOptions};
@@ -10,7 +10,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use ravelin_config::feed::{Part, whole_to_parts};
+use ravelin_config::feed::{ToProxy, whole_to_parts};
 use ravelin_config::{Change, ConfigMap, Delta, GenerationId};
 use ravelin_transport::codec::{self, CodecError};
 
@@ -79,6 +79,12 @@ impl LastGood {
             .create(directory)
             .map_err(io_error(directory, "make"))?;
         let mut loaded = Loaded { newest: None, problems: Vec::new() };
+        for path in paths(directory, "tmp")? {
+            // What a crash left over is in nobody's way, also where the disk takes no change at present.
+            if let Err(source) = fs::remove_file(&path) {
+                loaded.problems.push(LastGoodError::Io { path, doing: "remove", source });
+            }
+        }
         for path in files(directory)? {
             let (found, problem) = format::read(&path, &sealing);
             loaded.problems.extend(problem);
@@ -123,57 +129,89 @@ impl LastGood {
         let path = self.directory.join(format::file_name(&generation));
         let temporary = path.with_extension("tmp");
         let header = Header { cluster: self.sealing.cluster, node: self.sealing.node, salt };
-        let mut sealer = Sealer::new(&self.sealing.key, &header);
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&temporary)
-            .map_err(io_error(&temporary, "make"))?;
-        file.write_all(&header.to_bytes()).map_err(io_error(&temporary, "write"))?;
-        let parts = whole_to_parts(generation, map, 0, CHUNK_BYTES_MAX);
-        let whole_bytes = write_parts(&mut file, &temporary, &mut sealer, &parts)?;
-        file.sync_all().map_err(io_error(&temporary, "sync"))?;
-        fs::rename(&temporary, &path).map_err(io_error(&path, "rename to"))?;
+        let written = write_whole(&temporary, &self.sealing, &header, generation, map).and_then(|written| {
+            fs::rename(&temporary, &path).map_err(io_error(&path, "rename to"))?;
+            Ok(written)
+        });
+        let (file, sealer, whole_bytes) = match written {
+            Ok(written) => written,
+            Err(error) => {
+                // What was begun must not take the room that the next try needs. If it stays, opening removes it.
+                let _ = fs::remove_file(&temporary);
+                return Err(error);
+            }
+        };
         let sync = File::open(&self.directory).and_then(|directory| directory.sync_all());
         sync.map_err(io_error(&self.directory, "sync"))?;
         let held = (generation, map.clone());
         self.open = Some(OpenFile { path, file, sealer, whole_bytes, delta_bytes: 0, held });
-        for old in files(&self.directory)?.into_iter().skip(FILES_KEPT) {
+        self.remove_old()
+    }
+
+    /// Removes this node's own files but the newest. Those of another cluster or format are nobody's here to judge.
+    fn remove_old(&self) -> Result<(), LastGoodError> {
+        let written = self.open.as_ref().map(|open| open.path.as_path());
+        let own = files(&self.directory)?.into_iter().filter(|path| format::is_own(path, &self.sealing));
+        for old in own.skip(FILES_KEPT).filter(|path| Some(path.as_path()) != written) {
             fs::remove_file(&old).map_err(io_error(&old, "remove"))?;
         }
         Ok(())
     }
 }
 
+/// Writes a new file with one whole generation, durable but for its name.
+fn write_whole(
+    path: &Path,
+    sealing: &Sealing,
+    header: &Header,
+    generation: GenerationId,
+    map: &ConfigMap,
+) -> Result<(File, Sealer, u64), LastGoodError> {
+    let mut sealer = Sealer::new(&sealing.key, header);
+    let options = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path);
+    let mut file = options.map_err(io_error(path, "make"))?;
+    file.write_all(&header.to_bytes()).map_err(io_error(path, "write"))?;
+    let parts = whole_to_parts(generation, map, 0, CHUNK_BYTES_MAX).into_iter().map(ToProxy::Part);
+    let whole_bytes = write_chunks(&mut file, path, &mut sealer, keys(map).chain(parts))?;
+    file.sync_all().map_err(io_error(path, "sync"))?;
+    Ok((file, sealer, whole_bytes))
+}
+
 impl OpenFile {
     fn append(&mut self, generation: GenerationId, map: &ConfigMap) -> Result<(), LastGoodError> {
+        let secrets = map.secrets().diff(self.held.1.secrets());
         let mut delta =
-            Delta { base: self.held.0, target: generation, puts: Vec::new(), deletes: Vec::new() };
+            Delta { base: self.held.0, target: generation, puts: Vec::new(), deletes: Vec::new(), secrets };
         for (key, change) in map.diff(&self.held.1) {
             match change {
                 Change::Put(bytes) => delta.puts.push((key, bytes)),
                 Change::Delete => delta.deletes.push(key),
             }
         }
-        let parts = delta.to_parts(0, CHUNK_BYTES_MAX);
-        self.delta_bytes += write_parts(&mut self.file, &self.path, &mut self.sealer, &parts)?;
+        let same_keys = map.secrets().keys() == self.held.1.secrets().keys();
+        let keys = keys(map).filter(|_| !same_keys);
+        let chunks = keys.chain(delta.to_parts(0, CHUNK_BYTES_MAX).into_iter().map(ToProxy::Part));
+        self.delta_bytes += write_chunks(&mut self.file, &self.path, &mut self.sealer, chunks)?;
         self.file.sync_data().map_err(io_error(&self.path, "sync"))?;
         self.held = (generation, map.clone());
         Ok(())
     }
 }
 
-fn write_parts(
+/// The keys that open the secrets of a generation, the newest last, as they came.
+fn keys(map: &ConfigMap) -> impl Iterator<Item = ToProxy> {
+    map.secrets().keys().iter().rev().cloned().map(ToProxy::ViewKey)
+}
+
+fn write_chunks(
     file: &mut File,
     path: &Path,
     sealer: &mut Sealer,
-    parts: &[Part],
+    messages: impl Iterator<Item = ToProxy>,
 ) -> Result<u64, LastGoodError> {
     let mut written = 0;
-    for part in parts {
-        let encoded = codec::encode(FORMAT_VERSION, part);
+    for message in messages {
+        let encoded = codec::encode(FORMAT_VERSION, &message);
         let encoded = encoded.map_err(|source: CodecError| LastGoodError::Encode { source })?;
         let chunk = sealer.seal(&encoded)?;
         file.write_all(&chunk).map_err(io_error(path, "write"))?;
@@ -182,19 +220,22 @@ fn write_parts(
     Ok(written)
 }
 
-/// The files of last good generations, newest first by their names; leftovers of a crash are removed.
+/// The files of last good generations, newest first by their names.
 fn files(directory: &Path) -> Result<Vec<PathBuf>, LastGoodError> {
-    let mut files = Vec::new();
-    for entry in fs::read_dir(directory).map_err(io_error(directory, "list"))? {
-        let path = entry.map_err(io_error(directory, "list"))?.path();
-        match path.extension().and_then(|extension| extension.to_str()) {
-            Some("sealed") => files.push(path),
-            Some("tmp") => fs::remove_file(&path).map_err(io_error(&path, "remove"))?,
-            _ => {}
-        }
-    }
+    let mut files = paths(directory, "sealed")?;
     files.sort_unstable_by(|a, b| b.cmp(a));
     Ok(files)
+}
+
+fn paths(directory: &Path, extension: &str) -> Result<Vec<PathBuf>, LastGoodError> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(directory).map_err(io_error(directory, "list"))? {
+        let path = entry.map_err(io_error(directory, "list"))?.path();
+        if path.extension().is_some_and(|known| known == extension) {
+            found.push(path);
+        }
+    }
+    Ok(found)
 }
 
 #[cfg(test)]

@@ -135,6 +135,7 @@ impl Proxy {
             addresses: options.entry_point_addresses.clone(),
             last_good,
             kept: newest.as_ref().map(|(generation, _)| *generation),
+            asked_whole: None,
             published: None,
             mailbox: Arc::clone(&mailbox),
             verdicts: verdict_sender,

@@ -14,7 +14,7 @@ fn object(key: &Key, value: &Value) -> Object {
     Object::new(key.kind().expect("a known prefix"), 1, bytes)
 }
 
-fn encode(record: &Record) -> Arc<[u8]> {
+pub(crate) fn encode(record: &Record) -> Arc<[u8]> {
     Arc::from(&*codec::encode(object::RECORD_VERSION, &record.to_wire()).expect("a small record"))
 }
 

@@ -173,6 +173,11 @@ impl FeedClient {
         let (generation, stage) = match verdict {
             Verdict::Validated(generation, _) => (generation, Stage::Validated),
             Verdict::Refused(generation, reasons) => (generation, Stage::Refused { reasons }),
+            Verdict::Incomplete(generation, reason) => {
+                tracing::info!(%reason, "asking for the whole generation");
+                session.watch.judged(generation, Instant::now());
+                return session.say(&ToControl::NeedWhole { reason }).await;
+            }
         };
         session.watch.judged(generation, Instant::now());
         session.say(&ToControl::Acknowledge { generation, stage }).await?;

@@ -2,10 +2,10 @@
 //! It must not trust any of them before they are opened.
 
 use std::fs;
-use std::io;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use ravelin_config::feed::{Part, Receiver, ReceiverLimits, Step, ToProxy};
+use ravelin_config::feed::{Receiver, ReceiverLimits, Step, ToProxy};
 use ravelin_config::{ConfigMap, GenerationId};
 use ravelin_transport::codec::{self, CodecError, ENCODED_BYTES_MAX};
 
@@ -118,6 +118,15 @@ pub(super) fn file_name(generation: &GenerationId) -> String {
     )
 }
 
+/// Whether a file's header says that this node wrote it, in this format.
+pub(super) fn is_own(path: &Path, sealing: &Sealing) -> bool {
+    let mut bytes = [0; HEADER_BYTES];
+    let read = fs::File::open(path).and_then(|mut file| file.read_exact(&mut bytes));
+    read.is_ok()
+        && Header::from_bytes(path, &bytes)
+            .is_ok_and(|header| (header.cluster, header.node) == (sealing.cluster, sealing.node))
+}
+
 /// The newest complete generation of a file, and what stopped the reading before its end.
 pub(super) fn read(
     path: &Path,
@@ -142,7 +151,7 @@ pub(super) fn read(
     let mut at = HEADER_BYTES;
     while at < bytes.len() {
         let taken = chunk(&bytes, at).and_then(|sealed| {
-            let step = receiver.handle(ToProxy::Part(open(&mut sealer, sealed)?));
+            let step = receiver.handle(open(&mut sealer, sealed)?);
             Ok((sealed.len(), step))
         });
         let detail = match taken {
@@ -174,7 +183,7 @@ fn chunk(bytes: &[u8], at: usize) -> Result<&[u8], String> {
     rest.get(..length).ok_or_else(cut)
 }
 
-fn open(sealer: &mut Sealer, sealed: &[u8]) -> Result<Part, String> {
+fn open(sealer: &mut Sealer, sealed: &[u8]) -> Result<ToProxy, String> {
     let opened = sealer.open(sealed).ok_or("a chunk does not open with this node's key")?;
     codec::decode(FORMAT_VERSION, &opened).map_err(|error| error.to_string())
 }

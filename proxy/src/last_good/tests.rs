@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use ravelin_config::{Digest, Key};
+use ravelin_config::secret::ViewKey;
+use ravelin_config::{Digest, Key, SealingKeys, Secret, SecretId};
 
 use super::*;
 
@@ -146,6 +147,70 @@ fn a_new_file_begins_when_deltas_outgrow_the_whole_and_old_files_go() {
 }
 
 #[test]
+fn secrets_come_back_with_the_keys_that_open_them_whole_and_appended() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let keys = |number: u8| SealingKeys::new([1; 16], &[[number; 32]]).expect("one key").view_key("");
+    let add = |map: &mut ConfigMap, number: u8, key: &ViewKey| {
+        let id = SecretId([number; 32]);
+        map.change_secrets([(id, Some(key.seal(&id, &Secret::new(format!("value {number}")))))]);
+        map.add_view_key(key.clone());
+    };
+    let value = |map: &ConfigMap, number: u8| {
+        map.secrets().open(&SecretId([number; 32])).map(|secret| secret.expose().to_owned())
+    };
+    let mut map = map(&[("a", "1")]);
+    add(&mut map, 1, &keys(1));
+    let (mut store, _) = open(directory.path());
+    store.save(id(1, &map), &map).expect("saved");
+    // A delta brings another secret under another key, and the first stays.
+    map.put(Key::new("b").expect("a key"), Arc::from(b"1".as_slice()));
+    add(&mut map, 2, &keys(2));
+    store.save(id(2, &map), &map).expect("saved");
+    let (found, problems) = newest(directory.path());
+    assert!(problems.is_empty(), "{problems:?}");
+    let (_, found) = found.expect("it was saved");
+    assert_eq!((value(&found, 1), value(&found, 2)), (Ok("value 1".to_owned()), Ok("value 2".to_owned())));
+    assert_eq!(found.secrets().keys(), map.secrets().keys());
+    map.put(Key::new("b").expect("a key"), Arc::from(b"2".as_slice()));
+    map.change_secrets([(SecretId([1; 32]), None)]);
+    store.save(id(3, &map), &map).expect("saved");
+    let (found, _) = newest(directory.path());
+    assert_eq!(found.expect("it was saved").1.secrets().len(), 1, "what was dropped stays dropped");
+}
+
+#[test]
+fn files_of_another_cluster_are_left_alone_and_cost_none_of_ours() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let foreign = Sealing { cluster: [2; 16], ..sealing() };
+    let theirs = |revision| {
+        let map = map(&[("a", "theirs")]);
+        let (mut store, _) =
+            LastGood::open(directory.path(), foreign.clone()).expect("the directory is ours");
+        let generation = GenerationId { cluster: [2; 16], ..id(revision, &map) };
+        store.save(generation, &map).expect("saved");
+    };
+    theirs(1000);
+    theirs(1001);
+    let ours = map(&[("a", "ours")]);
+    let (mut store, _) = open(directory.path());
+    store.save(id(5, &ours), &ours).expect("saved");
+    let (found, problems) = newest(directory.path());
+    assert_eq!(found, Some((id(5, &ours), ours)), "it survives files whose names sort before its own");
+    assert_eq!(problems.len(), 2, "{problems:?}");
+    assert_eq!(files(directory.path()).expect("it can be listed").len(), 3);
+}
+
+#[test]
+fn leftovers_of_a_crash_are_removed_at_the_next_start() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let ([_, second], _) = two(directory.path());
+    let leftover = directory.path().join("0000000000-00000000000000000009-x.tmp");
+    fs::write(&leftover, b"half a file").expect("writable");
+    assert_eq!(newest(directory.path()).0, Some(second));
+    assert!(!leftover.exists());
+}
+
+#[test]
 fn a_disk_that_does_not_take_it_is_an_error_and_the_next_save_begins_anew() {
     let parent = tempfile::tempdir().expect("a temporary directory");
     let directory = parent.path().join("last-good");
@@ -163,7 +228,9 @@ fn a_disk_that_does_not_take_it_is_an_error_and_the_next_save_begins_anew() {
 fn golden_bytes() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let (mut store, _) = open(directory.path());
-    let map = map(&[("http/routers/web@file", "{}")]);
+    let mut map = map(&[("http/routers/web@file", "{}")]);
+    map.change_secrets([(SecretId([0xaa; 32]), Some(Arc::from(b"envelope".as_slice())))]);
+    map.add_view_key(SealingKeys::new([1; 16], &[[2; 32]]).expect("one key").view_key(""));
     store.begin(id(42, &map), &map, [5; SALT_BYTES]).expect("saved");
     let path = only_file(directory.path());
     assert_eq!(
@@ -174,6 +241,6 @@ fn golden_bytes() {
     assert_eq!(bytes.get(..9), Some(b"RVLNGOOD\x01".as_slice()));
     assert_eq!(
         Digest::of(&bytes).to_string(),
-        "66eaf323e89cf9ba503bf0b321e1f431827851126747a83d603966291212a68b"
+        "a2de516d925f8eadc52a02e5a6eaf73cae5089c1336a167b6a25fc0df0396b03"
     );
 }

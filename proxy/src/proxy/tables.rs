@@ -10,7 +10,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{Mutex as AsyncMutex, mpsc, watch};
 
 use crate::access_log::AccessLog;
-use crate::compile::Compiler;
+use crate::compile::{Compiler, Refusal};
 use crate::feed_client::Verdict;
 use crate::last_good::LastGood;
 use crate::listener::{Status, Wanted};
@@ -87,6 +87,8 @@ pub(super) struct Tables {
     pub(super) last_good: Option<LastGood>,
     /// What lies on the disk.
     pub(super) kept: Option<GenerationId>,
+    /// The last generation that lacked a secret, for which the whole was asked.
+    pub(super) asked_whole: Option<GenerationId>,
     /// What was published last, and under which sequence number.
     pub(super) published: Option<(GenerationId, u64)>,
     pub(super) mailbox: Arc<Mailbox>,
@@ -125,7 +127,7 @@ impl Tables {
                 Ok(table) => table,
                 Err(refusal) => {
                     tracing::error!(%generation, error = %refusal, "generation refused; what was served stays");
-                    return self.say(Verdict::Refused(generation, vec![refusal.to_string()]));
+                    return self.refuse(generation, &refusal);
                 }
             };
             let compiled = begun.elapsed();
@@ -141,6 +143,16 @@ impl Tables {
         }
         self.say(Verdict::Validated(generation, map.clone()));
         self.keep(generation, &map);
+    }
+
+    /// What came without all of its secrets may only have lost some on its way: the whole is asked for once.
+    fn refuse(&mut self, generation: GenerationId, refusal: &Refusal) {
+        let reason = refusal.to_string();
+        let is_incomplete = matches!(refusal, Refusal::Secret { .. });
+        if is_incomplete && self.asked_whole.replace(generation) != Some(generation) {
+            return self.say(Verdict::Incomplete(generation, reason));
+        }
+        self.say(Verdict::Refused(generation, vec![reason]));
     }
 
     /// A verdict that nobody waits for is no loss: the process ends, or the client attaches anew and says what is held.

@@ -15,6 +15,8 @@ use tokio::time::timeout;
 use super::*;
 use crate::compile::tests::{put, put_internal, server};
 
+mod secrets;
+
 const CLUSTER: [u8; 16] = [0; 16];
 /// Far above what any step takes; a test that waits so long has failed.
 const PATIENCE: Duration = Duration::from_secs(30);

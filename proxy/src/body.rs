@@ -10,6 +10,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
+use crate::connection::{ClientBody, ClientBodyError};
 use crate::exchange::Exchange;
 use crate::forward::tunnel::Tunnel;
 use crate::forwarded;
@@ -20,7 +21,7 @@ use crate::upstream::lease::Lease;
 pub enum BodyError {
     /// The client's body could not be read to its end.
     #[error("the client's body broke off")]
-    Client(#[source] hyper::Error),
+    Client(#[source] ClientBodyError),
     /// The upstream's body could not be read to its end.
     #[error("the upstream's body broke off")]
     Upstream(#[source] hyper::Error),
@@ -42,7 +43,7 @@ pub enum Progress {
 /// What is sent to an upstream as the request body.
 #[derive(Debug)]
 pub struct RequestBody {
-    incoming: Option<Incoming>,
+    incoming: Option<ClientBody>,
     progress: Option<Rc<Tracker>>,
 }
 
@@ -72,7 +73,7 @@ impl RequestBody {
     }
 
     /// Wraps the client's body. A body that is known to be empty needs no tracker and allocates nothing.
-    pub fn new(incoming: Incoming) -> Self {
+    pub fn new(incoming: ClientBody) -> Self {
         if incoming.is_end_stream() {
             return Self::empty();
         }

@@ -10,6 +10,7 @@ use tokio::net::TcpStream;
 
 mod answer;
 pub mod application;
+mod client_body;
 pub mod control;
 pub mod facts;
 mod frames;
@@ -18,10 +19,12 @@ mod http2;
 mod open;
 pub mod settings;
 pub mod stream;
+mod streams;
 mod timer;
 mod watched;
 
 pub use application::{Application, TunnelRun};
+pub use client_body::{ClientBody, ClientBodyError};
 pub use control::{Control, Registry, Stage};
 pub use facts::{ConnectionFacts, Protocol, RawTarget, TlsFacts};
 pub use open::serve;

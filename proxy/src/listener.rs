@@ -113,14 +113,24 @@ impl Listeners {
 
     /// Tries again what failed before.
     pub fn retry(&mut self) -> &OpenEntryPoints {
-        let mut open = OpenEntryPoints::new();
+        // Who stays comes first: a newcomer must not settle beside it.
+        let mut open: OpenEntryPoints = self
+            .wanted
+            .iter()
+            .filter_map(|(name, wanted)| Some((Arc::clone(name), self.stays(name, wanted)?)))
+            .collect();
         let mut failed = BTreeMap::new();
         for (name, wanted) in &self.wanted {
-            match self.open_one(name, wanted) {
+            if open.contains_key(name) {
+                continue;
+            }
+            match self.open_one(name, wanted, &open) {
                 Ok(entry_point) => drop(open.insert(Arc::clone(name), entry_point)),
                 Err(error) => {
                     // An entry point that cannot move stays where it is: its traffic goes on.
-                    if let Some(held) = self.open.get(name) {
+                    if let Some(held) = self.open.get(name)
+                        && !is_taken(&open, held.sockets.local)
+                    {
                         let settings = Arc::clone(&wanted.settings);
                         open.insert(Arc::clone(name), Open { sockets: Arc::clone(&held.sockets), settings });
                     }
@@ -154,7 +164,22 @@ impl Listeners {
         !self.failed.is_empty()
     }
 
-    fn open_one(&self, name: &Arc<str>, wanted: &Wanted) -> Result<Open, ListenError> {
+    /// An entry point that is open where it is wanted.
+    fn stays(&self, name: &Arc<str>, wanted: &Wanted) -> Option<Open> {
+        let address = wanted.address.as_ref().ok()?;
+        let held = self.open.get(name).filter(|held| held.sockets.address == *address)?;
+        // The same settings keep their place, so that a worker sees no change.
+        let same = *held.settings == *wanted.settings;
+        let settings = Arc::clone(if same { &held.settings } else { &wanted.settings });
+        Some(Open { sockets: Arc::clone(&held.sockets), settings })
+    }
+
+    fn open_one(
+        &self,
+        name: &Arc<str>,
+        wanted: &Wanted,
+        open: &OpenEntryPoints,
+    ) -> Result<Open, ListenError> {
         let entry_point = || Arc::clone(name);
         let address = match &wanted.address {
             Ok(address) => address,
@@ -165,20 +190,24 @@ impl Listeners {
         if address.protocol == Protocol::Udp {
             return Err(ListenError::Udp { entry_point: entry_point() });
         }
-        let settings = Arc::clone(&wanted.settings);
-        if let Some(held) = self.open.get(name).filter(|held| held.sockets.address == *address) {
-            // The same settings keep their place, so that a worker sees no change.
-            let settings = if *held.settings == *settings { Arc::clone(&held.settings) } else { settings };
-            return Ok(Open { sockets: Arc::clone(&held.sockets), settings });
-        }
-        // A port we hold already is no sign of a second process.
+        // A port that one of ours is about to leave is no sign of a second process.
         let ours = self.open.values().any(|held| held.sockets.local.port() == address.port);
-        let (listeners, local) =
-            socket::open(address, self.workers, !wanted.reuse_port && !ours).map_err(|source| {
-                ListenError::Bind { entry_point: entry_point(), address: address.to_string(), source }
-            })?;
+        let probe = !wanted.reuse_port && !ours;
+        let taken = |candidate| is_taken(open, candidate);
+        let (listeners, local) = socket::open(address, self.workers, probe, taken).map_err(|source| {
+            ListenError::Bind { entry_point: entry_point(), address: address.to_string(), source }
+        })?;
+        let settings = Arc::clone(&wanted.settings);
         Ok(Open { sockets: Arc::new(Sockets { listeners, address: address.clone(), local }), settings })
     }
+}
+
+/// Whether another entry point has this address: sockets that share one would be given each other's connections.
+fn is_taken(open: &OpenEntryPoints, address: SocketAddr) -> bool {
+    open.values().map(|open| open.sockets.local).any(|held| {
+        let meets = held.ip() == address.ip() || held.ip().is_unspecified() || address.ip().is_unspecified();
+        held.port() == address.port() && meets
+    })
 }
 
 #[cfg(test)]

@@ -6,10 +6,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use http::{Request, Response, StatusCode};
-use hyper::body::Incoming;
 
 use crate::body::ResponseBody;
-use crate::connection::{Application, ConnectionFacts, Stage, TunnelRun};
+use crate::connection::{Application, ClientBody, ConnectionFacts, Stage, TunnelRun};
 use crate::listener::OpenEntryPoints;
 use crate::live::{Live, Pin};
 use crate::table::Table;
@@ -114,7 +113,7 @@ impl Application for Worker {
     async fn answer(
         self: &Rc<Self>,
         connection: &Rc<ConnectionFacts>,
-        request: Request<Incoming>,
+        request: Request<ClientBody>,
     ) -> Response<ResponseBody> {
         let table = self.table.current();
         request::answer(&self.request, &table, connection, request).await

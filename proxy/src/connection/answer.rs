@@ -14,10 +14,11 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use http::{Request, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 
+use super::ConnectionFacts;
 use super::application::Application;
-use super::{ConnectionFacts, http2::Streams};
+use super::client_body::ClientBody;
+use super::streams::{Stream, Streams};
 use crate::guard::Exchanges;
 use crate::worker::Counters;
 
@@ -25,7 +26,7 @@ use crate::worker::Counters;
 pub(super) async fn answer<A: Application>(
     application: &Rc<A>,
     facts: &Rc<ConnectionFacts>,
-    request: Request<Incoming>,
+    request: Request<ClientBody>,
 ) -> Response<A::Body> {
     let counters = application.counters();
     Counters::add(&counters.requests);
@@ -52,7 +53,8 @@ fn log_panic(facts: &ConnectionFacts, panic: &(dyn Any + Send)) {
 /// Who is told of an answer's progress.
 pub(super) enum Owner {
     Http1(Rc<Exchanges>),
-    Http2(Rc<Streams>),
+    /// The stream too, so that it is known how long it waits.
+    Http2(Rc<Streams>, Option<Rc<Stream>>),
 }
 
 /// What asking a body for its next frame gives.
@@ -79,11 +81,19 @@ impl<A: Application> Tracked<A> {
 
     fn note(&mut self, polled: &Polled<<A::Body as Body>::Error>) {
         self.waits(matches!(polled, Poll::Ready(Some(Ok(_)))));
-        if let (Owner::Http2(streams), Poll::Ready(Some(Ok(frame)))) = (&self.owner, polled)
-            && let Some(data) = frame.data_ref()
-        {
-            streams.handed(data.len());
-            self.handed = self.handed.saturating_add(u64::try_from(data.len()).unwrap_or(u64::MAX));
+        if let Owner::Http2(streams, stream) = &self.owner {
+            let data = match polled {
+                Poll::Ready(Some(Ok(frame))) => frame.data_ref(),
+                _ => None,
+            };
+            let bytes = data.map(|data| u64::try_from(data.len()).unwrap_or(u64::MAX));
+            if let Some(bytes) = bytes {
+                streams.handed(bytes);
+                self.handed = self.handed.saturating_add(bytes);
+            }
+            if let Some(stream) = stream {
+                stream.hands(bytes);
+            }
         }
         // From here on hyper sends what it has by itself, and nothing of it is thrown away.
         if matches!(polled, Poll::Ready(None)) || self.body.is_end_stream() {
@@ -92,7 +102,7 @@ impl<A: Application> Tracked<A> {
     }
 
     fn waits(&self, waiting: bool) {
-        if let Owner::Http2(streams) = &self.owner
+        if let Owner::Http2(streams, _) = &self.owner
             && self.waiting.replace(waiting) != waiting
         {
             streams.waits(waiting);
@@ -146,7 +156,7 @@ impl<A: Application> Drop for Tracked<A> {
         self.waits(false);
         match &self.owner {
             Owner::Http1(exchanges) => exchanges.ended(Instant::now()),
-            Owner::Http2(streams) => streams.ended(self.handed),
+            Owner::Http2(streams, _) => streams.ended(self.handed),
         }
     }
 }

@@ -9,9 +9,9 @@ use std::rc::Rc;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
-use hyper::body::Incoming;
 
 use super::ConnectionFacts;
+use super::client_body::ClientBody;
 use super::stream::ClientIo;
 use crate::tls::{Choice, Hello};
 use crate::worker::Counters;
@@ -28,7 +28,7 @@ pub trait Application: 'static {
     fn answer(
         self: &Rc<Self>,
         connection: &Rc<ConnectionFacts>,
-        request: Request<Incoming>,
+        request: Request<ClientBody>,
     ) -> impl Future<Output = Response<Self::Body>>;
 
     /// Takes the tunnel out of a 101. Without one the 101 is not sent.

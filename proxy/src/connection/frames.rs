@@ -11,13 +11,20 @@ pub(super) const CONTROL_FRAMES_MAX: u32 = 1000;
 pub(super) const BUDGET_PERIOD: Duration = Duration::from_secs(10);
 /// Written bytes that make one window update free.
 const WINDOW_CREDIT_BYTES: u64 = 1024;
+/// Frames that each DATA frame of ours makes free: a PING, by which clients measure the way, and an update of both windows.
+const EARNED_BY_DATA: u32 = 3;
+/// Most frames that may be earned and not yet used.
+const EARNED_MAX: u32 = 10_000;
 const FRAME_HEAD_BYTES: usize = 9;
 
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;
+const RST_STREAM: u8 = 3;
+const PING: u8 = 6;
 const WINDOW_UPDATE: u8 = 8;
 const CONTINUATION: u8 = 9;
 const END_STREAM: u8 = 0x1;
+const ACK: u8 = 0x1;
 const END_HEADERS: u8 = 0x4;
 
 /// GOAWAY(ENHANCE_YOUR_CALM) for a client over its budget. It names the highest stream there can be: any may have run.
@@ -40,6 +47,8 @@ pub(super) struct FrameWalk {
     in_block: bool,
     last_byte: Instant,
     window_credit: u64,
+    earned: u32,
+    reset_came: bool,
     period_start: Instant,
     spent: u32,
 }
@@ -57,6 +66,8 @@ impl FrameWalk {
             in_block: false,
             last_byte: now,
             window_credit: 0,
+            earned: 0,
+            reset_came: false,
             period_start: now,
             spent: 0,
         }
@@ -77,9 +88,16 @@ impl FrameWalk {
         (self.begun.is_some() && self.in_data).then_some(self.last_byte)
     }
 
-    /// Bytes went out: so many window updates are earned.
-    pub(super) fn wrote(&mut self, bytes: usize) {
+    /// Bytes went out, and this many DATA frames among them: what a client has to say to them is earned.
+    pub(super) fn wrote(&mut self, bytes: usize, data_frames: u32) {
         self.window_credit = self.window_credit.saturating_add(u64::try_from(bytes).unwrap_or(u64::MAX));
+        let earned = data_frames.saturating_mul(EARNED_BY_DATA);
+        self.earned = self.earned.saturating_add(earned).min(EARNED_MAX);
+    }
+
+    /// Whether the client has reset a stream since this was last asked.
+    pub(super) fn take_reset(&mut self) -> bool {
+        std::mem::take(&mut self.reset_came)
     }
 
     /// Bytes came. `false`: the budget is spent.
@@ -134,9 +152,14 @@ impl FrameWalk {
         let length = frame_length(a, b, c);
         self.payload_left = length;
         self.in_data = kind == DATA;
+        self.reset_came |= kind == RST_STREAM;
         let free = match kind {
             DATA => length > 0 || flags & END_STREAM != 0,
             HEADERS => true,
+            PING | WINDOW_UPDATE if self.earned > 0 && (kind == WINDOW_UPDATE || flags & ACK == 0) => {
+                self.earned -= 1;
+                true
+            }
             WINDOW_UPDATE if self.window_credit >= WINDOW_CREDIT_BYTES => {
                 self.window_credit -= WINDOW_CREDIT_BYTES;
                 true
@@ -161,6 +184,7 @@ pub(super) struct DataCount {
     payload_left: usize,
     in_data: bool,
     data_bytes: u64,
+    reset_sent: bool,
 }
 
 impl DataCount {
@@ -169,8 +193,14 @@ impl DataCount {
         self.data_bytes
     }
 
-    /// These bytes went out.
-    pub(super) fn wrote(&mut self, mut bytes: &[u8]) {
+    /// Whether we have reset a stream since this was last asked.
+    pub(super) fn take_reset(&mut self) -> bool {
+        std::mem::take(&mut self.reset_sent)
+    }
+
+    /// These bytes went out. Returns how many DATA frames began among them.
+    pub(super) fn wrote(&mut self, mut bytes: &[u8]) -> u32 {
+        let mut data_frames = 0;
         while !bytes.is_empty() {
             let taken = if self.payload_left > 0 {
                 let taken = self.payload_left.min(bytes.len());
@@ -191,11 +221,14 @@ impl DataCount {
                     let [a, b, c, kind, ..] = self.head;
                     self.payload_left = frame_length(a, b, c);
                     self.in_data = kind == DATA;
+                    self.reset_sent |= kind == RST_STREAM;
+                    data_frames += u32::from(self.in_data);
                 }
                 taken
             };
             bytes = bytes.get(taken..).unwrap_or_default();
         }
+        data_frames
     }
 }
 
@@ -251,10 +284,28 @@ mod tests {
     fn window_updates_are_earned_by_what_was_written() {
         let now = Instant::now();
         let mut walk = FrameWalk::new(now);
-        walk.wrote(10_000 * 1024);
+        walk.wrote(10_000 * 1024, 0);
         assert!(walk.came(HTTP2_PREFACE, now));
         assert!(walk.came(&frame(8, 0, 4).repeat(10_000), now));
         assert!(!walk.came(&frame(8, 0, 4).repeat(1001), now));
+    }
+
+    #[test]
+    fn what_a_client_says_to_each_data_frame_is_free() {
+        let now = Instant::now();
+        let mut walk = FrameWalk::new(now);
+        assert!(walk.came(HTTP2_PREFACE, now));
+        let said = [frame(PING, 0, 8), frame(WINDOW_UPDATE, 0, 4), frame(WINDOW_UPDATE, 0, 4)].concat();
+        for _ in 0..20_000 {
+            walk.wrote(20, 1);
+            assert!(walk.came(&said, now), "a stream of small messages is ordinary traffic");
+        }
+        walk.wrote(0, u32::MAX);
+        assert!(!walk.came(&frame(PING, 0, 8).repeat(20_000), now), "what is earned is bounded");
+        let mut walk = FrameWalk::new(now);
+        assert!(walk.came(HTTP2_PREFACE, now));
+        walk.wrote(20, 5000);
+        assert!(!walk.came(&frame(PING, ACK, 8).repeat(1001), now), "answers to what nobody asked");
     }
 
     #[test]
@@ -286,8 +337,8 @@ mod tests {
             [frame(4, 0, 6), frame(1, 4, 20), frame(0, 0, 300), frame(6, 1, 8), frame(0, 1, 7)].concat();
         for piece in [1, 10, 4096] {
             let mut count = DataCount::default();
-            output.chunks(piece).for_each(|bytes| count.wrote(bytes));
-            assert_eq!(count.bytes(), 307);
+            let frames: u32 = output.chunks(piece).map(|bytes| count.wrote(bytes)).sum();
+            assert_eq!((count.bytes(), frames, count.take_reset()), (307, 2, false));
         }
     }
 }

@@ -20,6 +20,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::answer::{Owner, Tracked, answer};
 use super::application::{Application, TunnelRun};
+use super::client_body::ClientBody;
 use super::control::Stage;
 use super::stream::{ClientStream, Rewound};
 use super::timer::Timer;
@@ -99,6 +100,7 @@ async fn call<A: Application>(
         request.extensions_mut().insert(RawTarget(target));
     }
     shared.facts.interim_allowed.set(request.version() == Version::HTTP_11);
+    let request = request.map(ClientBody::new);
     let mut response = answer(&shared.scope.application, &shared.facts, request).await;
     shared.facts.interim_allowed.set(false);
     let mut opens_tunnel = false;

@@ -1,7 +1,6 @@
 //! One HTTP/2 connection: hyper above a walk over frame heads, one timer, and two-step GOAWAY when it is to end.
 //! It never looks into requests beyond their number of fields.
 
-use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
@@ -11,21 +10,19 @@ use std::time::{Duration, Instant};
 
 use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
-use hyper::rt::Executor;
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 
 use super::answer::{Owner, Tracked, answer};
 use super::application::Application;
+use super::client_body::ClientBody;
 use super::control::Stage;
-use super::frames::{DataCount, FrameWalk};
 use super::stream::{ClientStream, Rewound};
+use super::streams::{Due, OnThisThread, Streams};
 use super::timer::Timer;
 use super::watched::Watched;
 use super::{ConnectionFacts, Scope};
-use crate::guard::Timeouts;
-use crate::guard::clock::WRITE_PROGRESS_BYTES;
 use crate::worker::Counters;
 
 const STREAM_WINDOW_BYTES: u32 = 64 * 1024;
@@ -34,141 +31,6 @@ const SEND_BUFFER_BYTES: usize = 64 * 1024;
 const FRAME_BYTES_MAX: u32 = 16 * 1024;
 const LOCAL_RESETS_MAX: usize = 100;
 const PENDING_ACCEPT_RESETS_MAX: usize = 20;
-
-/// Spawns a connection's streams on its own thread.
-#[derive(Clone, Copy, Debug)]
-struct OnThisThread;
-
-impl<F> Executor<F> for OnThisThread
-where
-    F: Future + 'static,
-    F::Output: 'static,
-{
-    fn execute(&self, future: F) {
-        tokio::task::spawn_local(future);
-    }
-}
-
-/// What is known of a connection's streams and bytes. Counts and instants only.
-#[derive(Debug)]
-pub(super) struct Streams {
-    active: Cell<u64>,
-    total: Cell<u64>,
-    /// Answers that have bytes which the client's windows do not let out.
-    waiting: Cell<u64>,
-    idle_since: Cell<Instant>,
-    /// Bytes of bodies given to hyper, less those of answers that were broken off.
-    handed: Cell<u64>,
-    sent: RefCell<DataCount>,
-    pub(super) walk: RefCell<FrameWalk>,
-    pub(super) blocked: Cell<bool>,
-    pub(super) over_budget: Cell<bool>,
-    progress_bytes: Cell<u64>,
-    stalled_since: Cell<Option<Instant>>,
-}
-
-/// What ran out, or when to look again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Due {
-    /// Close in order.
-    Idle,
-    /// Close at once.
-    Late,
-    /// Nothing runs out then, but a stall may have begun unseen.
-    Look,
-}
-
-impl Streams {
-    pub(super) fn new(now: Instant) -> Self {
-        Self {
-            active: Cell::new(0),
-            total: Cell::new(0),
-            waiting: Cell::new(0),
-            idle_since: Cell::new(now),
-            handed: Cell::new(0),
-            sent: RefCell::new(DataCount::default()),
-            walk: RefCell::new(FrameWalk::new(now)),
-            blocked: Cell::new(false),
-            over_budget: Cell::new(false),
-            progress_bytes: Cell::new(0),
-            stalled_since: Cell::new(None),
-        }
-    }
-
-    fn began(&self) {
-        self.active.set(self.active.get() + 1);
-        self.total.set(self.total.get() + 1);
-    }
-
-    /// An answer ended. `broken_off`: bytes of it that hyper was given and may have thrown away.
-    pub(super) fn ended(&self, broken_off: u64) {
-        self.active.set(self.active.get().saturating_sub(1));
-        self.handed.set(self.handed.get().saturating_sub(broken_off));
-        self.idle_since.set(Instant::now());
-    }
-
-    pub(super) fn handed(&self, bytes: usize) {
-        self.handed.set(self.handed.get().saturating_add(u64::try_from(bytes).unwrap_or(u64::MAX)));
-    }
-
-    /// Every answer has ended for us, but hyper still holds bytes that the client's windows do not let out.
-    fn is_stuck(&self) -> bool {
-        self.active.get() == 0 && self.handed.get() > self.sent.borrow().bytes()
-    }
-
-    pub(super) fn waits(&self, waiting: bool) {
-        let count = self.waiting.get();
-        self.waiting.set(if waiting { count + 1 } else { count.saturating_sub(1) });
-    }
-
-    pub(super) fn wrote(&self, bytes: &[u8]) {
-        self.walk.borrow_mut().wrote(bytes.len());
-        self.sent.borrow_mut().wrote(bytes);
-        let progress =
-            self.progress_bytes.get().saturating_add(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
-        self.progress_bytes.set(progress);
-    }
-
-    /// Notes whether bytes wait for the client, and since when it has taken too few.
-    fn look(&self, now: impl FnOnce() -> Instant) {
-        let waits = self.blocked.get() || self.waiting.get() > 0 || self.is_stuck();
-        if !waits {
-            self.stalled_since.set(None);
-            self.progress_bytes.set(0);
-        } else if self.stalled_since.get().is_none() || self.progress_bytes.get() >= WRITE_PROGRESS_BYTES {
-            self.stalled_since.set(Some(now()));
-            self.progress_bytes.set(0);
-        }
-    }
-
-    fn deadline(
-        &self,
-        timeouts: &Timeouts,
-        idle: Option<Duration>,
-        accepted_at: Instant,
-        now: impl FnOnce() -> Instant,
-    ) -> Option<(Instant, Due)> {
-        let walk = self.walk.borrow();
-        if !walk.is_open() {
-            return Some((accepted_at.checked_add(timeouts.handshake)?, Due::Late));
-        }
-        let after = |since: Option<Instant>, time: Duration| since.and_then(|since| since.checked_add(time));
-        let late = [
-            after(walk.head_since(), timeouts.head),
-            after(walk.data_since(), timeouts.body_idle),
-            after(self.stalled_since.get(), timeouts.write_stall),
-        ];
-        let late = late.into_iter().flatten().min().map(|at| (at, Due::Late));
-        let other = if self.is_stuck() {
-            None
-        } else if self.active.get() == 0 {
-            idle.and_then(|idle| after(Some(self.idle_since.get()), idle)).map(|at| (at, Due::Idle))
-        } else {
-            after(Some(now()), timeouts.write_stall / 2).map(|at| (at, Due::Look))
-        };
-        [late, other].into_iter().flatten().min_by_key(|&(at, _)| at)
-    }
-}
 
 /// Serves a connection to its end.
 pub(super) async fn serve<A: Application>(
@@ -183,7 +45,7 @@ pub(super) async fn serve<A: Application>(
         let (scope, facts, streams) = (scope.clone(), Rc::clone(&facts), Rc::clone(&streams));
         move |request| call(scope.clone(), Rc::clone(&facts), Rc::clone(&streams), request)
     });
-    let mut builder = http2::Builder::new(OnThisThread);
+    let mut builder = http2::Builder::new(OnThisThread(Rc::clone(&streams)));
     builder
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
@@ -204,20 +66,28 @@ async fn call<A: Application>(
     streams: Rc<Streams>,
     request: Request<Incoming>,
 ) -> Result<Response<Tracked<A>>, Infallible> {
-    streams.began();
+    let stream = streams.began();
     // Ends the stream's count on every way out, a reset by the client among them, until the body takes over.
     let ending = Ending(Some(Rc::clone(&streams)));
     let mut response = if request.headers().len() > scope.settings.limits.fields_max {
         Counters::add(&scope.application.counters().refused);
         A::failed(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE)
     } else {
-        answer(&scope.application, &facts, request).await
+        let body = |incoming| match &stream {
+            Some(stream) => ClientBody::of(stream, incoming),
+            None => ClientBody::new(incoming),
+        };
+        answer(&scope.application, &facts, request.map(body)).await
     };
+    if stream.as_ref().is_some_and(|stream| stream.is_late()) {
+        Counters::add(&scope.application.counters().refused);
+        response = A::failed(StatusCode::REQUEST_TIMEOUT);
+    }
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         // There is no 101 in HTTP/2: extended CONNECT is not offered, so nobody may have asked.
         response = A::failed(StatusCode::INTERNAL_SERVER_ERROR);
     }
-    let owner = Owner::Http2(ending.hand_over(streams));
+    let owner = Owner::Http2(ending.hand_over(streams), stream);
     let application = Rc::clone(&scope.application);
     Ok(response.map(|body| Tracked::new(body, owner, facts, application)))
 }
@@ -295,6 +165,7 @@ async fn drive<A: Application>(
             }
             Poll::Ready(due) => {
                 tracing::debug!(connection = facts.id, peer = %facts.peer, ?due, "closed: the client takes too long");
+                streams.abrupt.set(true);
                 Poll::Ready(())
             }
         }
@@ -306,7 +177,7 @@ async fn drive<A: Application>(
 fn is_old<A: Application>(scope: &Scope<A>, facts: &ConnectionFacts, streams: &Streams) -> bool {
     let settings = &scope.settings;
     scope.control.stage() > Stage::Open
-        || settings.keep_alive_requests_max.is_some_and(|max| streams.total.get() >= max)
+        || settings.keep_alive_requests_max.is_some_and(|max| streams.total() >= max)
         || settings.keep_alive_time_max.is_some_and(|max| facts.accepted_at.elapsed() >= max)
 }
 
@@ -322,7 +193,6 @@ fn poll_due<A: Application>(
     // A client that does not answer the farewell is not waited for as long as one that may still send requests.
     let idle = if parting { Some(timeouts.idle_in_drain) } else { timeouts.idle };
     loop {
-        streams.look(Instant::now);
         let Some((at, due)) = streams.deadline(timeouts, idle, facts.accepted_at, Instant::now) else {
             return Poll::Pending;
         };
@@ -332,5 +202,6 @@ fn poll_due<A: Application>(
         if due != Due::Look {
             return Poll::Ready(due);
         }
+        streams.look_at_each(timeouts, Instant::now());
     }
 }

@@ -13,6 +13,9 @@ const MAX_HEADER_BYTES_DEFAULT: usize = 1 << 20;
 /// costs it nothing, on every stream at once. A value set by hand holds for HTTP/2 too.
 const HEADER_LIST_BYTES_DEFAULT: u32 = 64 * 1024;
 
+const STREAMS_DEFAULT: u32 = 250;
+const HEADER_TABLE_BYTES_DEFAULT: u32 = 4096;
+
 /// The options of one entry point's connections.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
@@ -79,10 +82,16 @@ impl Settings {
                 .filter(|&max| max > 0),
             keep_alive_time_max: set(transport.keep_alive_max_time),
             http2: Http2Settings {
-                streams_max: u32::try_from(entry_point.http2.max_concurrent_streams).unwrap_or(250),
+                // 0 means Go's own default, as in Traefik.
+                streams_max: u32::try_from(entry_point.http2.max_concurrent_streams)
+                    .ok()
+                    .filter(|&streams| streams > 0)
+                    .unwrap_or(STREAMS_DEFAULT),
                 header_list_bytes_max,
                 header_table_bytes: u32::try_from(entry_point.http2.max_decoder_header_table_size)
-                    .unwrap_or(4096),
+                    .ok()
+                    .filter(|&bytes| bytes > 0)
+                    .unwrap_or(HEADER_TABLE_BYTES_DEFAULT),
             },
             accept_grace: set(transport.life_cycle.request_accept_grace_timeout).unwrap_or_default(),
             drain_grace: set(transport.life_cycle.grace_time_out).unwrap_or_default(),
@@ -114,11 +123,13 @@ mod tests {
         entry_point.transport.responding_timeouts.read_timeout = GoDuration::from_secs(3);
         entry_point.transport.responding_timeouts.idle_timeout = GoDuration::from_secs(0);
         entry_point.transport.keep_alive_max_requests = 7;
+        entry_point.http2.max_concurrent_streams = 0;
         let settings = Settings::compile(&entry_point);
         assert_eq!(settings.limits.head_bytes_max, 6096);
         assert_eq!(settings.http2.header_list_bytes_max, 2000);
         assert_eq!(settings.timeouts.head, Duration::from_secs(3));
         assert_eq!(settings.timeouts.idle, None);
         assert_eq!(settings.keep_alive_requests_max, Some(7));
+        assert_eq!(settings.http2.streams_max, 250, "0 would let no request through");
     }
 }

@@ -23,7 +23,8 @@ impl<S> Rewound<S> {
         Self { first, io }
     }
 
-    fn get_ref(&self) -> &S {
+    /// What it reads from once the first bytes are gone.
+    pub(super) fn get_ref(&self) -> &S {
         &self.io
     }
 }

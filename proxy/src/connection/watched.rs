@@ -10,23 +10,22 @@ use std::time::Instant;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::frames::GOAWAY_CALM;
-use super::http2::Streams;
+use super::stream::{ClientStream, Rewound};
+use super::streams::Streams;
 
 /// A client's stream under watch.
-pub(super) struct Watched<S> {
-    io: S,
+pub(super) struct Watched {
+    io: Rewound<ClientStream>,
     streams: Rc<Streams>,
     /// The last write took only a part: a frame of ours would land inside another.
     partly: bool,
 }
 
-impl<S> Watched<S> {
-    pub(super) fn new(io: S, streams: Rc<Streams>) -> Self {
+impl Watched {
+    pub(super) fn new(io: Rewound<ClientStream>, streams: Rc<Streams>) -> Self {
         Self { io, streams, partly: false }
     }
-}
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Watched<S> {
     fn note_write<'b>(&mut self, polled: &Poll<io::Result<usize>>, slices: impl Iterator<Item = &'b [u8]>) {
         match polled {
             Poll::Ready(Ok(bytes)) => {
@@ -50,7 +49,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Watched<S> {
     }
 
     fn give_up(&mut self, cx: &mut Context<'_>) -> io::Error {
-        self.streams.over_budget.set(true);
         if !self.partly {
             // One attempt: a client that floods us and reads nothing is not waited for.
             let said = Pin::new(&mut self.io).poll_write(cx, &GOAWAY_CALM);
@@ -62,13 +60,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Watched<S> {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Watched<S> {
+impl AsyncRead for Watched {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let start = buf.filled().len();
         ready!(Pin::new(&mut this.io).poll_read(cx, buf))?;
         let fresh = buf.filled().get(start..).unwrap_or_default();
-        let within = fresh.is_empty() || this.streams.walk.borrow_mut().came(fresh, Instant::now());
+        let within = fresh.is_empty() || this.streams.came(fresh, Instant::now());
         if within {
             return Poll::Ready(Ok(()));
         }
@@ -76,7 +74,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Watched<S> {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Watched<S> {
+impl AsyncWrite for Watched {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let polled = Pin::new(&mut this.io).poll_write(cx, bytes);
@@ -111,5 +109,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Watched<S> {
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.get_mut().io).poll_shutdown(cx)
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        if self.streams.abrupt.get() {
+            self.io.get_ref().reset_on_close();
+        }
     }
 }

@@ -15,7 +15,7 @@ const KEEPALIVE: Duration = Duration::from_secs(15);
 /// Opens `count` sockets on one address, among which the kernel spreads connections.
 ///
 /// Sockets that share an address would let a second process in without a word: with `probe` the address is first bound
-/// alone, which fails while anybody else listens there.
+/// alone, which fails while anybody else listens there. An address that is `taken` by one of ours is not opened a second time.
 ///
 /// # Errors
 /// The system's.
@@ -23,9 +23,13 @@ pub(super) fn open(
     address: &Address,
     count: usize,
     probe: bool,
+    taken: impl Fn(SocketAddr) -> bool,
 ) -> io::Result<(Box<[TcpListener]>, SocketAddr)> {
     let mut last = io::Error::new(io::ErrorKind::AddrNotAvailable, "the name has no address");
     for candidate in candidates(address)? {
+        if taken(candidate) {
+            return Err(io::Error::new(io::ErrorKind::AddrInUse, "another entry point listens there"));
+        }
         match open_at(candidate, count, probe) {
             Ok(opened) => return Ok(opened),
             // Without IPv6 on this machine an empty host means all of IPv4.

@@ -89,6 +89,30 @@ fn an_entry_point_that_cannot_move_stays_where_it_is() {
 }
 
 #[test]
+fn two_entry_points_never_share_an_address_however_often_it_is_tried() {
+    let mut listeners = Listeners::new(2);
+    listeners.reconcile(map(&[("web", "127.0.0.1:0")]));
+    let same = format!("127.0.0.1:{}", port(&listeners, "web"));
+    let all = format!("0.0.0.0:{}", port(&listeners, "web"));
+    for second in [&same, &all] {
+        // Its name sorts before that of the one that stays.
+        listeners.reconcile(map(&[("web", "127.0.0.1:0"), ("api", second)]));
+        for _ in 0..3 {
+            let error = listeners.status()["api"].as_ref().expect_err("web is there").to_string();
+            assert!(error.contains("another entry point"), "{error}");
+            assert_eq!(listeners.retry().len(), 1, "the kernel would spread connections over both");
+        }
+    }
+    listeners.reconcile(map(&[("api", &same)]));
+    assert!(listeners.status()["api"].is_ok(), "free once the other is gone");
+    let other = format!("127.0.0.2:{}", port(&listeners, "api"));
+    listeners.reconcile(map(&[("api", &same), ("web", &other)]));
+    assert!(!listeners.has_failed(), "another address of this machine");
+    listeners.reconcile(map(&[("api", &other), ("web", &same)]));
+    assert!(!listeners.has_failed(), "they may change places");
+}
+
+#[test]
 fn what_is_no_tcp_address_says_so() {
     let mut listeners = Listeners::new(1);
     listeners.reconcile(map(&[("a", "127.0.0.1:0/udp"), ("b", "nonsense")]));

@@ -4,7 +4,7 @@ use super::*;
 
 /// The size of the future that a function would return, without calling it.
 fn future_bytes<'a, F: Future>(
-    _: impl Fn(&'a State, &'a Table, &'a Rc<ConnectionFacts>, Request<Incoming>) -> F,
+    _: impl Fn(&'a State, &'a Table, &'a Rc<ConnectionFacts>, Request<ClientBody>) -> F,
 ) -> usize {
     size_of::<F>()
 }

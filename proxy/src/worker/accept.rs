@@ -28,12 +28,13 @@ pub(super) trait Place {
 enum Turn {
     /// The queue is empty, or others are due.
     Over,
-    /// Something has run out.
-    Exhausted,
+    /// Something has run out: what the system said, or nothing where it is the number of allowed connections.
+    Exhausted(Option<io::Error>),
 }
 
 /// Accepts until told to stop; then takes what is still queued, as closing the socket would reset it.
 pub(super) async fn accept(listener: TcpListener, place: impl Place, stop: CancellationToken) {
+    let mut exhausted = false;
     loop {
         let turn = tokio::select! {
             biased;
@@ -41,11 +42,24 @@ pub(super) async fn accept(listener: TcpListener, place: impl Place, stop: Cance
             turn = poll_fn(|cx| poll_turn(cx, &listener, &place)) => turn,
         };
         match turn {
-            Turn::Over => tokio::task::yield_now().await,
-            Turn::Exhausted => tokio::select! {
-                () = stop.cancelled() => break,
-                () = tokio::time::sleep(PAUSE) => {}
-            },
+            Turn::Over => {
+                exhausted = false;
+                tokio::task::yield_now().await;
+            }
+            Turn::Exhausted(error) => {
+                // Once for each time that it begins: what is short stays short for a while.
+                if !std::mem::replace(&mut exhausted, true) {
+                    let error = error.map(|error| error.to_string());
+                    tracing::warn!(
+                        error,
+                        "no further connection is accepted for now; clients wait in the queue"
+                    );
+                }
+                tokio::select! {
+                    () = stop.cancelled() => break,
+                    () = tokio::time::sleep(PAUSE) => {}
+                }
+            }
         }
     }
     let mut context = Context::from_waker(Waker::noop());
@@ -60,16 +74,13 @@ pub(super) async fn accept(listener: TcpListener, place: impl Place, stop: Cance
 fn poll_turn(cx: &mut Context<'_>, listener: &TcpListener, place: &impl Place) -> Poll<Turn> {
     for taken in 0..ACCEPTED_PER_TURN_MAX {
         if !place.has_room() {
-            return Poll::Ready(Turn::Exhausted);
+            return Poll::Ready(Turn::Exhausted(None));
         }
         match listener.poll_accept(cx) {
             Poll::Ready(Ok((socket, peer))) => place.place(socket, peer),
-            Poll::Ready(Err(error)) if is_exhausted(&error) => {
-                tracing::warn!(%error, "no further connection can be accepted for now");
-                return Poll::Ready(Turn::Exhausted);
-            }
             // A connection that died in the queue.
-            Poll::Ready(Err(_)) => {}
+            Poll::Ready(Err(error)) if is_of_connection(&error) => {}
+            Poll::Ready(Err(error)) => return Poll::Ready(Turn::Exhausted(Some(error))),
             Poll::Pending if taken == 0 => return Poll::Pending,
             Poll::Pending => break,
         }
@@ -77,7 +88,53 @@ fn poll_turn(cx: &mut Context<'_>, listener: &TcpListener, place: &impl Place) -
     Poll::Ready(Turn::Over)
 }
 
-fn is_exhausted(error: &io::Error) -> bool {
-    let exhausted = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
-    exhausted.iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
+/// Whether an error is about the connection that would have been accepted (accept(2) names them) and not about us: the next
+/// one may be good. After any other error, trying again at once would only spin.
+fn is_of_connection(error: &io::Error) -> bool {
+    const OF_CONNECTION: [Errno; 12] = [
+        Errno::CONNABORTED,
+        Errno::CONNRESET,
+        Errno::INTR,
+        Errno::PERM,
+        Errno::PROTO,
+        Errno::NOPROTOOPT,
+        Errno::OPNOTSUPP,
+        Errno::NETDOWN,
+        Errno::NETUNREACH,
+        Errno::HOSTDOWN,
+        Errno::HOSTUNREACH,
+        Errno::NONET,
+    ];
+    OF_CONNECTION.iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    struct Full(Cell<usize>);
+
+    impl Place for Full {
+        fn place(&self, _: TcpStream, _: SocketAddr) {
+            self.0.set(self.0.get() + 1);
+        }
+
+        fn has_room(&self) -> bool {
+            true
+        }
+    }
+
+    #[tokio::test]
+    async fn an_error_that_stays_is_waited_out_and_not_tried_again_in_the_same_turn() {
+        // Not listening: every accept fails with the same error.
+        let kind = socket2::Type::STREAM.nonblocking();
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, kind, None).expect("a socket");
+        let listener = TcpListener::from_std(socket.into()).expect("it does not block");
+        let place = Full(Cell::new(0));
+        let turn = poll_fn(|cx| poll_turn(cx, &listener, &place)).await;
+        assert!(matches!(turn, Turn::Exhausted(Some(_))));
+        assert_eq!(place.0.get(), 0);
+    }
 }

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::{Request, Response, StatusCode};
-use hyper::body::Incoming;
 use ravelin_config::check::Checker;
 use ravelin_config::document::{self, Format};
 use ravelin_config::draft::draft_from_documents;
@@ -15,7 +14,7 @@ use ravelin_config::{ConfigMap, GenerationId, Key, Kind, Object, Record, Status,
 use ravelin_proxy::body::ResponseBody;
 use ravelin_proxy::compile::{Compiler, Process};
 use ravelin_proxy::connection::{
-    self, Accepted, Application, ConnectionFacts, Control, Scope, Settings, TunnelRun,
+    self, Accepted, Application, ClientBody, ConnectionFacts, Control, Scope, Settings, TunnelRun,
 };
 use ravelin_proxy::request::{self, Shared, State};
 use ravelin_proxy::table::Table;
@@ -37,7 +36,7 @@ impl Application for OneWorker {
     async fn answer(
         self: &Rc<Self>,
         connection: &Rc<ConnectionFacts>,
-        request: Request<Incoming>,
+        request: Request<ClientBody>,
     ) -> Response<ResponseBody> {
         request::answer(&self.state, &self.table, connection, request).await
     }

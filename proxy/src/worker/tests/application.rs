@@ -13,10 +13,9 @@ use http::header::{HeaderMap, HeaderValue, LINK};
 use http::{Request, Response, StatusCode};
 use http_body::{Body, Frame};
 use http_body_util::BodyExt;
-use hyper::body::Incoming;
 use tokio::sync::Notify;
 
-use crate::connection::{Application, ConnectionFacts, RawTarget, TunnelRun};
+use crate::connection::{Application, ClientBody, ConnectionFacts, RawTarget, TunnelRun};
 use crate::tls::{Choice, Hello, TlsTable};
 use crate::worker::Counters;
 
@@ -30,6 +29,8 @@ pub(super) struct Record {
     pub(super) requests: Mutex<Vec<String>>,
     /// Requests dropped before their answer was complete.
     pub(super) abandoned: AtomicUsize,
+    /// Request bodies that broke off under `/stream`.
+    pub(super) broken: AtomicUsize,
     /// Requests that wait for `open`.
     pub(super) waiting: AtomicUsize,
     /// Lets waiting requests go on.
@@ -73,7 +74,7 @@ pub(super) struct TestBody {
     then: Then,
     tunnel: bool,
     /// A request body that is read, and thrown away, for as long as the answer lasts.
-    reading: Option<Incoming>,
+    reading: Option<(ClientBody, Arc<Record>)>,
 }
 
 #[derive(PartialEq)]
@@ -105,9 +106,14 @@ impl Body for TestBody {
                 Poll::Pending
             }
             Then::Silence => {
-                while let Some(reading) = &mut self.reading
-                    && let Poll::Ready(Some(_)) = Pin::new(reading).poll_frame(cx)
-                {}
+                while let Some((reading, record)) = &mut self.reading
+                    && let Poll::Ready(Some(read)) = Pin::new(reading).poll_frame(cx)
+                {
+                    if read.is_err() {
+                        record.broken.fetch_add(1, Ordering::SeqCst);
+                        self.reading = None;
+                    }
+                }
                 Poll::Pending
             }
         }
@@ -167,7 +173,7 @@ impl Application for TestApplication {
     async fn answer(
         self: &Rc<Self>,
         connection: &Rc<ConnectionFacts>,
-        request: Request<Incoming>,
+        request: Request<ClientBody>,
     ) -> Response<TestBody> {
         let target = match request.extensions().get::<RawTarget>() {
             Some(raw) => String::from_utf8_lossy(&raw.0).into_owned(),
@@ -192,7 +198,7 @@ impl Application for TestApplication {
             "/panic-body" => ending("part", Then::PanicLater),
             "/stream" => {
                 let mut streaming = ending("part", Then::Silence);
-                streaming.body_mut().reading = Some(request.into_body());
+                streaming.body_mut().reading = Some((request.into_body(), Arc::clone(&self.record)));
                 streaming
             }
             "/stream-early" => ending("part", Then::Silence),

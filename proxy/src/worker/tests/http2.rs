@@ -15,7 +15,10 @@ use super::rig::{Client, Rig, block_on};
 use crate::connection::Settings;
 use crate::preface::HTTP2_PREFACE;
 
-async fn client(rig: &Rig) -> SendRequest<Full<Bytes>> {
+async fn client<B>(rig: &Rig) -> SendRequest<B>
+where
+    B: http_body::Body<Data = Bytes, Error: std::error::Error + Send + Sync> + Send + Unpin + 'static,
+{
     let socket = tokio::net::TcpStream::connect(rig.address).await.expect("open");
     let (sender, connection) =
         http2::handshake(TokioExecutor::new(), TokioIo::new(socket)).await.expect("an HTTP/2 server");
@@ -186,6 +189,82 @@ fn an_idle_connection_is_closed() {
     client.until("path /a");
     // The farewell is not answered by this client, and still it ends.
     client.rest();
+}
+
+/// A body that never ends after its first bytes.
+struct Unending(Option<Bytes>);
+
+impl http_body::Body for Unending {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        mut self: std::pin::Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Result<http_body::Frame<Bytes>, Self::Error>>> {
+        match self.0.take() {
+            Some(bytes) => std::task::Poll::Ready(Some(Ok(http_body::Frame::data(bytes)))),
+            None => std::task::Poll::Pending,
+        }
+    }
+}
+
+#[test]
+fn a_request_whose_body_does_not_come_in_time_is_answered_408_and_costs_no_other() {
+    let mut settings = Settings::default();
+    settings.timeouts.read = Some(Duration::from_millis(80));
+    let rig = Rig::with(1, settings);
+    block_on(async {
+        let mut client = client(&rig).await;
+        let unending = |path| request(path, "").map(|_| Unending(Some(Bytes::from_static(b"half"))));
+        let echo = client.send_request(unending("/echo")).await.expect("an answer");
+        assert_eq!(echo.status(), StatusCode::REQUEST_TIMEOUT);
+        // Who reads a body beside its answer is told that it broke off.
+        let mut streaming = client.send_request(unending("/stream")).await.expect("a head");
+        streaming.body_mut().frame().await.expect("a part").expect("no error");
+        rig.record.until("the reader was told", |record| record.broken.load(Ordering::SeqCst) == 1);
+        let alive = client.send_request(unending("/a")).await.expect("an answer");
+        assert_eq!(text(alive).await, "path /a", "whoever wants no body does not wait for it");
+    });
+}
+
+#[test]
+fn pings_do_not_hide_that_a_client_takes_nothing() {
+    let mut settings = Settings::default();
+    settings.timeouts.write_stall = Duration::from_millis(200);
+    let rig = Rig::with(1, settings);
+    let no_window = frame(4, 0, 0, &[0, 4, 0, 0, 0, 0]);
+    let mut client = raw(&rig, &[no_window, headers(5, 1, "/big")]);
+    let mut pinging = client.socket.try_clone().expect("a socket");
+    // Each is answered with 17 bytes: far more than the progress that is asked for, were they counted, and within the budget.
+    let pings = std::thread::spawn(move || {
+        for _ in 0..900 {
+            if pinging.write_all(&frame(6, 0, 0, &[0; 8])).is_err() {
+                return true;
+            }
+            std::thread::park_timeout(Duration::from_millis(2));
+        }
+        false
+    });
+    client.rest();
+    assert!(pings.join().expect("the client's thread ends"), "it was closed while it pinged");
+}
+
+#[test]
+fn a_client_that_resets_what_was_on_its_way_keeps_its_connection() {
+    let mut settings = Settings::default();
+    settings.timeouts.write_stall = Duration::from_millis(100);
+    settings.timeouts.idle = Some(Duration::from_millis(600));
+    settings.timeouts.idle_in_drain = Duration::from_millis(50);
+    let rig = Rig::with(1, settings);
+    let no_window = frame(4, 0, 0, &[0, 4, 0, 0, 0, 0]);
+    let mut client = raw(&rig, &[no_window, headers(5, 1, "/small")]);
+    rig.record.until("it is answered", |record| record.lines().len() == 1);
+    client.send(&frame(3, 0, 1, &[0, 0, 0, 8]));
+    let start = std::time::Instant::now();
+    let rest = client.rest();
+    assert!(start.elapsed() >= Duration::from_millis(500), "closed after {:?}", start.elapsed());
+    assert!(rest.contains("\u{0}\u{0}\u{8}\u{7}"), "in order, with a GOAWAY");
 }
 
 #[test]

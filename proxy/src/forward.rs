@@ -18,7 +18,7 @@ use hyper::body::Incoming;
 use crate::body::{Progress, RequestBody, ResponseBody, Tracker};
 use crate::connection::ConnectionFacts;
 use crate::error::{RequestError, UpstreamFailure};
-use crate::forwarded;
+use crate::forwarded::{self, Present};
 use crate::upstream::interim::InterimWatch;
 use crate::upstream::lease::{Lease, SendFailure};
 use crate::upstream::return_rule::Observed;
@@ -32,6 +32,8 @@ pub(crate) struct Outgoing {
     pub(crate) target: PathAndQuery,
     /// All of the header policy is done, except Host.
     pub(crate) headers: HeaderMap,
+    /// Which of them may be there.
+    pub(crate) present: Present,
     /// What the server gets as Host.
     pub(crate) host: HeaderValue,
     /// The protocol that the client asks to switch to.
@@ -61,11 +63,12 @@ pub(crate) async fn forward(
         // Boxed: it is rare, while every request in flight carries this future.
         return Box::pin(switch(response, lease, switching, &asked)).await;
     }
-    if !is_framing_known(&response) {
+    let present = Present::of(response.headers());
+    if present.any(Present::TRANSFER_ENCODING) && !is_framing_known(&response) {
         // Dropping the lease closes the connection: where this answer ends cannot be known.
         return Err(RequestError::upstream(UpstreamFailure::Malformed, None, false));
     }
-    Ok(answer(response, lease, &asked))
+    Ok(answer(response, present, lease, &asked))
 }
 
 /// What has to be remembered of a request to judge its answer.
@@ -88,9 +91,11 @@ impl Asked {
         Self {
             upgrade: outgoing.upgrade.clone(),
             head: outgoing.method == Method::HEAD,
-            bound_authentication: binds_connection(outgoing.headers.get(http::header::AUTHORIZATION)),
+            bound_authentication: outgoing.present.any(Present::AUTHORIZATION)
+                && binds_connection(outgoing.headers.get(http::header::AUTHORIZATION)),
             repeatable: idempotent && outgoing.tracker.is_none() && outgoing.upgrade.is_none(),
-            relay_continue: !outgoing.headers.contains_key(http::header::EXPECT),
+            relay_continue: !outgoing.present.any(Present::EXPECT)
+                || !outgoing.headers.contains_key(http::header::EXPECT),
             relay_interim: connection.interim_allowed.get(),
         }
     }
@@ -118,8 +123,12 @@ async fn send(
         let mut lease = pools.lease(upstream, asked.upgrade.is_some(), fresh).await?;
         lease.watch_body(outgoing.tracker.clone());
         let switching = asked.upgrade.as_ref().and_then(|_| lease.expect_switch());
-        // A copy is kept only where it may be needed: on a connection that may have died unseen while it lay idle.
-        let copy = (lease.reused() && asked.repeatable).then(|| outgoing.headers.clone());
+        // The head is kept only where it may be needed: on a connection that may have died unseen while it lay idle.
+        let repeatable = lease.reused() && asked.repeatable;
+        let copy = (repeatable && lease.is_http2()).then(|| outgoing.headers.clone());
+        if repeatable {
+            lease.keep_head();
+        }
         let request = outgoing.take_request(upstream, lease.is_http2())?;
         let sending = std::pin::pin!(lease.send(request));
         let head = await_head(&lease, sending, connection, upstream, asked, outgoing.tracker.as_deref());
@@ -128,10 +137,11 @@ async fn send(
             Err(failure) => failure,
         };
         lease.seen.failed = true;
-        match (failure.request, copy) {
+        let kept = if repeatable && lease.unanswered() { copy.or_else(|| lease.kept_head()) } else { None };
+        match (failure.request, kept) {
             // Nothing was written: another connection, any method. Idle ones run out, so that this ends.
             (Some(request), _) if lease.reused() => outgoing.put_back(request),
-            (None, Some(headers)) if lease.unanswered() => {
+            (None, Some(headers)) => {
                 outgoing.headers = headers;
                 fresh = true;
             }
@@ -207,15 +217,18 @@ impl Outgoing {
         let host = if self.host.is_empty() { &upstream.authority } else { &self.host };
         let body = std::mem::replace(&mut self.body, RequestBody::empty());
         let mut headers = std::mem::take(&mut self.headers);
-        headers.remove(TRANSFER_ENCODING);
-        if headers.get(USER_AGENT).is_some_and(HeaderValue::is_empty) {
+        if self.present.any(Present::TRANSFER_ENCODING) {
+            headers.remove(TRANSFER_ENCODING);
+        }
+        if self.present.any(Present::USER_AGENT) && headers.get(USER_AGENT).is_some_and(HeaderValue::is_empty)
+        {
             headers.remove(USER_AGENT);
         }
         // A method that usually carries content says so when it carries none; every other length is hyper's to write.
         let usually_full = matches!(self.method, Method::POST | Method::PUT | Method::PATCH);
         if usually_full && http_body::Body::is_end_stream(&body) {
             headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
-        } else {
+        } else if self.present.any(Present::CONTENT_LENGTH) {
             headers.remove(CONTENT_LENGTH);
         }
         let uri = if http2 {
@@ -262,12 +275,17 @@ fn is_framing_known(response: &Response<Incoming>) -> bool {
 }
 
 /// The answer as the client gets it.
-fn answer(response: Response<Incoming>, mut lease: Lease, asked: &Asked) -> Response<ResponseBody> {
+fn answer(
+    response: Response<Incoming>,
+    present: Present,
+    mut lease: Lease,
+    asked: &Asked,
+) -> Response<ResponseBody> {
     let (mut parts, incoming) = response.into_parts();
     lease.forget_switch();
-    observe(&mut lease.seen, &parts, asked);
-    let keep_trailer = !parts.headers.contains_key(CONTENT_LENGTH);
-    forwarded::strip_answer(&mut parts.headers, keep_trailer);
+    observe(&mut lease.seen, &parts, present, asked);
+    let keep_trailer = !present.any(Present::CONTENT_LENGTH);
+    forwarded::strip_answer(&mut parts.headers, present, keep_trailer);
     if matches!(parts.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
         parts.headers.remove(CONTENT_LENGTH);
     }
@@ -276,24 +294,26 @@ fn answer(response: Response<Incoming>, mut lease: Lease, asked: &Asked) -> Resp
     Response::from_parts(parts, ResponseBody::upstream(incoming, lease))
 }
 
-/// What the head of an answer says about its connection.
-fn observe(seen: &mut Observed, parts: &http::response::Parts, asked: &Asked) {
+/// What the head of an answer, of which `present` was just seen, says about its connection.
+fn observe(seen: &mut Observed, parts: &http::response::Parts, present: Present, asked: &Asked) {
     let headers = &parts.headers;
     let bodiless = asked.head
         || parts.status.is_informational()
         || matches!(parts.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
-    let chunked = headers.contains_key(TRANSFER_ENCODING);
+    let chunked = present.any(Present::TRANSFER_ENCODING);
     let http1 = parts.version < Version::HTTP_2;
-    seen.close_delimited = http1 && !bodiless && !chunked && !headers.contains_key(CONTENT_LENGTH);
-    seen.close_asked = headers
-        .get_all(CONNECTION)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .any(|value| value.split(',').any(|token| token.trim().eq_ignore_ascii_case("close")));
+    seen.close_delimited = http1 && !bodiless && !chunked && !present.any(Present::CONTENT_LENGTH);
+    seen.close_asked = present.any(Present::CONNECTION)
+        && headers
+            .get_all(CONNECTION)
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .any(|value| value.split(',').any(|token| token.trim().eq_ignore_ascii_case("close")));
     seen.persistent_version = parts.version >= Version::HTTP_11;
     seen.chunked_in_1_0 = parts.version == Version::HTTP_10 && chunked;
     seen.bound_authentication = asked.bound_authentication
-        || headers.get_all(WWW_AUTHENTICATE).iter().any(|challenge| binds_connection(Some(challenge)));
+        || (present.any(Present::WWW_AUTHENTICATE)
+            && headers.get_all(WWW_AUTHENTICATE).iter().any(|challenge| binds_connection(Some(challenge))));
 }
 
 /// A tunnel, if the 101 is what was asked for; else the server's answer is no answer.
@@ -313,7 +333,8 @@ async fn switch(
     let (Some(switching), Some(agreed), true) = (switching, agreed, matches) else { return Err(malformed()) };
     let switched = switching.await.map_err(|_| malformed())?;
     drop(lease);
-    forwarded::strip_answer(&mut parts.headers, false);
+    let present = Present::of(&parts.headers);
+    forwarded::strip_answer(&mut parts.headers, present, false);
     parts.headers.remove(CONTENT_LENGTH);
     parts.headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
     parts.headers.insert(UPGRADE, agreed);

@@ -5,11 +5,17 @@
 use std::net::IpAddr;
 
 use http::Version;
-use http::header::{CONNECTION, Entry, HOST, HeaderMap, HeaderName, HeaderValue, TE, TRAILER, UPGRADE};
+use http::header::{
+    CONNECTION, Entry, HOST, HeaderMap, HeaderName, HeaderValue, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+};
 use ipnet::IpNet;
 use ravelin_config::static_config::{EntryPoint, UnderscoreHeaders};
 
 use crate::error::RequestError;
+
+pub(crate) mod present;
+
+pub(crate) use present::Present;
 
 pub(crate) const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 pub(crate) const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
@@ -28,7 +34,7 @@ const HOP_BY_HOP: [HeaderName; 6] = [
     PROXY_CONNECTION,
     http::header::PROXY_AUTHENTICATE,
     http::header::PROXY_AUTHORIZATION,
-    http::header::TRANSFER_ENCODING,
+    TRANSFER_ENCODING,
 ];
 
 /// Fields that a `Connection` field cannot take away: framing, routing, credentials and content (removing them would change
@@ -116,17 +122,25 @@ impl ForwardedPolicy {
 
     /// Before routing: drops what the client may not say, then writes our own fields. `X-Forwarded-For` is written by
     /// [`ForwardedPolicy::dispatch`], so that rules do not see it. `host` is the Host value as the client sent it.
-    pub fn admit(
+    pub(crate) fn admit(
         &self,
         headers: &mut HeaderMap,
+        present: Present,
         host: Option<&HeaderValue>,
         port: Option<u16>,
         origin: Origin<'_>,
     ) -> Result<(), RequestError> {
         let trusted = self.trusts(origin.peer);
-        self.drop_unwanted(headers, trusted)?;
-        self.drop_listed(headers);
-        self.write_own(headers, host, port, origin);
+        if present.any(Present::UNDERSCORE) || (!trusted && present.any(Present::FORWARDING)) {
+            self.drop_unwanted(headers, trusted)?;
+        }
+        // Before ours are written, so that ours survive.
+        drop_listed(headers, present, &self.connection);
+        if trusted && present.any(Present::FORWARDING) {
+            write_unsaid(headers, present, host, port, origin);
+        } else {
+            write_all(headers, present, host, port, origin);
+        }
         Ok(())
     }
 
@@ -149,60 +163,23 @@ impl ForwardedPolicy {
         Ok(())
     }
 
-    /// Removes what the client's `Connection` names, before ours are written, so that ours survive.
-    fn drop_listed(&self, headers: &mut HeaderMap) {
-        if !headers.contains_key(CONNECTION) {
-            return;
-        }
-        for name in listed(headers) {
-            if !is_immune(name.as_str()) && !self.connection.contains(&name) {
-                headers.remove(name);
-            }
-        }
-    }
-
-    fn write_own(
-        &self,
-        headers: &mut HeaderMap,
-        host: Option<&HeaderValue>,
-        port: Option<u16>,
-        origin: Origin<'_>,
-    ) {
-        const HTTP: HeaderValue = HeaderValue::from_static("http");
-        const HTTPS: HeaderValue = HeaderValue::from_static("https");
-        const WS: HeaderValue = HeaderValue::from_static("ws");
-        const WSS: HeaderValue = HeaderValue::from_static("wss");
-        let web_socket = is_web_socket(headers);
-        insert_if_blank(headers, X_REAL_IP, || Some(origin.peer_value.clone()));
-        insert_if_blank(headers, X_FORWARDED_PROTO, || {
-            Some(match (origin.tls, web_socket) {
-                (false, false) => HTTP,
-                (true, false) => HTTPS,
-                (false, true) => WS,
-                (true, true) => WSS,
-            })
-        });
-        let secure = origin.tls
-            || headers
-                .get(X_FORWARDED_PROTO)
-                .is_some_and(|proto| matches!(proto.as_bytes(), b"https" | b"wss"));
-        insert_if_blank(headers, X_FORWARDED_PORT, || Some(port_value(port, secure)));
-        insert_if_blank(headers, X_FORWARDED_HOST, || host.filter(|host| !host.is_empty()).cloned());
-        headers.insert(X_FORWARDED_SERVER, origin.server.clone());
-    }
-
     /// Before sending: appends the client's address (unless a middleware took the field away), then removes every field of
     /// this hop. Returns the protocol asked for if the request wants to switch protocols.
-    pub fn dispatch(
+    pub(crate) fn dispatch(
         &self,
         headers: &mut HeaderMap,
+        present: Present,
         origin: Origin<'_>,
         omit_forwarded_for: bool,
     ) -> Option<HeaderValue> {
-        let upgrade = requested_upgrade(headers);
-        strip_hop_by_hop(headers);
+        let upgrade = if present.any(Present::UPGRADE) { requested_upgrade(headers) } else { None };
+        strip_hop_by_hop(headers, present);
         if !omit_forwarded_for && self.append_client {
-            append_client(headers, origin.peer_value);
+            if present.any(Present::X_FORWARDED_FOR) {
+                append_client(headers, origin.peer_value);
+            } else {
+                headers.insert(X_FORWARDED_FOR, origin.peer_value.clone());
+            }
         }
         if let Some(protocol) = &upgrade {
             const UPGRADE_VALUE: HeaderValue = HeaderValue::from_static("Upgrade");
@@ -213,41 +190,99 @@ impl ForwardedPolicy {
     }
 }
 
-/// Removes the fields of one hop from a request or an answer, with all that `Connection` names. `Te: trailers` stays, as does
-/// `Trailer`, which announces fields of the body.
-pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
-    // Most messages have none: one look over the names costs less than a hash for each field that could be there.
-    if !headers.keys().any(of_one_hop) {
+/// Removes what `Connection` names, save what `kept` holds and what it cannot take away.
+fn drop_listed(headers: &mut HeaderMap, present: Present, kept: &[HeaderName]) {
+    if !present.any(Present::CONNECTION) {
         return;
     }
-    if headers.contains_key(CONNECTION) {
-        for name in listed(headers) {
-            if !is_immune(name.as_str()) {
-                headers.remove(name);
-            }
+    for name in listed(headers, present) {
+        if !is_immune(name.as_str()) && !kept.contains(&name) {
+            headers.remove(name);
         }
     }
-    let trailers = headers.get_all(TE).iter().any(accepts_trailers);
-    for name in HOP_BY_HOP {
-        headers.remove(name);
+}
+
+/// Writes our fields where the client, who is believed, left them out.
+fn write_unsaid(
+    headers: &mut HeaderMap,
+    present: Present,
+    host: Option<&HeaderValue>,
+    port: Option<u16>,
+    origin: Origin<'_>,
+) {
+    let proto = proto_value(headers, present, origin.tls);
+    insert_if_blank(headers, X_REAL_IP, || Some(origin.peer_value.clone()));
+    insert_if_blank(headers, X_FORWARDED_PROTO, || Some(proto));
+    let secure = origin.tls
+        || headers.get(X_FORWARDED_PROTO).is_some_and(|proto| matches!(proto.as_bytes(), b"https" | b"wss"));
+    insert_if_blank(headers, X_FORWARDED_PORT, || Some(port_value(port, secure)));
+    insert_if_blank(headers, X_FORWARDED_HOST, || host.filter(|host| !host.is_empty()).cloned());
+    headers.insert(X_FORWARDED_SERVER, origin.server.clone());
+}
+
+/// Writes our fields where none of them can be there.
+fn write_all(
+    headers: &mut HeaderMap,
+    present: Present,
+    host: Option<&HeaderValue>,
+    port: Option<u16>,
+    origin: Origin<'_>,
+) {
+    let proto = proto_value(headers, present, origin.tls);
+    headers.insert(X_REAL_IP, origin.peer_value.clone());
+    headers.insert(X_FORWARDED_PROTO, proto);
+    headers.insert(X_FORWARDED_PORT, port_value(port, origin.tls));
+    if let Some(host) = host.filter(|host| !host.is_empty()) {
+        headers.insert(X_FORWARDED_HOST, host.clone());
     }
-    headers.remove(UPGRADE);
-    if headers.remove(TE).is_some() && trailers {
+    headers.insert(X_FORWARDED_SERVER, origin.server.clone());
+}
+
+fn proto_value(headers: &HeaderMap, present: Present, tls: bool) -> HeaderValue {
+    let web_socket = present.any(Present::UPGRADE) && is_web_socket(headers);
+    HeaderValue::from_static(match (tls, web_socket) {
+        (false, false) => "http",
+        (true, false) => "https",
+        (false, true) => "ws",
+        (true, true) => "wss",
+    })
+}
+
+/// Removes the fields of one hop from a request or an answer, with all that `Connection` names. `Te: trailers` stays, as does
+/// `Trailer`, which announces fields of the body.
+pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap, present: Present) {
+    if !present.any(Present::HOP_BY_HOP) {
+        return;
+    }
+    drop_listed(headers, present, &[]);
+    if present.any(Present::CONNECTION) {
+        headers.remove(CONNECTION);
+    }
+    if present.any(Present::TRANSFER_ENCODING) {
+        headers.remove(TRANSFER_ENCODING);
+    }
+    let trailers = present.any(Present::TE) && headers.get_all(TE).iter().any(accepts_trailers);
+    if present.any(Present::KEEP_ALIVE) || present.any(Present::PROXY_HOP) {
+        for name in HOP_BY_HOP {
+            headers.remove(name);
+        }
+    }
+    if present.any(Present::UPGRADE) {
+        headers.remove(UPGRADE);
+    }
+    if present.any(Present::TE) && headers.remove(TE).is_some() && trailers {
         headers.insert(TE, HeaderValue::from_static("trailers"));
     }
 }
 
-/// Whether [`strip_hop_by_hop`] has to do with a field.
-fn of_one_hop(name: &HeaderName) -> bool {
-    name == TE || name == UPGRADE || HOP_BY_HOP.contains(name)
-}
-
 /// Removes the fields of one hop from an answer. There `Te` means nothing, and `Trailer` goes as Traefik does with answers
 /// that carry no body framed in chunks; `keep_trailer` says that one does.
-pub fn strip_answer(headers: &mut HeaderMap, keep_trailer: bool) {
-    strip_hop_by_hop(headers);
-    headers.remove(TE);
-    if !keep_trailer {
+pub(crate) fn strip_answer(headers: &mut HeaderMap, present: Present, keep_trailer: bool) {
+    strip_hop_by_hop(headers, present);
+    if present.any(Present::TE) {
+        headers.remove(TE);
+    }
+    if !keep_trailer && present.any(Present::TRAILER) {
         headers.remove(TRAILER);
     }
 }
@@ -328,8 +363,12 @@ fn tokens(headers: &HeaderMap) -> impl Iterator<Item = &str> {
         .filter(|token| !token.is_empty())
 }
 
-fn listed(headers: &HeaderMap) -> smallvec::SmallVec<[HeaderName; 4]> {
-    tokens(headers).filter_map(|token| HeaderName::from_bytes(token.as_bytes()).ok()).collect()
+/// What `Connection` names. The usual `keep-alive` is none of it where there is no such field.
+fn listed(headers: &HeaderMap, present: Present) -> smallvec::SmallVec<[HeaderName; 4]> {
+    tokens(headers)
+        .filter(|token| present.any(Present::KEEP_ALIVE) || !token.eq_ignore_ascii_case("keep-alive"))
+        .filter_map(|token| HeaderName::from_bytes(token.as_bytes()).ok())
+        .collect()
 }
 
 fn is_immune(name: &str) -> bool {

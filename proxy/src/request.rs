@@ -21,7 +21,7 @@ use crate::connection::{ClientBody, ConnectionFacts, Protocol, RawTarget};
 use crate::error::{RequestError, bare};
 use crate::exchange::{Entry, Exchange, Origin as OriginAnswer};
 use crate::forward::{self, Outgoing};
-use crate::forwarded::{self, Origin};
+use crate::forwarded::{self, Origin, Present};
 use crate::limits::EntryPointPolicy;
 use crate::middleware::{Flow, Head, Kept, Middleware, PathText};
 use crate::path::{self, PathError};
@@ -70,8 +70,13 @@ async fn serve(
         return Ok(bare(StatusCode::OK, ""));
     }
     check_target(parts)?;
-    check_expectation(&parts.headers)?;
-    forwarded::check_trailer(&parts.headers)?;
+    let present = Present::of(&parts.headers);
+    if present.any(Present::EXPECT) {
+        check_expectation(&parts.headers)?;
+    }
+    if present.any(Present::TRAILER) {
+        forwarded::check_trailer(&parts.headers)?;
+    }
     let host_value = take_host(parts)?;
     let host = crate::host::canonical(host_value.to_str().map_err(|_| RequestError::BadHost)?)
         .map_err(|_| RequestError::BadHost)?;
@@ -86,12 +91,16 @@ async fn serve(
         tls: connection.tls.is_some(),
         server: &state.shared.server,
     };
-    parts.headers.remove(TRANSFER_ENCODING);
-    forwarded::forbid_switching(&mut parts.headers, parts.version);
+    if present.any(Present::TRANSFER_ENCODING) {
+        parts.headers.remove(TRANSFER_ENCODING);
+    }
+    if present.any(Present::UPGRADE) {
+        forwarded::forbid_switching(&mut parts.headers, parts.version);
+    }
     if parts.version == Version::HTTP_2 {
         join_cookies(&mut parts.headers);
     }
-    policy.forwarded.admit(&mut parts.headers, Some(&host_value), host.port, origin)?;
+    policy.forwarded.admit(&mut parts.headers, present, Some(&host_value), host.port, origin)?;
     let query = routing_query(parts.uri.query(), policy);
     let facts = RequestFacts {
         host: &host.name,
@@ -231,14 +240,17 @@ impl<'r> Journey<'r> {
             Destination::Internal(service) => return Ok(Box::pin(self.internal(service, head)).await),
         };
         let tracker = body.tracker();
-        log_server(self.exchange, server, head, tracker.as_ref());
+        let present = Present::of(head.headers);
+        log_server(self.exchange, server, head, present, tracker.as_ref());
         let target = outgoing_target(&head.path, &server.base_path, head.query, self.uri_query)?;
-        let upgrade = self.policy.forwarded.dispatch(head.headers, self.origin, head.omit_forwarded_for);
+        let upgrade =
+            self.policy.forwarded.dispatch(head.headers, present, self.origin, head.omit_forwarded_for);
         let host = if pass_host_header { head.host.clone() } else { server.upstream.authority.clone() };
         let mut outgoing = Outgoing {
             method: head.method.clone(),
             target,
             headers: std::mem::take(head.headers),
+            present,
             host,
             upgrade,
             body: std::mem::replace(body, RequestBody::empty()),
@@ -476,12 +488,20 @@ fn log_internal(exchange: &mut Exchange, service: &Service) {
     log_service(exchange, service);
 }
 
-fn log_server(exchange: &mut Exchange, server: &Server, head: &Head<'_>, tracker: Option<&Rc<Tracker>>) {
+fn log_server(
+    exchange: &mut Exchange,
+    server: &Server,
+    head: &Head<'_>,
+    present: Present,
+    tracker: Option<&Rc<Tracker>>,
+) {
     const X_FORWARDED_FOR: HeaderName = forwarded::X_FORWARDED_FOR;
     let Some(entry) = &mut exchange.entry else { return };
     entry.server = Some((Arc::clone(&server.url), server.upstream.authority.clone()));
     entry.request_body = tracker.map(Rc::clone);
-    entry.forwarded_for = head.headers.get(X_FORWARDED_FOR).cloned();
+    if present.any(Present::X_FORWARDED_FOR) {
+        entry.forwarded_for = head.headers.get(X_FORWARDED_FOR).cloned();
+    }
     if entry.log.log().keeps_headers() {
         entry.request_headers = Some(head.headers.clone());
     }

@@ -8,6 +8,7 @@ pub(crate) mod io;
 pub(crate) mod lease;
 pub(crate) mod pool;
 pub mod return_rule;
+pub(crate) mod sent;
 pub mod transport;
 
 use std::collections::HashMap;

@@ -48,6 +48,7 @@ fn get(path: &'static str) -> Outgoing {
         method: Method::GET,
         target: PathAndQuery::from_static(path),
         headers: HeaderMap::new(),
+        present: Present::default(),
         host: HeaderValue::from_static("a.test"),
         upgrade: None,
         body: RequestBody::empty(),

@@ -79,7 +79,8 @@ impl InterimWatch {
             let Some((name, value)) = field(line) else { return false };
             fields.append(name, value);
         }
-        forwarded::strip_answer(&mut fields, false);
+        let present = forwarded::Present::of(&fields);
+        forwarded::strip_answer(&mut fields, present, false);
         fields.remove(http::header::CONTENT_LENGTH);
         if self.connection.send_interim(status, &fields)
             && let Some(waker) = &self.waker

@@ -1,5 +1,5 @@
-//! The byte stream to a server, plain or TLS, with a meter of what was read. It buffers and interprets nothing; interim answers
-//! are noticed here because hyper's client swallows them.
+//! The byte stream to a server, plain or TLS, with a meter of what passes. It holds nothing up and interprets nothing; interim
+//! answers are noticed here because hyper's client swallows them, and heads because it does not give them back.
 
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -12,6 +12,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
 use super::interim::InterimWatch;
+use super::sent::SentHead;
 
 /// What a connection's driver and its user both see. One per connection.
 #[derive(Debug, Default)]
@@ -20,6 +21,8 @@ pub(crate) struct Meter {
     pub(crate) read: Cell<u64>,
     /// Set while a request waits for its answer and its client can take interim answers.
     pub(crate) interim: RefCell<Option<InterimWatch>>,
+    /// The head under way, while it may have to be sent again: until the first byte of an answer.
+    pub(crate) sent: RefCell<SentHead>,
 }
 
 impl Meter {
@@ -28,6 +31,7 @@ impl Meter {
             return;
         }
         self.read.set(self.read.get().wrapping_add(bytes.len() as u64));
+        self.sent.borrow_mut().end();
         let mut interim = self.interim.borrow_mut();
         if let Some(watch) = interim.as_mut()
             && !watch.feed(bytes)
@@ -87,10 +91,17 @@ impl AsyncRead for UpstreamIo {
 
 impl AsyncWrite for UpstreamIo {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        match &mut self.get_mut().stream {
+        let this = self.get_mut();
+        let mut sent = this.meter.sent.borrow_mut();
+        sent.offer([buf]);
+        let polled = match &mut this.stream {
             Stream::Plain(stream) => Pin::new(stream).poll_write(cx, buf),
             Stream::Tls(stream) => Pin::new(stream.as_mut()).poll_write(cx, buf),
+        };
+        if let Poll::Ready(Ok(bytes)) = polled {
+            sent.took(bytes);
         }
+        polled
     }
 
     fn poll_write_vectored(
@@ -98,10 +109,17 @@ impl AsyncWrite for UpstreamIo {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        match &mut self.get_mut().stream {
+        let this = self.get_mut();
+        let mut sent = this.meter.sent.borrow_mut();
+        sent.offer(bufs.iter().map(|slice| &**slice));
+        let polled = match &mut this.stream {
             Stream::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
             Stream::Tls(stream) => Pin::new(stream.as_mut()).poll_write_vectored(cx, bufs),
+        };
+        if let Poll::Ready(Ok(bytes)) = polled {
+            sent.took(bytes);
         }
+        polled
     }
 
     fn is_write_vectored(&self) -> bool {

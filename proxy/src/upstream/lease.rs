@@ -125,6 +125,18 @@ impl Lease {
         }
     }
 
+    /// From here on the head that is sent is kept until an answer begins. HTTP/1 only.
+    pub(crate) fn keep_head(&self) {
+        if let Held::Http1(connection) = &self.held {
+            connection.meter.sent.borrow_mut().begin();
+        }
+    }
+
+    /// The fields of the head that [`Lease::keep_head`] kept, if all of it went out.
+    pub(crate) fn kept_head(&self) -> Option<http::HeaderMap> {
+        self.http1_meter()?.sent.borrow().fields()
+    }
+
     /// Which progress decides whether the request went out completely.
     pub(crate) fn watch_body(&mut self, body: Option<Rc<Tracker>>) {
         self.body = body;

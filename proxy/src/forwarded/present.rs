@@ -1,0 +1,135 @@
+//! Which of the fields that the request path asks about a head has at all: one look over its names in place of a hash for each
+//! field that is mostly absent. It keeps no values and changes nothing.
+
+use http::HeaderMap;
+
+/// Names found among a head's fields. Fields may have been removed since: absence is certain, presence is not.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Present(u32);
+
+impl Present {
+    pub(crate) const TE: Self = Self(1);
+    pub(crate) const TRAILER: Self = Self(1 << 1);
+    pub(crate) const TRANSFER_ENCODING: Self = Self(1 << 2);
+    pub(crate) const UPGRADE: Self = Self(1 << 3);
+    pub(crate) const USER_AGENT: Self = Self(1 << 4);
+    pub(crate) const EXPECT: Self = Self(1 << 5);
+    pub(crate) const CONNECTION: Self = Self(1 << 6);
+    pub(crate) const CONTENT_LENGTH: Self = Self(1 << 7);
+    pub(crate) const KEEP_ALIVE: Self = Self(1 << 8);
+    /// `Proxy-Connection`, `Proxy-Authenticate` or `Proxy-Authorization`.
+    pub(crate) const PROXY_HOP: Self = Self(1 << 9);
+    pub(crate) const AUTHORIZATION: Self = Self(1 << 10);
+    pub(crate) const WWW_AUTHENTICATE: Self = Self(1 << 11);
+    pub(crate) const X_FORWARDED_FOR: Self = Self(1 << 12);
+    /// Any field by which proxies tell each other who the client is.
+    pub(crate) const FORWARDING: Self = Self(1 << 13);
+    /// Any name with an underscore.
+    pub(crate) const UNDERSCORE: Self = Self(1 << 14);
+    /// What [`super::strip_hop_by_hop`] has to do with.
+    pub(crate) const HOP_BY_HOP: Self = Self(
+        Self::TE.0
+            | Self::UPGRADE.0
+            | Self::CONNECTION.0
+            | Self::KEEP_ALIVE.0
+            | Self::PROXY_HOP.0
+            | Self::TRANSFER_ENCODING.0,
+    );
+
+    /// Of these fields.
+    pub(crate) fn of(headers: &HeaderMap) -> Self {
+        Self(headers.keys().fold(0, |all, name| all | Self::named(name.as_str()).0))
+    }
+
+    /// Whether any of `fields` may be there.
+    pub(crate) const fn any(self, fields: Self) -> bool {
+        self.0 & fields.0 != 0
+    }
+
+    fn named(name: &str) -> Self {
+        let bytes = name.as_bytes();
+        let known = match bytes.first() {
+            Some(b't') => match name {
+                "te" => Self::TE,
+                "trailer" => Self::TRAILER,
+                "transfer-encoding" => Self::TRANSFER_ENCODING,
+                _ => Self(0),
+            },
+            Some(b'u') => match name {
+                "upgrade" => Self::UPGRADE,
+                "user-agent" => Self::USER_AGENT,
+                _ => Self(0),
+            },
+            Some(b'c') => match name {
+                "connection" => Self::CONNECTION,
+                "content-length" => Self::CONTENT_LENGTH,
+                _ => Self(0),
+            },
+            Some(b'p') => match name {
+                "proxy-connection" | "proxy-authenticate" | "proxy-authorization" => Self::PROXY_HOP,
+                _ => Self::forwarding(name),
+            },
+            Some(b'e') if name == "expect" => Self::EXPECT,
+            Some(b'k') if name == "keep-alive" => Self::KEEP_ALIVE,
+            Some(b'a') if name == "authorization" => Self::AUTHORIZATION,
+            Some(b'w') if name == "www-authenticate" => Self::WWW_AUTHENTICATE,
+            Some(b'x' | b'f') => Self::forwarding(name),
+            _ => Self(0),
+        };
+        let underscored = bytes.iter().fold(false, |any, &byte| any | (byte == b'_'));
+        if underscored { Self(known.0 | Self::UNDERSCORE.0) } else { known }
+    }
+
+    fn forwarding(name: &str) -> Self {
+        match (super::is_forwarding(name), name == "x-forwarded-for") {
+            (false, _) => Self(0),
+            (true, false) => Self::FORWARDING,
+            (true, true) => Self(Self::FORWARDING.0 | Self::X_FORWARDED_FOR.0),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_that_is_asked_for_is_found_and_no_other() {
+        let table = [
+            ("te", Present::TE),
+            ("trailer", Present::TRAILER),
+            ("transfer-encoding", Present::TRANSFER_ENCODING),
+            ("upgrade", Present::UPGRADE),
+            ("user-agent", Present::USER_AGENT),
+            ("expect", Present::EXPECT),
+            ("connection", Present::CONNECTION),
+            ("content-length", Present::CONTENT_LENGTH),
+            ("keep-alive", Present::KEEP_ALIVE),
+            ("proxy-connection", Present::PROXY_HOP),
+            ("proxy-authenticate", Present::PROXY_HOP),
+            ("proxy-authorization", Present::PROXY_HOP),
+            ("authorization", Present::AUTHORIZATION),
+            ("www-authenticate", Present::WWW_AUTHENTICATE),
+            ("x-forwarded-for", Present(Present::FORWARDING.0 | Present::X_FORWARDED_FOR.0)),
+            ("x_y", Present::UNDERSCORE),
+        ];
+        for (name, want) in table {
+            assert_eq!(Present::named(name), want, "{name}");
+            let headers = HeaderMap::from_iter([(
+                http::HeaderName::from_bytes(name.as_bytes()).expect("a name"),
+                http::HeaderValue::from_static("v"),
+            )]);
+            assert_eq!(Present::of(&headers), want, "{name}");
+        }
+        for hop in super::super::HOP_BY_HOP.iter().chain([&http::header::TE, &http::header::UPGRADE]) {
+            assert!(Present::named(hop.as_str()).any(Present::HOP_BY_HOP), "{hop}");
+        }
+        for name in ["x-forwarded-any", "x-forwarded", "forwarded", "x-real-ip", "x-original-url", "x-rewrite-url", "proxy"] {
+            assert!(super::super::is_forwarding(name), "{name}");
+            assert_eq!(Present::named(name), Present::FORWARDING, "{name}");
+        }
+        for name in ["t", "tea", "x-request-id", "from", "pragma", "cookie", "host", "accept", "user-agents"] {
+            assert_eq!(Present::named(name), Present(0), "{name}");
+        }
+    }
+}

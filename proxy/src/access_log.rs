@@ -84,6 +84,11 @@ impl AccessLog {
         self.settings.keeps_headers()
     }
 
+    /// Whether the time that a service took is logged.
+    pub(crate) fn keeps_waiting(&self) -> bool {
+        self.settings.format == Format::Json
+    }
+
     /// The number of the next request, from 1 on.
     pub(crate) fn next_number(&self) -> u64 {
         self.requests.fetch_add(1, Ordering::Relaxed) + 1
@@ -131,10 +136,10 @@ impl WorkerLog {
         &self.0.log
     }
 
-    /// Writes the line of one request, if the filters let it through.
-    pub(crate) fn write(&self, entry: &Entry) {
+    /// Writes the line of one request that ended at `now`, if the filters let it through.
+    pub(crate) fn write(&self, entry: &Entry, now: Instant) {
         let buffer = &self.0;
-        let duration = entry.started.elapsed();
+        let duration = now.saturating_duration_since(entry.started);
         if !buffer.log.settings.filters.keep(entry.final_status(), duration) {
             return;
         }
@@ -157,7 +162,10 @@ impl WorkerLog {
             block.len() >= BLOCK_BYTES
         };
         buffer.lines.set(buffer.lines.get() + 1);
-        let quiet = || buffer.flushed_at.get().is_none_or(|at| at.elapsed() >= UNBUFFERED_INTERVAL);
+        let quiet = || {
+            let since = |at| now.saturating_duration_since(at);
+            buffer.flushed_at.get().is_none_or(|at| since(at) >= UNBUFFERED_INTERVAL)
+        };
         if full || (!buffer.log.settings.buffered && quiet()) {
             self.flush();
         } else {

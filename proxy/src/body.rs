@@ -5,6 +5,7 @@ use std::cell::Cell;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
+use std::time::Instant;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
@@ -175,7 +176,7 @@ impl ResponseBody {
     /// Content streamed from an upstream; `lease` goes back to the pool at the end if the return rule allows it.
     pub(crate) fn upstream(incoming: Incoming, mut lease: Lease) -> Self {
         if incoming.is_end_stream() {
-            lease.response_ended();
+            lease.response_ended(Instant::now());
             return Self { source: Source::Empty, exchange: None };
         }
         Self { source: Source::Upstream { incoming, lease: Some(lease) }, exchange: None }
@@ -201,22 +202,31 @@ impl ResponseBody {
         self
     }
 
+    /// The upstream's answer was read to its end.
+    fn upstream_ended(&mut self) {
+        if let Source::Upstream { lease, .. } = &mut self.source
+            && let Some(mut lease) = lease.take()
+        {
+            let now = Instant::now();
+            lease.response_ended(now);
+            if let Some(exchange) = &mut self.exchange {
+                exchange.ended(now);
+            }
+        }
+    }
+
     fn poll_upstream(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let Source::Upstream { incoming, lease } = &mut self.source else { return Poll::Ready(None) };
+        let Source::Upstream { incoming, .. } = &mut self.source else { return Poll::Ready(None) };
         match Pin::new(&mut *incoming).poll_frame(cx) {
             Poll::Pending => Poll::Pending,
             Poll::Ready(Some(Ok(frame))) => {
-                if incoming.is_end_stream()
-                    && let Some(mut lease) = lease.take()
-                {
-                    lease.response_ended();
+                if incoming.is_end_stream() {
+                    self.upstream_ended();
                 }
                 Poll::Ready(Some(Ok(frame)))
             }
             Poll::Ready(None) => {
-                if let Some(mut lease) = lease.take() {
-                    lease.response_ended();
-                }
+                self.upstream_ended();
                 self.source = Source::Empty;
                 Poll::Ready(None)
             }

@@ -20,6 +20,7 @@ use crate::middleware::in_flight_req::Place;
 pub struct Exchange {
     pub(crate) entry: Option<Box<Entry>>,
     places: SmallVec<[Place; 1]>,
+    ended: Option<Instant>,
 }
 
 /// What a log line is made of. Names and values are shared, not copied.
@@ -58,7 +59,7 @@ pub(crate) struct Origin {
 impl Exchange {
     /// An exchange that ends with a log line.
     pub(crate) fn logged(entry: Entry) -> Self {
-        Self { entry: Some(Box::new(entry)), places: SmallVec::new() }
+        Self { entry: Some(Box::new(entry)), places: SmallVec::new(), ended: None }
     }
 
     /// Bytes of content were handed to the client's connection.
@@ -66,6 +67,11 @@ impl Exchange {
         if let Some(entry) = &mut self.entry {
             entry.sent_bytes += bytes;
         }
+    }
+
+    /// The answer came to its end at `now`; this is then not asked of the clock again.
+    pub(crate) fn ended(&mut self, now: Instant) {
+        self.ended = Some(now);
     }
 
     /// Keeps a place until the exchange ends.
@@ -85,7 +91,11 @@ impl Entry {
     }
 
     pub(crate) fn final_status(&self) -> StatusCode {
-        self.status.unwrap_or_else(client_closed_request)
+        // Without an answer the client left, unless this is the way out of a panic, which is answered elsewhere.
+        self.status.unwrap_or_else(|| match std::thread::panicking() {
+            true => StatusCode::INTERNAL_SERVER_ERROR,
+            false => client_closed_request(),
+        })
     }
 }
 
@@ -93,7 +103,7 @@ impl Drop for Exchange {
     fn drop(&mut self) {
         if let Some(entry) = self.entry.take() {
             let log = entry.log.clone();
-            log.write(&entry);
+            log.write(&entry, self.ended.unwrap_or_else(Instant::now));
         }
     }
 }

@@ -5,7 +5,7 @@
 use std::borrow::Cow;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::header::{CONNECTION, COOKIE, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING};
@@ -439,12 +439,13 @@ fn begin(state: &State, connection: &Rc<ConnectionFacts>, parts: &Parts) -> Exch
         Some(authority) => HeaderValue::from_str(authority.as_str()).ok(),
         None => parts.headers.get(HOST).cloned(),
     };
+    let started = Instant::now();
     let entry = Entry {
         number: log.log().next_number(),
         log,
         connection: Rc::clone(connection),
-        started_at: SystemTime::now(),
-        started: Instant::now(),
+        started_at: state.date(started),
+        started,
         method: parts.method.clone(),
         target: parts.uri.clone(),
         version: parts.version,
@@ -509,7 +510,8 @@ fn log_server(
 
 fn note_origin(exchange: &mut Exchange, response: &Response<ResponseBody>) {
     let Some(entry) = &mut exchange.entry else { return };
-    entry.origin = Some(OriginAnswer { status: response.status(), waited: entry.started.elapsed() });
+    let waited = if entry.log.log().keeps_waiting() { entry.started.elapsed() } else { Duration::ZERO };
+    entry.origin = Some(OriginAnswer { status: response.status(), waited });
 }
 
 fn finish(exchange: &mut Exchange, response: &mut Response<ResponseBody>) {

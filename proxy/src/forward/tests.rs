@@ -252,6 +252,48 @@ fn idle_connections_are_reused_bounded_and_swept() {
     });
 }
 
+/// Answers the first request of each connection and ends the connection with the second, unanswered.
+async fn forgetful_server(seen: Rc<RefCell<Vec<String>>>) -> u16 {
+    raw_server(async move |mut socket| {
+        for answers in [true, false] {
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") && socket.read_buf(&mut head).await.is_ok_and(|bytes| bytes > 0) {}
+            seen.borrow_mut().push(String::from_utf8_lossy(&head).into_owned());
+            if answers {
+                let _ = socket.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await;
+            }
+        }
+    })
+    .await
+}
+
+#[test]
+fn a_request_that_a_dead_connection_took_is_sent_again_whole_unless_it_may_not_be() {
+    on_worker(async || {
+        let seen = Rc::new(RefCell::new(Vec::new()));
+        let rig = Rig::new("http", forgetful_server(Rc::clone(&seen)).await, "{}");
+        let ask = |method: Method| {
+            let mut outgoing = get("/x?y");
+            outgoing.method = method;
+            outgoing.headers.append("x-many", HeaderValue::from_static("1"));
+            outgoing.headers.append("x-many", HeaderValue::from_bytes(b"\xff: 2").expect("a value"));
+            outgoing.headers.append("accept", HeaderValue::from_static("a/b"));
+            rig.send(outgoing)
+        };
+        assert_eq!(text(ask(Method::GET).await.expect("answered")).await, "ok");
+        assert_eq!(text(ask(Method::GET).await.expect("answered by another connection")).await, "ok");
+        let heads = seen.take();
+        let [first, lost, again] = heads.as_slice() else { panic!("{heads:?}") };
+        assert!(first.contains("x-many: 1\r\nx-many: \u{fffd}: 2\r\n"), "{first}");
+        assert_eq!(lost, first);
+        let lines = |head: &str| head.lines().map(str::to_owned).collect::<std::collections::BTreeSet<_>>();
+        assert_eq!(lines(again), lines(lost));
+        let refused = ask(Method::POST).await.expect_err("it may have been carried out");
+        assert!(!refused.retry_safe());
+        assert_eq!(seen.borrow().len(), 1);
+    });
+}
+
 #[test]
 fn connections_to_a_server_that_no_service_names_are_not_kept() {
     on_worker(async || {

@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use http::HeaderValue;
 
@@ -13,6 +13,8 @@ use crate::upstream::UpstreamPools;
 
 /// How often idle upstream connections are looked over.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+/// How often dates follow the clock of dates; in between they go on by the steady one.
+const DATE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What the request paths of all workers share.
 #[derive(Debug)]
@@ -77,6 +79,8 @@ pub struct State {
     log_version: Cell<u64>,
     /// The last client's address as a field value: a connection's requests come in rows.
     last_peer: RefCell<Option<(IpAddr, HeaderValue)>>,
+    /// One instant on both clocks.
+    dated: Cell<(Instant, SystemTime)>,
 }
 
 impl State {
@@ -88,6 +92,7 @@ impl State {
             log: RefCell::new(None),
             log_version: Cell::new(0),
             last_peer: RefCell::new(None),
+            dated: Cell::new((Instant::now(), SystemTime::now())),
         }
     }
 
@@ -114,6 +119,18 @@ impl State {
             self.log.replace(self.shared.access_log().map(WorkerLog::new));
         }
         self.log.borrow().clone()
+    }
+
+    /// The date of an instant. The clock of dates is asked once a second, so that a request asks one clock only.
+    pub(super) fn date(&self, now: Instant) -> SystemTime {
+        let (at, date) = self.dated.get();
+        let passed = now.saturating_duration_since(at);
+        if passed < DATE_INTERVAL {
+            return date.checked_add(passed).unwrap_or(date);
+        }
+        let date = SystemTime::now();
+        self.dated.set((now, date));
+        date
     }
 
     pub(super) fn peer_value(&self, peer: IpAddr) -> HeaderValue {

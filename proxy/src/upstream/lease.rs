@@ -3,6 +3,7 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Instant;
 
 use futures_util::TryFutureExt;
 use futures_util::future::Either;
@@ -174,8 +175,8 @@ impl Lease {
         })
     }
 
-    /// The answer's body was read to its end: the connection goes back if the rule allows it.
-    pub(crate) fn response_ended(&mut self) {
+    /// The answer's body was read to its end at `now`: the connection goes back if the rule allows it.
+    pub(crate) fn response_ended(&mut self, now: Instant) {
         self.seen.response_complete = true;
         self.seen.request_complete =
             self.body.as_ref().is_none_or(|body| body.progress() == Progress::Complete);
@@ -185,7 +186,7 @@ impl Lease {
             Held::Http1(connection) => {
                 self.seen.failed |= connection.sender.is_closed();
                 match verdict(&self.seen) {
-                    Verdict::Return => self.pools.put(&self.upstream, connection),
+                    Verdict::Return => self.pools.put(&self.upstream, connection, now),
                     Verdict::Close(reason) => {
                         tracing::debug!(
                             upstream = self.upstream.id,

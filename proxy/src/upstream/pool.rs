@@ -132,11 +132,11 @@ impl UpstreamPools {
         None
     }
 
-    /// Keeps a connection that the return rule let pass. Beyond the limit the oldest goes.
-    pub(crate) fn put(&self, upstream: &Arc<Upstream>, connection: Http1Connection) {
+    /// Keeps a connection that the return rule let pass, idle since `now`. Beyond the limit the oldest goes.
+    pub(crate) fn put(&self, upstream: &Arc<Upstream>, connection: Http1Connection, now: Instant) {
         let limit = upstream.transport.idle_connections_max.div_ceil(self.0.workers);
         self.with_server(upstream, |server| {
-            server.idle.push(Idle { connection, since: Instant::now() });
+            server.idle.push(Idle { connection, since: now });
             if server.idle.len() > limit {
                 server.idle.remove(0);
             }

@@ -22,9 +22,12 @@ use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::{Builder, LocalOptions};
 
 const LOG_BUFFER_BYTES: usize = 64 << 10;
-const BUFFER_BYTES_MAX: usize = 64 << 10;
+/// Ravelin's limits: the largest head of a client with what one read may bring along, the largest head of an answer, fields.
+const CLIENT_BUFFER_BYTES_MAX: usize = (1 << 20) + (132 << 10);
+const UPSTREAM_BUFFER_BYTES_MAX: usize = 256 << 10;
 const HEADERS_MAX: usize = 100;
 
 struct Floor {
@@ -35,15 +38,17 @@ struct Floor {
 
 /// Serves until the process ends.
 pub(crate) fn run(listen: SocketAddr, upstream: SocketAddr, log: &Path) -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("a runtime")?;
-    let tasks = tokio::task::LocalSet::new();
+    let runtime = Builder::new_current_thread()
+        .enable_all()
+        .build_local(LocalOptions::default()) // as Ravelin's workers: cheaper than a set of local tasks
+        .context("a runtime")?;
     let file = File::create(log).with_context(|| format!("{}", log.display()))?;
     let floor = Rc::new(Floor {
         routes: HashMap::from([("bench.test".to_owned(), upstream)]),
         idle: RefCell::default(),
         log: RefCell::new(BufWriter::with_capacity(LOG_BUFFER_BYTES, file)),
     });
-    tasks.block_on(&runtime, async {
+    runtime.block_on(async {
         let listener = TcpListener::bind(listen).await.context("the floor's address")?;
         loop {
             let (stream, peer) = listener.accept().await.context("accept")?;
@@ -52,7 +57,7 @@ pub(crate) fn run(listen: SocketAddr, upstream: SocketAddr, log: &Path) -> anyho
                 let _ = stream.set_nodelay(true);
                 let service = service_fn(move |request| answer(floor.clone(), peer, request));
                 let connection = server::Builder::new()
-                    .max_buf_size(BUFFER_BYTES_MAX)
+                    .max_buf_size(CLIENT_BUFFER_BYTES_MAX)
                     .max_headers(HEADERS_MAX)
                     .serve_connection(TokioIo::new(stream), service);
                 let _ = connection.await;
@@ -90,8 +95,12 @@ async fn checkout(floor: &Floor, upstream: SocketAddr) -> SendRequest<Incoming> 
     }
     let stream = TcpStream::connect(upstream).await.expect("the bench's backend listens");
     stream.set_nodelay(true).expect("a connected socket");
-    let (sender, connection) =
-        client::handshake(TokioIo::new(stream)).await.expect("a handshake sends nothing");
+    let (sender, connection) = client::Builder::new()
+        .max_buf_size(UPSTREAM_BUFFER_BYTES_MAX)
+        .max_headers(HEADERS_MAX)
+        .handshake(TokioIo::new(stream))
+        .await
+        .expect("a handshake sends nothing");
     tokio::task::spawn_local(connection);
     sender
 }

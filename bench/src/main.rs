@@ -26,7 +26,7 @@ struct Arguments {
 enum What {
     /// Requests through one worker: CPU, system calls, allocations, latency, memory, ratios.
     Proxy {
-        /// Alternated rounds.
+        /// Alternated rounds; 0: only the counts per request.
         #[arg(long, default_value_t = 7)]
         rounds: u32,
         /// Requests in a round.

@@ -32,8 +32,10 @@ pub(crate) fn run(rounds: u32, requests: u64) -> anyhow::Result<()> {
         "one worker on core {PROXY_CORE}, load and backend on core {LOAD_CORE}, {CONNECTIONS} connections, \
          {rounds} alternated rounds of {requests} requests\n"
     );
-    for head in [Head::Small, Head::Browser] {
-        measure(folder.path(), backend.address, head, rounds, requests)?;
+    if rounds > 0 {
+        for head in [Head::Small, Head::Browser] {
+            measure(folder.path(), backend.address, head, rounds, requests)?;
+        }
     }
     counts(folder.path(), backend.address)
 }
@@ -69,32 +71,31 @@ fn measure(
         "  {:<20} {:<26} {:<10} p50/p99/p99.9 µs       MiB",
         "", "CPU s per 100k (least–most)", "kernel s"
     );
-    let mut medians = Vec::new();
     for (kind, _, measured) in &mut peers {
-        let cpu = Spread::of(&measured.cpu);
         measured.latencies.sort_unstable();
         let at = |share| percentile(&measured.latencies, share);
         println!(
             "  {:<20} {:<27} {:<10.3} {:>5}/{:>5}/{:>6}    {:>8.1}",
             kind.name(),
-            cpu.to_string(),
+            Spread::of(&measured.cpu).to_string(),
             Spread::of(&measured.kernel).median,
             at(0.5),
             at(0.99),
             at(0.999),
             measured.resident
         );
-        medians.push((*kind, cpu.median));
     }
-    ratios(&medians);
+    ratios(&peers);
     Ok(())
 }
 
-fn ratios(medians: &[(Kind, f64)]) {
-    let of = |wanted: Kind| medians.iter().find(|(kind, _)| *kind == wanted).map(|(_, median)| *median);
+/// Ravelin against each other one, round by round: what disturbs one round disturbs both.
+fn ratios(peers: &[(Kind, Peer, Rounds)]) {
+    let of = |wanted: Kind| peers.iter().find(|(kind, ..)| *kind == wanted).map(|(.., measured)| &measured.cpu);
     for other in [Kind::Floor, Kind::Nginx] {
         if let (Some(ravelin), Some(peer)) = (of(Kind::Ravelin), of(other)) {
-            println!("  ravelin / {:<10} {:.3}", other.name(), ravelin / peer);
+            let ratios: Vec<f64> = ravelin.iter().zip(peer).map(|(ravelin, peer)| ravelin / peer).collect();
+            println!("  ravelin / {:<18} {}", other.name(), Spread::of(&ratios));
         }
     }
     println!();

@@ -61,8 +61,15 @@ impl<'a> Reader<'a> {
     }
 
     fn unreadable(&self, error: &ScanError) -> Box<Problem> {
-        let message = format!("cannot be read as YAML: {}", error.info());
-        self.problem(position(error.marker()), &message)
+        let reason = error.info();
+        let problem = self.problem(position(error.marker()), &format!("cannot be read as YAML: {reason}"));
+        if reason.contains("tabs disallowed") {
+            return Box::new(problem.mend("indent with blanks"));
+        }
+        if reason.contains("unexpected character: `") {
+            return Box::new(problem.mend("put the value into quotes: '…'"));
+        }
+        problem
     }
 
     fn problem(&self, at: Position, message: &str) -> Box<Problem> {

@@ -228,7 +228,10 @@ impl Reader {
             self.option.push_str("[]");
             list.push(match &item.value {
                 Value::Map(entries) => Json::Object(self.group(fields, entries)),
-                _ => self.wrong(item, "keys with values", None),
+                _ => {
+                    let mend = fields.first().map(|field| format!("write `- {}: …`", field.name));
+                    self.wrong(item, "keys with values", mend.as_deref())
+                }
             });
             self.path.truncate(path);
             self.option.truncate(option);

@@ -36,7 +36,8 @@ pub struct Loaded {
 pub fn load(inputs: &Inputs<'_>) -> Result<Loaded, Vec<Problem>> {
     let (source, root) = source::tree(inputs)?;
     let name = source.name();
-    let Judged { config, notes, draft, uses: _ } = judge(&name, root, &read_file, false)?;
+    let Judged { config, mut notes, draft, uses: _ } = judge(&name, root, &read_file, false)?;
+    notes.splice(0..0, source::passed_over(inputs, &source));
     Ok(Loaded { source, config, notes, draft })
 }
 

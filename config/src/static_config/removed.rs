@@ -43,8 +43,19 @@ pub(super) fn check(file: &str, root: &mut Node) -> Vec<Problem> {
             problems.push(Problem::error(file, entry.at, &path.join("."), message).mend(*mend));
         }
     }
-    if let Value::Map(entries) = &mut root.value {
-        entries.retain(|entry| !is_section(&entry.key));
+    // Said once is enough.
+    for (path, _) in REMOVED {
+        take_out(root, path);
     }
     problems
+}
+
+fn take_out(node: &mut Node, path: &[&str]) {
+    let (Value::Map(entries), Some((first, rest))) = (&mut node.value, path.split_first()) else { return };
+    if rest.is_empty() {
+        return entries.retain(|entry| !entry.key.eq_ignore_ascii_case(first));
+    }
+    for entry in entries.iter_mut().filter(|entry| entry.key.eq_ignore_ascii_case(first)) {
+        take_out(&mut entry.node, rest);
+    }
 }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use crate::document::{self, Entry, Format, Node, Value};
 use crate::options::{Field, STATIC, Type};
-use crate::problem::{Position, Problem};
+use crate::problem::{Position, Problem, Severity};
 
 /// How problems cite the flags.
 const COMMAND_LINE: &str = "command line";
@@ -101,6 +101,19 @@ pub(super) fn tree(inputs: &Inputs<'_>) -> Result<(Source, Node), Vec<Problem>> 
         return Ok((Source::Environment, built(pairs)));
     }
     Ok((Source::Nothing, Node::unplaced(Value::Map(Vec::new()))))
+}
+
+/// What to say where a file was named that is not there: Traefik looks elsewhere without a word.
+pub(super) fn passed_over(inputs: &Inputs<'_>, source: &Source) -> Option<Problem> {
+    let flags = flags(inputs.arguments).ok()?;
+    let named = flags.iter().find(|flag| flag.is_config_file() && !flag.value.is_empty())?;
+    if *source == Source::File(PathBuf::from(&named.value)) {
+        return None;
+    }
+    let instead = source.name();
+    let message = format!("there is no file {:?}: as in Traefik, what counts is: {instead}", named.value);
+    let problem = Problem::error(COMMAND_LINE, Position::NONE, "configFile", message);
+    Some(problem.severity(Severity::Warning))
 }
 
 /// The static sections of a file; others are ignored, so that one file may hold static and dynamic configuration.

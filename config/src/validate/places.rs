@@ -1,6 +1,7 @@
 //! Where the option stands that a verdict speaks of.
 
 use crate::document::{Node, Value};
+use crate::options;
 use crate::problem::Position;
 
 /// How verdicts begin, and the option they speak of.
@@ -48,12 +49,38 @@ pub(super) fn is_of_another(verdict: &str) -> bool {
 }
 
 /// What to do about a verdict, where it does not say so itself.
-pub(super) fn mend(verdict: &str) -> Option<&'static str> {
-    let is_rule =
-        verdict.starts_with("error while parsing rule") || verdict.starts_with("error while adding rule");
-    is_rule.then_some(
-        "correct the rule: until it can be read, the router has no place, and others may get its requests",
-    )
+pub(super) fn mend(verdict: &str) -> Option<String> {
+    let begins = ["error while parsing rule ", "error while adding rule "];
+    let rest = begins.iter().find_map(|begin| verdict.strip_prefix(begin))?;
+    let (rule, reason) = rest.split_once(": ").unwrap_or((rest, ""));
+    let word = |word: &str| reason.contains(&format!("`{word}`"));
+    let matchers = [
+        "Host",
+        "HostRegexp",
+        "Path",
+        "PathPrefix",
+        "PathRegexp",
+        "Header",
+        "HeaderRegexp",
+        "Method",
+        "Query",
+    ];
+    let unknown = reason.split_once("unknown matcher `").and_then(|(_, rest)| rest.split_once('`'));
+    let near = unknown.and_then(|(name, _)| options::nearest(name, matchers));
+    let hint = if !rule.contains(['`', '"', '\'']) {
+        "put the values into backticks, as in Host(`example.com`)".to_owned()
+    } else if word("and") || word("AND") {
+        "write `&&` for and".to_owned()
+    } else if word("or") || word("OR") {
+        "write `||` for or".to_owned()
+    } else if let Some(near) = near {
+        format!("did you mean `{near}`?")
+    } else {
+        "correct the rule".to_owned()
+    };
+    Some(format!(
+        "{hint}; until the rule can be read, the router has no place, and others may get its requests"
+    ))
 }
 
 /// The place and path of the option that a verdict on the object at `path` speaks of; the object's own if none is known.

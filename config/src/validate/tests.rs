@@ -95,6 +95,33 @@ fn what_does_not_work_yet_has_a_status_of_its_own() {
 }
 
 #[test]
+fn usual_slips_are_told_with_their_mend() {
+    let mends = |text: &str| {
+        let report = validate("t.yaml", text, Format::Yaml, &no_files);
+        report.problems.iter().filter_map(|problem| problem.mend.clone()).collect::<Vec<_>>().join("\n")
+    };
+    let rule = |rule: &str| {
+        mends(&format!(
+            "http:\n  routers: {{r: {{rule: \"{rule}\", service: s}}}}\n  services: {{s: {{loadBalancer: {{}}}}}}\n"
+        ))
+    };
+    for (text, mend) in [
+        ("Host(a.test)", "put the values into backticks, as in Host(`example.com`)"),
+        ("Host(`a.test`) and Path(`/`)", "write `&&` for and"),
+        ("Host(`a.test`) OR Path(`/`)", "write `||` for or"),
+        ("Hots(`a.test`)", "did you mean `Host`?"),
+        ("Host(`a.test`", "correct the rule"),
+    ] {
+        assert!(rule(text).starts_with(mend), "{text}: {}", rule(text));
+    }
+    let servers = "http: {services: {s: {loadBalancer: {servers: ['http://a:1']}}}}";
+    assert_eq!(mends(servers), "write `- url: …`");
+    assert_eq!(mends("http:\n\trouters: {}\n"), "indent with blanks");
+    assert_eq!(mends("a: `x`\n"), "put the value into quotes: '…'");
+    assert_eq!(mends("experimental: {HTTP3: true}"), "remove it: `entryPoints.<name>.http3` is enough");
+}
+
+#[test]
 fn references_across_both_parts_are_judged() {
     let text = "entryPoints: {web: {address: ':1'}}\nhttp:\n  routers:\n    a: {rule: Host(`a`), service: ping@internal}\n    \
                 b: {rule: Host(`a`), service: s, entryPoints: [wob]}\n  services: {s: {loadBalancer: {}}}\n";

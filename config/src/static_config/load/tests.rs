@@ -148,6 +148,13 @@ fn sources_are_exclusive_and_searched_in_order() {
     let loaded = given(&flags, &[("HOME", "/h")], &files).good();
     assert_eq!(loaded.source, Source::File("/h/.config/traefik.toml".into()));
     assert_eq!(loaded.config.entry_points.keys().collect::<Vec<_>>(), ["toml"]);
+    assert_eq!(
+        loaded.notes.first().map(ToString::to_string).as_deref(),
+        Some(
+            "command line: configFile: there is no file \"missing.yml\": as in Traefik, what counts is: \
+             /h/.config/traefik.toml"
+        )
+    );
     let loaded = given(&flags[..2], &[("TRAEFIK_PING", "true")], &[]).good();
     assert_eq!(loaded.source, Source::Flags);
     assert_eq!(loaded.config.ping, None);

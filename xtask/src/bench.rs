@@ -16,6 +16,8 @@ pub(crate) enum Subject {
     },
     /// CPU, bytes and time until served for one route changed among 1k, 10k and 100k.
     Change,
+    /// What one commit costs the consensus core, beside raft-rs.
+    Consensus,
     /// Start to first routed request, and a changed file until it is served, beside their limits.
     Start {
         /// Rounds of the lone process; the median and the spread are printed.
@@ -26,16 +28,16 @@ pub(crate) enum Subject {
 
 /// Runs one benchmark, output shown.
 pub(crate) fn run(root: &Path, subject: &Subject) -> anyhow::Result<()> {
+    let text = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+    let arguments = match subject {
+        // Peers of the core are no part of the project: a workspace of their own, with its own lock file.
+        Subject::Consensus => {
+            return process::cargo(&root.join("bench/consensus"), "run --quiet --locked --release", &[]);
+        }
+        Subject::Proxy { rounds } => text(&["proxy", "--rounds", &rounds.to_string()]),
+        Subject::Change => text(&["change"]),
+        Subject::Start { rounds } => text(&["start", "--rounds", &rounds.to_string()]),
+    };
     process::cargo(root, "build --release --bin ravelin", &[])?;
-    let line = "run --quiet --release -p ravelin-bench --";
-    match subject {
-        Subject::Proxy { rounds } => {
-            let more = ["proxy".to_owned(), "--rounds".to_owned(), rounds.to_string()];
-            process::cargo(root, line, &more)
-        }
-        Subject::Change => process::cargo(root, line, &["change".to_owned()]),
-        Subject::Start { rounds } => {
-            process::cargo(root, line, &["start".to_owned(), "--rounds".to_owned(), rounds.to_string()])
-        }
-    }
+    process::cargo(root, "run --quiet --release -p ravelin-bench --", &arguments)
 }

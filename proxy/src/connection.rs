@@ -14,6 +14,7 @@ mod client_body;
 pub mod control;
 pub mod facts;
 mod frames;
+mod handshakes;
 mod http1;
 mod http2;
 mod open;
@@ -23,6 +24,7 @@ mod streams;
 mod timer;
 mod watched;
 
+pub(crate) use answer::panic_text;
 pub use application::{Application, TunnelRun};
 pub use client_body::{ClientBody, ClientBodyError};
 pub use control::{Control, Registry, Stage};

@@ -69,7 +69,7 @@ pub struct Counters {
     pub requests: Cell<u64>,
     /// Requests that were refused before the request path saw them.
     pub refused: Cell<u64>,
-    /// Requests that ended in a panic, caught at the request's edge.
+    /// Panics that were caught: at a request's edge, else at its connection's.
     pub panics: Cell<u64>,
 }
 
@@ -142,6 +142,10 @@ impl Application for Worker {
 
     async fn follow(self: Rc<Self>) {
         tokio::join!(self.table.follow(), self.request.maintain());
+    }
+
+    fn drain(&self) {
+        self.request.drain();
     }
 
     fn counters(&self) -> &Counters {

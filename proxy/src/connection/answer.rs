@@ -41,12 +41,14 @@ pub(super) async fn answer<A: Application>(
     }
 }
 
+/// What a panic says.
+pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("a value that is no text")
+}
+
 fn log_panic(facts: &ConnectionFacts, panic: &(dyn Any + Send)) {
-    let text = panic
-        .downcast_ref::<&str>()
-        .copied()
-        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("a value that is no text");
+    let text = panic_text(panic);
     tracing::error!(connection = facts.id, entry_point = %facts.entry_point, panic = text, "a request panicked");
 }
 
@@ -62,7 +64,8 @@ type Polled<E> = Poll<Option<Result<Frame<Bytes>, E>>>;
 
 /// An answer's body on its way out.
 pub(super) struct Tracked<A: Application> {
-    body: A::Body,
+    /// `None` only while it is dropped.
+    body: Option<A::Body>,
     owner: Owner,
     facts: Rc<ConnectionFacts>,
     application: Rc<A>,
@@ -74,8 +77,10 @@ pub(super) struct Tracked<A: Application> {
 
 impl<A: Application> Tracked<A> {
     pub(super) fn new(body: A::Body, owner: Owner, facts: Rc<ConnectionFacts>, application: Rc<A>) -> Self {
+        let ends = body.is_end_stream();
+        let body = Some(body);
         let tracked = Self { body, owner, facts, application, waiting: Cell::new(false), handed: 0 };
-        tracked.waits(!tracked.body.is_end_stream());
+        tracked.waits(!ends);
         tracked
     }
 
@@ -96,7 +101,7 @@ impl<A: Application> Tracked<A> {
             }
         }
         // From here on hyper sends what it has by itself, and nothing of it is thrown away.
-        if matches!(polled, Poll::Ready(None)) || self.body.is_end_stream() {
+        if matches!(polled, Poll::Ready(None)) || self.is_end_stream() {
             self.handed = 0;
         }
     }
@@ -127,7 +132,7 @@ impl<A: Application> Body for Tracked<A> {
         if let Owner::Http1(exchanges) = &this.owner {
             ready!(exchanges.poll_room(cx));
         }
-        let body = &mut this.body;
+        let Some(body) = &mut this.body else { return Poll::Ready(None) };
         match catch_unwind(AssertUnwindSafe(|| Pin::new(body).poll_frame(cx))) {
             Ok(polled) => {
                 this.note(&polled);
@@ -143,17 +148,23 @@ impl<A: Application> Body for Tracked<A> {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.body.as_ref().is_none_or(Body::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        self.body.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
     }
 }
 
 impl<A: Application> Drop for Tracked<A> {
     fn drop(&mut self) {
         self.waits(false);
+        let body = self.body.take();
+        // Whoever waits for a request's end (the log, a policy that holds a place) acts here.
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(body))) {
+            Counters::add(&self.application.counters().panics);
+            log_panic(&self.facts, &*panic);
+        }
         match &self.owner {
             Owner::Http1(exchanges) => exchanges.ended(Instant::now()),
             Owner::Http2(streams, _) => streams.ended(self.handed),

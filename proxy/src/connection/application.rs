@@ -43,6 +43,9 @@ pub trait Application: 'static {
     /// Runs beside the connections for the worker's whole life, to follow the live table.
     fn follow(self: Rc<Self>) -> impl Future<Output = ()>;
 
+    /// The worker drains: what is kept for requests to come is let go. Requests under way go on.
+    fn drain(&self) {}
+
     /// This worker's counts.
     fn counters(&self) -> &Counters;
 }

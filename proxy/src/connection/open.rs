@@ -18,7 +18,8 @@ use tokio_rustls::server::TlsStream;
 
 use super::stream::{ClientStream, Rewound};
 use super::{
-    Accepted, Application, ConnectionFacts, Control, Protocol, Scope, Stage, TlsFacts, http1, http2,
+    Accepted, Application, ConnectionFacts, Control, Protocol, Scope, Stage, TlsFacts, handshakes, http1,
+    http2,
 };
 use crate::preface::{Opening, opening};
 use crate::tls::{self, Hello};
@@ -137,6 +138,7 @@ async fn handshake<A: Application>(
         let mut io = start.io;
         return Err(alerted(&mut io, UNRECOGNIZED_NAME).await);
     }
+    handshakes::turn().await;
     let stream = start.into_stream(choice.config).await?;
     let facts = tls_facts(&stream, hello, choice.options);
     let io = ClientStream::Tls(Box::new(stream));

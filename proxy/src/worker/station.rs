@@ -4,10 +4,12 @@
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
+use futures_util::FutureExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -15,7 +17,9 @@ use tokio_util::sync::CancellationToken;
 use super::accept::{Place, accept};
 use super::load::Loads;
 use super::{Counters, Plan};
-use crate::connection::{Accepted, Application, Control, Registry, Scope, Settings, Stage, serve};
+use crate::connection::{
+    Accepted, Application, Control, Registry, Scope, Settings, Stage, panic_text, serve,
+};
 use crate::drain::{CLOSING_TIME_MAX, accepts};
 use crate::listener::{Open, Sockets};
 
@@ -111,6 +115,7 @@ impl<A: Application> Station<A> {
         if plan.stage > self.stage.get() {
             self.stage.set(plan.stage);
             self.registry.advance(None, plan.stage);
+            self.application.drain();
         }
         let wanted = |name: &Arc<str>, held: &Accepting| {
             accepts(plan.stage)
@@ -190,8 +195,12 @@ impl<A: Application> Station<A> {
         let load = self.loads.enter(self.index);
         let scope = Scope { application: Rc::clone(&self.application), settings, control };
         let accepted = Accepted { id, socket, peer, local, entry_point, accepted_at };
+        let application = Rc::clone(&self.application);
         tokio::task::spawn_local(async move {
-            serve(accepted, scope).await;
+            if let Err(panic) = AssertUnwindSafe(serve(accepted, scope)).catch_unwind().await {
+                Counters::add(&application.counters().panics);
+                tracing::error!(connection = id, %peer, panic = panic_text(&*panic), "a connection panicked");
+            }
             drop((place, load));
         });
     }

@@ -73,8 +73,18 @@ pub(super) struct TestBody {
     frames: VecDeque<Bytes>,
     then: Then,
     tunnel: bool,
+    /// Goes off when the body is dropped.
+    _bomb: Option<Bomb>,
     /// A request body that is read, and thrown away, for as long as the answer lasts.
     reading: Option<(ClientBody, Arc<Record>)>,
+}
+
+struct Bomb;
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        panic!("as the test wants it");
+    }
 }
 
 #[derive(PartialEq)]
@@ -133,7 +143,13 @@ impl Body for TestBody {
 }
 
 fn response(text: impl Into<Bytes>) -> Response<TestBody> {
-    Response::new(TestBody { frames: [text.into()].into(), then: Then::End, tunnel: false, reading: None })
+    Response::new(TestBody {
+        frames: [text.into()].into(),
+        then: Then::End,
+        tunnel: false,
+        reading: None,
+        _bomb: None,
+    })
 }
 
 fn ending(text: &'static str, then: Then) -> Response<TestBody> {
@@ -142,6 +158,7 @@ fn ending(text: &'static str, then: Then) -> Response<TestBody> {
         then,
         tunnel: false,
         reading: None,
+        _bomb: None,
     })
 }
 
@@ -153,6 +170,7 @@ fn big() -> Response<TestBody> {
         then: Then::End,
         tunnel: false,
         reading: None,
+        _bomb: None,
     })
 }
 
@@ -195,6 +213,12 @@ impl Application for TestApplication {
                 response("waited")
             }
             "/panic" => panic!("as the test wants it"),
+            "/panic-drop" => {
+                let mut armed = response("path /panic-drop");
+                armed.body_mut()._bomb = Some(Bomb);
+                armed
+            }
+            "/panics" => response(format!("path /panics {}", self.counters.panics.get())),
             "/panic-body" => ending("part", Then::PanicLater),
             "/stream" => {
                 let mut streaming = ending("part", Then::Silence);
@@ -250,6 +274,7 @@ impl Application for TestApplication {
     }
 
     fn tls(&self, _: &str, hello: &Hello) -> Option<Choice> {
+        assert_ne!(hello.server_name.as_deref(), Some("panic.test"), "as the test wants it");
         let tls = self.record.tls.lock().expect("no test panics with the lock held");
         let (table, options) = tls.as_ref()?;
         table.choose(options(hello.server_name.as_deref().unwrap_or_default()), hello)
@@ -263,8 +288,13 @@ impl Application for TestApplication {
 }
 
 fn status(code: StatusCode) -> Response<TestBody> {
-    let mut response =
-        Response::new(TestBody { frames: VecDeque::new(), then: Then::End, tunnel: false, reading: None });
+    let mut response = Response::new(TestBody {
+        frames: VecDeque::new(),
+        then: Then::End,
+        tunnel: false,
+        reading: None,
+        _bomb: None,
+    });
     *response.status_mut() = code;
     response
 }

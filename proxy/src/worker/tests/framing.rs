@@ -177,5 +177,9 @@ fn a_panic_ends_its_request_alone() {
     client.get("/same-connection");
     let cut = rig.exchange(&get("/panic-body"));
     assert!(cut.contains("part") && !cut.ends_with("0\r\n\r\n"), "{cut:?}");
-    rig.connect().get("/alive");
+    client.get("/panic-drop");
+    client.get("/same-connection");
+    let mut other = rig.connect();
+    other.send(&get("/panics"));
+    assert!(other.until("panics 3").ends_with("panics 3"), "each is counted");
 }

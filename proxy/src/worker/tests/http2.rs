@@ -251,6 +251,29 @@ fn pings_do_not_hide_that_a_client_takes_nothing() {
 }
 
 #[test]
+fn a_stalled_stream_is_cut_off_though_others_go_on() {
+    let mut settings = Settings::default();
+    settings.timeouts.write_stall = Duration::from_millis(400);
+    settings.timeouts.body_rate_min = 1 << 30;
+    let rig = Rig::with(1, settings);
+    let mut client = raw(&rig, &[headers(5, 1, "/big")]);
+    let mut number = 3;
+    let start = std::time::Instant::now();
+    // RST_STREAM(CANCEL) of the first stream, whose window was never opened again.
+    let reset = [&frame(3, 0, 1, &[0, 0, 0, 8])[3..], &[]].concat();
+    let mut heard = String::new();
+    while !heard.contains(&*String::from_utf8_lossy(&reset[..6])) {
+        assert!(start.elapsed() < Duration::from_secs(20), "the first stream is held for ever");
+        // The others are answered, and the connection's window stays open.
+        client.send(&[frame(8, 0, 0, &[0, 0, 1, 0]), headers(5, number, "/other")].concat());
+        heard = client.until("path /other");
+        number += 2;
+    }
+    client.send(&headers(5, number, "/still-here"));
+    client.until("path /still-here");
+}
+
+#[test]
 fn a_client_that_resets_what_was_on_its_way_keeps_its_connection() {
     let mut settings = Settings::default();
     settings.timeouts.write_stall = Duration::from_millis(100);

@@ -109,17 +109,6 @@ impl Client {
         }
     }
 
-    /// Everything up to and including whichever mark comes first.
-    pub(super) fn until_either(&mut self, marks: &[&str]) -> String {
-        loop {
-            let text = String::from_utf8_lossy(&self.ahead).into_owned();
-            if let Some(mark) = marks.iter().find(|mark| text.contains(**mark)) {
-                return self.until(mark);
-            }
-            assert!(self.more(), "closed before any of the marks");
-        }
-    }
-
     pub(super) fn get(&mut self, path: &str) -> String {
         self.send(format!("GET {path} HTTP/1.1\r\nHost: a.test\r\n\r\n").as_bytes());
         self.until(&format!("path {path}"))

@@ -201,6 +201,9 @@ fn refused_handshakes_end_with_the_alert_that_says_why() {
     assert_eq!(alert(Ask::name("other.test"), &rig), Some(AlertDescription::UnrecognisedName));
     let offers = Ask { alpn: &["http/1.1"], ..Ask::name("alpn.test") };
     assert_eq!(alert(offers, &rig), Some(AlertDescription::NoApplicationProtocol));
+    assert!(Ask::name("panic.test").exchange(&rig, "/a").is_err(), "a panic ends its connection");
+    let (counted, _) = Ask::name("own.test").exchange(&rig, "/panics").expect("and no other");
+    assert!(counted.ends_with("path /panics 1"), "{counted:?}");
     let mut old = TcpStream::connect(rig.address).expect("listens");
     old.write_all(b"\x80\x2e\x01\x03\x01\x00\x15").expect("is read");
     let mut answer = Vec::new();

@@ -5,18 +5,21 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
-use ravelin_config::feed::{FEED_VERSION, Stage, ToControl, ToProxy};
+use ravelin_config::feed::{FEED_VERSION, ToControl, ToProxy};
 use ravelin_config::{ConfigMap, Delta, GenerationId};
 use ravelin_consensus::Time;
 use ravelin_transport::codec;
 
 use crate::node::event::{Action, Actions, LinkId};
-use crate::node::journal::bound_texts;
 use crate::node::timers::between;
-use crate::request::status::{EventKind, ProxyStatus, RefusedGeneration};
+use crate::request::status::{EventKind, ProxyStatus};
 
+mod conduct;
+mod session;
 pub mod transfer;
 
+use conduct::{Conduct, HELLO_TIMEOUT, TWIN, UNGREETED_MAX};
+use session::{Sending, Session};
 use transfer::{Transfer, Transfers, encode_whole};
 
 /// Proxies that one control node feeds at most; further ones are told to go elsewhere.
@@ -45,6 +48,7 @@ pub(crate) struct Source<'a> {
 pub(crate) struct Feed {
     cluster: [u8; 16],
     sessions: BTreeMap<LinkId, Session>,
+    conduct: Conduct,
     transfers: Transfers,
     /// What is fed; none before the first configuration.
     current: Option<GenerationId>,
@@ -55,46 +59,12 @@ pub(crate) struct Feed {
     unencodable: Option<GenerationId>,
 }
 
-#[derive(Debug)]
-struct Session {
-    proxy: u64,
-    build: String,
-    /// Nothing is sent before the proxy has said hello.
-    greeted: bool,
-    /// What the proxy holds, by its own word.
-    held: Option<GenerationId>,
-    needs_whole: bool,
-    whole_sent: Option<Time>,
-    sending: Option<Sending>,
-    /// A complete transfer that the proxy has not answered yet.
-    offered: Option<GenerationId>,
-    /// Not offered again: the proxy will not take it.
-    refused: Option<RefusedByProxy>,
-    queued: usize,
-    /// The last sign of life: what it said and when.
-    said: Option<(GenerationId, bool, Time)>,
-    received: Option<GenerationId>,
-    validated: Option<GenerationId>,
-    serving: Option<(GenerationId, Time)>,
-}
-
-#[derive(Debug)]
-struct Sending {
-    transfer: Transfer,
-    next: usize,
-}
-
-#[derive(Debug)]
-struct RefusedByProxy {
-    generation: GenerationId,
-    reasons: Vec<String>,
-}
-
 impl Feed {
     pub(crate) fn new(cluster: [u8; 16]) -> Self {
         Self {
             cluster,
             sessions: BTreeMap::new(),
+            conduct: Conduct::default(),
             transfers: Transfers::default(),
             current: None,
             stale: true,
@@ -103,25 +73,20 @@ impl Feed {
         }
     }
 
-    /// A proxy opened the lane. A second lane of one proxy replaces the first.
+    /// A proxy opened the lane. It takes the place of another lane of that proxy once it says hello.
     pub(crate) fn opened(&mut self, link: LinkId, proxy: u64, actions: &mut Actions) {
-        let before: Vec<LinkId> = self
-            .sessions
-            .iter()
-            .filter(|(_, session)| session.proxy == proxy)
-            .map(|(link, _)| *link)
-            .collect();
-        for old in before {
-            self.sessions.remove(&old);
-            let reason = "this proxy opened another feed".to_owned();
-            actions.push(Action::CloseLink { link: old, reason });
-        }
-        if self.sessions.len() >= PROXIES_MAX {
-            let reason = format!("this node already feeds {PROXIES_MAX} proxies");
-            actions.push(Action::CloseLink { link, reason });
-            return;
-        }
+        let waits = |session: &&Session| session.proxy == proxy && !session.greeted;
+        let reason = if self.sessions.len() >= PROXIES_MAX {
+            Some(format!("this node already feeds {PROXIES_MAX} proxies"))
+        } else if self.sessions.values().filter(waits).count() >= UNGREETED_MAX {
+            Some(format!("{UNGREETED_MAX} lanes of this proxy wait for their hello"))
+        } else {
+            None
+        };
         self.sessions.insert(link, Session::new(proxy));
+        if let Some(reason) = reason {
+            self.refuse(link, reason, actions);
+        }
     }
 
     /// Whether the lane is one of the feed's.
@@ -150,12 +115,13 @@ impl Feed {
         source: &Source<'_>,
         actions: &mut Actions,
     ) -> Option<EventKind> {
-        let noted = match codec::decode(FEED_VERSION, frame) {
-            Ok(message) => self.message(now, link, message, actions),
-            Err(error) => {
-                self.sessions.remove(&link);
-                actions.push(Action::CloseLink { link, reason: format!("not a feed message: {error}") });
-                None
+        let proxy = self.sessions.get(&link)?.proxy;
+        let noted = if !self.conduct.may_say(now, proxy) {
+            self.turn_away(now, link, "it says more than a proxy has to say", actions)
+        } else {
+            match codec::decode(FEED_VERSION, frame) {
+                Ok(message) => self.message(now, link, message, actions),
+                Err(error) => self.turn_away(now, link, &format!("not a feed message: {error}"), actions),
             }
         };
         self.pump(now, link, source, actions);
@@ -169,27 +135,19 @@ impl Feed {
         message: ToControl,
         actions: &mut Actions,
     ) -> Option<EventKind> {
-        let cluster = self.cluster;
+        let current = self.current;
         let session = self.sessions.get_mut(&link)?;
+        if session.greeted == matches!(message, ToControl::Hello { .. }) {
+            let reason = if session.greeted { "it said hello twice" } else { "it did not begin with hello" };
+            return self.turn_away(now, link, reason, actions);
+        }
         match message {
             ToControl::Hello { generation, view, build } => {
-                let refusal = if !view.is_empty() {
-                    Some(format!("there is no view named {view:?}"))
-                } else if generation.is_some_and(|held| held.cluster != cluster) {
-                    Some("the generation held belongs to another cluster".to_owned())
-                } else {
-                    None
-                };
-                if let Some(reason) = refusal {
-                    self.refuse(link, reason, actions);
-                    return None;
-                }
-                session.greeted = true;
-                session.held = generation;
-                session.build = build.chars().take(BUILD_BYTES_MAX).collect();
-                None
+                self.hello(now, link, generation, &view, &build, actions)
             }
-            ToControl::Acknowledge { generation, stage } => session.acknowledged(now, generation, stage),
+            ToControl::Acknowledge { generation, stage } => {
+                session.acknowledged(now, generation, stage, current)
+            }
             ToControl::NeedWhole { .. } => {
                 session.sending = None;
                 session.offered = None;
@@ -197,6 +155,54 @@ impl Feed {
                 None
             }
         }
+    }
+
+    fn hello(
+        &mut self,
+        now: Time,
+        link: LinkId,
+        held: Option<GenerationId>,
+        view: &str,
+        build: &str,
+        actions: &mut Actions,
+    ) -> Option<EventKind> {
+        let refusal = if !view.is_empty() {
+            Some(format!("there is no view named {view:?}"))
+        } else if held.is_some_and(|held| held.cluster != self.cluster) {
+            Some("the generation held belongs to another cluster".to_owned())
+        } else {
+            None
+        };
+        if let Some(reason) = refusal {
+            self.refuse(link, reason, actions);
+            return None;
+        }
+        let proxy = self.sessions.get(&link)?.proxy;
+        let mut others = self.sessions.iter().filter(|(_, other)| other.proxy == proxy && other.greeted);
+        if let Some(before) = others.next().map(|(before, _)| *before) {
+            if !self.conduct.may_take_over(now, proxy) {
+                return self.turn_away(now, link, TWIN, actions);
+            }
+            self.refuse(before, "this proxy opened another feed".to_owned(), actions);
+        }
+        let session = self.sessions.get_mut(&link)?;
+        session.greeted = true;
+        session.held = held;
+        session.build = build.chars().take(BUILD_BYTES_MAX).collect();
+        None
+    }
+
+    /// Ends a lane on which something happened that never should; it is counted.
+    fn turn_away(
+        &mut self,
+        now: Time,
+        link: LinkId,
+        reason: &str,
+        actions: &mut Actions,
+    ) -> Option<EventKind> {
+        let proxy = self.sessions.get(&link)?.proxy;
+        self.refuse(link, reason.to_owned(), actions);
+        self.conduct.offended(now, proxy, reason)
     }
 
     fn refuse(&mut self, link: LinkId, reason: String, actions: &mut Actions) {
@@ -242,11 +248,16 @@ impl Feed {
 
     /// Signs of life that are due.
     pub(crate) fn tick(&mut self, now: Time, source: &Source<'_>, actions: &mut Actions) {
+        self.conduct.forget(now);
+        for link in self.silent(now) {
+            self.refuse(link, "it did not say hello in time".to_owned(), actions);
+        }
         let due: Vec<LinkId> = self
             .sessions
             .iter()
             .filter(|(_, session)| {
                 session.needs_whole
+                    || session.held_back
                     || session.said.is_some_and(|(_, _, at)| between(at, now) >= SIGN_OF_LIFE_INTERVAL)
             })
             .map(|(link, _)| *link)
@@ -254,6 +265,18 @@ impl Feed {
         for link in due {
             self.pump(now, link, source, actions);
         }
+    }
+
+    /// Lanes on which a hello is overdue.
+    fn silent(&mut self, now: Time) -> Vec<LinkId> {
+        let mut silent = Vec::new();
+        for (link, session) in self.sessions.iter_mut().filter(|(_, session)| !session.greeted) {
+            let since = *session.ungreeted_since.get_or_insert(now);
+            if between(since, now) >= HELLO_TIMEOUT {
+                silent.push(*link);
+            }
+        }
+        silent
     }
 
     /// A whole generation was encoded in the background.
@@ -296,13 +319,19 @@ impl Feed {
         if !session.greeted {
             return;
         }
+        let proxy = session.proxy;
         if session.needs_whole && session.whole_sent.is_some_and(|at| between(at, now) < WHOLE_INTERVAL) {
             return;
         }
         if session.sending.is_none() && session.wants(current) {
             let transfer = self.choose(session.held, session.needs_whole, current, source, actions);
             let Some((transfer, whole)) = transfer else { return };
+            let held_back = whole && !self.conduct.may_have_whole(now, proxy);
             let Some(session) = self.sessions.get_mut(&link) else { return };
+            session.held_back = held_back;
+            if held_back {
+                return;
+            }
             session.needs_whole = false;
             session.whole_sent = if whole { Some(now) } else { session.whole_sent };
             session.sending = Some(Sending { transfer, next: 0 });
@@ -313,6 +342,11 @@ impl Feed {
         if session.sending.is_none() && session.offered.is_none() {
             session.say_up_to_date(now, link, current, stale, actions);
         }
+    }
+
+    /// Whether a delta goes from one generation to another. Made once and kept, as whoever gets the one needs the other.
+    fn leads_on(&mut self, from: GenerationId, to: GenerationId, source: &Source<'_>) -> bool {
+        self.transfers.delta(from, to, || (source.delta)(&from)).is_some()
     }
 
     /// The cheapest transfer that takes a proxy forward, and whether it is a whole; none while that is being encoded.
@@ -335,7 +369,7 @@ impl Feed {
         };
         // An older whole is still good where a delta leads on from it.
         if let Some(whole) = self.transfers.whole().filter(|whole| is_forward(whole)).cloned()
-            && (whole.target == current || (source.delta)(&whole.target).is_some())
+            && (whole.target == current || self.leads_on(whole.target, current, source))
         {
             return Some((whole, true));
         }
@@ -361,127 +395,6 @@ impl Feed {
             self.sessions.values().filter(|session| session.greeted).map(Session::status).collect();
         proxies.sort_by_key(|proxy| proxy.node);
         proxies
-    }
-}
-
-impl Session {
-    fn new(proxy: u64) -> Self {
-        Self {
-            proxy,
-            build: String::new(),
-            greeted: false,
-            held: None,
-            needs_whole: false,
-            whole_sent: None,
-            sending: None,
-            offered: None,
-            refused: None,
-            queued: 0,
-            said: None,
-            received: None,
-            validated: None,
-            serving: None,
-        }
-    }
-
-    /// Whether `current` should be sent: newer than what is held, not on its way, not refused.
-    fn wants(&self, current: GenerationId) -> bool {
-        self.offered.is_none()
-            && self.refused.as_ref().is_none_or(|refused| refused.generation != current)
-            && (self.needs_whole || self.held.is_none_or(|held| current.is_newer_than(&held)))
-    }
-
-    fn send_parts(&mut self, link: LinkId, actions: &mut Actions) {
-        while self.queued < FRAMES_QUEUED_MAX
-            && let Some(sending) = self.sending.as_mut()
-        {
-            if let Some(frame) = sending.transfer.frames.get(sending.next) {
-                actions.push(Action::SendLink { link, frame: frame.clone() });
-                self.queued += 1;
-                sending.next += 1;
-            }
-            if sending.next >= sending.transfer.frames.len() {
-                self.offered = Some(sending.transfer.target);
-                self.sending = None;
-            }
-        }
-    }
-
-    /// A proxy that holds what is fed, or something newer, is told where this node stands.
-    fn say_up_to_date(
-        &mut self,
-        now: Time,
-        link: LinkId,
-        current: GenerationId,
-        stale: bool,
-        actions: &mut Actions,
-    ) {
-        let refuses_current = self.refused.as_ref().is_some_and(|refused| refused.generation == current);
-        // A proxy that will not take the current generation hears about the one that it holds.
-        let generation = if refuses_current { self.held } else { Some(current) };
-        let Some(generation) = generation else { return };
-        let fresh = self.said.is_some_and(|(said, was_stale, at)| {
-            said == generation && was_stale == stale && between(at, now) < SIGN_OF_LIFE_INTERVAL
-        });
-        if fresh || self.queued >= FRAMES_QUEUED_MAX {
-            return;
-        }
-        if let Some(frame) = encode(&ToProxy::UpToDate { generation, stale }) {
-            self.said = Some((generation, stale, now));
-            self.queued += 1;
-            actions.push(Action::SendLink { link, frame });
-        }
-    }
-
-    fn acknowledged(&mut self, now: Time, generation: GenerationId, stage: Stage) -> Option<EventKind> {
-        match stage {
-            Stage::Received => {
-                self.received = Some(generation);
-            }
-            Stage::Validated => {
-                self.validated = Some(generation);
-                self.settle(generation);
-            }
-            Stage::Serving => {
-                self.serving = Some((generation, now));
-                self.settle(generation);
-            }
-            Stage::Refused { mut reasons } => {
-                bound_texts(&mut reasons);
-                self.offered = self.offered.filter(|offered| *offered != generation);
-                let repeated = self.refused.as_ref().is_some_and(|held| held.generation == generation);
-                let noted = EventKind::ProxyRefused {
-                    proxy: self.proxy,
-                    generation: generation.to_string(),
-                    reasons: reasons.clone(),
-                };
-                self.refused = Some(RefusedByProxy { generation, reasons });
-                return (!repeated).then_some(noted);
-            }
-        }
-        None
-    }
-
-    /// From here on the proxy holds this generation: deltas may start from it.
-    fn settle(&mut self, generation: GenerationId) {
-        self.held = Some(generation);
-        self.offered = self.offered.filter(|offered| *offered != generation);
-        self.refused = self.refused.take().filter(|refused| refused.generation.is_newer_than(&generation));
-    }
-
-    fn status(&self) -> ProxyStatus {
-        ProxyStatus {
-            node: self.proxy,
-            build: self.build.clone(),
-            received: self.received.map(Into::into),
-            validated: self.validated.map(Into::into),
-            serving: self.serving.map(|(generation, _)| generation.into()),
-            serving_since_micros: self.serving.map_or(0, |(_, at)| at.micros),
-            refused: self.refused.as_ref().map(|refused| RefusedGeneration {
-                generation: refused.generation.into(),
-                reasons: refused.reasons.clone(),
-            }),
-        }
     }
 }
 

@@ -14,7 +14,7 @@ use ravelin_config::{Draft, GenerationId};
 use ravelin_consensus::{NodeId, Params};
 use ravelin_transport::identity::Identity;
 use ravelin_transport::{Expected, PeerRole, Target, Transport};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -28,19 +28,20 @@ mod accept;
 pub mod client;
 mod disk;
 mod driver;
+mod muffler;
 mod peer;
 mod providers;
 mod snapshot;
 
-use accept::{Door, LinkOut};
+use accept::{Budget, Door, LinkOut, Share};
 use driver::{Clock, Driver};
 use peer::Peer;
 use providers::Providers;
 
 /// Messages that wait for the node; whoever sends more waits.
 const INBOX_MAX: usize = 4096;
-/// Bytes of frames that wait for the node, all peers together; whoever sends more waits.
-const INBOX_BYTES_MAX: usize = 64 << 20;
+/// Messages of links that wait for the node, apart from the others: they come from proxies and operators.
+const CROWD_MAX: usize = 4096;
 /// Reserved length of a log segment without a data directory.
 const MEMORY_SEGMENT_BYTES: u64 = 256 << 10;
 /// Time beyond a request's own deadline that this process waits for the node's word.
@@ -115,7 +116,7 @@ enum Message {
     /// A frame from a peer; holds its share of the inbox's bytes until the node has taken it.
     Frame {
         event: Event,
-        _share: OwnedSemaphorePermit,
+        _share: Share,
     },
     Link {
         link: LinkId,
@@ -155,6 +156,7 @@ pub async fn start(options: ControllerOptions) -> Result<ClusterHandle, StartErr
         tracing::info!(bytes = booted.torn_bytes, "an interrupted write was cut off the end of the log");
     }
     let (inbox, received) = mpsc::channel(INBOX_MAX);
+    let (crowd, crowd_received) = mpsc::channel(CROWD_MAX);
     let stop = CancellationToken::new();
     let peers = controllers.into_iter().filter(|(node, _)| NodeId(*node) != me).map(|(node, address)| {
         let target = Target { address, expect: Expected { role: PeerRole::Controller, node: Some(node) } };
@@ -164,20 +166,28 @@ pub async fn start(options: ControllerOptions) -> Result<ClusterHandle, StartErr
     let peers = peers.collect();
     let door = Door {
         inbox: inbox.clone(),
+        crowd,
         snapshots: booted.snapshots.clone(),
         links: Arc::new(AtomicU64::new(0)),
-        budget: Arc::new(Semaphore::new(INBOX_BYTES_MAX)),
+        budget: Budget::new(),
         stop: stop.clone(),
     };
     tokio::spawn(accept::accept(Arc::clone(&transport), door));
+    let received = Received { inbox: received, crowd: crowd_received };
     spawn_driver(booted, peers, inbox, received, transport, stop)
+}
+
+/// What the node's task takes its messages from: links apart, so that nothing of the node's own waits behind them.
+struct Received {
+    inbox: mpsc::Receiver<Message>,
+    crowd: mpsc::Receiver<Message>,
 }
 
 fn spawn_driver(
     booted: Booted,
     peers: BTreeMap<NodeId, Peer>,
     inbox: mpsc::Sender<Message>,
-    received: mpsc::Receiver<Message>,
+    received: Received,
     transport: Arc<dyn Transport>,
     stop: CancellationToken,
 ) -> Result<ClusterHandle, StartError> {
@@ -192,7 +202,8 @@ fn spawn_driver(
     let driver = Driver {
         node,
         clock: Clock::new(),
-        inbox: received,
+        inbox: received.inbox,
+        crowd: received.crowd,
         outbox: inbox.clone(),
         peers,
         links: BTreeMap::new(),

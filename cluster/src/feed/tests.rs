@@ -1,9 +1,12 @@
 //! The feed server alone: sharing, order, bounds, hostile frames.
 
-use ravelin_config::feed::{Content, Receiver, ReceiverLimits, Step};
+use ravelin_config::feed::{Content, Receiver, ReceiverLimits, Stage, Step};
 use ravelin_config::{Change, Key};
 
 use super::*;
+
+mod hostile;
+mod scale;
 
 const CLUSTER: [u8; 16] = [7; 16];
 
@@ -243,7 +246,8 @@ fn hostile_frames_end_the_lane_and_strangers_are_refused() {
     bench.publish(1, &[("a", "1")]);
     bench.feed.opened(LinkId(1), 1, &mut bench.actions);
     bench.with(|feed, now, source, actions| feed.frame(now, LinkId(1), b"\x01\xff\xff", source, actions));
-    assert!(matches!(bench.actions.as_slice(), [Action::CloseLink { link: LinkId(1), .. }]));
+    let said = bench.actions.as_slice();
+    assert!(matches!(said, [Action::SendLink { .. }, Action::CloseLink { link: LinkId(1), .. }]), "{said:?}");
     bench.actions.drain();
     let mut foreign = id(1, &map(&[]));
     foreign.cluster = [8; 16];
@@ -261,8 +265,13 @@ fn hostile_frames_end_the_lane_and_strangers_are_refused() {
 #[test]
 fn a_second_lane_of_one_proxy_replaces_the_first() {
     let mut bench = Bench::new();
-    bench.feed.opened(LinkId(1), 9, &mut bench.actions);
-    bench.feed.opened(LinkId(2), 9, &mut bench.actions);
-    assert!(matches!(bench.actions.as_slice(), [Action::CloseLink { link: LinkId(1), .. }]));
+    let hello = ToControl::Hello { generation: None, view: String::new(), build: String::new() };
+    for link in 1..=2 {
+        bench.feed.opened(LinkId(link), 9, &mut bench.actions);
+        assert!(bench.feed.owns(LinkId(1)), "until the other one says hello");
+        bench.say(link, &hello);
+    }
+    let said = bench.actions.as_slice();
+    assert!(matches!(said, [Action::SendLink { .. }, Action::CloseLink { link: LinkId(1), .. }]), "{said:?}");
     assert!(bench.feed.owns(LinkId(2)) && !bench.feed.owns(LinkId(1)));
 }

@@ -1,7 +1,7 @@
 //! Generations and deltas as frames of lane Feed, encoded once and shared by every proxy that needs the same one.
 //! It must not know proxies.
 
-use std::collections::VecDeque;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -11,8 +11,9 @@ use ravelin_transport::codec::{self, CodecError};
 
 /// Target size of one part before encoding; a single record may be larger, up to what an object may be.
 const PART_BYTES: usize = 256 << 10;
-/// Deltas kept for proxies that are a little behind, beside those in use.
-const DELTAS_KEPT_MAX: usize = 8;
+/// Deltas to the generation that is fed, one for each generation that proxies hold. Where they hold still more different
+/// ones, the others are better served by the one whole that all of them share.
+const DELTAS_KEPT_MAX: usize = 256;
 
 /// One transfer, ready to send.
 #[derive(Debug, Clone)]
@@ -39,11 +40,13 @@ pub fn encode_whole(
     encode_parts(feed::whole_to_parts(generation, map, transfer, PART_BYTES))
 }
 
-/// The transfers made lately: a few deltas and the newest whole.
+/// The transfers that are of use: the deltas to what is fed, and the newest whole.
 #[derive(Debug, Default)]
 pub(crate) struct Transfers {
     number: u64,
-    deltas: VecDeque<(GenerationId, Transfer)>,
+    /// By where they start; all lead to this generation.
+    deltas: BTreeMap<GenerationId, Transfer>,
+    target: Option<GenerationId>,
     whole: Option<Transfer>,
     encoded: u64,
 }
@@ -68,9 +71,15 @@ impl Transfers {
         target: GenerationId,
         make: impl FnOnce() -> Option<Delta>,
     ) -> Option<Transfer> {
-        let kept = self.deltas.iter().find(|(from, transfer)| *from == base && transfer.target == target);
-        if let Some((_, transfer)) = kept {
-            return Some(transfer.clone());
+        if self.target != Some(target) {
+            self.target = Some(target);
+            self.deltas.clear();
+        }
+        if let Some(kept) = self.deltas.get(&base) {
+            return Some(kept.clone());
+        }
+        if self.deltas.len() >= DELTAS_KEPT_MAX {
+            return None;
         }
         let delta = make()?;
         let number = self.next_number();
@@ -78,10 +87,7 @@ impl Transfers {
         let frames = encode_parts(delta.to_parts(number, PART_BYTES)).ok()?;
         self.encoded += 1;
         let transfer = Transfer { target, frames };
-        if self.deltas.len() == DELTAS_KEPT_MAX {
-            self.deltas.pop_front();
-        }
-        self.deltas.push_back((base, transfer.clone()));
+        self.deltas.insert(base, transfer.clone());
         Some(transfer)
     }
 

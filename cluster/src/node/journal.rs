@@ -68,9 +68,9 @@ fn size_bytes(record: &EventRecord) -> usize {
         EventKind::ConfigurationRefused { provider: name, reasons: texts }
         | EventKind::ObjectsInError { provider: name, objects: texts }
         | EventKind::ProxyRefused { generation: name, reasons: texts, .. } => name.len() + all(texts),
-        EventKind::GenerationCommitted { generation: text, .. } | EventKind::Halted { reason: text } => {
-            text.len()
-        }
+        EventKind::GenerationCommitted { generation: text, .. }
+        | EventKind::Halted { reason: text }
+        | EventKind::ProxyTurnedAway { reason: text, .. } => text.len(),
         _ => 0,
     };
     RECORD_BYTES + texts

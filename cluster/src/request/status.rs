@@ -278,4 +278,13 @@ pub enum EventKind {
         /// Why.
         reason: String,
     },
+    /// A proxy does what a proxy never does, or two processes run under its identity: its lane was closed.
+    ProxyTurnedAway {
+        /// The proxy's number.
+        proxy: u64,
+        /// Why.
+        reason: String,
+        /// How often so far, this time included; not each one is noted.
+        times: u64,
+    },
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ravelin_transport::backoff::{Backoff, BackoffOptions};
 use ravelin_transport::identity::Identity;
 use ravelin_transport::quic::{QuicOptions, QuicTransport};
 use ravelin_transport::{Connection, Expected, Lane, PeerRole, Target, Transport, TransportError};
@@ -18,8 +19,14 @@ use crate::request::{Envelope, Request, RequestId, Response};
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
 /// Longest wait for one node to take a connection.
 const NODE_TIMEOUT: Duration = Duration::from_secs(2);
-/// Pause before all nodes are tried once more.
-const ROUND_PAUSE: Duration = Duration::from_millis(100);
+/// Pauses before all nodes are tried once more.
+const ROUNDS: BackoffOptions = BackoffOptions {
+    first: Duration::from_millis(100),
+    max: Duration::from_millis(500),
+    stable_after: Duration::MAX,
+};
+/// Time beyond its own deadline that a node has to say so.
+const ANSWER_GRACE: Duration = Duration::from_millis(200);
 
 /// Why there was no answer.
 #[derive(Debug, thiserror::Error)]
@@ -121,6 +128,7 @@ impl Client {
     ) -> Result<Response, ClientError> {
         let deadline = Instant::now() + timeout;
         let id = RequestId(rand::random());
+        let mut rounds = Backoff::new(ROUNDS, rand::random());
         let mut so_far =
             SoFar { changes: request.changes_state(), in_doubt: None, answered: None, missed: None };
         while Instant::now() < deadline {
@@ -146,7 +154,8 @@ impl Client {
                     Err(reason) => so_far.missed = Some(reason),
                 }
             }
-            tokio::time::sleep(ROUND_PAUSE.min(deadline.saturating_duration_since(Instant::now()))).await;
+            let pause = rounds.failed(Duration::ZERO);
+            tokio::time::sleep(pause.min(deadline.saturating_duration_since(Instant::now()))).await;
         }
         so_far.conclude()
     }
@@ -179,7 +188,7 @@ impl Client {
             }
         };
         // A little longer than the node has: its own word on the deadline is better than none.
-        let answer = timeout_at(deadline + ROUND_PAUSE * 2, answer).await;
+        let answer = timeout_at(deadline + ANSWER_GRACE, answer).await;
         let answer = answer.unwrap_or_else(|_| Err(too_slow(node)));
         if answer.is_err() {
             self.connections.lock().await.remove(&node);

@@ -27,6 +27,8 @@ use crate::request::Response;
 
 /// Most messages taken before the actions that follow from them are carried out, unless a deadline has passed.
 const MESSAGES_AT_ONCE_MAX: usize = 512;
+/// Most messages of links taken before the inbox is looked at again.
+const CROWD_AT_ONCE_MAX: usize = 128;
 
 /// Time for the node: never goes back, and tells when in the world's time.
 #[derive(Debug, Clone, Copy)]
@@ -55,7 +57,10 @@ impl Clock {
 pub(super) struct Driver {
     pub(super) node: Node,
     pub(super) clock: Clock,
+    /// Raft, the disk, timers of others, this process's own requests.
     pub(super) inbox: mpsc::Receiver<Message>,
+    /// What comes over links: never waited for by anything in the inbox.
+    pub(super) crowd: mpsc::Receiver<Message>,
     /// For tasks that report back.
     pub(super) outbox: mpsc::Sender<Message>,
     pub(super) peers: BTreeMap<NodeId, Peer>,
@@ -96,11 +101,16 @@ impl Driver {
                 None => return ControlFlow::Break(None),
             },
             () = sleep_until(self.wake) => {}
+            Some(message) = self.crowd.recv() => self.take(message, actions)?,
         }
         let is_due = self.wake.is_some_and(|at| at <= Instant::now());
         let waiting = self.inbox.len();
         for _ in 0..if is_due { waiting } else { waiting.min(MESSAGES_AT_ONCE_MAX) } {
             let Ok(message) = self.inbox.try_recv() else { break };
+            self.take(message, actions)?;
+        }
+        for _ in 0..CROWD_AT_ONCE_MAX {
+            let Ok(message) = self.crowd.try_recv() else { break };
             self.take(message, actions)?;
         }
         if is_due {
@@ -186,7 +196,7 @@ impl Driver {
                 }
             }
             Action::SendLink { link, frame } => {
-                let taken = self.links.get(&link).is_none_or(|out| out.try_send(frame).is_ok());
+                let taken = self.links.get(&link).is_none_or(|out| out.send(frame));
                 if !taken {
                     // The node never sends so far ahead: the link is broken and about to say so.
                     self.links.remove(&link);
@@ -195,7 +205,9 @@ impl Driver {
             }
             Action::CloseLink { link, reason } => {
                 tracing::debug!(link = link.0, reason, "link closed");
-                self.links.remove(&link);
+                if let Some(out) = self.links.remove(&link) {
+                    out.say_farewell(reason);
+                }
             }
             Action::Respond { ticket, response } => {
                 if let Some(answer) = self.tickets.remove(&ticket) {
@@ -289,4 +301,4 @@ async fn sleep_until(wake: Option<Instant>) {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use ravelin_consensus::NodeId;
+use ravelin_transport::backoff::{Backoff, BackoffOptions};
 use ravelin_transport::{Connection, Lane, Target, Transport};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -18,10 +19,13 @@ use crate::node::event::{CallId, Event};
 const RAFT_FRAMES_MAX: usize = 256;
 /// Calls that wait for one peer.
 const CALLS_MAX: usize = 256;
-/// First pause after a failed dial; it doubles.
-const PAUSE_MIN: Duration = Duration::from_millis(50);
-/// Longest pause: a peer that is back is found within it.
-const PAUSE_MAX: Duration = Duration::from_millis(1000);
+/// When to dial again: a peer that is back is found within a second, and one that takes connections only to drop them is
+/// not dialled in a tight loop.
+const DIALLING: BackoffOptions = BackoffOptions {
+    first: Duration::from_millis(50),
+    max: Duration::from_secs(1),
+    stable_after: Duration::from_secs(5),
+};
 /// How often losses towards a peer are reported at most.
 const REPORT_INTERVAL: Duration = Duration::from_millis(500);
 
@@ -110,11 +114,15 @@ struct Way {
 
 impl Way {
     async fn run(mut self) {
-        let mut pause = PAUSE_MIN;
+        let start = tokio::time::Instant::now();
+        let mut backoff = Backoff::new(DIALLING, rand::random());
+        // One line for each change of how things stand, not one for each try.
+        let mut told: Option<String> = None;
         loop {
             match self.dial().await {
                 Ok(connection) => {
-                    pause = PAUSE_MIN;
+                    backoff.connected(start.elapsed());
+                    told = None;
                     tracing::info!(node = %self.node, address = self.target.address, "connected to controller");
                     self.connected.send_replace(Some(Handle(Arc::clone(&connection))));
                     self.carry(&connection).await;
@@ -122,11 +130,16 @@ impl Way {
                     connection.close("the way to this node is dialled anew");
                     tracing::info!(node = %self.node, "lost the connection to controller");
                 }
-                Err(reason) => tracing::debug!(node = %self.node, reason, "controller cannot be reached"),
+                Err(reason) if told.as_ref() == Some(&reason) => {
+                    tracing::debug!(node = %self.node, reason, "controller still cannot be reached");
+                }
+                Err(reason) => {
+                    tracing::warn!(node = %self.node, reason, "controller cannot be reached; it is tried again and again");
+                    told = Some(reason);
+                }
             }
             self.lost().await;
-            self.wait(jittered(pause)).await;
-            pause = (pause * 2).min(PAUSE_MAX);
+            self.wait(backoff.failed(start.elapsed())).await;
         }
     }
 
@@ -263,11 +276,6 @@ async fn fail_waiting(inbox: &mpsc::Sender<Message>, mut calls: mpsc::Receiver<C
 async fn fail(inbox: &mpsc::Sender<Message>, call: CallId, may_have_arrived: bool) {
     let reason = "the connection to the other node is not there".to_owned();
     drop(inbox.send(Message::Event(Event::CallFailed { call, may_have_arrived, reason })).await);
-}
-
-/// Between half of the pause and the whole, so that nodes do not dial in step.
-fn jittered(pause: Duration) -> Duration {
-    pause.mul_f64(rand::random_range(0.5..1.0))
 }
 
 #[cfg(test)]

@@ -15,7 +15,8 @@ use crate::storage::{MemoryDisk, WalLimits};
 const CLUSTER: [u8; 16] = [7; 16];
 
 /// The first of three nodes, as a driver whose work goes nowhere.
-fn driver() -> (Driver, threads::Receiver<LogWork>, threads::Receiver<Job>) {
+pub(in crate::shell) fn driver()
+-> (Driver, mpsc::Sender<Message>, threads::Receiver<LogWork>, threads::Receiver<Job>) {
     let voters = vec![(1, 1), (2, 1), (3, 1)];
     let member = Member { cluster: CLUSTER, recovery_epoch: 0, node: 1, incarnation: 1, voters };
     let options =
@@ -24,6 +25,7 @@ fn driver() -> (Driver, threads::Receiver<LogWork>, threads::Receiver<Job>) {
     let booted = boot(Arc::new(MemoryDisk::new()), limits, &member, options, 1);
     let Booted { node, snapshots, .. } = booted.expect("the disk is empty");
     let (outbox, inbox) = mpsc::channel(16);
+    let (visitors, crowd) = mpsc::channel(2 * CROWD_AT_ONCE_MAX);
     let (log, log_work) = threads::sync_channel(16);
     let (checks, jobs) = threads::sync_channel(16);
     let (_, reloads) = watch::channel(0);
@@ -31,6 +33,7 @@ fn driver() -> (Driver, threads::Receiver<LogWork>, threads::Receiver<Job>) {
         node,
         clock: Clock::new(),
         inbox,
+        crowd,
         outbox: outbox.clone(),
         peers: BTreeMap::new(),
         links: BTreeMap::new(),
@@ -43,7 +46,7 @@ fn driver() -> (Driver, threads::Receiver<LogWork>, threads::Receiver<Job>) {
         generation: watch::channel(None).0,
         wake: None,
     };
-    (driver, log_work, jobs)
+    (driver, visitors, log_work, jobs)
 }
 
 fn sign_of_life(from: u64) -> Event {
@@ -73,7 +76,7 @@ fn asks_for_votes(action: &Action) -> bool {
 #[tokio::test(start_paused = true)]
 async fn what_arrived_during_a_stall_is_heard_before_silence_is_judged() {
     for leader_spoke in [false, true] {
-        let (mut driver, _log_work, _jobs) = driver();
+        let (mut driver, _visitors, _log_work, _jobs) = driver();
         let mut actions = Actions::new();
         driver.step(Event::Start, &mut actions);
         assert_eq!(driver.carry_out(&mut actions), None);
@@ -87,4 +90,19 @@ async fn what_arrived_during_a_stall_is_heard_before_silence_is_judged() {
         assert_eq!(campaigns, !leader_spoke);
         assert_eq!(driver.node.core().role() == RoleName::Follower, leader_spoke);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_crowd_at_the_links_keeps_no_raft_frame_waiting() {
+    let (mut driver, visitors, _log_work, _jobs) = driver();
+    let mut actions = Actions::new();
+    for link in 0..2 * CROWD_AT_ONCE_MAX as u64 {
+        assert!(visitors.try_send(Message::Event(Event::LinkSent(LinkId(link)))).is_ok(), "there is room");
+    }
+    assert!(driver.outbox.try_send(Message::Event(sign_of_life(2))).is_ok(), "there is room");
+    assert!(driver.gather(&mut actions).await.is_continue());
+    assert_eq!(driver.node.core().leader(), Some(NodeId(2)), "heard first");
+    assert_eq!(driver.crowd.len(), CROWD_AT_ONCE_MAX, "a bounded part of the crowd was let in meanwhile");
+    assert!(driver.gather(&mut actions).await.is_continue());
+    assert_eq!(driver.crowd.len(), 0, "and it is never forgotten");
 }

@@ -1,0 +1,183 @@
+//! One proxy's lane: what it holds, what is on its way to it, what it has reported. It must not choose what is fed: the feed
+//! server does, and hands over transfers.
+
+use ravelin_config::GenerationId;
+use ravelin_config::feed::{Stage, ToProxy};
+use ravelin_consensus::Time;
+
+use super::transfer::Transfer;
+use super::{FRAMES_QUEUED_MAX, SIGN_OF_LIFE_INTERVAL, encode};
+use crate::node::event::{Action, Actions, LinkId};
+use crate::node::journal::bound_texts;
+use crate::node::timers::between;
+use crate::request::status::{EventKind, ProxyStatus, RefusedGeneration};
+
+#[derive(Debug)]
+pub(super) struct Session {
+    pub(super) proxy: u64,
+    /// When it was first looked at, for as long as no hello has come.
+    pub(super) ungreeted_since: Option<Time>,
+    pub(super) build: String,
+    /// Nothing is sent before the proxy has said hello.
+    pub(super) greeted: bool,
+    /// What the proxy holds, by its own word.
+    pub(super) held: Option<GenerationId>,
+    pub(super) needs_whole: bool,
+    pub(super) whole_sent: Option<Time>,
+    /// A whole is due that the proxy may not have yet.
+    pub(super) held_back: bool,
+    pub(super) sending: Option<Sending>,
+    /// A complete transfer that the proxy has not answered yet.
+    pub(super) offered: Option<GenerationId>,
+    /// Not offered again: the proxy will not take it.
+    pub(super) refused: Option<RefusedByProxy>,
+    pub(super) queued: usize,
+    /// The last sign of life: what it said and when.
+    pub(super) said: Option<(GenerationId, bool, Time)>,
+    pub(super) received: Option<GenerationId>,
+    pub(super) validated: Option<GenerationId>,
+    pub(super) serving: Option<(GenerationId, Time)>,
+}
+
+#[derive(Debug)]
+pub(super) struct Sending {
+    pub(super) transfer: Transfer,
+    pub(super) next: usize,
+}
+
+#[derive(Debug)]
+pub(super) struct RefusedByProxy {
+    pub(super) generation: GenerationId,
+    pub(super) reasons: Vec<String>,
+}
+
+impl Session {
+    pub(super) fn new(proxy: u64) -> Self {
+        Self {
+            proxy,
+            ungreeted_since: None,
+            build: String::new(),
+            greeted: false,
+            held: None,
+            needs_whole: false,
+            whole_sent: None,
+            held_back: false,
+            sending: None,
+            offered: None,
+            refused: None,
+            queued: 0,
+            said: None,
+            received: None,
+            validated: None,
+            serving: None,
+        }
+    }
+
+    /// Whether `current` should be sent: newer than what is held, not on its way, not refused.
+    pub(super) fn wants(&self, current: GenerationId) -> bool {
+        self.offered.is_none()
+            && self.refused.as_ref().is_none_or(|refused| refused.generation != current)
+            && (self.needs_whole || self.held.is_none_or(|held| current.is_newer_than(&held)))
+    }
+
+    pub(super) fn send_parts(&mut self, link: LinkId, actions: &mut Actions) {
+        while self.queued < FRAMES_QUEUED_MAX
+            && let Some(sending) = self.sending.as_mut()
+        {
+            if let Some(frame) = sending.transfer.frames.get(sending.next) {
+                actions.push(Action::SendLink { link, frame: frame.clone() });
+                self.queued += 1;
+                sending.next += 1;
+            }
+            if sending.next >= sending.transfer.frames.len() {
+                self.offered = Some(sending.transfer.target);
+                self.sending = None;
+            }
+        }
+    }
+
+    /// A proxy that holds what is fed, or something newer, is told where this node stands.
+    pub(super) fn say_up_to_date(
+        &mut self,
+        now: Time,
+        link: LinkId,
+        current: GenerationId,
+        stale: bool,
+        actions: &mut Actions,
+    ) {
+        let refuses_current = self.refused.as_ref().is_some_and(|refused| refused.generation == current);
+        // A proxy that will not take the current generation hears about the one that it holds.
+        let generation = if refuses_current { self.held } else { Some(current) };
+        let Some(generation) = generation else { return };
+        let fresh = self.said.is_some_and(|(said, was_stale, at)| {
+            said == generation && was_stale == stale && between(at, now) < SIGN_OF_LIFE_INTERVAL
+        });
+        if fresh || self.queued >= FRAMES_QUEUED_MAX {
+            return;
+        }
+        if let Some(frame) = encode(&ToProxy::UpToDate { generation, stale }) {
+            self.said = Some((generation, stale, now));
+            self.queued += 1;
+            actions.push(Action::SendLink { link, frame });
+        }
+    }
+
+    pub(super) fn acknowledged(
+        &mut self,
+        now: Time,
+        generation: GenerationId,
+        stage: Stage,
+        current: Option<GenerationId>,
+    ) -> Option<EventKind> {
+        match stage {
+            Stage::Received => {
+                self.received = Some(generation);
+            }
+            Stage::Validated => {
+                self.validated = Some(generation);
+                self.settle(generation);
+            }
+            Stage::Serving => {
+                self.serving = Some((generation, now));
+                self.settle(generation);
+            }
+            Stage::Refused { mut reasons } => {
+                bound_texts(&mut reasons);
+                // What is noted is about generations that it could have been given, not whatever it names.
+                let is_ours = current == Some(generation) || self.offered == Some(generation);
+                self.offered = self.offered.filter(|offered| *offered != generation);
+                let repeated = self.refused.as_ref().is_some_and(|held| held.generation == generation);
+                let noted = EventKind::ProxyRefused {
+                    proxy: self.proxy,
+                    generation: generation.to_string(),
+                    reasons: reasons.clone(),
+                };
+                self.refused = Some(RefusedByProxy { generation, reasons });
+                return (is_ours && !repeated).then_some(noted);
+            }
+        }
+        None
+    }
+
+    /// From here on the proxy holds this generation: deltas may start from it.
+    pub(super) fn settle(&mut self, generation: GenerationId) {
+        self.held = Some(generation);
+        self.offered = self.offered.filter(|offered| *offered != generation);
+        self.refused = self.refused.take().filter(|refused| refused.generation.is_newer_than(&generation));
+    }
+
+    pub(super) fn status(&self) -> ProxyStatus {
+        ProxyStatus {
+            node: self.proxy,
+            build: self.build.clone(),
+            received: self.received.map(Into::into),
+            validated: self.validated.map(Into::into),
+            serving: self.serving.map(|(generation, _)| generation.into()),
+            serving_since_micros: self.serving.map_or(0, |(_, at)| at.micros),
+            refused: self.refused.as_ref().map(|refused| RefusedGeneration {
+                generation: refused.generation.into(),
+                reasons: refused.reasons.clone(),
+            }),
+        }
+    }
+}

@@ -1,10 +1,10 @@
 //! The two body types of the request path. A body only moves bytes and tells its exchange when it ended; it decides nothing
 //! about status, retry or pooling.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -26,6 +26,9 @@ pub enum BodyError {
     /// The upstream's body could not be read to its end.
     #[error("the upstream's body broke off")]
     Upstream(#[source] hyper::Error),
+    /// The upstream's answer ended first: nobody takes the rest of the client's body.
+    #[error("the upstream has answered and takes no more")]
+    Unwanted,
 }
 
 /// How far a request body has come; shared by the body (inside hyper's client) and the exchange that judges pooling.
@@ -53,9 +56,27 @@ pub struct RequestBody {
 pub struct Tracker {
     state: Cell<Progress>,
     bytes: Cell<u64>,
+    unwanted: Cell<bool>,
+    sender: RefCell<Option<Waker>>,
 }
 
 impl Tracker {
+    /// The answer has ended: what is left of the body goes nowhere any more.
+    pub(crate) fn stop(&self) {
+        self.unwanted.set(true);
+        if let Some(waker) = self.sender.borrow_mut().take() {
+            waker.wake();
+        }
+    }
+
+    /// Who sends the body, to be told of [`Tracker::stop`].
+    fn waits(&self, waker: &Waker) {
+        let mut sender = self.sender.borrow_mut();
+        if !sender.as_ref().is_some_and(|known| known.will_wake(waker)) {
+            *sender = Some(waker.clone());
+        }
+    }
+
     /// How far the body has come.
     pub fn progress(&self) -> Progress {
         self.state.get()
@@ -78,7 +99,12 @@ impl RequestBody {
         if incoming.is_end_stream() {
             return Self::empty();
         }
-        let tracker = Rc::new(Tracker { state: Cell::new(Progress::Untouched), bytes: Cell::new(0) });
+        let tracker = Rc::new(Tracker {
+            state: Cell::new(Progress::Untouched),
+            bytes: Cell::new(0),
+            unwanted: Cell::new(false),
+            sender: RefCell::new(None),
+        });
         Self { incoming: Some(incoming), progress: Some(tracker) }
     }
 
@@ -102,9 +128,19 @@ impl Body for RequestBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if self.progress.as_ref().is_some_and(|tracker| tracker.unwanted.get()) {
+            // An error, not an end: a body that is cut short must not look whole. The client's connection is let go.
+            self.incoming = None;
+            return Poll::Ready(Some(Err(BodyError::Unwanted)));
+        }
         let Some(incoming) = self.incoming.as_mut() else { return Poll::Ready(None) };
         match Pin::new(&mut *incoming).poll_frame(cx) {
-            Poll::Pending => Poll::Pending,
+            Poll::Pending => {
+                if let Some(tracker) = &self.progress {
+                    tracker.waits(cx.waker());
+                }
+                Poll::Pending
+            }
             Poll::Ready(None) => {
                 self.note(Progress::Complete);
                 Poll::Ready(None)

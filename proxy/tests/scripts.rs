@@ -4,6 +4,8 @@
 
 #[path = "scripts/client.rs"]
 mod client;
+#[path = "scripts/early.rs"]
+mod early;
 #[path = "scripts/hostile.rs"]
 mod hostile;
 #[path = "scripts/proxy.rs"]

@@ -180,6 +180,9 @@ impl Lease {
         self.seen.response_complete = true;
         self.seen.request_complete =
             self.body.as_ref().is_none_or(|body| body.progress() == Progress::Complete);
+        if let Some(body) = self.body.as_ref().filter(|_| !self.seen.request_complete) {
+            body.stop();
+        }
         self.seen.draining = self.pools.is_draining();
         self.seen.server_gone = !self.upstream.is_in_use();
         match std::mem::replace(&mut self.held, Held::Gone) {

@@ -1,0 +1,111 @@
+//! Servers that answer before they have read the request, or send more than their answer: the client gets the answer, and nobody
+//! goes on for ever or gets what was meant for another.
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use crate::proxy::Proxy;
+
+/// Far above what any step takes, and far below the time a whole request may take.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn proxy(listener: &TcpListener) -> Proxy {
+    let address = listener.local_addr().expect("a bound socket has an address");
+    let dynamic = format!(
+        "http: {{routers: {{r: {{rule: \"PathPrefix(`/`)\", service: s}}}}, services: {{s: {{loadBalancer: {{servers: \
+         [{{url: \"http://{address}\"}}]}}}}}}}}"
+    );
+    Proxy::start("", &dynamic)
+}
+
+fn read_head(socket: &mut TcpStream) -> String {
+    let mut head = Vec::new();
+    let mut byte = [0];
+    while !head.ends_with(b"\r\n\r\n") && socket.read(&mut byte).is_ok_and(|length| length > 0) {
+        head.extend_from_slice(&byte);
+    }
+    String::from_utf8(head).expect("the proxy writes ASCII")
+}
+
+fn connect(proxy: &Proxy) -> TcpStream {
+    let client = TcpStream::connect(proxy.address()).expect("the proxy listens");
+    client.set_read_timeout(Some(PATIENCE)).expect("a plain socket");
+    client
+}
+
+#[test]
+fn a_body_without_end_stops_when_the_answer_has_ended() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback can be bound");
+    let proxy = proxy(&listener);
+    let (tell, ended) = mpsc::channel();
+    std::thread::spawn(move || {
+        let (mut socket, _) = listener.accept().expect("the proxy connects");
+        read_head(&mut socket);
+        socket
+            .write_all(b"HTTP/1.1 413 Content Too Large\r\nContent-Length: 4\r\n\r\ndone")
+            .expect("it is taken");
+        let mut rest = [0; 65536];
+        while socket.read(&mut rest).is_ok_and(|length| length > 0) {}
+        tell.send(()).expect("the test waits");
+    });
+    let mut client = connect(&proxy);
+    client
+        .write_all(b"POST / HTTP/1.1\r\nHost: a.test\r\nTransfer-Encoding: chunked\r\n\r\n")
+        .expect("it is taken");
+    let mut sending = client.try_clone().expect("a socket");
+    let endless = std::thread::spawn(move || while sending.write_all(b"4\r\nmore\r\n").is_ok() {});
+    let mut answer = Vec::new();
+    let start = Instant::now();
+    // How the connection ends does not matter here, as the client goes on sending.
+    let mut part = [0; 4096];
+    while let Ok(length @ 1..) = client.read(&mut part) {
+        answer.extend_from_slice(part.get(..length).expect("so many were read"));
+    }
+    let answer = String::from_utf8_lossy(&answer).into_owned();
+    assert!(answer.starts_with("HTTP/1.1 413 ") && answer.ends_with("\r\n\r\ndone"), "{answer}");
+    assert!(start.elapsed() < PATIENCE, "the client is held");
+    ended.recv_timeout(PATIENCE).expect("the server is let go");
+    endless.join().expect("the client is told");
+}
+
+#[test]
+fn bytes_behind_an_answer_without_a_body_are_nobodys_answer() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback can be bound");
+    let proxy = proxy(&listener);
+    std::thread::spawn(move || {
+        for socket in listener.incoming().flatten() {
+            std::thread::spawn(move || {
+                let mut socket = socket;
+                loop {
+                    let head = read_head(&mut socket);
+                    let answer = match head.split(' ').nth(1) {
+                        Some("/good") => "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ngood",
+                        Some("/204") => "HTTP/1.1 204 No Content\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nbad",
+                        Some("/304") => "HTTP/1.1 304 Not Modified\r\nContent-Length: 3\r\n\r\nHTTP/1.1 200 OK\r\n\r\nbad",
+                        Some(_) => "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nbad",
+                        None => return,
+                    };
+                    if socket.write_all(answer.as_bytes()).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    let mut client = connect(&proxy);
+    for (method, path) in [("GET", "/204"), ("GET", "/304"), ("HEAD", "/head")] {
+        for (method, path, last) in [(method, path, false), ("GET", "/good", true)] {
+            let request = format!("{method} {path} HTTP/1.1\r\nHost: a.test\r\n\r\n");
+            client.write_all(request.as_bytes()).expect("the connection stands");
+            let head = read_head(&mut client);
+            let mut body = [0; 4];
+            if last {
+                client.read_exact(&mut body).expect("a body");
+                assert_eq!(&body, b"good", "after {path}: {head}");
+            }
+            assert!(!head.contains("bad"), "{head}");
+        }
+    }
+}

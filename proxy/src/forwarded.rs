@@ -192,10 +192,10 @@ impl ForwardedPolicy {
 
 /// Removes what `Connection` names, save what `kept` holds and what it cannot take away.
 fn drop_listed(headers: &mut HeaderMap, present: Present, kept: &[HeaderName]) {
-    if !present.any(Present::CONNECTION) {
+    if !present.any(Present::CONNECTION) || names_no_field(headers, present) {
         return;
     }
-    for name in listed(headers, present) {
+    for name in listed(headers) {
         if !is_immune(name.as_str()) && !kept.contains(&name) {
             headers.remove(name);
         }
@@ -363,12 +363,17 @@ fn tokens(headers: &HeaderMap) -> impl Iterator<Item = &str> {
         .filter(|token| !token.is_empty())
 }
 
-/// What `Connection` names. The usual `keep-alive` is none of it where there is no such field.
-fn listed(headers: &HeaderMap, present: Present) -> smallvec::SmallVec<[HeaderName; 4]> {
-    tokens(headers)
-        .filter(|token| present.any(Present::KEEP_ALIVE) || !token.eq_ignore_ascii_case("keep-alive"))
-        .filter_map(|token| HeaderName::from_bytes(token.as_bytes()).ok())
-        .collect()
+/// Whether `Connection` is the usual lone `keep-alive`, and there is no such field.
+fn names_no_field(headers: &HeaderMap, present: Present) -> bool {
+    let mut values = headers.get_all(CONNECTION).iter();
+    let first = values.next().map(HeaderValue::as_bytes).unwrap_or_default();
+    !present.any(Present::KEEP_ALIVE)
+        && first.eq_ignore_ascii_case(b"keep-alive")
+        && values.next().is_none()
+}
+
+fn listed(headers: &HeaderMap) -> smallvec::SmallVec<[HeaderName; 4]> {
+    tokens(headers).filter_map(|token| HeaderName::from_bytes(token.as_bytes()).ok()).collect()
 }
 
 fn is_immune(name: &str) -> bool {

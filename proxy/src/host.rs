@@ -54,7 +54,12 @@ pub fn canonical(value: &str) -> Result<Host<'_>, HostError> {
             None => (value, ""),
         }
     };
-    if !value.starts_with('[') && !name.bytes().all(is_host_byte) {
+    // One look at each byte: what of all classes it belongs to, and what any does.
+    let (all, any) = name.bytes().fold((HOST, 0), |(all, any), byte| {
+        let class = CLASSES.get(usize::from(byte)).copied().unwrap_or(0);
+        (all & class, any | class)
+    });
+    if !value.starts_with('[') && all & HOST == 0 {
         return Err(HostError::Byte);
     }
     let port = parse_port(port)?;
@@ -65,7 +70,7 @@ pub fn canonical(value: &str) -> Result<Host<'_>, HostError> {
     if name.len() > HOST_BYTES_MAX {
         return Err(HostError::Length);
     }
-    let name = if name.bytes().any(|byte| byte.is_ascii_uppercase()) {
+    let name = if any & UPPER != 0 {
         Cow::Owned(name.to_ascii_lowercase())
     } else {
         Cow::Borrowed(name)
@@ -83,14 +88,33 @@ fn parse_port(text: &str) -> Result<Option<u16>, HostError> {
     text.parse().map(Some).map_err(|_| HostError::Port)
 }
 
+/// May stand in a host.
+const HOST: u8 = 1;
+/// Has another case.
+const UPPER: u8 = 2;
+
+const CLASSES: [u8; 256] = classes();
+
 /// RFC 3986 `reg-name` without percent-encoding and without the comma (a comma is a list of hosts, which two proxies read in
 /// two ways).
-fn is_host_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric()
-        || matches!(
+const fn classes() -> [u8; 256] {
+    let mut table = [0; 256];
+    let mut index = 0;
+    while index < 256 {
+        let byte = index as u8;
+        let marks = matches!(
             byte,
             b'-' | b'.' | b'_' | b'~' | b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b';' | b'='
-        )
+        );
+        if byte.is_ascii_alphanumeric() || marks {
+            table[index] |= HOST;
+        }
+        if byte.is_ascii_uppercase() {
+            table[index] |= UPPER;
+        }
+        index += 1;
+    }
+    table
 }
 
 #[cfg(test)]

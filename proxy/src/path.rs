@@ -122,8 +122,17 @@ pub fn normalise(path: &str, options: PathOptions) -> Result<Cow<'_, str>, PathE
 
 /// Bytes a path may hold raw: RFC 3986 `pchar` without `%`, the slash, and brackets, which Traefik passes raw.
 fn is_raw(byte: u8) -> bool {
-    is_unreserved(byte)
-        || matches!(
+    RAW.get(usize::from(byte)).is_some_and(|&raw| raw)
+}
+
+const RAW: [bool; 256] = raw_bytes();
+
+const fn raw_bytes() -> [bool; 256] {
+    let mut table = [false; 256];
+    let mut index = 0;
+    while index < 256 {
+        let byte = index as u8;
+        let marks = matches!(
             byte,
             b'/' | b'!'
                 | b'$'
@@ -140,10 +149,14 @@ fn is_raw(byte: u8) -> bool {
                 | b'@'
                 | b'['
                 | b']'
-        )
+        );
+        table[index] = is_unreserved(byte) || marks;
+        index += 1;
+    }
+    table
 }
 
-fn is_unreserved(byte: u8) -> bool {
+const fn is_unreserved(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
 }
 

@@ -34,24 +34,29 @@ pub use state::{Shared, State};
 
 /// Answers one request by one table, which the caller keeps alive. Never fails: every error is an answer. Dropping the future
 /// abandons the request, upstream too.
-pub async fn answer(
-    state: &State,
-    table: &Table,
-    connection: &Rc<ConnectionFacts>,
+pub fn answer<'a>(
+    state: &'a State,
+    table: &'a Table,
+    connection: &'a Rc<ConnectionFacts>,
     request: Request<ClientBody>,
-) -> Response<ResponseBody> {
+) -> impl Future<Output = Response<ResponseBody>> + 'a {
+    // Taken apart before the future begins, which then holds the parts once.
     let (mut parts, incoming) = request.into_parts();
-    let mut exchange = begin(state, connection, &parts);
+    let mut host = parts.headers.remove(HOST);
+    let mut exchange = begin(state, connection, &parts, host.as_ref());
     let mut body = RequestBody::new(incoming);
-    let mut response = match serve(state, table, connection, &mut exchange, &mut parts, &mut body).await {
-        Ok(response) => response,
-        Err(error) => refuse(connection, error),
-    };
-    if connection.protocol == Protocol::Http2 {
-        response.headers_mut().remove(CONNECTION);
+    async move {
+        let served = serve(state, table, connection, &mut exchange, &mut parts, &mut host, &mut body);
+        let mut response = match served.await {
+            Ok(response) => response,
+            Err(error) => refuse(connection, error),
+        };
+        if connection.protocol == Protocol::Http2 {
+            response.headers_mut().remove(CONNECTION);
+        }
+        finish(&mut exchange, &mut response);
+        if exchange.matters() { response.map(|body| body.with_exchange(exchange)) } else { response }
     }
-    finish(&mut exchange, &mut response);
-    if exchange.matters() { response.map(|body| body.with_exchange(exchange)) } else { response }
 }
 
 async fn serve(
@@ -60,6 +65,7 @@ async fn serve(
     connection: &Rc<ConnectionFacts>,
     exchange: &mut Exchange,
     parts: &mut Parts,
+    host_field: &mut Option<HeaderValue>,
     body: &mut RequestBody,
 ) -> Result<Response<ResponseBody>, RequestError> {
     let Some(entry_point) = table.entry_point(&connection.entry_point) else {
@@ -70,14 +76,14 @@ async fn serve(
         return Ok(bare(StatusCode::OK, ""));
     }
     check_target(parts)?;
-    let present = Present::of(&parts.headers);
+    let present = Present::of_client(&parts.headers);
     if present.any(Present::EXPECT) {
         check_expectation(&parts.headers)?;
     }
     if present.any(Present::TRAILER) {
         forwarded::check_trailer(&parts.headers)?;
     }
-    let host_value = take_host(parts)?;
+    let host_value = host_of(parts, host_field.take())?;
     let host = crate::host::canonical(host_value.to_str().map_err(|_| RequestError::BadHost)?)
         .map_err(|_| RequestError::BadHost)?;
     let path = match path::normalise(parts.uri.path(), policy.path)? {
@@ -130,7 +136,7 @@ async fn serve(
         omit_forwarded_for: false,
     };
     let (host, uri_query) = (&*host.name, query.as_deref());
-    let journey = Journey { state, table, connection, policy, origin, host, uri_query, exchange };
+    let mut journey = Journey { state, table, connection, policy, origin, host, uri_query, exchange };
     Ok(journey.run(&mut head, route, body).await)
 }
 
@@ -159,7 +165,7 @@ enum Destination<'r> {
 impl<'r> Journey<'r> {
     /// Through the request halves, to the service, and back through the response halves of what was passed.
     async fn run(
-        mut self,
+        &mut self,
         head: &mut Head<'_>,
         route: &'r Route,
         body: &mut RequestBody,
@@ -355,8 +361,7 @@ fn check_expectation(headers: &HeaderMap) -> Result<(), RequestError> {
 
 /// The Host that routes and is forwarded: the target's authority if it has one (over HTTP/2 they must agree), else the field. An
 /// absent one is the empty value, which HTTP/1.0 clients may send.
-fn take_host(parts: &mut Parts) -> Result<HeaderValue, RequestError> {
-    let field = parts.headers.remove(HOST);
+fn host_of(parts: &Parts, field: Option<HeaderValue>) -> Result<HeaderValue, RequestError> {
     let Some(authority) = parts.uri.authority() else {
         return match field {
             Some(field) => Ok(field),
@@ -433,11 +438,16 @@ fn refuse(connection: &ConnectionFacts, error: RequestError) -> Response<Respons
     error.into_response()
 }
 
-fn begin(state: &State, connection: &Rc<ConnectionFacts>, parts: &Parts) -> Exchange {
+fn begin(
+    state: &State,
+    connection: &Rc<ConnectionFacts>,
+    parts: &Parts,
+    host_field: Option<&HeaderValue>,
+) -> Exchange {
     let Some(log) = state.log() else { return Exchange::default() };
     let host = match parts.uri.authority() {
         Some(authority) => HeaderValue::from_str(authority.as_str()).ok(),
-        None => parts.headers.get(HOST).cloned(),
+        None => host_field.cloned(),
     };
     let started = Instant::now();
     let entry = Entry {

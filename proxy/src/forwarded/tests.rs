@@ -43,7 +43,7 @@ fn seen(policy: &ForwardedPolicy, host: &str, tls: bool, fields: &[(&str, &str)]
     let origin = Origin { peer: PEER, peer_value: &peer_value, tls, server: &server };
     let host_value = HeaderValue::from_str(host).expect("a host value");
     let port = crate::host::canonical(host).expect("a host").port;
-    let present = Present::of(&headers);
+    let present = Present::of_client(&headers);
     policy.admit(&mut headers, present, Some(&host_value), port, origin).expect("admitted");
     let present = Present::of(&headers);
     policy.dispatch(&mut headers, present, origin, false);
@@ -100,7 +100,7 @@ fn underscores_can_be_refused() {
     let value = HeaderValue::from_static("127.0.0.1");
     let origin = Origin { peer: PEER, peer_value: &value, tls: false, server: &value };
     let admit = |mut headers: HeaderMap| {
-        let present = Present::of(&headers);
+        let present = Present::of_client(&headers);
         reject.admit(&mut headers, present, None, None, origin)
     };
     let refused = admit(map(&[("a_b", "1")]));
@@ -224,7 +224,7 @@ fn names_of_the_entry_points_list_survive_until_the_request_is_sent() {
     let value = HeaderValue::from_static("127.0.0.1");
     let origin = Origin { peer: PEER, peer_value: &value, tls: false, server: &value };
     let mut headers = map(&[("Connection", "x-keep, X-Drop"), ("X-Keep", "1"), ("X-Drop", "1")]);
-    let present = Present::of(&headers);
+    let present = Present::of_client(&headers);
     keep.admit(&mut headers, present, None, None, origin).expect("admitted");
     assert!(headers.contains_key("x-keep") && !headers.contains_key("x-drop"));
     let present = Present::of(&headers);

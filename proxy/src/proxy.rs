@@ -4,8 +4,9 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
 use ravelin_config::GenerationId;
 use ravelin_config::feed::{Receiver, ReceiverLimits};
@@ -31,6 +32,8 @@ use tables::{Mailbox, Tables};
 
 /// Folder of the last good generations below the data directory.
 const LAST_GOOD_FOLDER: &str = "last-good";
+/// How long the end waits for a disk.
+const TABLES_END_TIME_MAX: Duration = Duration::from_secs(5);
 /// Verdicts on their way to the feed client.
 const VERDICTS_MAX: usize = 16;
 
@@ -92,6 +95,7 @@ pub struct ProxyHandle {
     request: Arc<request::Shared>,
     mailbox: Arc<Mailbox>,
     feed: JoinHandle<()>,
+    tables: std::sync::Mutex<Option<std::thread::JoinHandle<()>>>,
     draining: AtomicBool,
     serving: watch::Receiver<Option<GenerationId>>,
     feed_status: watch::Receiver<FeedStatus>,
@@ -134,6 +138,7 @@ impl Proxy {
             worker_count: count,
             addresses: options.entry_point_addresses.clone(),
             last_good,
+            unkept: false,
             kept: newest.as_ref().map(|(generation, _)| *generation),
             asked_whole: None,
             published: None,
@@ -144,7 +149,7 @@ impl Proxy {
             runtime: Handle::current(),
         };
         let thread = std::thread::Builder::new().name("tables".to_owned());
-        thread.spawn(move || tables.run()).map_err(StartError::Thread)?;
+        let tables = thread.spawn(move || tables.run()).map_err(StartError::Thread)?;
 
         let offers = Arc::clone(&mailbox);
         let client = FeedClient {
@@ -168,6 +173,7 @@ impl Proxy {
             request,
             mailbox,
             feed,
+            tables: std::sync::Mutex::new(Some(tables)),
             draining,
             serving,
             feed_status,
@@ -243,6 +249,7 @@ impl ProxyHandle {
         self.request.set_terminating();
         let cut = self.workers.lock().await.drain().await;
         self.end();
+        self.tables_ended().await;
         cut
     }
 
@@ -251,6 +258,17 @@ impl ProxyHandle {
         self.draining.store(true, Ordering::Release);
         self.end();
         self.workers.lock().await.close().await;
+        self.tables_ended().await;
+    }
+
+    /// Waits, for a while, until the table thread has ended: it may be writing the last good generation.
+    async fn tables_ended(&self) {
+        let tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(tables) = tables else { return };
+        let ended = tokio::task::spawn_blocking(move || drop(tables.join()));
+        if tokio::time::timeout(TABLES_END_TIME_MAX, ended).await.is_err() {
+            tracing::error!("the disk took too long: the last good generation may be an older one");
+        }
     }
 
     fn end(&self) {

@@ -224,6 +224,56 @@ fn a_disk_that_does_not_take_it_is_an_error_and_the_next_save_begins_anew() {
     assert_eq!(newest(&directory).0, Some(second));
 }
 
+/// Set in the child process of the test below, to the folder on a file system of its own.
+const CHILD: &str = "RAVELIN_TEST_TINY_DISK";
+
+#[test]
+fn a_full_disk_costs_nothing_that_was_kept_and_is_used_again_when_there_is_room() {
+    if let Some(directory) = std::env::var_os(CHILD) {
+        return fill_the_disk(Path::new(&directory));
+    }
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let name = "last_good::tests::a_full_disk_costs_nothing_that_was_kept_and_is_used_again_when_there_is_room";
+    let this = std::env::current_exe().expect("a test runs from a file");
+    let script = "mount -t tmpfs -o size=128k tmpfs \"$1\" || exit 77; exec \"$2\" --exact \"$3\" --nocapture";
+    let child = std::process::Command::new("unshare")
+        .args(["--map-root-user", "--mount", "sh", "-c", script, "sh"])
+        .args([directory.path().as_os_str(), this.as_os_str(), name.as_ref()])
+        .env(CHILD, directory.path())
+        .output();
+    let Ok(child) = child else { return eprintln!("skipped: there is no unshare(1) to mount a tiny disk with") };
+    let (out, text) = (String::from_utf8_lossy(&child.stdout), String::from_utf8_lossy(&child.stderr));
+    if child.status.code() == Some(77) || text.contains("unshare:") {
+        return eprintln!("skipped: no tiny disk can be mounted here: {text}");
+    }
+    assert!(child.status.success() && out.contains("1 passed"), "{out}{text}");
+}
+
+fn fill_the_disk(directory: &Path) {
+    let ([_, second], _) = two(directory);
+    let (mut store, loaded) = open(directory);
+    assert_eq!(loaded.newest, Some(second.clone()));
+    let large = map(&[("a", &"x".repeat(4000))]);
+    let third = (id(3, &large), large);
+    store.save(third.0, &third.1).expect("there is room");
+    let filler = directory.join("filler");
+    let mut file = File::create(&filler).expect("there is room");
+    while file.write_all(&[0; 512]).is_ok() {}
+    let fourth = map(&[("a", &"y".repeat(9000))]);
+    // The first try appends, the later ones begin anew; none of them leaves anything behind.
+    for _ in 0..3 {
+        let error = store.save(id(4, &fourth), &fourth).expect_err("the disk is full");
+        let LastGoodError::Io { source, .. } = &error else { panic!("{error}") };
+        assert_eq!(source.kind(), io::ErrorKind::StorageFull, "{error}");
+        assert!(paths(directory, "tmp").expect("it can be listed").is_empty());
+        assert_eq!(newest(directory).0, Some(third.clone()), "what was kept is there");
+    }
+    drop(file);
+    fs::remove_file(&filler).expect("it is ours");
+    store.save(id(4, &fourth), &fourth).expect("there is room again");
+    assert_eq!(newest(directory).0, Some((id(4, &fourth), fourth)));
+}
+
 #[test]
 fn golden_bytes() {
     let directory = tempfile::tempdir().expect("a temporary directory");

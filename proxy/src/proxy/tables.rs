@@ -21,8 +21,8 @@ use crate::worker::Workers;
 
 /// How soon retired tables are looked at again.
 const RETIRED_INTERVAL: Duration = Duration::from_millis(250);
-/// How soon an entry point that could not be opened is tried again.
-const LISTEN_RETRY_INTERVAL: Duration = Duration::from_secs(1);
+/// How soon what failed is tried again: an entry point that could not be opened, a generation that could not be kept.
+const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Holds at most one generation: a newer one takes the place of one that waits.
 #[derive(Default)]
@@ -87,6 +87,8 @@ pub(super) struct Tables {
     pub(super) last_good: Option<LastGood>,
     /// What lies on the disk.
     pub(super) kept: Option<GenerationId>,
+    /// What is published could not be kept.
+    pub(super) unkept: bool,
     /// The last generation that lacked a secret, for which the whole was asked.
     pub(super) asked_whole: Option<GenerationId>,
     /// What was published last, and under which sequence number.
@@ -103,18 +105,20 @@ impl Tables {
         loop {
             let held = self.live.free_retired();
             let failed = self.entry_points.borrow().values().any(Result::is_err);
-            let wait = match (held, failed) {
+            let wait = match (held, failed || self.unkept) {
                 (0, false) => None,
-                (0, true) => Some(LISTEN_RETRY_INTERVAL),
+                (0, true) => Some(RETRY_INTERVAL),
                 _ => Some(RETIRED_INTERVAL),
             };
             match self.mailbox.next(wait) {
                 Letter::Offer(generation, map) => self.take(generation, map),
-                Letter::Nothing if failed => {
-                    let status = self.workers.blocking_lock().retry();
-                    self.tell_entry_points(status);
+                Letter::Nothing => {
+                    if failed {
+                        let status = self.workers.blocking_lock().retry();
+                        self.tell_entry_points(status);
+                    }
+                    self.keep_again();
                 }
-                Letter::Nothing => {}
                 Letter::Closed => return,
             }
         }
@@ -230,11 +234,28 @@ impl Tables {
     fn keep(&mut self, generation: GenerationId, map: &ConfigMap) {
         let Some(store) = self.last_good.as_mut().filter(|_| self.kept != Some(generation)) else { return };
         match store.save(generation, map) {
-            Ok(()) => self.kept = Some(generation),
-            Err(error) => {
-                let cause = std::error::Error::source(&error).map(ToString::to_string);
-                tracing::error!(%generation, %error, cause, "this generation cannot be kept for a restart");
+            Ok(()) => {
+                self.kept = Some(generation);
+                if std::mem::take(&mut self.unkept) {
+                    tracing::info!(%generation, "this generation is kept now");
+                }
             }
+            // Said once: what is wrong with a disk mostly stays wrong for a while.
+            Err(error) if !std::mem::replace(&mut self.unkept, true) => {
+                let cause = std::error::Error::source(&error).map(ToString::to_string);
+                tracing::error!(%generation, %error, cause, "this generation cannot be kept for a restart; it is tried again");
+            }
+            Err(_) => {}
+        }
+    }
+
+    /// Tries again to keep what is published: the disk may have room again, and a restart must not go back further than it has to.
+    fn keep_again(&mut self) {
+        let table = self.live.current();
+        if self.unkept
+            && let Some(generation) = table.generation
+        {
+            self.keep(generation, &table.config);
         }
     }
 }

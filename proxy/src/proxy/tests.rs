@@ -176,6 +176,89 @@ async fn a_generation_is_served_changed_refused_and_found_again_on_the_disk() {
 }
 
 #[tokio::test]
+async fn what_cannot_be_kept_is_served_and_kept_as_soon_as_it_can_be() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let folder = directory.path().join(LAST_GOOD_FOLDER);
+    let hub = MemoryHub::new();
+    let endpoint = hub.endpoint("c1", ClusterId(CLUSTER), PeerRole::Controller, 1).expect("a free name");
+    let proxy = start(&hub, "p1", Some(directory.path().to_owned()));
+    let mut control = Control::accept(&endpoint).await;
+    std::fs::remove_dir(&folder).expect("it is empty");
+    let map = configuration(&upstream("one"));
+    assert_eq!(control.stages(1, &map).await, [Stage::Received, Stage::Validated, Stage::Serving]);
+    assert_eq!(asked(web(&proxy).await, "a.test", "/").await, ok("one"), "traffic goes on");
+    std::fs::create_dir(&folder).expect("it may be made");
+    let kept = || {
+        std::fs::read_dir(&folder)
+            .expect("it is there")
+            .flatten()
+            .any(|entry| entry.path().extension().is_some_and(|extension| extension == "sealed"))
+    };
+    let start = std::time::Instant::now();
+    while !kept() {
+        assert!(start.elapsed() < PATIENCE, "it is never tried again");
+        tokio::task::yield_now().await;
+    }
+    proxy.shutdown().await;
+}
+
+/// A server that keeps its connections, tells when one ends, and answers `/slow` when told to.
+fn keeping_upstream() -> (String, std::sync::mpsc::Receiver<()>, std::sync::mpsc::Sender<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback can be bound");
+    let address = listener.local_addr().expect("a bound socket has an address");
+    let (tell, ended) = std::sync::mpsc::channel();
+    let (go, wait) = std::sync::mpsc::channel::<()>();
+    let wait = Arc::new(std::sync::Mutex::new(wait));
+    std::thread::spawn(move || {
+        while let Ok((mut socket, _)) = listener.accept() {
+            let (tell, wait) = (tell.clone(), Arc::clone(&wait));
+            std::thread::spawn(move || {
+                let mut request = [0; 4096];
+                while let Ok(length @ 1..) = socket.read(&mut request) {
+                    if request.get(..length).is_some_and(|head| head.starts_with(b"GET /slow")) {
+                        let _ = wait.lock().expect("no panic").recv();
+                    }
+                    drop(socket.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nkept"));
+                }
+                let _ = tell.send(());
+            });
+        }
+    });
+    (format!("http://{address}"), ended, go)
+}
+
+#[tokio::test]
+async fn a_drain_lets_idle_connections_to_servers_go_and_requests_come_to_their_end() {
+    let (url, ended, go) = keeping_upstream();
+    let hub = MemoryHub::new();
+    let endpoint = hub.endpoint("c1", ClusterId(CLUSTER), PeerRole::Controller, 1).expect("a free name");
+    let proxy = Arc::new(start(&hub, "p1", None));
+    let mut control = Control::accept(&endpoint).await;
+    control.stages(1, &configuration(&url)).await;
+    let address = web(&proxy).await;
+    assert_eq!(asked(address, "a.test", "/").await, ok("kept"));
+    let mut slow = TcpStream::connect(address).expect("the entry point is open");
+    slow.write_all(b"GET /slow HTTP/1.1\r\nHost: a.test\r\n\r\n").expect("it takes a request");
+    // Whichever worker has it: another connection is idle beside it.
+    assert_eq!(asked(address, "a.test", "/").await, ok("kept"));
+    let draining = tokio::spawn({
+        let proxy = Arc::clone(&proxy);
+        async move { proxy.drain().await }
+    });
+    let told =
+        tokio::task::spawn_blocking(move || (ended.recv_timeout(PATIENCE), ended)).await.expect("no panic");
+    told.0.expect("an idle connection is closed while a request runs");
+    go.send(()).expect("the server waits");
+    let answered = tokio::task::spawn_blocking(move || {
+        let mut answer = String::new();
+        slow.read_to_string(&mut answer).map(|_| answer)
+    });
+    let answer = answered.await.expect("no panic").expect("an answer and its end");
+    assert!(answer.contains("connection: close") && answer.ends_with("kept"), "{answer}");
+    assert_eq!(draining.await.expect("no panic"), 0);
+}
+
+#[tokio::test]
 async fn a_taken_port_is_told_and_opened_once_it_is_free() {
     let blocker = TcpListener::bind("127.0.0.1:0").expect("loopback can be bound");
     let taken = blocker.local_addr().expect("a bound socket has an address");

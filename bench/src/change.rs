@@ -1,5 +1,10 @@
 //! `change`: one route changed by `apply` among 1,000, 10,000 and 100,000, on one controller and one
-//! proxy as real processes: CPU of both, bytes over loopback, time until served. It judges nothing.
+//! proxy as real processes: CPU of each, bytes over loopback, time until served, and the longest that one
+//! event held the controller up. It judges nothing.
+//!
+//! CPU is read from the scheduler's own count (nanoseconds on a processor, thread by thread), with nobody
+//! asking the proxy meanwhile; what the two processes use when nothing happens is taken off. Each `apply` is
+//! a process of its own that opens a connection: what that costs the controller is printed beside it.
 
 use std::fmt::Write as _;
 use std::io::{Read, Write as _};
@@ -10,46 +15,60 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 
-use super::stats::{Spread, cpu_seconds, resident_mib};
+use super::stats::{Spread, ThreadTimes, resident_mib};
 
 const SIZES: [usize; 3] = [1_000, 10_000, 100_000];
 const ROUTES_PER_APPLY: usize = 10_000;
-const CHANGES: usize = 20;
+/// Changes of which each has its CPU read.
+const CHANGES: usize = 60;
+/// Changes of which each has its time until served taken.
+const TIMED: usize = 20;
+/// What follows from one change is over by then.
+const SETTLED: Duration = Duration::from_millis(150);
+/// How long the processes are left alone after loading.
+const LOADED: Duration = Duration::from_secs(12);
+/// How long the idle processes are watched.
+const IDLE: Duration = Duration::from_secs(3);
+const OPERATOR: &str = "identities/operator.toml";
 const SERVED_TIME_MAX: Duration = Duration::from_secs(300);
 
 struct Measured {
     cpu_ms: Spread,
+    controller_ms: Spread,
+    proxy_ms: Spread,
+    asking_ms: Spread,
     kib: Spread,
     served_ms: Spread,
 }
 
-/// Measures each size and prints a row each, then the ratio of the largest to the smallest.
+/// Measures each size and prints its rows, then the ratio of the largest to the smallest.
 pub(crate) fn run() -> anyhow::Result<()> {
-    println!("one route changed by `apply`, median of {CHANGES} (least–most); CPU is controller + proxy\n");
-    println!(
-        "  {:>8}  {:<28} {:<28} {:<28} load",
-        "routes", "CPU ms", "KiB over loopback", "ms until served"
-    );
+    println!("one route changed by `apply`: median (least–greatest) of {CHANGES}, times of {TIMED}\n");
     let mut rows = Vec::new();
     for size in SIZES {
         let mut cluster = Cluster::start()?;
         let begun = Instant::now();
         cluster.load(size)?;
         let loaded = begun.elapsed().as_secs_f64();
+        let longest_load = cluster.longest_event()?;
         let row = cluster.changes(size)?;
-        let memory = cluster.resident()?;
-        println!(
-            "  {size:>8}  {:<28} {:<28} {:<28} {loaded:.1} s, {memory:.0} MiB",
-            row.cpu_ms.to_string(),
-            row.kib.to_string(),
-            row.served_ms.to_string()
-        );
+        println!("  {size} routes, loaded in {loaded:.1} s, {:.0} MiB resident", cluster.resident()?);
+        println!("    CPU ms             {}", row.cpu_ms);
+        println!("      controller       {}", row.controller_ms);
+        println!("        connection     {} (a question that changes nothing)", row.asking_ms);
+        println!("      proxy            {}", row.proxy_ms);
+        println!("    KiB over loopback  {}", row.kib);
+        println!("    ms until served    {}", row.served_ms);
+        println!("    longest event      {longest_load} while loading");
+        println!("                       {} in all\n", cluster.longest_event()?);
         rows.push(row);
     }
     let (Some(first), Some(last)) = (rows.first(), rows.last()) else { bail!("nothing was measured") };
     println!(
-        "\n  100k / 1k: CPU {:.2}, bytes {:.2}",
+        "  100k / 1k: CPU {:.2} (controller {:.2}, proxy {:.2}), bytes {:.2}",
         last.cpu_ms.median / first.cpu_ms.median,
+        last.controller_ms.median / first.controller_ms.median,
+        last.proxy_ms.median / first.proxy_ms.median,
         last.kib.median / first.kib.median
     );
     Ok(())
@@ -106,19 +125,19 @@ impl Cluster {
         Ok(())
     }
 
-    fn ravelin(&self, words: &[&str]) -> anyhow::Result<()> {
+    fn ravelin(&self, words: &[&str]) -> anyhow::Result<String> {
         let output =
             Command::new(&self.binary).args(words).current_dir(self.path()).output().context("ravelin")?;
         if !output.status.success() {
             bail!("ravelin {}: {}", words.join(" "), String::from_utf8_lossy(&output.stderr));
         }
-        Ok(())
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
     fn apply(&self, name: &str, text: &str) -> anyhow::Result<()> {
         let mut file = std::fs::File::create(self.path().join(name)).context("a document")?;
         file.write_all(text.as_bytes()).context("a document")?;
-        self.ravelin(&["apply", "--identity", "identities/operator.toml", "--timeout", "300", name])
+        self.ravelin(&["apply", "--identity", OPERATOR, "--timeout", "300", name]).map(drop)
     }
 
     /// Applies `size` routes, a part at a time as one request is bounded, and waits until the last one is served.
@@ -138,32 +157,94 @@ impl Cluster {
         self.served(&format!("h{}.bench.test", size - 1), "/")
     }
 
-    /// Changes the rule of one route again and again.
+    /// Changes the rule of one route again and again: first for CPU and bytes, then for the time.
     fn changes(&self, size: usize) -> anyhow::Result<Measured> {
-        let (mut cpu, mut kib, mut served) = (Vec::new(), Vec::new(), Vec::new());
+        std::thread::sleep(LOADED); // what follows from loading is over by then
+        let idle = self.idle()?;
+        let (mut cpu, mut controller, mut proxy, mut kib) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for change in 0..CHANGES {
-            let number = change * size / CHANGES;
-            let host = format!("changed-{change}.bench.test");
-            let text = format!(
-                "http:\n  routers:\n    r{number}:\n      rule: Host(`{host}`)\n      middlewares: [moved@cluster]\n      service: none@cluster\n"
-            );
-            let (cpu_before, bytes_before) = (self.cpu()?, loopback_bytes()?);
-            let begun = Instant::now();
-            self.apply("change.yaml", &text)?;
-            self.served(&host, "/")?;
-            served.push(begun.elapsed().as_secs_f64() * 1000.0);
+            let bytes_before = loopback_bytes()?;
+            let used = self.used(&idle, || {
+                self.change(change, change * size / CHANGES)?;
+                std::thread::sleep(SETTLED); // asking whether it is served would cost what is measured
+                Ok(())
+            })?;
             kib.push((loopback_bytes()? - bytes_before) as f64 / 1024.0);
-            cpu.push((self.cpu()? - cpu_before) * 1000.0);
+            if std::env::var_os("SERIES").is_some() { eprintln!("{change} {used:?} {:?}", kib.last()); }
+            cpu.push(used.iter().sum());
+            controller.extend(used.first());
+            proxy.extend(used.get(1));
         }
-        Ok(Measured { cpu_ms: mean_as_spread(&cpu), kib: Spread::of(&kib), served_ms: Spread::of(&served) })
+        self.served(&host(CHANGES - 1), "/")?;
+        let mut asking = Vec::new();
+        for _ in 0..CHANGES {
+            let used = self.used(&idle, || self.ravelin(&["events", "--identity", OPERATOR]).map(drop))?;
+            asking.extend(used.first());
+        }
+        let mut served = Vec::new();
+        for change in CHANGES..CHANGES + TIMED {
+            let begun = Instant::now();
+            self.change(change, change * size / (CHANGES + TIMED))?;
+            self.served(&host(change), "/")?;
+            served.push(begun.elapsed().as_secs_f64() * 1000.0);
+        }
+        Ok(Measured {
+            cpu_ms: Spread::of(&cpu),
+            controller_ms: Spread::of(&controller),
+            proxy_ms: Spread::of(&proxy),
+            asking_ms: Spread::of(&asking),
+            kib: Spread::of(&kib),
+            served_ms: Spread::of(&served),
+        })
     }
 
-    fn cpu(&self) -> anyhow::Result<f64> {
-        let each = self
-            .processes
-            .iter()
-            .map(|process| cpu_seconds(process.id()).map(|(user, system)| user + system));
-        each.sum()
+    fn change(&self, change: usize, number: usize) -> anyhow::Result<()> {
+        let text = format!(
+            "http:\n  routers:\n    r{number}:\n      rule: Host(`{}`)\n      middlewares: [moved@cluster]\n      service: none@cluster\n",
+            host(change)
+        );
+        self.apply("change.yaml", &text)
+    }
+
+    /// What each process uses in a second when nothing happens, in milliseconds.
+    fn idle(&self) -> anyhow::Result<Vec<f64>> {
+        let nothing = vec![0.0; self.processes.len()];
+        let used = self.used(&nothing, || {
+            std::thread::sleep(IDLE);
+            Ok(())
+        })?;
+        Ok(used.iter().map(|ms| ms / IDLE.as_secs_f64()).collect())
+    }
+
+    /// CPU milliseconds of each process while something is done, without what it uses anyway.
+    fn used(&self, idle: &[f64], work: impl FnOnce() -> anyhow::Result<()>) -> anyhow::Result<Vec<f64>> {
+        let read = || self.processes.iter().map(|process| ThreadTimes::of(process.id())).collect();
+        let before: anyhow::Result<Vec<ThreadTimes>> = read();
+        let before = before?;
+        let begun = Instant::now();
+        work()?;
+        let span = begun.elapsed().as_secs_f64();
+        let after: anyhow::Result<Vec<ThreadTimes>> = read();
+        let pairs = before.iter().zip(after?).zip(idle);
+        Ok(pairs.map(|((before, after), idle)| after.since_ms(before) - idle * span).collect())
+    }
+
+    /// The longest that one event held the controller up, beside its election timeout.
+    fn longest_event(&self) -> anyhow::Result<String> {
+        let status = self.ravelin(&["status", "--json", "--identity", OPERATOR])?;
+        let longest = status.split("\"longestEvent\":").nth(1).context("longestEvent in the status")?;
+        let field = |name: &str| {
+            let rest = longest.split(&format!("\"{name}\":")).nth(1)?.trim_start();
+            let end = rest.find([',', '}', '\n'])?;
+            Some(rest.get(..end)?.trim_matches('"').to_owned())
+        };
+        let millis = |name: &str| field(name).and_then(|text| text.parse::<f64>().ok()).map(|us| us / 1000.0);
+        let (Some(event), Some(took), Some(timeout)) =
+            (field("event"), millis("micros"), millis("electionTimeoutMicros"))
+        else {
+            bail!("no longest event in the status: {status}")
+        };
+        Ok(format!("{took:.1} ms ({event}), {:.2} of the election timeout", took / timeout))
     }
 
     fn resident(&mut self) -> anyhow::Result<f64> {
@@ -200,10 +281,8 @@ impl Drop for Cluster {
     }
 }
 
-/// The system counts CPU in ticks of 10 ms: one change is below a tick, so the mean over all stands for each.
-fn mean_as_spread(figures: &[f64]) -> Spread {
-    let mean = figures.iter().sum::<f64>() / figures.len().max(1) as f64;
-    Spread { median: mean, ..Spread::of(figures) }
+fn host(change: usize) -> String {
+    format!("changed-{change}.bench.test")
 }
 
 /// Bytes sent over the loopback interface so far.

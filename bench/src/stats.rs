@@ -1,6 +1,7 @@
 //! Medians, spreads and percentiles of what was measured, and what the system tells of a process. It
 //! must not smooth: every figure is one that was measured.
 
+use std::collections::BTreeMap;
 use std::fs;
 
 use anyhow::Context;
@@ -47,6 +48,33 @@ pub(crate) fn cpu_seconds(pid: u32) -> anyhow::Result<(f64, f64)> {
         fields.get(index).and_then(|field| field.parse::<f64>().ok()).context("a field of stat")
     };
     Ok((ticks(11)? / 100.0, ticks(12)? / 100.0)) // USER_HZ is 100 on every Linux
+}
+
+/// Nanoseconds that each thread of a process has been on a processor.
+pub(crate) struct ThreadTimes(BTreeMap<u32, u64>);
+
+impl ThreadTimes {
+    /// The threads of a process as they are now.
+    pub(crate) fn of(pid: u32) -> anyhow::Result<Self> {
+        let mut times = BTreeMap::new();
+        let threads = format!("/proc/{pid}/task");
+        for thread in fs::read_dir(&threads).with_context(|| threads.clone())? {
+            let path = thread.with_context(|| threads.clone())?.path();
+            let number = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.parse().ok());
+            // A thread may end between the two looks.
+            let Ok(text) = fs::read_to_string(path.join("schedstat")) else { continue };
+            let nanos = text.split_whitespace().next().and_then(|field| field.parse().ok());
+            times.insert(number.context("a thread's number")?, nanos.context("a thread's time")?);
+        }
+        Ok(Self(times))
+    }
+
+    /// Milliseconds used since an earlier look. What a thread used that has ended since is not counted: idle
+    /// threads end after seconds, looks are closer together.
+    pub(crate) fn since_ms(&self, earlier: &Self) -> f64 {
+        let used = self.0.iter().map(|(thread, now)| now - earlier.0.get(thread).copied().unwrap_or(0));
+        used.sum::<u64>() as f64 / 1e6
+    }
 }
 
 /// Resident memory of a process in MiB.

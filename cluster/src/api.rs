@@ -12,6 +12,10 @@ use crate::request::parts::{self, Assembler};
 use crate::request::status::NodeStatus;
 use crate::request::{Envelope, Request, Response};
 
+mod places;
+
+use places::Places;
+
 /// Requests in hand at a time; further ones are answered at once.
 const REQUESTS_MAX: usize = 4096;
 /// Bytes of documents and commands in hand at a time.
@@ -20,6 +24,10 @@ const REQUEST_BYTES_MAX: usize = 64 << 20;
 const UNFINISHED_BYTES_MAX: usize = 64 << 20;
 /// Lanes Forward open to this node at a time.
 const LINKS_MAX: usize = 256;
+/// Of all of these, one part in so many is kept for control nodes: what they pass on must get through a crowd of operators.
+const RESERVED_PART: usize = 4;
+/// Of what is left, one operator gets at most one part in so many.
+const OPERATOR_PART: usize = 3;
 /// Longest time that a request may be in hand.
 const DEADLINE_MAX: Duration = Duration::from_secs(120);
 /// How long to wait before a request is passed on again.
@@ -39,7 +47,7 @@ pub(crate) enum ReplyTo {
     /// Over a lane that a peer opened.
     Link { link: LinkId, call: u64 },
     /// To this node's reconciler, which proposed a part of a change.
-    Reconciler { part: u32 },
+    Reconciler { attempt: u64, part: u32 },
 }
 
 impl ReplyTo {
@@ -54,10 +62,19 @@ impl ReplyTo {
 pub(crate) struct Pending {
     pub(crate) reply: ReplyTo,
     pub(crate) envelope: Envelope,
-    pub(crate) deadline: Time,
-    pub(crate) state: State,
+    deadline: Time,
+    state: State,
     /// Once set, "nothing was done" may no longer be said.
     pub(crate) may_take_effect: bool,
+    bytes: usize,
+    /// The operator that asked, if it came over a lane of one.
+    operator: Option<String>,
+}
+
+/// What one operator has in hand here.
+#[derive(Debug, Default)]
+struct InHand {
+    requests: usize,
     bytes: usize,
 }
 
@@ -75,7 +92,16 @@ pub(crate) enum State {
     /// A read that is answered once this is applied.
     Applying { index: u64 },
     /// Collecting the status of other nodes, until this time.
-    Gathering { until: Time, calls: BTreeMap<CallId, NodeId>, nodes: Vec<NodeStatus>, silent: Vec<u64> },
+    Gathering(Gathering),
+}
+
+/// What is collected for a question about all nodes.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Gathering {
+    until: Time,
+    pub(crate) calls: BTreeMap<CallId, NodeId>,
+    pub(crate) nodes: Vec<NodeStatus>,
+    pub(crate) silent: Vec<u64>,
 }
 
 /// All requests in hand, and the lanes they came over.
@@ -84,9 +110,16 @@ pub(crate) struct Api {
     next: u64,
     next_call: u64,
     pending: BTreeMap<PendingId, Pending>,
+    places: Places,
     bytes: usize,
+    /// Bytes of questions that have not arrived whole, all lanes together.
+    unfinished: usize,
+    /// The leader and controller that requests were last recalled for.
+    recalled_for: (Option<NodeId>, Option<NodeId>),
     calls: BTreeMap<CallId, Call>,
     links: BTreeMap<LinkId, Link>,
+    /// By operator; only those that have something in hand.
+    operators: BTreeMap<String, InHand>,
 }
 
 #[derive(Debug)]
@@ -122,8 +155,11 @@ pub(crate) struct Question {
 impl Api {
     /// A peer opened lane Forward.
     pub(crate) fn opened(&mut self, link: LinkId, controller: bool, name: String, actions: &mut Actions) {
-        if self.links.len() >= LINKS_MAX {
-            let reason = format!("{LINKS_MAX} lanes are open here already");
+        let own = self.links.values().filter(|link| link.name == name).count();
+        if self.links.len() >= room(LINKS_MAX, controller)
+            || (!controller && own >= room(LINKS_MAX, false) / OPERATOR_PART)
+        {
+            let reason = format!("{} lanes are open here already, {own} of this peer", self.links.len());
             actions.push(Action::CloseLink { link, reason });
             return;
         }
@@ -134,15 +170,9 @@ impl Api {
 
     /// The lane is over: nobody waits for what came over it.
     pub(crate) fn closed(&mut self, link: LinkId) {
-        if self.links.remove(&link).is_some() {
-            let gone: Vec<PendingId> = self
-                .pending
-                .iter()
-                .filter(
-                    |(_, pending)| matches!(pending.reply, ReplyTo::Link { link: over, .. } if over == link),
-                )
-                .map(|(id, _)| *id)
-                .collect();
+        if let Some(state) = self.links.remove(&link) {
+            self.unfinished -= state.questions.bytes();
+            let gone: Vec<PendingId> = self.places.of_link(link).collect();
             for id in gone {
                 self.take(id);
             }
@@ -151,15 +181,17 @@ impl Api {
 
     /// A frame came over the lane; gives the question once it is whole.
     pub(crate) fn frame(&mut self, link: LinkId, frame: &[u8], actions: &mut Actions) -> Option<Question> {
-        let unfinished: usize = self.links.values().map(|link| link.questions.bytes()).sum();
         let state = self.links.get_mut(&link)?;
-        if state.questions.bytes() > 0 && unfinished + frame.len() > UNFINISHED_BYTES_MAX {
+        let before = state.questions.bytes();
+        if before > 0 && self.unfinished + frame.len() > room(UNFINISHED_BYTES_MAX, state.controller) {
             let reason = "too many large requests are on their way to this node".to_owned();
             actions.push(Action::CloseLink { link, reason });
             self.closed(link);
             return None;
         }
-        match state.questions.take_question(frame) {
+        let taken = state.questions.take_question(frame);
+        self.unfinished = self.unfinished + state.questions.bytes() - before;
+        match taken {
             Ok(None) => None,
             Ok(Some((call, mut envelope))) => {
                 if !state.controller {
@@ -200,8 +232,26 @@ impl Api {
         envelope: Envelope,
     ) -> Result<PendingId, Response> {
         let bytes = content_bytes(&envelope.request);
-        if self.pending.len() >= REQUESTS_MAX || self.bytes + bytes > REQUEST_BYTES_MAX {
+        let operator = match reply {
+            ReplyTo::Link { link, .. } => self.links.get(&link).filter(|link| !link.controller),
+            ReplyTo::Local(_) | ReplyTo::Reconciler { .. } => None,
+        };
+        let operator = operator.map(|link| link.name.clone());
+        let (requests_max, bytes_max) =
+            (room(REQUESTS_MAX, operator.is_none()), room(REQUEST_BYTES_MAX, operator.is_none()));
+        if self.pending.len() >= requests_max || self.bytes + bytes > bytes_max {
             return Err(Response::Unavailable { reason: "too many requests are in hand here".to_owned() });
+        }
+        if let Some(operator) = &operator {
+            let own = self.operators.entry(operator.clone()).or_default();
+            if own.requests >= requests_max / OPERATOR_PART
+                || (own.requests > 0 && own.bytes + bytes > bytes_max / OPERATOR_PART)
+            {
+                let reason = format!("{operator} has {} requests in hand here already", own.requests);
+                return Err(Response::Unavailable { reason });
+            }
+            own.requests += 1;
+            own.bytes += bytes;
         }
         let span = Duration::from_millis(envelope.deadline_millis.into()).min(DEADLINE_MAX);
         self.next += 1;
@@ -213,8 +263,10 @@ impl Api {
             state: State::Waiting { not_before: now },
             may_take_effect: false,
             bytes,
+            operator,
         };
         self.bytes += bytes;
+        self.places.enter(id, pending.deadline, reply, &pending.state);
         self.pending.insert(id, pending);
         Ok(id)
     }
@@ -225,18 +277,12 @@ impl Api {
 
     /// Requests that the node should look at now.
     pub(crate) fn waiting(&self, now: Time) -> Vec<PendingId> {
-        let ready = |pending: &Pending| match pending.state {
-            State::Waiting { not_before } => not_before <= now,
-            _ => false,
-        };
-        self.pending.iter().filter(|(_, pending)| ready(pending)).map(|(id, _)| *id).collect()
+        self.places.waiting(now).collect()
     }
 
     /// Reads that may be answered now that this is applied.
     pub(crate) fn readable(&self, applied: u64) -> Vec<PendingId> {
-        let ready =
-            |pending: &Pending| matches!(pending.state, State::Applying { index } if index <= applied);
-        self.pending.iter().filter(|(_, pending)| ready(pending)).map(|(id, _)| *id).collect()
+        self.places.readable(applied).collect()
     }
 
     /// Passes a request on to another node. It stays in hand until that one answers.
@@ -259,7 +305,7 @@ impl Api {
         let frames = parts::question(call.0, &envelope).map_err(|error| Response::Unavailable {
             reason: format!("the request cannot be passed on: {error}"),
         })?;
-        pending.state = State::Passed { call, to };
+        self.set_state(id, State::Passed { call, to });
         self.calls.insert(call, Call { request: id, answer: Assembler::default() });
         actions.push(Action::Call { to, call, frames });
         Ok(())
@@ -290,7 +336,7 @@ impl Api {
                 calls.insert(call, to);
             }
         }
-        pending.state = State::Gathering { until, calls, nodes: vec![me], silent: Vec::new() };
+        self.set_state(id, State::Gathering(Gathering { until, calls, nodes: vec![me], silent: Vec::new() }));
     }
 
     /// A frame of an answer from another node; gives request and answer once it is whole.
@@ -313,19 +359,46 @@ impl Api {
 
     /// Puts a request back to be looked at again, a little later.
     pub(crate) fn wait_again(&mut self, now: Time, id: PendingId) {
-        if let Some(pending) = self.pending.get_mut(&id) {
-            pending.state = State::Waiting { not_before: after(now, PASS_ON_RETRY) };
+        self.set_state(id, State::Waiting { not_before: after(now, PASS_ON_RETRY) });
+    }
+
+    /// The request is somewhere else from now on; nothing happens if it was answered.
+    pub(crate) fn set_state(&mut self, id: PendingId, state: State) {
+        let Some(pending) = self.pending.get_mut(&id) else { return };
+        self.places.depart(id, &pending.state);
+        self.places.arrive(id, &state);
+        pending.state = state;
+    }
+
+    /// What is collected for a request, if it is one about all nodes.
+    pub(crate) fn gathering(&mut self, id: PendingId) -> Option<&mut Gathering> {
+        match &mut self.pending.get_mut(&id)?.state {
+            State::Gathering(gathering) => Some(gathering),
+            _ => None,
         }
     }
 
-    /// Takes a request out of a call that no longer helps: its target is not the right one any more.
-    pub(crate) fn recall(&mut self, now: Time, is_wrong: impl Fn(&Pending, NodeId) -> bool) {
-        for pending in self.pending.values_mut() {
+    /// Takes requests out of calls that no longer help: their target is not the right one any more. Looks at them only
+    /// where leader or controller are others than last time.
+    pub(crate) fn recall(
+        &mut self,
+        now: Time,
+        leader: Option<NodeId>,
+        controller: Option<NodeId>,
+        is_wrong: impl Fn(&Pending, NodeId) -> bool,
+    ) {
+        if self.recalled_for == (leader, controller) {
+            return;
+        }
+        self.recalled_for = (leader, controller);
+        let passed: Vec<PendingId> = self.places.passed().collect();
+        for id in passed {
+            let Some(pending) = self.pending.get_mut(&id) else { continue };
             let State::Passed { call, to } = pending.state else { continue };
             if is_wrong(pending, to) {
                 self.calls.remove(&call);
                 pending.may_take_effect |= pending.envelope.request.changes_state();
-                pending.state = State::Waiting { not_before: now };
+                self.set_state(id, State::Waiting { not_before: now });
             }
         }
     }
@@ -356,13 +429,23 @@ impl Api {
 
     fn take(&mut self, id: PendingId) -> Option<Pending> {
         let pending = self.pending.remove(&id)?;
+        self.places.leave(id, pending.deadline, pending.reply, &pending.state);
         self.bytes -= pending.bytes;
+        if let Some(operator) = &pending.operator
+            && let Some(own) = self.operators.get_mut(operator)
+        {
+            own.requests -= 1;
+            own.bytes -= pending.bytes;
+            if own.requests == 0 {
+                self.operators.remove(operator);
+            }
+        }
         match &pending.state {
             State::Passed { call, .. } => {
                 self.calls.remove(call);
             }
-            State::Gathering { calls, .. } => {
-                for call in calls.keys() {
+            State::Gathering(gathering) => {
+                for call in gathering.calls.keys() {
                     self.calls.remove(call);
                 }
             }
@@ -373,20 +456,17 @@ impl Api {
 
     /// Requests whose time is over, with the truth about each.
     pub(crate) fn overdue(&self, now: Time, leader_known: bool) -> Vec<(PendingId, Response)> {
-        self.pending
-            .iter()
-            .filter(|(_, pending)| pending.deadline <= now)
-            .map(|(id, pending)| (*id, pending.too_late(leader_known)))
-            .collect()
+        let overdue = self.places.overdue(now);
+        overdue.filter_map(|id| Some((id, self.pending.get(&id)?.too_late(leader_known)))).collect()
     }
 
     /// Status questions that have waited long enough.
     pub(crate) fn gathered(&self, now: Time) -> Vec<PendingId> {
-        let ready = |pending: &Pending| match &pending.state {
-            State::Gathering { until, calls, .. } => *until <= now || calls.is_empty(),
+        let is_ready = |id: &PendingId| match self.pending.get(id).map(|pending| &pending.state) {
+            Some(State::Gathering(gathering)) => gathering.until <= now || gathering.calls.is_empty(),
             _ => false,
         };
-        self.pending.iter().filter(|(_, pending)| ready(pending)).map(|(id, _)| *id).collect()
+        self.places.gathering().filter(is_ready).collect()
     }
 }
 
@@ -433,6 +513,11 @@ impl Request {
     pub(crate) fn changes_state(&self) -> bool {
         matches!(self, Self::Apply { .. } | Self::Delete { .. } | Self::Propose { .. })
     }
+}
+
+/// How much of a bound this peer may see used.
+const fn room(max: usize, is_controller: bool) -> usize {
+    if is_controller { max } else { max - max / RESERVED_PART }
 }
 
 fn content_bytes(request: &Request) -> usize {

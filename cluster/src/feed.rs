@@ -399,6 +399,12 @@ impl Feed {
 }
 
 fn encode(message: &ToProxy) -> Option<Bytes> {
+    /// The oldest revision that a proxy attached here serves; 0 if one serves nothing yet, none if there is no proxy.
+    pub(crate) fn served(&self) -> Option<u64> {
+        let greeted = self.sessions.values().filter(|session| session.greeted);
+        greeted.map(|session| session.serving.map_or(0, |(generation, _)| generation.revision)).min()
+    }
+
     codec::encode(FEED_VERSION, message).ok()
 }
 

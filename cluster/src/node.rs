@@ -28,7 +28,7 @@ use ravelin_transport::{Lane, PeerRole};
 use crate::api::{Api, PendingId, ReplyTo};
 use crate::feed::transfer::Transfer;
 use crate::feed::{Feed, Source};
-use crate::provider::{ProviderSpec, ProviderUpdate};
+use crate::provider::{DraftOutcome, ProviderSpec, ProviderUpdate};
 use crate::reconcile::{Ground, Reconcile};
 use crate::request::status::{EventKind, ProviderStatus};
 use crate::request::{RequestId, Response};
@@ -126,7 +126,7 @@ struct SnapshotWork {
     fetched: Option<(SnapshotMeta, Store)>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct ProviderRun {
     epoch: u64,
     specs: Vec<ProviderSpec>,
@@ -135,6 +135,8 @@ struct ProviderRun {
     providers: BTreeMap<String, ProviderStatus>,
 }
 
+    /// The last draft of each provider that is in the log and not yet served by every proxy.
+    unserved: BTreeMap<String, DraftOutcome>,
 impl Node {
     /// A node that continues from what is durable. `store` is the state that the durable snapshot holds, or the empty one;
     /// `known` is how far the log was known to be committed.
@@ -331,7 +333,7 @@ impl Node {
 
     fn provider(&mut self, now: Time, epoch: u64, update: ProviderUpdate, actions: &mut Actions) {
         if let Some((_, current)) = self.store.controller().filter(|(_, current)| *current > epoch)
-            && matches!(update, ProviderUpdate::Draft(_))
+            && matches!(update, ProviderUpdate::Draft { .. })
         {
             let kind = EventKind::StaleWriteRefused { epoch, current, decided_by_log: false };
             self.note(now, kind, actions);
@@ -340,7 +342,7 @@ impl Node {
         let Some(noted) =
             self.run.as_mut().filter(|run| run.epoch == epoch).and_then(|run| run.update(&update))
         else {
-            if let (ProviderUpdate::Draft(draft), Some(run)) = (update, &self.run)
+            if let (ProviderUpdate::Draft { draft, .. }, Some(run)) = (update, &self.run)
                 && run.epoch == epoch
             {
                 self.reconcile.draft(draft);
@@ -441,12 +443,7 @@ impl Node {
 fn with_ground<T>(store: &Store, use_it: impl FnOnce(Ground<'_>) -> T) -> T {
     let generation = fed_generation(store);
     let outcome = |id: RequestId| store.outcome(&ChangeId(id.0)).map(|_| store.generation());
-    use_it(Ground {
-        map: store.config(),
-        revision: store.generation().revision,
-        generation,
-        outcome: &outcome,
-    })
+    use_it(Ground { store, revision: store.generation().revision, generation, outcome: &outcome })
 }
 
 /// The generation that a store holds; none before the first change of configuration.
@@ -460,13 +457,15 @@ impl ProviderRun {
     fn update(&mut self, update: &ProviderUpdate) -> Option<EventKind> {
         use crate::request::status::ProviderState;
         match update {
-            ProviderUpdate::Draft(draft) => {
+            ProviderUpdate::Draft { draft, read } => {
                 let status = self.status(&draft.provider);
                 status.objects = draft.objects.len() as u64;
                 None
             }
             ProviderUpdate::State { provider, state } => {
                 let status = self.status(provider);
+                status.read_micros = u64::try_from(read.as_micros()).unwrap_or(u64::MAX);
+                status.serving = false;
                 let noted = match state {
                     ProviderState::Failing { reasons, .. } if status.state != *state => {
                         Some(EventKind::ConfigurationRefused {
@@ -486,10 +485,37 @@ impl ProviderRun {
         self.providers.entry(provider.to_owned()).or_insert_with(|| ProviderStatus {
             name: provider.to_owned(),
             state: crate::request::status::ProviderState::Starting,
+    /// Keeps what became of a provider's draft, until every proxy serves it.
+    fn told(&mut self, provider: &str, outcome: &DraftOutcome) {
+        self.unserved.remove(provider);
+        if let DraftOutcome::Accepted { refused, .. } = outcome {
+            self.status(provider).in_error = refused.len() as u64;
+            self.unserved.insert(provider.to_owned(), outcome.clone());
+        }
+    }
+
+    /// Every proxy serves this revision or a newer one: the outcomes of which that says something new.
+    fn served(&mut self, revision: u64) -> Vec<(String, DraftOutcome)> {
+        let mut news = Vec::new();
+        for (provider, outcome) in std::mem::take(&mut self.unserved) {
+            match outcome {
+                DraftOutcome::Accepted { generation, refused, .. } if generation.revision <= revision => {
+                    self.status(&provider).serving = true;
+                    news.push((provider, DraftOutcome::Accepted { generation, refused, serving: true }));
+                }
+                waits => drop(self.unserved.insert(provider, waits)),
+            }
+        }
+        news
+    }
+
             objects: 0,
         })
     }
 }
 
+            in_error: 0,
+            serving: false,
+            read_micros: 0,
 #[cfg(test)]
 mod tests;

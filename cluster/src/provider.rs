@@ -1,12 +1,13 @@
 //! Providers: they watch something and say what configuration it wants. Run by the controller only.
 //! They must not judge objects or know of the log; an outage is never an empty configuration.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use ravelin_config::static_config::Providers;
-use ravelin_config::{ConfigMap, Draft, GenerationId, Record, RecordWire};
+use ravelin_config::{ConfigMap, Draft, GenerationId, Key, Record, RecordWire};
 use ravelin_transport::codec;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -43,6 +44,15 @@ pub enum FileSource {
     File(PathBuf),
     /// Every `.yaml`, `.yml` and `.toml` in a directory and below, in order of their paths.
     Directory(PathBuf),
+}
+
+impl FileSource {
+    /// The file or directory.
+    pub fn path(&self) -> &std::path::Path {
+        match self {
+            Self::File(path) | Self::Directory(path) => path,
+        }
+    }
 }
 
 impl ProviderSpec {
@@ -113,7 +123,12 @@ pub fn specs(providers: &Providers) -> Vec<ProviderSpec> {
 #[derive(Debug, Clone)]
 pub enum ProviderUpdate {
     /// Everything that it wants now, instead of what it wanted before. Unchanged objects keep their `Arc`.
-    Draft(Arc<Draft>),
+    Draft {
+        /// What.
+        draft: Arc<Draft>,
+        /// How long it took to read and parse: shown, never judged by.
+        read: Duration,
+    },
     /// How it stands.
     State {
         /// Its name.
@@ -123,11 +138,48 @@ pub enum ProviderUpdate {
     },
 }
 
-/// Why a draft was refused as a whole.
+/// What became of a provider's last draft, object by object. Clones are cheap; the memory follows the objects in error.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DraftRefusal {
-    /// One text each.
-    pub problems: Vec<String>,
+pub enum DraftOutcome {
+    /// Refused as a whole: it changes nothing.
+    Refused {
+        /// Why, one text each.
+        problems: Vec<String>,
+    },
+    /// It is in the log.
+    Accepted {
+        /// The generation that holds it.
+        generation: GenerationId,
+        /// Its objects in error, with the reasons: each keeps its last good value, or stands as an error in its place.
+        refused: Arc<BTreeMap<Key, Vec<String>>>,
+        /// Whether every proxy that is attached to a control node serves it, or something newer.
+        serving: bool,
+    },
+}
+
+/// What became of one object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ObjectOutcome<'a> {
+    /// It is in the log, and on its way to the proxies.
+    Accepted,
+    /// It is in error, for these reasons; or the whole draft is.
+    Refused(&'a [String]),
+    /// Every attached proxy serves it.
+    Serving,
+}
+
+impl DraftOutcome {
+    /// What became of one object of the draft.
+    pub fn of(&self, key: &Key) -> ObjectOutcome<'_> {
+        match self {
+            Self::Refused { problems } => ObjectOutcome::Refused(problems),
+            Self::Accepted { refused, serving, .. } => match refused.get(key) {
+                Some(reasons) => ObjectOutcome::Refused(reasons),
+                None if *serving => ObjectOutcome::Serving,
+                None => ObjectOutcome::Accepted,
+            },
+        }
+    }
 }
 
 /// Where a provider's updates go: bounded, the provider waits when the node is slow.
@@ -148,16 +200,13 @@ impl Updates {
     }
 }
 
-/// What became of the last draft, as far as known.
-pub type Outcome = Option<Result<GenerationId, DraftRefusal>>;
-
 /// What surrounds a provider while it runs.
 #[derive(Debug, Clone)]
 pub struct Surroundings {
     /// Where its updates go.
     pub updates: Updates,
-    /// What became of its last draft.
-    pub outcome: watch::Receiver<Outcome>,
+    /// What became of its last draft, as far as known; the newest word replaces older ones.
+    pub outcome: watch::Receiver<Option<DraftOutcome>>,
     /// Changes when a person asks to read everything anew (SIGHUP).
     pub reload: watch::Receiver<u64>,
     /// The run is over.
@@ -176,7 +225,7 @@ pub trait Provider: Send + 'static {
 #[cfg(test)]
 mod tests {
     use ravelin_config::object::RECORD_VERSION;
-    use ravelin_config::{Key, Kind, Object, State, Status};
+    use ravelin_config::{Kind, Object, State, Status};
 
     use super::*;
 
@@ -198,6 +247,26 @@ mod tests {
         let file = section(r#"{"file":{"filename":"/a.yml"}}"#, State::Enabled);
         let wanted = wanted(&file).expect("it is good");
         assert_eq!((wanted.specs.len(), wanted.dropped.len()), (1, 0));
+    }
+
+    #[test]
+    fn an_outcome_tells_of_each_object_what_became_of_it() {
+        let key = |name: &str| Key::new(&format!("http/routers/{name}@file")).expect("a key");
+        let why = vec!["why".to_owned()];
+        let generation = GenerationId {
+            cluster: [1; 16],
+            recovery_epoch: 0,
+            revision: 3,
+            digest: ravelin_config::Digest([0; 32]),
+        };
+        let refused = Arc::new(BTreeMap::from([(key("bad"), why.clone())]));
+        let accepted =
+            |serving| DraftOutcome::Accepted { generation, refused: Arc::clone(&refused), serving };
+        assert_eq!(accepted(false).of(&key("good")), ObjectOutcome::Accepted);
+        assert_eq!(accepted(true).of(&key("good")), ObjectOutcome::Serving);
+        assert_eq!(accepted(true).of(&key("bad")), ObjectOutcome::Refused(&why), "its last good value is");
+        let whole = DraftOutcome::Refused { problems: why.clone() };
+        assert_eq!(whole.of(&key("good")), ObjectOutcome::Refused(&why));
     }
 
     #[test]

@@ -5,19 +5,19 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use ravelin_config::{ConfigMap, Draft, GenerationId, State};
+use ravelin_config::{Draft, GenerationId, Key, State};
 use ravelin_consensus::Time;
 
 use crate::api::PendingId;
 use crate::node::event::{Action, Actions};
 use crate::node::timers::between;
-use crate::provider::DraftRefusal;
+use crate::provider::DraftOutcome;
 use crate::request::status::EventKind;
 use crate::request::{
     ApplyMode, Change, Refusal, RefusalReason, RequestId, Response, SourceDocument, Verdict as ObjectVerdict,
 };
 use crate::storage::CommandBytes;
-use crate::store::Author;
+use crate::store::{Author, Store};
 
 pub mod worker;
 
@@ -29,28 +29,24 @@ const PARTS_IN_FLIGHT_MAX: usize = 8;
 const PROPOSE_RETRY: Duration = Duration::from_millis(1000);
 /// How long one proposal of a part may be on its way, in milliseconds.
 pub(crate) const PROPOSE_DEADLINE_MILLIS: u32 = 1000;
-/// How long to wait after a part was turned away.
+/// How long to wait after a part was turned away for the first time; doubled each time.
 const TURNED_AWAY_RETRY: Duration = Duration::from_millis(50);
+/// How often that is doubled.
+const TURNED_AWAY_DOUBLINGS_MAX: u32 = 5;
 /// How often a change is judged anew because the state changed under it.
 const CONFLICTS_MAX: u32 = 8;
 
-/// A job for the worker.
+/// One piece of work for the worker to judge.
 #[derive(Debug)]
-pub enum Job {
-    /// Forget everything and begin from these records.
-    Reset {
-        /// The applied configuration.
-        map: ConfigMap,
-    },
-    /// Judge one piece of work.
-    Judge {
-        /// Comes back with the verdict.
-        number: u64,
-        /// What the commands are stamped with.
-        stamp: Stamp,
-        /// The work.
-        work: Work,
-    },
+pub struct Job {
+    /// Comes back with the verdict.
+    pub number: u64,
+    /// What the commands are stamped with.
+    pub stamp: Stamp,
+    /// The work.
+    pub work: Work,
+    /// The applied state that it builds on: an O(1) clone.
+    pub store: Box<Store>,
 }
 
 /// Who writes, under which name, on top of what.
@@ -85,15 +81,13 @@ pub enum Work {
     },
 }
 
-/// The worker's answer to [`Job::Judge`].
+/// The worker's answer to a [`Job`].
 #[derive(Debug)]
 pub struct Verdict {
     /// The job's number.
     pub number: u64,
     /// The commands to propose, or why nothing is to be changed.
     pub outcome: Result<Prepared, Refusal>,
-    /// The worker's state went ahead of what can be committed: it must be reset before the next job.
-    pub needs_reset: bool,
 }
 
 /// A judged change, ready for the log.
@@ -107,19 +101,21 @@ pub struct Prepared {
     pub deleted: u64,
     /// Objects of it that are in error or carry a warning.
     pub verdicts: Vec<ObjectVerdict>,
+    /// Of a draft: every object that is in error, also one that was before, with the reasons.
+    pub refused: Arc<BTreeMap<Key, Vec<String>>>,
 }
 
 /// What the node has to do for the reconciler.
 #[derive(Debug)]
 pub(crate) enum Output {
-    /// Put this into the log, here or through the leader. `part` comes back where it is turned away.
-    Propose { command: CommandBytes, part: u32 },
+    /// Put this into the log, here or through the leader. What is not `command` comes back where it is turned away.
+    Propose { command: CommandBytes, attempt: u64, part: u32 },
     /// Answer this request.
     Answer { request: PendingId, response: Response },
     /// This request was on its way to the log when the run ended: it may take effect or not.
     Orphaned { request: PendingId },
     /// Tell the provider.
-    Outcome { provider: String, outcome: Result<GenerationId, DraftRefusal> },
+    Outcome { provider: String, outcome: DraftOutcome },
     /// Note this.
     Note(EventKind),
 }
@@ -150,8 +146,6 @@ pub(crate) struct Reconcile {
 #[derive(Debug)]
 struct Run {
     author: Author,
-    /// Whether the worker's state is the applied one; the next job starts with a reset otherwise.
-    current: bool,
     /// The newest draft of each provider that is not yet in the log.
     drafts: BTreeMap<String, Arc<Draft>>,
     requests: VecDeque<Item>,
@@ -175,6 +169,8 @@ enum Origin {
 #[derive(Debug)]
 struct Active {
     item: Item,
+    /// Counts attempts: an answer to an earlier one says nothing about this one.
+    number: u64,
     /// The configuration's revision that the commands build on.
     base: u64,
     stage: Stage,
@@ -182,7 +178,7 @@ struct Active {
 
 #[derive(Debug)]
 enum Stage {
-    Judging { number: u64 },
+    Judging,
     Committing(Committing),
 }
 
@@ -193,8 +189,12 @@ struct Committing {
     applied: BTreeSet<u32>,
     /// Parts that were proposed and not turned away since; those of them that are applied do not count.
     on_the_way: BTreeSet<u32>,
-    /// Whether any part was ever proposed: from then on the change may take effect.
-    proposed: bool,
+    /// Parts that were ever proposed: from the first one on the change may take effect.
+    proposed: BTreeSet<u32>,
+    /// Parts that were proposed more than once: a copy of each may be in the log whatever became of another.
+    repeated: BTreeSet<u32>,
+    /// How often in a row the log had no room.
+    turned_away: u32,
     /// When something last moved.
     moved: Time,
     /// Nothing is proposed before this: the log turned a part away.
@@ -204,7 +204,7 @@ struct Committing {
 /// The applied state that work is built on.
 #[derive(Clone, Copy)]
 pub(crate) struct Ground<'a> {
-    pub(crate) map: &'a ConfigMap,
+    pub(crate) store: &'a Store,
     /// Revision of the last change of configuration.
     pub(crate) revision: u64,
     pub(crate) generation: Option<GenerationId>,
@@ -215,13 +215,7 @@ pub(crate) struct Ground<'a> {
 impl Reconcile {
     /// This node is the controller from now on, and writes as this author.
     pub(crate) fn begin(&mut self, author: Author) {
-        self.run = Some(Run {
-            author,
-            current: false,
-            drafts: BTreeMap::new(),
-            requests: VecDeque::new(),
-            active: None,
-        });
+        self.run = Some(Run { author, drafts: BTreeMap::new(), requests: VecDeque::new(), active: None });
     }
 
     /// It no longer is: epoch `current` stands. Requests that were not judged go back to where they came from; what is on
@@ -308,21 +302,17 @@ impl Reconcile {
                 self.outputs.push(Output::Answer { request: *request, response });
                 continue;
             }
-            if !run.current {
-                actions.push(Action::Check(Job::Reset { map: ground.map.clone() }));
-                run.current = true;
-            }
             self.jobs += 1;
+            let number = self.jobs;
             let author = run.author_of(&item);
             let at_unix_ms = now.micros / 1000;
             let stamp = Stamp { id: item.id, author, base: ground.revision, at_unix_ms };
-            let job = Job::Judge { number: self.jobs, stamp, work: item.work.clone() };
-            actions.push(Action::Check(job));
-            run.active =
-                Some(Active { item, base: ground.revision, stage: Stage::Judging { number: self.jobs } });
+            let store = Box::new(ground.store.clone());
+            actions.push(Action::Check(Job { number, stamp, work: item.work.clone(), store }));
+            run.active = Some(Active { item, number, base: ground.revision, stage: Stage::Judging });
         }
-        if let Some(Active { stage: Stage::Committing(committing), .. }) = &mut run.active {
-            committing.propose(now, &mut self.outputs);
+        if let Some(Active { stage: Stage::Committing(committing), number, .. }) = &mut run.active {
+            committing.propose(now, *number, &mut self.outputs);
         }
     }
 
@@ -330,10 +320,9 @@ impl Reconcile {
     pub(crate) fn judged(&mut self, now: Time, verdict: Verdict, ground: Ground<'_>) {
         let Some(run) = &mut self.run else { return };
         let Some(active) = &mut run.active else { return };
-        if !matches!(active.stage, Stage::Judging { number } if number == verdict.number) {
+        if !matches!(active.stage, Stage::Judging) || active.number != verdict.number {
             return;
         }
-        run.current &= !verdict.needs_reset;
         if active.base != ground.revision {
             run.retry();
             return;
@@ -347,32 +336,29 @@ impl Reconcile {
                     prepared,
                     applied: BTreeSet::new(),
                     on_the_way: BTreeSet::new(),
-                    proposed: false,
+                    proposed: BTreeSet::new(),
+                    repeated: BTreeSet::new(),
+                    turned_away: 0,
                     moved: now,
                     not_before: now,
                 });
             }
             Err(refusal) => {
                 let provider = active.item.origin.name();
-                self.outputs.push(Output::Note(EventKind::ConfigurationRefused {
-                    provider,
-                    reasons: refusal.problems.clone(),
-                }));
+                let reasons = refusal.problems.clone();
+                self.outputs.push(Output::Note(EventKind::ConfigurationRefused { provider, reasons }));
                 self.finish(ground, Err(refusal));
             }
         }
     }
 
-    /// The log decided about a change. Changes that are not this run's only make the worker's state old.
+    /// The log decided about a change. One that is not this run's active one says nothing here: the worker looks at the
+    /// applied state before each job anyway, and for an earlier attempt of work that is still to be judged the store
+    /// answers when the work's turn comes.
     pub(crate) fn decided(&mut self, now: Time, id: RequestId, decision: &Decision, ground: Ground<'_>) {
         let Some(run) = &mut self.run else { return };
         let ours = run.active.as_mut().filter(|active| active.item.id == id);
-        let Some(Active { stage: Stage::Committing(committing), item, base }) = ours else {
-            // Another author, or an earlier attempt of work that is still to be judged: the worker must look again. In
-            // the second case the store remembers the change, and answers for it when the work's turn comes.
-            run.current &= !matches!(decision, Decision::Committed { .. });
-            return;
-        };
+        let Some(Active { stage: Stage::Committing(committing), item, base, .. }) = ours else { return };
         match decision {
             // Of an attempt before this one, which is over.
             Decision::Conflict { base: earlier } if earlier != base => {}
@@ -380,6 +366,7 @@ impl Reconcile {
                 committing.applied.insert(*part);
                 committing.on_the_way.remove(part);
                 committing.moved = now;
+                committing.turned_away = 0;
             }
             Decision::Committed { generation } => {
                 let prepared = std::mem::take(&mut committing.prepared);
@@ -391,29 +378,54 @@ impl Reconcile {
             }
             Decision::Conflict { .. } => {
                 let problem = format!("the configuration changed under the request {CONFLICTS_MAX} times");
-                run.current = false;
                 self.finish(ground, Err(Refusal::new(RefusalReason::Conflict, problem)));
             }
             Decision::StaleEpoch => {
                 let problem = "another controller was appointed before the change reached the log";
-                run.current = false;
                 self.finish(ground, Err(Refusal::new(RefusalReason::StaleEpoch, problem)));
             }
             Decision::Impossible { reason } => {
-                run.current = false;
                 self.finish(ground, Err(Refusal::new(RefusalReason::TooLarge, reason.clone())));
             }
         }
     }
 
-    /// The log did not take a part: propose it again a little later.
-    pub(crate) fn turned_away(&mut self, now: Time, part: u32) {
-        let run = self.run.as_mut();
-        if let Some(Active { stage: Stage::Committing(committing), .. }) =
-            run.and_then(|run| run.active.as_mut())
-        {
-            committing.on_the_way.remove(&part);
-            committing.not_before = crate::node::timers::after(now, TURNED_AWAY_RETRY);
+    /// The log had no room for a part, or nobody knows whether it got there: it is proposed again, later each time.
+    pub(crate) fn turned_away(&mut self, now: Time, attempt: u64, part: u32) {
+        let Some(committing) = self.committing(attempt) else { return };
+        committing.on_the_way.remove(&part);
+        let wait = TURNED_AWAY_RETRY * 2_u32.pow(committing.turned_away.min(TURNED_AWAY_DOUBLINGS_MAX));
+        committing.turned_away += 1;
+        committing.not_before = crate::node::timers::after(now, wait);
+    }
+
+    /// The leader says that a part can never take effect, before it reached the log: another try would end the same way.
+    pub(crate) fn refused(&mut self, attempt: u64, part: u32, refusal: Refusal, ground: Ground<'_>) {
+        let Some(committing) = self.committing(attempt) else { return };
+        let is_certain = !committing.repeated.contains(&part);
+        let Some(active) = self.run.as_ref().and_then(|run| run.active.as_ref()) else { return };
+        let (origin, reasons) = (active.item.origin.clone(), refusal.problems.clone());
+        let provider = origin.name();
+        self.outputs.push(Output::Note(EventKind::ConfigurationRefused { provider, reasons }));
+        match origin {
+            Origin::Request(request, _) if !is_certain => {
+                let why = refusal.problems.join("; ");
+                let reason =
+                    format!("an earlier copy may have reached the log; a later one was refused: {why}");
+                self.outputs.push(Output::Answer { request, response: Response::Unknown { reason } });
+                if let Some(run) = &mut self.run {
+                    run.active = None;
+                }
+            }
+            _ => self.finish(ground, Err(refusal)),
+        }
+    }
+
+    fn committing(&mut self, attempt: u64) -> Option<&mut Committing> {
+        let active = self.run.as_mut()?.active.as_mut().filter(|active| active.number == attempt)?;
+        match &mut active.stage {
+            Stage::Committing(committing) => Some(committing),
+            Stage::Judging => None,
         }
     }
 
@@ -426,9 +438,11 @@ impl Reconcile {
         match item.origin {
             Origin::Provider(provider) => {
                 let outcome = match outcome {
-                    Ok((_, Some(generation))) => Ok(generation),
+                    Ok((Prepared { refused, .. }, Some(generation))) => {
+                        DraftOutcome::Accepted { generation, refused, serving: false }
+                    }
                     Ok((_, None)) => return,
-                    Err(refusal) => Err(DraftRefusal { problems: refusal.problems }),
+                    Err(refusal) => DraftOutcome::Refused { problems: refusal.problems },
                 };
                 self.outputs.push(Output::Outcome { provider, outcome });
             }
@@ -479,8 +493,8 @@ impl Active {
     /// Whether no part of it can have reached the log.
     fn is_unproposed(&self) -> bool {
         match &self.stage {
-            Stage::Judging { .. } => self.item.conflicts == 0,
-            Stage::Committing(committing) => self.item.conflicts == 0 && !committing.proposed,
+            Stage::Judging => self.item.conflicts == 0,
+            Stage::Committing(committing) => self.item.conflicts == 0 && committing.proposed.is_empty(),
         }
     }
 }
@@ -505,7 +519,6 @@ impl Run {
 
     /// Judges the active work anew, from the applied state. A newer draft of the same provider takes its place.
     fn retry(&mut self) {
-        self.current = false;
         let Some(Active { item, .. }) = self.active.take() else { return };
         match (&item.origin, &item.work) {
             (Origin::Provider(provider), Work::Draft(draft)) => {
@@ -517,7 +530,7 @@ impl Run {
 }
 
 impl Committing {
-    fn propose(&mut self, now: Time, outputs: &mut Vec<Output>) {
+    fn propose(&mut self, now: Time, attempt: u64, outputs: &mut Vec<Output>) {
         if now < self.not_before {
             return;
         }
@@ -535,8 +548,10 @@ impl Committing {
                 return;
             }
             if !self.applied.contains(&part) && self.on_the_way.insert(part) {
-                self.proposed = true;
-                outputs.push(Output::Propose { command: command.clone(), part });
+                if !self.proposed.insert(part) {
+                    self.repeated.insert(part);
+                }
+                outputs.push(Output::Propose { command: command.clone(), attempt, part });
             }
         }
     }

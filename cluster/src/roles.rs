@@ -79,6 +79,12 @@ impl Roles {
         self.heard.insert(from, Heard { at: now, presence: Some(presence) });
     }
 
+    /// The oldest revision of configuration that a proxy of each control node serves that is heard of and feeds any.
+    pub(crate) fn served(&self, now: Time) -> impl Iterator<Item = u64> {
+        let fresh = self.heard.values().filter(move |heard| between(heard.at, now) < CONTROLLER_TIMEOUT);
+        fresh.filter_map(|heard| heard.presence?.served)
+    }
+
     /// The leader named its commit index: the first one after a (re)connect is what this node has to catch up with.
     pub(crate) fn leader_commit(&mut self, term: Term, leader: NodeId, commit: Index) {
         if self.following != Some((term, leader)) {
@@ -212,7 +218,7 @@ mod tests {
     }
 
     fn presence(applied: u64, healthy: bool) -> Presence {
-        Presence { term: 3, applied, healthy, providers_epoch: 0 }
+        Presence { term: 3, applied, healthy, providers_epoch: 0, served: None }
     }
 
     fn leading(now: Time) -> Roles {

@@ -183,7 +183,7 @@ impl Machine {
                 let outcome = apply_beside(store, index, &entry);
                 Some(Event::AppliedBeside { job, outcome })
             }
-            Work::Check(job) => self.worker.run(job).map(Event::Checked),
+            Work::Check(job) => Some(Event::Checked(self.worker.run(job))),
             Work::Encode { generation, map, transfer } => {
                 let frames = encode_whole(generation, &map, transfer).ok();
                 Some(Event::WholeEncoded { generation, frames })

@@ -136,6 +136,12 @@ impl Store {
         &self.limits
     }
 
+    /// Other bounds, for tests of what meets them.
+    #[cfg(test)]
+    pub(crate) fn limit_for_tests(&mut self, limits: Limits) {
+        self.limits = limits;
+    }
+
     /// The last entry applied.
     pub fn applied_index(&self) -> Index {
         self.applied.0

@@ -69,9 +69,7 @@ impl Checker {
     pub fn from_records(records: impl IntoIterator<Item = (Key, Record)>) -> Self {
         let mut checker = Self::default();
         for (key, record) in records {
-            let own = Own::of(&key, &record.object);
-            checker.index(&key, &own);
-            checker.nodes.insert(key, Node { wanted: record.object.clone(), own, record: Some(record) });
+            checker.restore(key, Some(record));
         }
         checker
     }
@@ -82,6 +80,26 @@ impl Checker {
         let mut change = RecordChange::default();
         self.judge(keys, &mut change);
         change
+    }
+
+    /// Makes a record what it is in the committed configuration, whatever was judged of it since. Nothing is judged again:
+    /// who restores a part must restore all that was judged with it.
+    pub fn restore(&mut self, key: Key, record: Option<Record>) {
+        let held = self.nodes.get(&key);
+        let is_there = |record: &Record| {
+            held.is_some_and(|node| node.record.as_ref() == Some(record) && node.wanted == record.object)
+        };
+        if record.as_ref().map_or(held.is_none(), is_there) {
+            return;
+        }
+        if let Some(node) = self.nodes.remove(&key) {
+            self.unindex(&key, &node.own);
+        }
+        if let Some(record) = record {
+            let own = Own::of(&key, &record.object);
+            self.index(&key, &own);
+            self.nodes.insert(key, Node { wanted: record.object.clone(), own, record: Some(record) });
+        }
     }
 
     /// Makes a draft the only thing that its provider wants.

@@ -69,6 +69,22 @@ impl ConfigMap {
             .take_while(move |(key, _)| key.as_str().starts_with(prefix))
     }
 
+    /// As [`Self::range`], from the first key after `after`: how the next page begins.
+    pub fn range_after<'a>(
+        &'a self,
+        prefix: &'a str,
+        after: Option<&'a str>,
+    ) -> impl Iterator<Item = (&'a Key, &'a Arc<[u8]>)> {
+        use std::ops::Bound;
+        let first = match after {
+            Some(after) if after >= prefix => Bound::Excluded(after),
+            _ => Bound::Included(prefix),
+        };
+        self.entries
+            .range::<_, str>((first, Bound::Unbounded))
+            .take_while(move |(key, _)| key.as_str().starts_with(prefix))
+    }
+
     /// The root digest over every key and the digest of its record; equal maps, and only those, share it.
     pub fn digest(&self) -> Digest {
         self.trie.digest()

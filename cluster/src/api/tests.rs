@@ -48,9 +48,9 @@ fn a_question_that_went_to_the_wrong_node_is_recalled() {
     let mut actions = Actions::new();
     let id = api.accept(NOW, local(1), change(1)).expect("room");
     api.pass_on(NOW, id, NodeId(2), &mut actions).expect("small");
-    api.recall(NOW, |_, to| to == NodeId(3));
+    api.recall(NOW, Some(NodeId(3)), None, |_, to| to == NodeId(3));
     assert!(api.waiting(NOW).is_empty());
-    api.recall(NOW, |_, to| to == NodeId(2));
+    api.recall(NOW, Some(NodeId(2)), None, |_, to| to == NodeId(2));
     assert_eq!(api.waiting(NOW), [id]);
     assert!(api.get_mut(id).expect("in hand").may_take_effect, "the other node may have done it");
 }
@@ -73,6 +73,7 @@ fn requests_are_bounded_in_number_and_bytes() {
     for id in ids {
         many.finish(id);
     }
+    assert!(many.places.is_empty(), "no index keeps what is answered");
     assert!(many.accept(NOW, local(0), change(0)).is_ok(), "answers make room");
 }
 
@@ -102,6 +103,7 @@ fn a_lane_that_ends_takes_its_requests_along_and_garbage_ends_it() {
     assert!(api.frame(LinkId(1), b"garbage", &mut actions).is_none());
     assert!(matches!(actions.as_slice(), [Action::CloseLink { link: LinkId(1), .. }]));
     assert!(api.get_mut(id).is_none());
+    assert!(api.places.is_empty() && api.unfinished == 0);
     for link in 0..LINKS_MAX as u64 {
         api.opened(LinkId(100 + link), false, String::new(), &mut actions);
     }
@@ -126,4 +128,45 @@ fn answers_wait_for_the_transport_and_a_lane_that_is_not_read_is_cut() {
         api.reply(reply, Response::Proposed, &mut actions);
     }
     assert!(matches!(actions.as_slice().last(), Some(Action::CloseLink { link: LinkId(1), .. })));
+}
+
+#[test]
+fn one_operator_takes_only_its_share_and_control_nodes_always_find_room() {
+    let mut api = Api::default();
+    let mut actions = Actions::new();
+    let mut number = 0;
+    let mut open = |api: &mut Api, controller: bool, name: &str| {
+        number += 1;
+        let mut actions = Actions::new();
+        api.opened(LinkId(number), controller, name.to_owned(), &mut actions);
+        actions.as_slice().is_empty().then_some(LinkId(number))
+    };
+    let greedy: Vec<LinkId> = (0..LINKS_MAX).filter_map(|_| open(&mut api, false, "operator-1")).collect();
+    assert_eq!(greedy.len(), 64, "a third of three quarters");
+    let others = (0..LINKS_MAX).filter_map(|place| open(&mut api, false, &format!("operator-{}", place + 2)));
+    assert_eq!(others.count(), 128);
+    let controllers: Vec<LinkId> =
+        (0..LINKS_MAX).filter_map(|_| open(&mut api, true, "controller-2")).collect();
+    assert_eq!(controllers.len(), 64, "what was kept for them");
+
+    let over = |link: &LinkId, call| ReplyTo::Link { link: *link, call };
+    let (own, relay) = (greedy.first().expect("open"), controllers.first().expect("open"));
+    let taken: Vec<PendingId> =
+        (0..5000).filter_map(|call| api.accept(NOW, over(own, call), change(1)).ok()).collect();
+    assert_eq!(taken.len(), 1024);
+    assert!(
+        matches!(api.accept(NOW, over(own, 1), change(1)), Err(Response::Unavailable { reason }) if reason.contains("operator-1"))
+    );
+    api.accept(NOW, over(relay, 1), change(1)).expect("others are not concerned");
+    for id in taken {
+        api.finish(id).expect("in hand");
+    }
+    assert!(api.operators.is_empty(), "nothing is kept of what was answered");
+    let large = 9 << 20;
+    let taken = (0..9).filter(|call| api.accept(NOW, over(own, *call), change(large)).is_ok()).count();
+    assert_eq!(taken, 1, "a third of three quarters of the bytes");
+    api.closed(*own);
+    assert!(api.operators.is_empty(), "nor of whom has gone");
+    api.accept(NOW, local(1), change(large)).expect("room");
+    drop(actions.drain());
 }

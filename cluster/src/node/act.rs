@@ -1,7 +1,7 @@
 //! What the node does of its own accord: appoint, run providers, reconcile, look after requests and feeds.
 //! It must not decide who is fit (roles) or what a draft means (reconcile); it carries their decisions out.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use ravelin_config::check::{INTERNAL, provider_of};
@@ -41,6 +41,7 @@ impl Node {
     pub(super) fn tick(&mut self, now: Time, actions: &mut Actions) {
         self.send_presence(actions);
         self.note_known(now, actions);
+        self.tell_served(now, actions);
         let stale = self.roles.is_stale(now);
         if stale != self.feed.is_stale() {
             self.note(now, EventKind::StaleChanged { stale }, actions);
@@ -54,15 +55,34 @@ impl Node {
     }
 
     fn send_presence(&mut self, actions: &mut Actions) {
-        let Some(leader) = self.core.leader().filter(|leader| *leader != self.me()) else { return };
+        let (me, leader) = (self.me(), self.core.leader());
+        let Some(leader) = leader else { return };
+        let controller = self.store.controller().map(|(node, _)| node);
         let presence = Presence {
             term: self.core.term().0,
             applied: self.core.applied_index().0,
             healthy: self.is_healthy(),
             providers_epoch: self.providers_epoch().unwrap_or(0),
+            served: self.feed.served(),
         };
-        if let Ok(frame) = wire::encode(&Frame::Presence(presence)) {
-            actions.push(Action::SendRaft { to: leader, frame });
+        let Ok(frame) = wire::encode(&Frame::Presence(presence)) else { return };
+        for to in BTreeSet::from([leader, controller.unwrap_or(leader)]) {
+            if to != me {
+                actions.push(Action::SendRaft { to, frame: frame.clone() });
+            }
+        }
+    }
+
+    /// Tells providers whose last draft every proxy serves by now, as far as control nodes are heard of.
+    fn tell_served(&mut self, now: Time, actions: &mut Actions) {
+        let Some(run) = &mut self.run else { return };
+        if run.unserved.is_empty() {
+            return;
+        }
+        let served = self.roles.served(now).chain(self.feed.served()).min();
+        let Some(served) = served else { return };
+        for (provider, outcome) in run.served(served) {
+            actions.push(Action::ProviderOutcome { provider, outcome });
         }
     }
 
@@ -111,7 +131,7 @@ impl Node {
                 self.reconcile.static_objects(objects);
             }
             self.run =
-                Some(ProviderRun { epoch, specs: Vec::new(), section: None, providers: BTreeMap::new() });
+                Some(ProviderRun { epoch, specs: Vec::new(), section: None, ..ProviderRun::default() });
             self.note(now, EventKind::ProvidersStarted { epoch }, actions);
         }
         self.choose_providers(now, epoch, actions);
@@ -151,7 +171,7 @@ impl Node {
 
     fn reconciled(&mut self, now: Time, output: Output, actions: &mut Actions) {
         match output {
-            Output::Propose { command, part } => {
+            Output::Propose { command, attempt, part } => {
                 let envelope = Envelope {
                     id: RequestId(self.random.id()),
                     hops: 0,
@@ -159,7 +179,7 @@ impl Node {
                     author: format!("controller-{}", self.me()),
                     request: Request::Propose { command: command.0.to_vec() },
                 };
-                self.request(now, ReplyTo::Reconciler { part }, true, envelope, actions);
+                self.request(now, ReplyTo::Reconciler { attempt, part }, true, envelope, actions);
             }
             Output::Answer { request, response } => self.answer(now, request, response, actions),
             Output::Orphaned { request } => {
@@ -169,6 +189,9 @@ impl Node {
                 self.api.wait_again(now, request);
             }
             Output::Outcome { provider, outcome } => {
+                if let Some(run) = &mut self.run {
+                    run.told(&provider, &outcome);
+                }
                 actions.push(Action::ProviderOutcome { provider, outcome });
             }
             Output::Note(kind) => self.note(now, kind, actions),

@@ -9,7 +9,7 @@ use ravelin_consensus::{Input, NodeId, ProposalId, ReadId, RoleName, Time};
 use ravelin_transport::codec;
 
 use super::event::{Actions, CallId};
-use super::{Node, Proposer, fed_generation};
+use super::{Node, Proposer, fed_generation, with_ground};
 use crate::api::{PendingId, ReplyTo, State};
 use crate::reconcile::Work;
 use crate::request::status::{ClusterStatus, LongestEvent, NodeStatus};
@@ -18,7 +18,7 @@ use crate::request::{
     RefusalReason, Request, Response, Scope,
 };
 use crate::storage::{CommandBytes, chain};
-use crate::store::{ChangeId, Command};
+use crate::store::{ChangeId, Command, Refusal as StoreRefusal};
 
 /// Bytes of objects or events in one answer; a page ends before it grows beyond.
 const PAGE_BYTES_MAX: usize = 2 << 20;
@@ -87,11 +87,14 @@ impl Node {
 
     fn reply(&mut self, now: Time, reply: ReplyTo, response: Response, actions: &mut Actions) {
         match reply {
-            ReplyTo::Reconciler { part } => {
-                if response != Response::Proposed {
-                    self.reconcile.turned_away(now, part);
+            ReplyTo::Reconciler { attempt, part } => match response {
+                Response::Proposed => {}
+                Response::Refused(refusal) => {
+                    let reconcile = &mut self.reconcile;
+                    with_ground(&self.store, |ground| reconcile.refused(attempt, part, refusal, ground));
                 }
-            }
+                _ => self.reconcile.turned_away(now, attempt, part),
+            },
             ReplyTo::Local(_) | ReplyTo::Link { .. } => self.api.reply(reply, response, actions),
         }
     }
@@ -99,7 +102,7 @@ impl Node {
     /// Requests that wait, reads that are ready, calls that went to the wrong node.
     pub(super) fn look_after_requests(&mut self, now: Time, actions: &mut Actions) {
         let (leader, controller) = (self.core.leader(), self.store.controller().map(|(node, _)| node));
-        self.api.recall(now, |pending, to| match decider_of(&pending.envelope.request) {
+        self.api.recall(now, leader, controller, |pending, to| match decider_of(&pending.envelope.request) {
             Decider::Leader => leader.is_some_and(|leader| leader != to),
             Decider::Controller => controller.is_some_and(|controller| controller != to),
             Decider::Anyone => false,
@@ -177,21 +180,17 @@ impl Node {
             Request::Delete { keys } => self.reconcile_request(now, request, Work::Delete { keys }, actions),
             Request::Get { consistency: Consistency::Stale, .. } => self.read(now, request, true, actions),
             Request::Get { consistency: Consistency::Linearizable, .. } => {
-                pending.state = State::InCore;
+                self.api.set_state(request, State::InCore);
                 let read = ReadId(self.number());
                 self.reads.insert(read, request);
                 self.step(now, Input::Read(read));
             }
             Request::Propose { command } => {
                 let payload = CommandBytes(command.into());
-                if let Err(error) = Command::decode(&payload) {
-                    // In the log it would stop every node. What can be read is judged by apply, the same everywhere.
-                    let problem =
-                        format!("it is not put into the log, as no node could read it: {}", chain(&error));
-                    let response = Response::Refused(Refusal::new(RefusalReason::Unreadable, problem));
-                    return self.answer(now, request, response, actions);
+                if let Some(refusal) = self.unfit(&payload) {
+                    return self.answer(now, request, Response::Refused(refusal), actions);
                 }
-                pending.state = State::InCore;
+                self.api.set_state(request, State::InCore);
                 let proposal = ProposalId(self.number());
                 self.proposals.insert(proposal, Proposer::Request(request));
                 self.step(now, Input::Propose { id: proposal, payload });
@@ -212,10 +211,33 @@ impl Node {
         }
     }
 
+    /// Why a command is not put into the log: no node could read it, which would stop them all, or it would pass a bound.
+    /// Whose epoch and base it is, apply alone decides, the same everywhere.
+    fn unfit(&self, payload: &CommandBytes) -> Option<Refusal> {
+        let command = match Command::decode(payload) {
+            Ok(command) => command,
+            Err(error) => {
+                let problem =
+                    format!("it is not put into the log, as no node could read it: {}", chain(&error));
+                return Some(Refusal::new(RefusalReason::Unreadable, problem));
+            }
+        };
+        // A leader that has not caught up knows too little to refuse anything.
+        if !self.is_healthy() {
+            return None;
+        }
+        match self.store.check(&command) {
+            Err(over @ StoreRefusal::OverQuota { .. }) => {
+                Some(Refusal::new(RefusalReason::TooLarge, over.to_string()))
+            }
+            _ => None,
+        }
+    }
+
     fn reconcile_request(&mut self, now: Time, request: PendingId, work: Work, actions: &mut Actions) {
         let Some(pending) = self.api.get_mut(request) else { return };
         let (id, author) = (pending.envelope.id, pending.envelope.author.clone());
-        pending.state = State::Reconciling;
+        self.api.set_state(request, State::Reconciling);
         if let Err(response) = self.reconcile.request(request, id, author, work) {
             self.answer(now, request, response, actions);
         }
@@ -230,12 +252,11 @@ impl Node {
         response: Response,
         actions: &mut Actions,
     ) {
-        let Some(pending) = self.api.get_mut(request) else { return };
-        if let State::Gathering { calls, nodes, silent, .. } = &mut pending.state {
-            let Some(node) = calls.remove(&call) else { return };
+        if let Some(gathering) = self.api.gathering(request) {
+            let Some(node) = gathering.calls.remove(&call) else { return };
             match response {
-                Response::Status(status) => nodes.extend(status.nodes),
-                _ => silent.push(node.0),
+                Response::Status(status) => gathering.nodes.extend(status.nodes),
+                _ => gathering.silent.push(node.0),
             }
             return;
         }
@@ -250,21 +271,21 @@ impl Node {
         request: PendingId,
         may_have_arrived: bool,
     ) {
-        let Some(pending) = self.api.get_mut(request) else { return };
-        if let State::Gathering { calls, silent, .. } = &mut pending.state {
-            silent.extend(calls.remove(&call).map(|node| node.0));
+        if let Some(gathering) = self.api.gathering(request) {
+            let silent = gathering.calls.remove(&call);
+            gathering.silent.extend(silent.map(|node| node.0));
             return;
         }
+        let Some(pending) = self.api.get_mut(request) else { return };
         pending.may_take_effect |= may_have_arrived && pending.envelope.request.changes_state();
         self.api.wait_again(now, request);
     }
 
     fn gathered(&mut self, now: Time, request: PendingId, actions: &mut Actions) {
-        let Some(pending) = self.api.get_mut(request) else { return };
-        let State::Gathering { calls, nodes, silent, .. } = &mut pending.state else { return };
-        let mut nodes = std::mem::take(nodes);
-        let mut silent = std::mem::take(silent);
-        silent.extend(calls.values().map(|node| node.0));
+        let Some(gathering) = self.api.gathering(request) else { return };
+        let mut nodes = std::mem::take(&mut gathering.nodes);
+        let mut silent = std::mem::take(&mut gathering.silent);
+        silent.extend(gathering.calls.values().map(|node| node.0));
         nodes.sort_by_key(|node| node.node);
         silent.sort_unstable();
         let response = Response::Status(self.cluster_status(nodes, silent));
@@ -284,10 +305,7 @@ impl Node {
         let mut objects = Vec::new();
         let mut bytes = 0;
         let mut next = None;
-        for (key, record) in self.store.config().range(prefix) {
-            if after.is_some_and(|after| key.as_str() <= after) {
-                continue;
-            }
+        for (key, record) in self.store.config().range_after(prefix, after) {
             if objects.len() >= limit || bytes > PAGE_BYTES_MAX {
                 next = objects.last().map(|object: &ObjectView| object.key.clone());
                 break;

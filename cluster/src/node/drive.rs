@@ -13,7 +13,7 @@ use super::{KNOWN_INTERVAL, Node, Proposer, SNAPSHOT_RETRY, fed_generation, with
 use crate::api::State;
 use crate::reconcile::Decision;
 use crate::request::status::EventKind;
-use crate::request::{RequestId, Response};
+use crate::request::{Refusal as Refused, RefusalReason, RequestId, Response};
 use crate::storage::CommandBytes;
 use crate::store::{Applied, Author, Refusal, Store};
 
@@ -69,8 +69,8 @@ impl Node {
                 }
             }
             Effect::ReadReady { id, index } => {
-                if let Some(pending) = self.reads.remove(&id).and_then(|request| self.api.get_mut(request)) {
-                    pending.state = State::Applying { index: index.0 };
+                if let Some(request) = self.reads.remove(&id) {
+                    self.api.set_state(request, State::Applying { index: index.0 });
                 }
             }
             Effect::ReadFailed { id, .. } => {
@@ -295,7 +295,8 @@ fn rejection(leader: Option<NodeId>, reason: RejectReason) -> Response {
             Response::Unavailable { reason: "the log cannot take more at the moment".to_owned() }
         }
         RejectReason::TooLarge => {
-            Response::Unavailable { reason: "larger than a log entry may be".to_owned() }
+            let problem = "larger than a log entry may be: make the change in several smaller ones";
+            Response::Refused(Refused::new(RefusalReason::TooLarge, problem))
         }
         RejectReason::Impossible(error) => Response::Unavailable { reason: error.to_string() },
         RejectReason::Halted => Response::Unavailable { reason: "this node has stopped".to_owned() },

@@ -275,7 +275,7 @@ pub enum Action {
         /// The provider's name.
         provider: String,
         /// What.
-        outcome: Result<GenerationId, DraftRefusal>,
+        outcome: DraftOutcome,
     },
     /// Print this: it is in the node's event log.
     Report(EventRecord),

@@ -51,7 +51,10 @@ impl Journal {
     pub(crate) fn since(&self, number: u64, limit: usize, bytes_max: usize) -> Vec<EventRecord> {
         let mut page = Vec::new();
         let mut bytes = 0usize;
-        for record in self.records.iter().filter(|record| record.number > number).take(limit) {
+        // Numbers follow each other without a gap.
+        let first = self.records.front().map_or(0, |record| record.number);
+        let skipped = usize::try_from(number.saturating_add(1).saturating_sub(first)).unwrap_or(usize::MAX);
+        for record in self.records.iter().skip(skipped).take(limit) {
             bytes += size_bytes(record);
             if bytes > bytes_max && !page.is_empty() {
                 break;

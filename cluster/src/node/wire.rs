@@ -23,11 +23,11 @@ pub const RAFT_VERSION: u8 = 1;
 pub enum Frame {
     /// A message of the consensus core.
     Message(Message<CommandBytes>),
-    /// Soft state that a node tells the leader.
+    /// Soft state that a node tells the leader and the controller.
     Presence(Presence),
 }
 
-/// What a node tells the leader about itself, a few times a second. Nothing durable follows from it.
+/// What a node tells the leader and the controller about itself, a few times a second. Nothing durable follows from it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, bincode::Encode, bincode::Decode)]
 pub struct Presence {
     /// The sender's term: a presence meant for a leader of another term is dropped.
@@ -38,6 +38,9 @@ pub struct Presence {
     pub healthy: bool,
     /// The epoch under which it runs the providers; 0 if it does not.
     pub providers_epoch: u64,
+    /// The oldest revision of configuration that a proxy attached to it serves; 0 if one serves nothing yet, none if no
+    /// proxy is attached.
+    pub served: Option<u64>,
 }
 
 #[derive(bincode::Encode, bincode::Decode)]

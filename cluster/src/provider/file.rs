@@ -1,31 +1,48 @@
 //! The file provider: a file or a directory in Traefik's formats, read at start and on change.
 //!
 //! What counts is the content, not the events: any hint leads to a look, and only another content to a draft. So renames,
-//! symlink swaps, editors and missed events all come out the same. It must not keep objects of a text that it cannot
-//! read, nor take a missing or broken file for an empty one: then everything stays as it was, and the reason is told.
+//! symlink swaps, editors and missed events all come out the same. The content is that of the documents and of every
+//! file that they name in the place of a text (certificates, keys): a renewed certificate is taken up without a touch to
+//! the document.
+//!
+//! What is guaranteed: a change is read when its files have rested for 100 ms, so that a text that is written in pieces
+//! is read whole as long as the writer does not pause for longer (rename a finished file into place where it may), and
+//! within 200 ms after that where the system tells of changes, else within seconds. A source that never rests is read
+//! as it stands after five seconds.
+//!
+//! It must not keep objects of a text that it cannot read, nor take a missing or broken file for an empty one: then
+//! everything stays as it was, and the reason is told.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
-use ravelin_config::Draft;
+use ravelin_config::{Draft, Key};
 use ravelin_transport::BoxFuture;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
-use super::{FileSource, FileSpec, Provider, ProviderUpdate, Surroundings};
+use super::{DraftOutcome, FileSource, FileSpec, ObjectOutcome, Provider, ProviderUpdate, Surroundings};
 use crate::request::status::ProviderState;
 
 mod read;
 mod throttle;
 
-use read::{Content, Fingerprint, Look};
+use read::{Content, Look, Seen};
 use throttle::Throttle;
 
 /// How long a burst of hints is gathered before a look: an editor writes, renames and touches in one go.
 const SETTLE: Duration = Duration::from_millis(25);
 /// How often to look without a hint: hints get lost (network file systems, watch limits).
 const LOOK_INTERVAL: Duration = Duration::from_secs(2);
+/// How long a source may go on changing until it is read as it stands.
+const RESTLESS_MAX: Duration = Duration::from_secs(5);
+/// Directories of named files that are watched; files beyond are looked at by time.
+const WATCHED_MAX: usize = 64;
+/// Lines about single objects in the log after one draft.
+const LINES_MAX: usize = 32;
 /// How often to look while the source cannot be read, or cannot be watched.
 const ANXIOUS_INTERVAL: Duration = Duration::from_millis(500);
 
@@ -64,9 +81,11 @@ struct Run {
     surroundings: Surroundings,
     throttle: Throttle,
     watch: Watch,
-    /// The content that the last draft or complaint was about.
-    seen: Option<Fingerprint>,
+    /// What the last draft or complaint was about.
+    seen: Option<Arc<Seen>>,
     last: Option<Arc<Draft>>,
+    /// The objects in error that the log was told of.
+    told: Arc<BTreeMap<Key, Vec<String>>>,
     failing: Option<(u64, Vec<String>)>,
 }
 
@@ -74,7 +93,16 @@ impl Run {
     fn new(spec: FileSpec, surroundings: Surroundings) -> Self {
         let throttle = Throttle::new(spec.throttle);
         let watch = Watch::new(spec.watch);
-        Self { spec, surroundings, throttle, watch, seen: None, last: None, failing: None }
+        Self {
+            spec,
+            surroundings,
+            throttle,
+            watch,
+            seen: None,
+            last: None,
+            told: Arc::default(),
+            failing: None,
+        }
     }
 
     async fn forever(&mut self) {
@@ -82,63 +110,105 @@ impl Run {
         self.surroundings.updates.send(ProviderUpdate::State { provider: "file".to_owned(), state }).await;
         loop {
             // Watch first, then look: what changes in between gives a hint.
-            let anxious = !self.watch.aim(&self.spec.source) || self.failing.is_some();
+            let watched = directories(&self.spec.source, self.seen.as_deref());
+            let anxious = !self.watch.aim(&watched) || self.failing.is_some();
             self.look().await;
+            if directories(&self.spec.source, self.seen.as_deref()) != watched {
+                // The documents name files elsewhere by now.
+                continue;
+            }
             self.wait(anxious).await;
         }
     }
 
-    /// Waits for a hint, the next look by time, or a person's wish.
+    /// Waits for a hint, the next look by time, or a person's wish. Without a watch only a person makes it read again; an
+    /// error at the start is one too.
     async fn wait(&mut self, anxious: bool) {
-        if !self.spec.watch {
-            // Only a person makes it read again; an error at the start is one too.
-            drop(self.surroundings.reload.changed().await);
-            self.seen = None;
-            return;
-        }
-        let interval = if anxious { ANXIOUS_INTERVAL } else { LOOK_INTERVAL };
-        tokio::select! {
-            () = self.watch.hinted() => {
-                tokio::time::sleep(SETTLE).await;
-                self.watch.forget_hints();
+        let next = Instant::now() + if anxious { ANXIOUS_INTERVAL } else { LOOK_INTERVAL };
+        loop {
+            tokio::select! {
+                Ok(()) = self.surroundings.outcome.changed() => self.tell(),
+                Ok(()) = self.surroundings.reload.changed() => {
+                    self.seen = None;
+                    return;
+                }
+                () = self.watch.hinted(), if self.spec.watch => {
+                    tokio::time::sleep(SETTLE).await;
+                    self.watch.forget_hints();
+                    return;
+                }
+                () = tokio::time::sleep_until(next), if self.spec.watch => return,
+                // Nobody is left who could ask; the run is about to be stopped.
+                else => std::future::pending().await,
             }
-            Ok(()) = self.surroundings.reload.changed() => self.seen = None,
-            () = tokio::time::sleep(interval) => {}
+        }
+    }
+
+    /// Says in the log what became of the last draft: object by object what is refused, and when the rest is served.
+    fn tell(&mut self) {
+        let outcome = self.surroundings.outcome.borrow_and_update().clone();
+        match &outcome {
+            None => {}
+            Some(DraftOutcome::Refused { problems }) => {
+                let mut problems = problems.clone();
+                crate::node::journal::bound_texts(&mut problems);
+                tracing::error!(
+                    problems = problems.join("; "),
+                    "what the file provider wants was refused as a whole; everything stays as it was"
+                );
+            }
+            Some(DraftOutcome::Accepted { generation, refused, serving: true }) => {
+                let objects = self.last.as_ref().map_or(0, |draft| draft.objects.len());
+                let good = objects.saturating_sub(refused.len());
+                tracing::info!(%generation, objects = good, in_error = refused.len(), "every proxy serves it");
+            }
+            Some(outcome @ DraftOutcome::Accepted { refused, serving: false, .. }) => {
+                for line in news(outcome, &self.told, refused) {
+                    tracing::warn!("{line}");
+                }
+                self.told = Arc::clone(refused);
+            }
         }
     }
 
     async fn look(&mut self) {
-        let (source, seen) = (self.spec.source.clone(), self.seen);
-        // Reading and parsing may take a while and must not hold up other tasks.
-        let Ok(look) = tokio::task::spawn_blocking(move || read::look(&source, seen)).await else { return };
-        match look {
-            Look::Same => {}
-            Look::Fleeting => self.watch.hint(),
-            Look::Missing(reason) => self.fail(None, vec![reason]).await,
-            Look::Unreadable(fingerprint, problems) => self.fail(Some(fingerprint), problems).await,
-            Look::Changed(fingerprint, content) => self.take(fingerprint, content).await,
+        let begun = Instant::now();
+        loop {
+            let (source, seen) = (self.spec.source.clone(), self.seen.clone());
+            let is_patient = begun.elapsed() < RESTLESS_MAX;
+            let reads = Instant::now();
+            // Reading and parsing may take a while and must not hold up other tasks.
+            let look = tokio::task::spawn_blocking(move || read::look(&source, seen.as_deref(), is_patient));
+            match look.await {
+                Err(_) => return,
+                Ok(Look::Fleeting) => tokio::time::sleep(SETTLE).await,
+                Ok(Look::Same(seen)) => return self.seen = Some(Arc::new(seen)),
+                Ok(Look::Missing(reason)) => return self.fail(None, vec![reason]).await,
+                Ok(Look::Unreadable(seen, problems)) => return self.fail(Some(seen), problems).await,
+                Ok(Look::Changed(seen, content)) => return self.take(seen, content, reads.elapsed()).await,
+            }
         }
     }
 
-    async fn take(&mut self, fingerprint: Fingerprint, content: Content) {
+    async fn take(&mut self, seen: Seen, content: Content, read: Duration) {
         let Content { mut draft, explicitly_empty } = content;
         self.throttle.wait().await;
         if let Some(last) = &self.last {
             draft.keep_unchanged(last);
         }
         let draft = Arc::new(draft);
-        self.seen = Some(fingerprint);
+        self.seen = Some(Arc::new(seen));
         self.last = Some(Arc::clone(&draft));
         self.failing = None;
-        self.surroundings.updates.send(ProviderUpdate::Draft(draft)).await;
+        self.surroundings.updates.send(ProviderUpdate::Draft { draft, read }).await;
         let state = if explicitly_empty { ProviderState::Empty } else { ProviderState::Connected };
         self.surroundings.updates.send(ProviderUpdate::State { provider: "file".to_owned(), state }).await;
     }
 
-    async fn fail(&mut self, fingerprint: Option<Fingerprint>, mut reasons: Vec<String>) {
+    async fn fail(&mut self, seen: Option<Seen>, mut reasons: Vec<String>) {
         crate::node::journal::bound_texts(&mut reasons);
         // What comes back after it was missing is looked at anew, also unchanged.
-        self.seen = fingerprint;
+        self.seen = seen.map(Arc::new);
         let since_micros = match &self.failing {
             Some((_, told)) if *told == reasons => return,
             Some((since, _)) => *since,
@@ -148,6 +218,27 @@ impl Run {
         let state = ProviderState::Failing { since_micros, reasons };
         self.surroundings.updates.send(ProviderUpdate::State { provider: "file".to_owned(), state }).await;
     }
+}
+
+/// What is new about single objects since the log was told last, at most [`LINES_MAX`] lines and one that counts the rest.
+fn news(
+    outcome: &DraftOutcome,
+    told: &BTreeMap<Key, Vec<String>>,
+    refused: &BTreeMap<Key, Vec<String>>,
+) -> Vec<String> {
+    let changed = refused.iter().filter(|(key, reasons)| told.get(*key) != Some(reasons)).map(|(key, _)| key);
+    let mended = told.keys().filter(|key| !refused.contains_key(*key));
+    let mut keys = changed.chain(mended);
+    let line = |key: &Key| match outcome.of(key) {
+        ObjectOutcome::Refused(reasons) => format!("{key} is in error: {}", reasons.join("; ")),
+        ObjectOutcome::Accepted | ObjectOutcome::Serving => format!("{key} is no longer in error"),
+    };
+    let mut lines: Vec<String> = keys.by_ref().take(LINES_MAX).map(line).collect();
+    let more = keys.count();
+    if more > 0 {
+        lines.push(format!("and {more} more objects: `ravelin get` shows their state"));
+    }
+    lines
 }
 
 fn micros_since_1970() -> u64 {
@@ -172,11 +263,10 @@ impl Watch {
     }
 
     /// Makes sure that the right directories are watched; false if they cannot be.
-    fn aim(&mut self, source: &FileSource) -> bool {
+    fn aim(&mut self, wanted: &[(PathBuf, RecursiveMode)]) -> bool {
         if !self.wanted {
             return true;
         }
-        let wanted = directories(source);
         if self.watcher.is_some() && wanted == self.aimed_at && !wanted.is_empty() {
             return true;
         }
@@ -191,13 +281,13 @@ impl Watch {
         self.watcher = watcher.ok();
         self.aimed_at.clear();
         let Some(watcher) = &mut self.watcher else { return false };
-        for (directory, mode) in &wanted {
+        for (directory, mode) in wanted {
             if watcher.watch(directory, *mode).is_err() {
                 return false;
             }
         }
         let complete = !wanted.is_empty();
-        self.aimed_at = wanted;
+        self.aimed_at = wanted.to_vec();
         complete
     }
 
@@ -206,17 +296,14 @@ impl Watch {
         let _one = self.hints.recv().await;
     }
 
-    fn hint(&self) {
-        let _: Result<(), _> = self.hint.try_send(());
-    }
-
     fn forget_hints(&mut self) {
         while self.hints.try_recv().is_ok() {}
     }
 }
 
-/// What to watch: the parent of the file (renames and swapped links happen there) and of what it really is, or the tree.
-fn directories(source: &FileSource) -> Vec<(PathBuf, RecursiveMode)> {
+/// What to watch: the parent of the file (renames and swapped links happen there) and of what it really is, or the tree;
+/// and the directories of the files that the documents name.
+fn directories(source: &FileSource, seen: Option<&Seen>) -> Vec<(PathBuf, RecursiveMode)> {
     let mut found = Vec::new();
     let mut add = |path: Option<&Path>, mode| {
         if let Some(path) = path.map(|path| if path.as_os_str().is_empty() { Path::new(".") } else { path })
@@ -237,6 +324,11 @@ fn directories(source: &FileSource) -> Vec<(PathBuf, RecursiveMode)> {
             add(Some(directory), RecursiveMode::Recursive);
             add(directory.parent(), RecursiveMode::NonRecursive);
         }
+    }
+    let mut named: Vec<&Path> = seen.into_iter().flat_map(Seen::named_directories).collect();
+    named.dedup();
+    for directory in named.into_iter().take(WATCHED_MAX) {
+        add(Some(directory), RecursiveMode::NonRecursive);
     }
     found
 }

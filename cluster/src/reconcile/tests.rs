@@ -11,7 +11,7 @@ const ID: RequestId = RequestId([1; 16]);
 /// A reconciler with the applied state that it sees.
 struct Bench {
     reconcile: Reconcile,
-    map: ConfigMap,
+    store: Store,
     revision: u64,
     taken_effect: Vec<RequestId>,
     now: Time,
@@ -24,7 +24,7 @@ impl Bench {
         reconcile.begin(Author::Controller { node: NodeId(1), epoch: 4 });
         Self {
             reconcile,
-            map: ConfigMap::new(),
+            store: Store::new([7; 16], 0),
             revision: 7,
             taken_effect: Vec::new(),
             now: Time { micros: 1_000_000 },
@@ -46,7 +46,7 @@ impl Bench {
         let taken = self.taken_effect.clone();
         let outcome = |id: RequestId| taken.contains(&id).then_some(generation);
         let ground = Ground {
-            map: &self.map,
+            store: &self.store,
             revision: self.revision,
             generation: Some(generation),
             outcome: &outcome,
@@ -73,15 +73,28 @@ impl Bench {
 
     /// Judges the running job: `parts` commands.
     fn judge(&mut self, jobs: &[Job], parts: u8) {
-        let Some(Job::Judge { number, .. }) = jobs.last() else { panic!("nothing to judge: {jobs:?}") };
+        let Some(Job { number, .. }) = jobs.last() else { panic!("nothing to judge: {jobs:?}") };
         let commands = (0..parts).map(|part| CommandBytes(Bytes::from(vec![part]))).collect();
-        let prepared = Prepared { commands, put: 0, deleted: 1, verdicts: Vec::new() };
-        let verdict = Verdict { number: *number, outcome: Ok(prepared), needs_reset: false };
+        let prepared = Prepared { commands, deleted: 1, ..Prepared::default() };
+        let verdict = Verdict { number: *number, outcome: Ok(prepared) };
         self.with(|reconcile, now, ground, _| reconcile.judged(now, verdict, ground));
     }
 
     fn decide(&mut self, id: RequestId, decision: Decision) {
         self.with(|reconcile, now, ground, _| reconcile.decided(now, id, &decision, ground));
+    }
+
+    fn attempt(&self) -> u64 {
+        self.reconcile.jobs
+    }
+
+    fn turned_away(&mut self, part: u32) {
+        self.reconcile.turned_away(self.now, self.attempt(), part);
+    }
+
+    fn refuse(&mut self, attempt: u64, part: u32) {
+        let refusal = Refusal::new(RefusalReason::TooLarge, "too much; make it smaller");
+        self.with(|reconcile, _, ground, _| reconcile.refused(attempt, part, refusal, ground));
     }
 
     fn proposed(&mut self) -> Vec<u32> {
@@ -101,17 +114,12 @@ impl Bench {
     }
 }
 
-fn is_reset(job: &Job) -> bool {
-    matches!(job, Job::Reset { .. })
-}
-
 #[test]
 fn a_request_goes_from_the_check_to_the_log_to_its_answer() {
     let mut bench = Bench::new();
     bench.ask(ID).expect("there is room");
     let jobs = bench.advance();
-    assert!(is_reset(&jobs[0]), "the worker begins from the applied records");
-    let Job::Judge { stamp, .. } = &jobs[1] else { panic!("{jobs:?}") };
+    let [Job { stamp, .. }] = jobs.as_slice() else { panic!("{jobs:?}") };
     assert_eq!((stamp.id, stamp.base, stamp.at_unix_ms), (ID, 7, 1000));
     assert_eq!(stamp.author, Author::Operator { name: "operator-1".to_owned() });
     bench.judge(&jobs, 1);
@@ -122,9 +130,6 @@ fn a_request_goes_from_the_check_to_the_log_to_its_answer() {
     bench.decide(ID, Decision::Committed { generation });
     let answers = bench.answers();
     assert!(matches!(answers.as_slice(), [(1, Response::Done(change))] if change.generation.revision == 8));
-    bench.ask(RequestId([2; 16])).expect("there is room");
-    let jobs = bench.advance();
-    assert_eq!(jobs.len(), 1, "the worker's state is the applied one: {jobs:?}");
 }
 
 #[test]
@@ -140,7 +145,7 @@ fn parts_go_a_few_at_a_time_and_again_where_they_were_lost() {
     }
     bench.advance();
     assert_eq!(bench.proposed(), [8, 9, 10]);
-    bench.reconcile.turned_away(bench.now, 9);
+    bench.turned_away(9);
     bench.advance();
     assert!(bench.proposed().is_empty(), "not at once again");
     bench.now = Time { micros: bench.now.micros + 60_000 };
@@ -159,7 +164,7 @@ fn a_part_that_was_turned_away_goes_again_though_later_ones_are_applied() {
     bench.judge(&jobs, 3);
     bench.advance();
     assert_eq!(bench.proposed(), [0, 1, 2]);
-    bench.reconcile.turned_away(bench.now, 0);
+    bench.turned_away(0);
     bench.decide(ID, Decision::Staged { part: 1 });
     bench.decide(ID, Decision::Staged { part: 2 });
     bench.now = Time { micros: bench.now.micros + 60_000 };
@@ -185,7 +190,7 @@ fn what_was_proposed_once_may_take_effect_whatever_was_turned_away_since() {
     bench.judge(&jobs, 1);
     bench.advance();
     assert_eq!(bench.proposed(), [0]);
-    bench.reconcile.turned_away(bench.now, 0);
+    bench.turned_away(0);
     bench.reconcile.end(5);
     let outputs = bench.reconcile.outputs();
     let admits = |output: &Output| matches!(output, Output::Orphaned { request: PendingId(1) });
@@ -202,7 +207,7 @@ fn a_conflict_is_judged_anew_and_an_earlier_attempt_does_not_count() {
     bench.revision = 9;
     bench.decide(ID, Decision::Conflict { base: 7 });
     let jobs = bench.advance();
-    assert!(is_reset(&jobs[0]), "{jobs:?}");
+    assert_eq!(jobs.len(), 1, "it is judged anew: {jobs:?}");
     bench.judge(&jobs, 1);
     bench.advance();
     // The first attempt was proposed twice: its second copy says nothing about the second attempt.
@@ -247,7 +252,7 @@ fn a_configuration_that_changed_while_it_was_judged_leads_to_another_look() {
     bench.judge(&jobs, 1);
     assert!(bench.proposed().is_empty());
     let jobs = bench.advance();
-    assert!(is_reset(&jobs[0]), "{jobs:?}");
+    assert_eq!(jobs.len(), 1, "it is judged anew: {jobs:?}");
 }
 
 #[test]
@@ -267,10 +272,10 @@ fn drafts_wait_for_requests_and_only_the_newest_of_a_provider_counts() {
     }
     bench.ask(ID).expect("there is room");
     let jobs = bench.advance();
-    assert!(matches!(jobs.last(), Some(Job::Judge { work: Work::Delete { .. }, .. })), "{jobs:?}");
+    assert!(matches!(jobs.last(), Some(Job { work: Work::Delete { .. }, .. })), "{jobs:?}");
     bench.judge(&jobs, 0);
     let jobs = bench.advance();
-    let [Job::Judge { stamp, work: Work::Draft(_), .. }] = jobs.as_slice() else { panic!("{jobs:?}") };
+    let [Job { stamp, work: Work::Draft(_), .. }] = jobs.as_slice() else { panic!("{jobs:?}") };
     assert_eq!(stamp.author, Author::Controller { node: NodeId(1), epoch: 4 });
     bench.judge(&jobs, 0);
     assert!(bench.advance().is_empty(), "one of three drafts is enough");
@@ -311,4 +316,75 @@ fn the_queue_is_bounded_and_says_so() {
         bench.ask(RequestId(id)).expect("there is room");
     }
     assert!(matches!(bench.ask(ID), Err(Response::Unavailable { reason }) if reason.contains("wait")));
+}
+
+#[test]
+fn what_the_log_has_no_room_for_goes_again_later_and_later() {
+    let mut bench = Bench::new();
+    bench.ask(ID).expect("there is room");
+    let jobs = bench.advance();
+    bench.judge(&jobs, 1);
+    let begun = bench.now.micros;
+    let mut tries = 0;
+    while bench.now.micros < begun + 10_000_000 {
+        bench.advance();
+        for part in bench.proposed() {
+            tries += 1;
+            bench.turned_away(part);
+        }
+        bench.now.micros += 1000;
+    }
+    assert!((8..=14).contains(&tries), "{tries} tries in ten seconds");
+}
+
+#[test]
+fn a_part_that_can_never_be_taken_ends_the_change_at_once() {
+    let mut bench = Bench::new();
+    bench.ask(ID).expect("there is room");
+    let jobs = bench.advance();
+    bench.judge(&jobs, 2);
+    bench.advance();
+    assert_eq!(bench.proposed(), [0, 1]);
+    bench.refuse(bench.attempt() + 1, 1);
+    assert!(bench.answers().is_empty(), "of another attempt");
+    bench.refuse(bench.attempt(), 1);
+    let answers = bench.answers();
+    let [(1, Response::Refused(refusal))] = answers.as_slice() else { panic!("{answers:?}") };
+    assert_eq!(refusal.problems, ["too much; make it smaller"]);
+    bench.now.micros += 10_000_000;
+    assert!(bench.advance().is_empty() && bench.proposed().is_empty(), "it is over");
+}
+
+#[test]
+fn a_refused_copy_of_a_part_that_may_be_in_the_log_leaves_the_outcome_open() {
+    let mut bench = Bench::new();
+    bench.ask(ID).expect("there is room");
+    let jobs = bench.advance();
+    bench.judge(&jobs, 1);
+    bench.advance();
+    assert_eq!(bench.proposed(), [0]);
+    bench.turned_away(0);
+    bench.now.micros += 60_000;
+    bench.advance();
+    assert_eq!(bench.proposed(), [0]);
+    bench.refuse(bench.attempt(), 0);
+    let answers = bench.answers();
+    assert!(matches!(answers.as_slice(), [(1, Response::Unknown { .. })]), "{answers:?}");
+}
+
+#[test]
+fn a_provider_hears_of_its_draft_object_by_object() {
+    let mut bench = Bench::new();
+    bench.reconcile.draft(Arc::new(Draft { provider: "file".to_owned(), ..Draft::default() }));
+    bench.advance();
+    let key = Key::new("http/routers/bad@file").expect("a key");
+    let refused = Arc::new(BTreeMap::from([(key, vec!["why".to_owned()])]));
+    let prepared = Prepared { refused: Arc::clone(&refused), ..Prepared::default() };
+    let verdict = Verdict { number: bench.attempt(), outcome: Ok(prepared) };
+    bench.with(|reconcile, now, ground, _| reconcile.judged(now, verdict, ground));
+    let outputs = bench.reconcile.outputs();
+    let [Output::Outcome { provider, outcome }] = outputs.as_slice() else { panic!("{outputs:?}") };
+    let generation = bench.generation();
+    let expected = DraftOutcome::Accepted { generation, refused, serving: false };
+    assert_eq!((provider.as_str(), outcome), ("file", &expected));
 }

@@ -1,77 +1,152 @@
 //! Judges drafts and requests with the incremental checker and makes commands of what changes. Runs on a thread of its
 //! own, so that a large draft never holds up the node. It must not touch the store or the log.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use ravelin_config::check::{Checker, INTERNAL, RecordChange, provider_of};
 use ravelin_config::document::{self, Document, Format};
 use ravelin_config::object::RECORD_VERSION;
 use ravelin_config::static_config::{Judged, judge_document};
-use ravelin_config::{ConfigMap, Draft, Key, Problem, Record, RecordWire, State, draft_with_files};
+use ravelin_config::{
+    Change as ConfigChange, ConfigMap, Draft, Key, Problem, Record, RecordWire, State, draft_with_files,
+};
 use ravelin_transport::codec;
 
 use super::{Job, Prepared, Stamp, Verdict, Work};
 use crate::request::{
     ApplyMode, Refusal, RefusalReason, SourceDocument, SourceFormat, VERDICTS_MAX, Verdict as ObjectVerdict,
 };
-use crate::storage::chain;
-use crate::store::{Change, ChangeId, CommandError, Put, StoreKey};
+use crate::storage::{CommandBytes, chain};
+use crate::store::{Change, ChangeId, CommandError, Put, Store, StoreKey};
 
 /// The provider of objects that come by request: `name@cluster`.
 pub const CLUSTER_PROVIDER: &str = "cluster";
 
-/// The worker's state: everything that is wanted, with its verdicts.
+/// The worker's state: everything that is wanted, with its verdicts. Before each job it is brought to the applied state,
+/// at a cost that follows what differs: what was refused, what others changed, what was committed.
 #[derive(Debug, Default)]
 pub struct Worker {
-    checker: Option<Checker>,
+    checker: Checker,
+    /// The applied configuration that the checker held before its last job.
+    based_on: ConfigMap,
+    /// What the last job made of it, by the bytes that were to be committed.
+    judged: BTreeMap<Key, Option<Arc<[u8]>>>,
+    /// Keys that the last job touched and that were not to be committed: it was refused.
+    astray: BTreeSet<Key>,
+    #[cfg(test)]
+    pub(super) restored: usize,
 }
 
 impl Worker {
-    /// Does one job; gives the verdict of one that asks for it.
-    pub fn run(&mut self, job: Job) -> Option<Verdict> {
-        match job {
-            Job::Reset { map } => {
-                // Records that cannot be read are left out here, and so rewritten by whoever wants them.
-                let records = map.iter().filter_map(|(key, bytes)| Some((key.clone(), read_record(bytes)?)));
-                self.checker = Some(Checker::from_records(records));
-                None
+    /// Does one job.
+    pub fn run(&mut self, job: Job) -> Verdict {
+        let Job { number, stamp, work, store } = job;
+        self.follow(store.config());
+        Verdict { number, outcome: self.judge(&stamp, work, &store) }
+    }
+
+    /// Brings the checker to the applied state.
+    fn follow(&mut self, applied: &ConfigMap) {
+        let mut judged = std::mem::take(&mut self.judged);
+        let mut differing = std::mem::take(&mut self.astray);
+        for (key, change) in applied.diff(&self.based_on) {
+            let bytes = match change {
+                ConfigChange::Put(bytes) => Some(bytes),
+                ConfigChange::Delete => None,
+            };
+            // What was judged last is mostly what was committed: then there is nothing to do.
+            if judged.remove(&key).is_none_or(|held| held != bytes) {
+                differing.insert(key);
             }
-            Job::Judge { number, stamp, work } => {
-                let outcome = self.judge(&stamp, work);
-                let needs_reset = self.checker.is_none();
-                Some(Verdict { number, outcome, needs_reset })
+        }
+        // Judged, and not committed.
+        differing.extend(judged.into_keys());
+        #[cfg(test)]
+        {
+            self.restored += differing.len();
+        }
+        for key in differing {
+            // Records that cannot be read are left out here, and so rewritten by whoever wants them.
+            let record = applied.get(key.as_str()).and_then(|bytes| read_record(bytes));
+            self.checker.restore(key, record);
+        }
+        self.based_on = applied.clone();
+    }
+
+    fn judge(&mut self, stamp: &Stamp, work: Work, store: &Store) -> Result<Prepared, Refusal> {
+        let mut prepared = match work {
+            Work::Draft(draft) => {
+                let change = self.checker.replace_provider(&draft);
+                let prepared = self.prepare(stamp, &change, store)?;
+                Prepared { refused: Arc::new(self.refused(&draft)), ..prepared }
+            }
+            Work::Apply { documents, mode } => {
+                let drafts = read_documents(&documents)?;
+                let notes = general_notes(&drafts);
+                let told = drafts.cluster.problems.clone();
+                let change = apply(&mut self.checker, drafts, mode);
+                if let Some(refusal) = in_error(&change, &told) {
+                    // Whoever asked is there to read why.
+                    self.astray = keys_of(&change);
+                    return Err(refusal);
+                }
+                let mut prepared = self.prepare(stamp, &change, store)?;
+                prepared.verdicts.splice(0..0, notes);
+                prepared
+            }
+            Work::Delete { keys } => {
+                let change = self.checker.upsert([], own_keys(&keys)?);
+                self.prepare(stamp, &change, store)?
+            }
+        };
+        prepared.verdicts.truncate(VERDICTS_MAX);
+        Ok(prepared)
+    }
+
+    /// Makes commands of a change that fits the store.
+    fn prepare(&mut self, stamp: &Stamp, change: &RecordChange, store: &Store) -> Result<Prepared, Refusal> {
+        let made = encode(stamp, change).map_err(|error| chain(&error)).and_then(|made| {
+            // Before anything is proposed: in the log it would be refused too, part by part and late.
+            store.check_fit(&made.change, &made.commands).map_err(|refusal| refusal.to_string())?;
+            Ok(made)
+        });
+        match made {
+            Ok(Made { change, prepared, commands }) => {
+                self.judged = change.puts.into_iter().filter_map(config_put).collect();
+                self.judged.extend(change.deletes.into_iter().filter_map(config_key).map(|key| (key, None)));
+                Ok(Prepared { commands, ..prepared })
+            }
+            Err(problem) => {
+                self.astray = keys_of(change);
+                Err(Refusal::new(RefusalReason::TooLarge, problem))
             }
         }
     }
 
-    fn judge(&mut self, stamp: &Stamp, work: Work) -> Result<Prepared, Refusal> {
-        let Some(checker) = &mut self.checker else {
-            return Err(Refusal::new(RefusalReason::Conflict, "the check has not been set up"));
-        };
-        let mut notes = Vec::new();
-        let change = match work {
-            Work::Draft(draft) => checker.replace_provider(&draft),
-            Work::Apply { documents, mode } => {
-                let drafts = read_documents(&documents)?;
-                notes = general_notes(&drafts);
-                let told = drafts.cluster.problems.clone();
-                let change = apply(checker, drafts, mode);
-                if let Some(refusal) = in_error(&change, &told) {
-                    // Whoever asked is there to read why; what the checker holds by now will never be committed.
-                    self.checker = None;
-                    return Err(refusal);
-                }
-                change
-            }
-            Work::Delete { keys } => checker.upsert([], own_keys(&keys)?),
-        };
-        prepare(stamp, &change, notes).map_err(|error| {
-            // What the checker holds by now will never be committed.
-            self.checker = None;
-            Refusal::new(RefusalReason::TooLarge, chain(&error))
-        })
+    /// The objects of a draft that are in error.
+    fn refused(&self, draft: &Draft) -> BTreeMap<Key, Vec<String>> {
+        let records = draft.objects.keys().filter_map(|key| Some((key, self.checker.record(key.as_str())?)));
+        records
+            .filter(|(_, record)| record.status.state == State::Disabled)
+            .map(|(key, record)| (key.clone(), record.status.errors.clone()))
+            .collect()
     }
+}
+
+fn config_put(put: Put) -> Option<(Key, Option<Arc<[u8]>>)> {
+    Some((config_key(put.key)?, Some(put.value)))
+}
+
+fn config_key(key: StoreKey) -> Option<Key> {
+    match key {
+        StoreKey::Config(key) => Some(key),
+        StoreKey::Plain(_) => None,
+    }
+}
+
+fn keys_of(change: &RecordChange) -> BTreeSet<Key> {
+    change.puts.keys().chain(&change.deletes).cloned().collect()
 }
 
 /// Why a request's change is refused: objects of its own that would be in error, with what is wrong at its place in the
@@ -200,38 +275,42 @@ fn own_keys(keys: &[String]) -> Result<Vec<Key>, Refusal> {
     Err(Refusal { reason: RefusalReason::BadRequest, problems })
 }
 
-fn prepare(
-    stamp: &Stamp,
-    change: &RecordChange,
-    mut verdicts: Vec<ObjectVerdict>,
-) -> Result<Prepared, CommandError> {
+/// A change in the form that the log takes.
+struct Made {
+    change: Change,
+    prepared: Prepared,
+    commands: Vec<CommandBytes>,
+}
+
+fn encode(stamp: &Stamp, change: &RecordChange) -> Result<Made, CommandError> {
+    let mut prepared = Prepared {
+        put: change.puts.len() as u64,
+        deleted: change.deletes.len() as u64,
+        ..Prepared::default()
+    };
+    let mut puts = Vec::with_capacity(change.puts.len());
     for (key, record) in &change.puts {
-        if record.status.state != State::Enabled && verdicts.len() < VERDICTS_MAX {
-            verdicts.push(ObjectVerdict {
+        if record.status.state != State::Enabled && prepared.verdicts.len() < VERDICTS_MAX {
+            prepared.verdicts.push(ObjectVerdict {
                 key: key.to_string(),
                 state: record.status.state.as_str().to_owned(),
                 errors: record.status.errors.clone(),
             });
         }
-    }
-    let (put, deleted) = (change.puts.len() as u64, change.deletes.len() as u64);
-    if change.is_empty() {
-        return Ok(Prepared { commands: Vec::new(), put, deleted, verdicts });
-    }
-    let mut puts = Vec::with_capacity(change.puts.len());
-    for (key, record) in &change.puts {
         let bytes = codec::encode(RECORD_VERSION, &record.to_wire()).map_err(CommandError::Codec)?;
         puts.push(Put::new(StoreKey::Config(key.clone()), Arc::from(bytes.as_ref())));
     }
-    let change = Change {
+    let deletes = change.deletes.iter().cloned().map(StoreKey::Config).collect();
+    let made = Change {
         id: ChangeId(stamp.id.0),
         author: stamp.author.clone(),
         at_unix_ms: stamp.at_unix_ms,
         base: Some(stamp.base),
         puts,
-        deletes: change.deletes.iter().cloned().map(StoreKey::Config).collect(),
+        deletes,
     };
-    Ok(Prepared { commands: change.encode()?, put, deleted, verdicts })
+    let commands = if change.is_empty() { Vec::new() } else { made.encode()? };
+    Ok(Made { change: made, prepared, commands })
 }
 
 /// The records of a configuration, decoded: for harnesses that compare states by meaning.

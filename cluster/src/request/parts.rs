@@ -1,5 +1,9 @@
 //! Requests and answers as frames: one message is cut into parts that fit a frame and put together again, bounded.
 //! It must not look into messages beyond encoding them.
+//!
+//! The texts of an `apply` do not go through the codec, which is made for smaller things: a question is the length of its
+//! head (four bytes, little-endian), the encoded head, which holds the request without its texts and their lengths, and
+//! the texts one after another.
 
 use std::collections::BTreeMap;
 
@@ -7,12 +11,14 @@ use bincode::{Decode, Encode};
 use bytes::Bytes;
 use ravelin_transport::codec::{self, CodecError};
 
-use super::{Envelope, REQUEST_VERSION, Response};
+use super::{Envelope, REQUEST_VERSION, Request, Response, SourceDocument};
 
 /// Bytes of content in one part. The rest of a frame is room for the part's own fields.
 pub const PART_BYTES_MAX: usize = 512 << 10;
-/// Bytes of one whole message, put together: what one `apply` may carry.
-pub const MESSAGE_BYTES_MAX: usize = codec::ENCODED_BYTES_MAX;
+/// Bytes of all texts of one question: what one `apply` may carry. As much as the file provider reads.
+pub const TEXT_BYTES_MAX: usize = ravelin_config::document::DOCUMENT_BYTES_MAX;
+/// Bytes of one whole message, put together.
+pub const MESSAGE_BYTES_MAX: usize = TEXT_BYTES_MAX + codec::ENCODED_BYTES_MAX;
 /// Messages that one lane may have unfinished at a time.
 pub const UNFINISHED_MAX: usize = 4;
 
@@ -45,19 +51,85 @@ pub enum PartsError {
         /// The announced number of parts.
         of: u32,
     },
+    /// The texts of a question are larger than [`TEXT_BYTES_MAX`].
+    #[error(
+        "{bytes} bytes of text are more than the {TEXT_BYTES_MAX} that one request may carry: split the file and apply the parts one after another"
+    )]
+    TextTooLarge {
+        /// The size of all texts.
+        bytes: usize,
+    },
     /// Larger than [`MESSAGE_BYTES_MAX`], or too many at once.
     #[error(
         "more than {MESSAGE_BYTES_MAX} bytes in a message, or more than {UNFINISHED_MAX} messages at once"
     )]
     TooLarge,
+    /// The texts of a question are not as long as its head says, or no texts.
+    #[error("the texts of the question are not what its head says")]
+    Texts,
+}
+
+/// What comes before the texts of a question.
+#[derive(Debug, PartialEq, Eq, Encode, Decode)]
+struct Head {
+    /// With empty texts.
+    envelope: Envelope,
+    /// The length of each text in bytes, in order.
+    texts: Vec<u32>,
 }
 
 /// A question as frames.
 ///
 /// # Errors
-/// [`PartsError`] if it is larger than [`MESSAGE_BYTES_MAX`].
+/// [`PartsError::TextTooLarge`], or that it cannot be encoded.
 pub fn question(call: u64, envelope: &Envelope) -> Result<Vec<Bytes>, PartsError> {
-    cut(call, codec::encode(REQUEST_VERSION, envelope)?)
+    let (request, texts) = without_texts(&envelope.request);
+    let bytes = texts.iter().map(|text| text.len()).sum();
+    if bytes > TEXT_BYTES_MAX {
+        return Err(PartsError::TextTooLarge { bytes });
+    }
+    // The bound above is below what four bytes hold.
+    let lengths = texts.iter().map(|text| u32::try_from(text.len()).unwrap_or(u32::MAX)).collect();
+    let envelope = Envelope { author: envelope.author.clone(), request, ..*envelope };
+    let head = codec::encode(REQUEST_VERSION, &Head { envelope, texts: lengths })?;
+    let length = u32::try_from(head.len()).map_err(|_| PartsError::TooLarge)?;
+    let mut message = Vec::with_capacity(4 + head.len() + bytes);
+    message.extend_from_slice(&length.to_le_bytes());
+    message.extend_from_slice(&head);
+    texts.iter().for_each(|text| message.extend_from_slice(text.as_bytes()));
+    cut(call, message.into())
+}
+
+/// A request as its head has it, and its texts.
+fn without_texts(request: &Request) -> (Request, Vec<&str>) {
+    let Request::Apply { documents, mode } = request else { return (request.clone(), Vec::new()) };
+    let texts = documents.iter().map(|document| document.text.as_str()).collect();
+    let empty = |document: &SourceDocument| SourceDocument {
+        name: document.name.clone(),
+        format: document.format,
+        text: String::new(),
+    };
+    (Request::Apply { documents: documents.iter().map(empty).collect(), mode: *mode }, texts)
+}
+
+fn read_question(message: &[u8]) -> Result<Envelope, PartsError> {
+    let (length, rest) = message.split_first_chunk::<4>().ok_or(PartsError::Texts)?;
+    let length = usize::try_from(u32::from_le_bytes(*length)).unwrap_or(usize::MAX);
+    let (head, mut rest) = rest.split_at_checked(length).ok_or(PartsError::Texts)?;
+    let Head { mut envelope, texts } = codec::decode(REQUEST_VERSION, head)?;
+    let mut texts = texts.into_iter();
+    if let Request::Apply { documents, .. } = &mut envelope.request {
+        for document in documents {
+            let length = texts.next().and_then(|length| usize::try_from(length).ok());
+            let text = length.and_then(|length| rest.split_at_checked(length)).ok_or(PartsError::Texts)?;
+            document.text = std::str::from_utf8(text.0).map_err(|_| PartsError::Texts)?.to_owned();
+            rest = text.1;
+        }
+    }
+    if texts.next().is_some() || !rest.is_empty() {
+        return Err(PartsError::Texts);
+    }
+    Ok(envelope)
 }
 
 /// An answer as frames. An answer too large to send becomes one that says so.
@@ -143,7 +215,7 @@ impl Assembler {
     /// As [`Assembler::take`].
     pub fn take_question(&mut self, frame: &[u8]) -> Result<Option<(u64, Envelope)>, PartsError> {
         let Some((call, message)) = self.take(frame)? else { return Ok(None) };
-        Ok(Some((call, codec::decode(REQUEST_VERSION, &message)?)))
+        Ok(Some((call, read_question(&message)?)))
     }
 
     /// As [`Assembler::take`], for answers.
@@ -158,7 +230,7 @@ impl Assembler {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{ApplyMode, Request, RequestId, SourceDocument, SourceFormat};
+    use super::super::{ApplyMode, RequestId, SourceFormat};
     use super::*;
 
     fn envelope(text: String) -> Envelope {
@@ -200,7 +272,38 @@ mod tests {
         let frames = question(99, &envelope("x".repeat(PART_BYTES_MAX))).expect("below the bound");
         assert!(matches!(lane.take(&frames[0]), Err(PartsError::TooLarge)));
         assert!(matches!(lane.take(b"\x01nonsense"), Err(PartsError::Codec(_))));
-        assert!(question(1, &envelope("x".repeat(MESSAGE_BYTES_MAX))).is_err());
+        let error = question(1, &envelope("x".repeat(TEXT_BYTES_MAX + 1))).expect_err("too much");
+        assert!(error.to_string().contains("split the file"), "{error}");
+    }
+
+    #[test]
+    fn texts_far_beyond_what_the_codec_takes_come_back_each_in_its_place() {
+        let mut large = envelope("é".repeat(codec::ENCODED_BYTES_MAX));
+        let Request::Apply { documents, .. } = &mut large.request else { panic!("it is") };
+        for (name, text) in [("empty.yml", ""), ("last.toml", "last")] {
+            let (name, text) = (name.to_owned(), text.to_owned());
+            documents.push(SourceDocument { name, format: SourceFormat::Toml, text });
+        }
+        let mut lane = Assembler::default();
+        let mut got = None;
+        for frame in question(1, &large).expect("below the bound") {
+            got = lane.take_question(&frame).expect("in order");
+        }
+        assert_eq!(got, Some((1, large)));
+    }
+
+    #[test]
+    fn a_question_whose_texts_are_not_what_its_head_says_is_refused() {
+        let whole = question(1, &envelope("é".to_owned())).expect("small");
+        let part: Part = codec::decode(REQUEST_VERSION, &whole[0]).expect("own encoding");
+        assert!(read_question(&part.bytes).is_ok());
+        for end in 0..part.bytes.len() {
+            assert!(read_question(&part.bytes[..end]).is_err(), "cut at {end}");
+        }
+        assert!(read_question(&[&part.bytes[..], b"x"].concat()).is_err(), "more than it says");
+        let mut other = part.bytes.clone();
+        *other.last_mut().expect("a text") = 0xff;
+        assert!(matches!(read_question(&other), Err(PartsError::Texts)), "not UTF-8");
     }
 
     #[test]

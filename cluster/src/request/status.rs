@@ -140,6 +140,12 @@ pub struct ProviderStatus {
     pub state: ProviderState,
     /// Objects in its last draft.
     pub objects: u64,
+    /// Of those of its last draft in the log: how many are in error.
+    pub in_error: u64,
+    /// Whether every attached proxy serves its last draft.
+    pub serving: bool,
+    /// How long it took to read and parse its last draft, in microseconds.
+    pub read_micros: u64,
 }
 
 /// How a provider stands. An outage is never an empty configuration.

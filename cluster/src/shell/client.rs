@@ -17,6 +17,8 @@ use crate::request::{Envelope, Request, RequestId, Response};
 
 /// Longest wait for the answer of one node while there are others to try: it may be frozen.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
+/// Added to it for each MiB of text in the request.
+const MEBIBYTE_TIMEOUT: Duration = Duration::from_secs(1);
 /// Longest wait for one node to take a connection.
 const NODE_TIMEOUT: Duration = Duration::from_secs(2);
 /// Pauses before all nodes are tried once more.
@@ -134,7 +136,7 @@ impl Client {
         while Instant::now() < deadline {
             for &node in nodes {
                 // Where there are others to try, one that is frozen must not take all the time.
-                let patience = if nodes.len() > 1 { timeout.min(ANSWER_TIMEOUT) } else { timeout };
+                let patience = if nodes.len() > 1 { timeout.min(patience_for(&request)) } else { timeout };
                 let by = deadline.min(Instant::now() + patience);
                 let left = by.saturating_duration_since(Instant::now());
                 let envelope = Envelope {
@@ -233,6 +235,15 @@ impl SoFar {
             }
         }
     }
+}
+
+/// A large change takes its time on the way, in the check and in the log.
+fn patience_for(request: &Request) -> Duration {
+    let texts = match request {
+        Request::Apply { documents, .. } => documents.iter().map(|document| document.text.len()).sum(),
+        _ => 0,
+    };
+    ANSWER_TIMEOUT + MEBIBYTE_TIMEOUT * u32::try_from(texts >> 20).unwrap_or(u32::MAX)
 }
 
 fn too_slow(node: u64) -> String {

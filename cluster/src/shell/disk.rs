@@ -80,7 +80,7 @@ fn write(log: &mut Log, batches: &mut Vec<Batch<CommandBytes>>) -> Option<Event>
 pub(super) fn run_checks(jobs: threads::Receiver<Job>, outbox: mpsc::Sender<Message>) {
     let mut worker = Worker::default();
     while let Ok(job) = jobs.recv() {
-        tell(&outbox, worker.run(job).map(Event::Checked));
+        tell(&outbox, Some(Event::Checked(worker.run(job))));
     }
 }
 

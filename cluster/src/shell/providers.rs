@@ -3,13 +3,12 @@
 
 use std::collections::BTreeMap;
 
-use ravelin_config::GenerationId;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::Message;
 use crate::node::event::Event;
-use crate::provider::{DraftRefusal, Outcome, ProviderSpec, Surroundings, Updates};
+use crate::provider::{DraftOutcome, ProviderSpec, Surroundings, Updates};
 
 /// The providers that run at the moment, by name.
 #[derive(Debug)]
@@ -24,7 +23,7 @@ pub(super) struct Providers {
 struct Running {
     spec: ProviderSpec,
     stop: CancellationToken,
-    outcome: watch::Sender<Outcome>,
+    outcome: watch::Sender<Option<DraftOutcome>>,
 }
 
 impl Providers {
@@ -79,7 +78,7 @@ impl Providers {
     }
 
     /// Tells a provider what became of its last draft.
-    pub(super) fn outcome(&self, provider: &str, outcome: Result<GenerationId, DraftRefusal>) {
+    pub(super) fn outcome(&self, provider: &str, outcome: DraftOutcome) {
         if let Some(running) = self.running.get(provider) {
             running.outcome.send_replace(Some(outcome));
         }

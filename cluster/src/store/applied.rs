@@ -123,7 +123,7 @@ pub enum Refusal {
         secret: String,
     },
     /// A bound would be passed.
-    #[error("{quota} would be {needed}, more than the {max} allowed")]
+    #[error("{quota} would be {needed}, more than the {max} allowed: {}", quota.mend())]
     OverQuota {
         /// Which.
         quota: Quota,
@@ -155,6 +155,19 @@ pub enum Quota {
     Parts,
     /// Bytes of one part.
     PartBytes,
+}
+
+impl Quota {
+    /// What a person can do about it.
+    pub fn mend(self) -> &'static str {
+        match self {
+            Self::LiveBytes | Self::Keys => "delete what is no longer needed first",
+            Self::ValueBytes => "split the object into several smaller ones",
+            Self::StagedBytes | Self::Parts | Self::PartBytes => {
+                "make the change in several smaller ones (a directory of files, or several `apply`)"
+            }
+        }
+    }
 }
 
 impl std::fmt::Display for Quota {

@@ -8,7 +8,7 @@ use ravelin_config::{Change as ConfigChange, Key, SecretId};
 use ravelin_consensus::{Entry, EntryKind, Index, NodeId, Term};
 
 use super::applied::{Applied, ApplyError, Quota, Refusal};
-use super::command::{Author, Change, ChangeId, Command, CommandError, PART_BYTES_MAX, Put, Stage};
+use super::command::{Author, Change, ChangeId, Command, CommandError, Put, Stage};
 use super::event::{Kind, Recorded};
 use super::history::{KeyChange, Revision};
 use super::key::{EVENTS_PREFIX, PlainKey, StoreKey};
@@ -16,9 +16,6 @@ use super::secrets::REFERENCE_BYTES;
 use super::staged::{Attempt, Placed};
 use super::{Outcome, Stamp, Store, Value, wire};
 use crate::storage::CommandBytes;
-
-const EVENT_NAME_BYTES_MAX: usize = 64;
-const EVENT_TEXT_BYTES_MAX: usize = 4 << 10;
 
 /// New values by key; `None` removes.
 pub(super) type Wanted = BTreeMap<StoreKey, Option<New>>;
@@ -109,6 +106,20 @@ impl Store {
         }
     }
 
+    /// Whether a change, and the entries that would bring it, fit the bounds in force as the state is now: asked before
+    /// anything is proposed.
+    ///
+    /// # Errors
+    /// The [`Refusal`] that apply would give.
+    pub fn check_fit(&self, change: &Change, entries: &[CommandBytes]) -> Result<(), Refusal> {
+        if entries.len() > 1 {
+            let bytes = entries.iter().map(|entry| entry.0.len() as u64).sum();
+            within(Quota::Parts, entries.len() as u64, self.limits.parts_max.into())?;
+            within(Quota::StagedBytes, bytes, self.limits.staged_bytes_max)?;
+        }
+        self.judge(&change.puts, &change.deletes).map(drop)
+    }
+
     fn check_epoch(&self, found: u64) -> Result<(), Refusal> {
         let expected = self.controller().map_or(0, |(_, epoch)| epoch).saturating_add(1);
         if found == expected { Ok(()) } else { Err(Refusal::EpochNotNext { expected, found }) }
@@ -137,7 +148,7 @@ impl Store {
         self.check_author(&stage.author)?;
         self.check_base(stage.base)?;
         within(Quota::Parts, u64::from(stage.of), u64::from(self.limits.parts_max))?;
-        within(Quota::PartBytes, stage.bytes.len() as u64, PART_BYTES_MAX as u64)?;
+        within(Quota::PartBytes, stage.bytes.len() as u64, self.limits.part_bytes_max)?;
         if stage.part >= stage.of {
             return Err(Refusal::Parts { what: format!("there is no part {} of {}", stage.part, stage.of) });
         }
@@ -377,8 +388,8 @@ impl Store {
     fn record(&mut self, mut event: Recorded) -> u64 {
         self.revision += 1;
         if let Kind::Reported { name, text } = &mut event.kind {
-            truncate(name, EVENT_NAME_BYTES_MAX);
-            truncate(text, EVENT_TEXT_BYTES_MAX);
+            truncate(name, self.limits.event_name_bytes_max);
+            truncate(text, self.limits.event_text_bytes_max);
         }
         // Bounded texts and numbers always have a form; an event without one would only be missing from the list.
         if let Ok(bytes) = wire::encode_event(&event) {
@@ -402,7 +413,8 @@ fn within(quota: Quota, needed: u64, max: u64) -> Result<(), Refusal> {
     if needed <= max { Ok(()) } else { Err(Refusal::OverQuota { quota, needed, max }) }
 }
 
-fn truncate(text: &mut String, bytes_max: usize) {
+fn truncate(text: &mut String, bytes_max: u64) {
+    let bytes_max = usize::try_from(bytes_max).unwrap_or(usize::MAX);
     let end = (0..=bytes_max.min(text.len())).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
     text.truncate(end);
 }

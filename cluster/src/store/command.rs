@@ -24,7 +24,7 @@ pub const COMMAND_BYTES_MAX: usize = FRAME_BYTES_MAX - (64 << 10);
 /// Changes above this are split, and parts are filled up to it; only a part with a single large value is larger.
 const PART_BYTES_TARGET: usize = 480 << 10;
 
-/// The largest content of one part: the largest value with its key.
+/// The largest content of a part that is proposed: the largest value with its key. What is taken, the bounds in the state say.
 pub(super) const PART_BYTES_MAX: usize = 800 << 10;
 
 /// Names a change for its whole life, chosen at random by whoever asked for it: it takes effect at most once.

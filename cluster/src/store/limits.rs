@@ -4,6 +4,8 @@
 /// Bounds that apply enforces. All in bytes or counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
+    /// Which set of bounds this is: raised by whatever command changes one of them.
+    pub version: u32,
     /// Keys and values that are live.
     pub live_bytes_max: u64,
     /// Live keys.
@@ -20,6 +22,12 @@ pub struct Limits {
     pub staged_changes_max: u64,
     /// Parts of one change.
     pub parts_max: u32,
+    /// One part of a change.
+    pub part_bytes_max: u64,
+    /// The kind of an event, as its reporter names it; the rest is cut off.
+    pub event_name_bytes_max: u64,
+    /// The text of an event; the rest is cut off.
+    pub event_text_bytes_max: u64,
     /// Events kept; beyond, the oldest goes.
     pub events_max: u64,
     /// Ids of changes that took effect, kept so that none takes effect twice; beyond, the oldest goes.
@@ -30,6 +38,7 @@ impl Limits {
     /// The bounds that every cluster begins with. They must never change: a node that replays the log from its
     /// beginning has to decide as the others did. Another choice needs a command of its own.
     pub const GENESIS: Self = Self {
+        version: 1,
         live_bytes_max: 256 << 20,
         keys_max: 1_000_000,
         value_bytes_max: 768 << 10,
@@ -38,6 +47,9 @@ impl Limits {
         staged_bytes_max: 128 << 20,
         staged_changes_max: 8,
         parts_max: 4096,
+        part_bytes_max: 800 << 10,
+        event_name_bytes_max: 64,
+        event_text_bytes_max: 4 << 10,
         events_max: 1024,
         recent_max: 4096,
     };

@@ -290,7 +290,7 @@ impl World {
         if held.life != life || held.machine.is_none() {
             return Ok(());
         }
-        let name = name_of(&event);
+        let name = event.name();
         let Some(machine) = &mut held.machine else { return Ok(()) };
         let actions = machine.handle(Time { micros: self.now }, event);
         let core = machine.node().core();
@@ -462,28 +462,3 @@ impl World {
 
 mod end;
 mod lanes;
-
-fn name_of(event: &Event) -> &'static str {
-    match event {
-        Event::Start => "start",
-        Event::Wake => "wake",
-        Event::RaftFrame { .. } => "raft frame",
-        Event::Unreachable(_) => "unreachable",
-        Event::Persisted(_) => "persisted",
-        Event::PersistFailed { .. } => "persist failed",
-        Event::SnapshotWritten(_) => "snapshot written",
-        Event::SnapshotNotWritten { .. } => "snapshot not written",
-        Event::SnapshotFetched { .. } => "snapshot fetched",
-        Event::SnapshotNotFetched { .. } => "snapshot not fetched",
-        Event::LinkOpened { .. } => "link opened",
-        Event::LinkFrame { .. } => "link frame",
-        Event::LinkSent(_) => "link sent",
-        Event::LinkClosed(_) => "link closed",
-        Event::CallFrame { .. } => "call frame",
-        Event::CallFailed { .. } => "call failed",
-        Event::Request { .. } => "request",
-        Event::Checked(_) => "checked",
-        Event::WholeEncoded { .. } => "whole encoded",
-        Event::Provider { .. } => "provider",
-    }
-}

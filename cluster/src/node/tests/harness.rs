@@ -405,7 +405,7 @@ impl Cluster {
     /// A provider of the running controller says what it wants.
     pub(super) fn draft(&mut self, node: u64, epoch: u64, text: &str) {
         let draft = Arc::new(draft("file", text));
-        self.step(node, Event::Provider { epoch, update: ProviderUpdate::Draft(draft) });
+        self.step(node, Event::Provider { epoch, update: ProviderUpdate::Draft { draft, read: Duration::ZERO } });
     }
 
     pub(super) fn saw(&self, is_it: impl Fn(&EventKind) -> bool) -> usize {

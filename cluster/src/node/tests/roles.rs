@@ -129,7 +129,7 @@ fn what_is_no_command_is_refused_before_it_reaches_the_log() {
 }
 
 #[test]
-fn a_command_over_its_quota_is_refused_by_the_log_and_stops_nobody() {
+fn a_command_over_its_quota_is_refused_before_the_log_with_the_mend_and_stops_nobody() {
     let mut cluster = Cluster::ready(3);
     let (node, epoch) = cluster.controller().expect("it is ready");
     let leader = cluster.leader().expect("it is ready");
@@ -143,8 +143,13 @@ fn a_command_over_its_quota_is_refused_by_the_log_and_stops_nobody() {
         deletes: Vec::new(),
     };
     let command = Command::Change(change).encode().expect("it fits one entry").0.to_vec();
+    let last = cluster.machine(leader).node().core().last_index();
     let ticket = cluster.ask(leader, Request::Propose { command }, Duration::from_secs(2));
-    assert_eq!(cluster.answer(ticket), Response::Proposed);
+    let Response::Refused(refusal) = cluster.answer(ticket) else { panic!("it was taken") };
+    assert_eq!(refusal.reason, RefusalReason::TooLarge);
+    let text = refusal.problems.join("; ");
+    assert!(text.contains("more than the 786432 allowed: split the object"), "{text}");
+    assert_eq!(cluster.machine(leader).node().core().last_index(), last, "the log does not know of it");
     cluster.apply(leader, &site("after"));
     cluster.until("all feed the same", |cluster| cluster.generations().len() == 1);
     assert!(cluster.alive().all(|(_, machine)| machine.node().store().get("user/large").is_none()));

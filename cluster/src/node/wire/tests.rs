@@ -59,7 +59,8 @@ fn every_message_comes_back() {
         let frame = Frame::Message(message(body));
         assert_eq!(decode(&encode(&frame).expect("within the limits")).expect("own encoding"), frame);
     }
-    let presence = Frame::Presence(Presence { term: 4, applied: 9, healthy: true, providers_epoch: 2 });
+    let presence =
+        Frame::Presence(Presence { term: 4, applied: 9, healthy: true, providers_epoch: 2, served: Some(7) });
     assert_eq!(decode(&encode(&presence).expect("within the limits")).expect("own encoding"), presence);
 }
 
@@ -68,7 +69,13 @@ fn every_message_comes_back() {
 fn the_wire_form_is_fixed() {
     let golden: Vec<&str> = include_str!("golden.txt").lines().collect();
     let mut frames: Vec<Frame> = every_body().into_iter().map(|body| Frame::Message(message(body))).collect();
-    frames.push(Frame::Presence(Presence { term: 4, applied: 9, healthy: true, providers_epoch: 2 }));
+    frames.push(Frame::Presence(Presence {
+        term: 4,
+        applied: 9,
+        healthy: true,
+        providers_epoch: 2,
+        served: Some(7),
+    }));
     let now: Vec<String> =
         frames.iter().map(|frame| hex(&encode(frame).expect("within the limits"))).collect();
     assert_eq!(now, golden);
@@ -76,7 +83,8 @@ fn the_wire_form_is_fixed() {
 
 #[test]
 fn another_version_and_trailing_bytes_are_refused() {
-    let frame = Frame::Presence(Presence { term: 4, applied: 9, healthy: true, providers_epoch: 2 });
+    let frame =
+        Frame::Presence(Presence { term: 4, applied: 9, healthy: true, providers_epoch: 2, served: Some(7) });
     let mut bytes = encode(&frame).expect("within the limits").to_vec();
     bytes.push(0);
     assert!(matches!(decode(&bytes), Err(CodecError::Trailing { bytes: 1 })));

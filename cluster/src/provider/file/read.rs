@@ -1,13 +1,17 @@
 //! One look at a file or directory: what is there, whether it is another content than last time, and what it wants.
 //! It must not watch, wait or keep anything.
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::ErrorKind;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ravelin_config::document::{self, DOCUMENT_BYTES_MAX, Format};
-use ravelin_config::{Draft, draft_from_documents};
+use ravelin_config::draft::{ReadFile, read_file};
+use ravelin_config::{Draft, draft_with_files};
 use sha2::{Digest, Sha256};
 
 use super::FileSource;
@@ -16,24 +20,74 @@ use super::FileSource;
 const FILES_MAX: usize = 10_000;
 /// How deep a directory is read.
 const DEPTH_MAX: usize = 16;
-/// How long a file must have been left alone before "empty" or "broken" is believed: many writers truncate, then write.
+/// How long a file must have been left alone before what stands in it is believed: writers truncate, then write, and
+/// may stop for a moment where the text happens to be valid.
 const LEFT_ALONE: Duration = Duration::from_millis(100);
 
-/// Tells one content from another: names and bytes of everything that was read.
-pub(super) type Fingerprint = [u8; 32];
+/// Tells one content from another.
+type Fingerprint = [u8; 32];
+
+/// What the last look saw: the documents, and the files that they name (certificates, keys).
+#[derive(Clone, Default)]
+pub(super) struct Seen {
+    /// Of every document, then of every named file; none where there was no such file.
+    stamps: Vec<(PathBuf, Option<Stamp>)>,
+    /// Nothing had been written shortly before, so that the same stamps mean the same content.
+    is_settled: bool,
+    documents: Fingerprint,
+    named: BTreeMap<PathBuf, Fingerprint>,
+}
+
+impl Seen {
+    /// The directories of the files that the documents name.
+    pub(super) fn named_directories(&self) -> impl Iterator<Item = &Path> {
+        self.named.keys().filter_map(|path| path.parent())
+    }
+}
+
+/// What the file system says of a file without reading it: any write, rename or change of mode shows in it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Stamp {
+    device: u64,
+    inode: u64,
+    bytes: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+impl Stamp {
+    fn of(path: &Path) -> Option<Self> {
+        let metadata = fs::metadata(path).ok()?;
+        Some(Self {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            bytes: metadata.len(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+        })
+    }
+
+    /// Whether somebody may still be writing. A time in the future is some other clock's, and says nothing.
+    fn is_fresh(&self, now: SystemTime) -> bool {
+        let (seconds, nanos) = self.modified;
+        let (Ok(seconds), Ok(nanos)) = (u64::try_from(seconds), u32::try_from(nanos)) else { return false };
+        let modified = UNIX_EPOCH + Duration::new(seconds, nanos);
+        now.duration_since(modified).is_ok_and(|age| age < LEFT_ALONE)
+    }
+}
 
 /// What was found.
 pub(super) enum Look {
     /// The same content as last time.
-    Same,
+    Same(Seen),
     /// It is being changed: look again soon.
     Fleeting,
     /// There is nothing to read.
     Missing(String),
     /// There is something, but it cannot be read as configuration.
-    Unreadable(Fingerprint, Vec<String>),
+    Unreadable(Seen, Vec<String>),
     /// Another content.
-    Changed(Fingerprint, Content),
+    Changed(Seen, Content),
 }
 
 /// A content that could be read.
@@ -47,39 +101,90 @@ struct Text {
     name: String,
     format: Format,
     bytes: Vec<u8>,
-    being_written: bool,
 }
 
-/// Looks once. May block for as long as the file system does.
-pub(super) fn look(source: &FileSource, seen: Option<Fingerprint>) -> Look {
-    let texts = match source {
-        FileSource::File(path) => file(path).map(|text| vec![text]),
-        FileSource::Directory(path) => directory(path),
-    };
-    let texts = match texts {
-        Ok(texts) => texts,
-        Err(Trouble::Fleeting) => return Look::Fleeting,
-        Err(Trouble::Missing(reason)) => return Look::Missing(reason),
-    };
-    let fingerprint = fingerprint(&texts);
-    if seen == Some(fingerprint) {
-        return Look::Same;
+/// Looks once. May block for as long as the file system does. Something that is being written is left alone, unless the
+/// caller has no more patience; at the very first look it is only left alone where it is empty or cannot be read.
+pub(super) fn look(source: &FileSource, seen: Option<&Seen>, is_patient: bool) -> Look {
+    match try_look(source, seen, is_patient) {
+        Ok(look) => look,
+        Err(Trouble::Fleeting) if is_patient => Look::Fleeting,
+        Err(Trouble::Fleeting) => Look::Missing("the directory never rests".to_owned()),
+        Err(Trouble::Missing(reason)) => Look::Missing(reason),
     }
-    let being_written = texts.iter().any(|text| text.being_written);
-    if texts.iter().any(|text| text.being_written && text.bytes.is_empty()) {
-        return Look::Fleeting;
+}
+
+fn try_look(source: &FileSource, seen: Option<&Seen>, is_patient: bool) -> Result<Look, Trouble> {
+    let paths = match source {
+        FileSource::File(path) => vec![path.clone()],
+        FileSource::Directory(path) => documents(path)?,
+    };
+    let now = SystemTime::now();
+    let stamp = |path: &PathBuf| (path.clone(), Stamp::of(path));
+    let mut stamps: Vec<_> = paths.iter().map(stamp).collect();
+    let documents_are_fresh = is_fresh(&stamps, now);
+    if let Some(seen) = seen {
+        let with_named = [stamps.clone(), seen.named.keys().map(stamp).collect()].concat();
+        if seen.is_settled && seen.stamps == with_named {
+            return Ok(Look::Same(seen.clone()));
+        }
+        if is_patient && is_fresh(&with_named, now) {
+            return Ok(Look::Fleeting);
+        }
     }
-    match parse(texts) {
+    let texts = read(source, &paths)?;
+    let documents = fingerprint(&texts);
+    if let Some(seen) = seen.filter(|seen| seen.documents == documents) {
+        let named = seen.named.keys().map(|path| (path.clone(), named_content(path).0)).collect();
+        if seen.named == named {
+            stamps.extend(named.keys().map(stamp));
+            let is_settled = !is_fresh(&stamps, now);
+            return Ok(Look::Same(Seen { stamps, is_settled, documents, named }));
+        }
+    }
+    if is_patient && documents_are_fresh && texts.iter().any(|text| text.bytes.is_empty()) {
+        return Ok(Look::Fleeting);
+    }
+    // Stamped before it is read: what is written in between shows as another stamp next time.
+    let named = RefCell::new(BTreeMap::new());
+    let parsed = parse(texts, &|name| {
+        let path = PathBuf::from(name);
+        let stamp = Stamp::of(&path);
+        let (content_fingerprint, content) = named_content(&path);
+        named.borrow_mut().insert(path, (stamp, content_fingerprint));
+        content
+    });
+    let named = named.into_inner();
+    stamps.extend(named.iter().map(|(path, (stamp, _))| (path.clone(), *stamp)));
+    let is_settled = !is_fresh(&stamps, now);
+    let named = named.into_iter().map(|(path, (_, content))| (path, content)).collect();
+    let seen = Seen { stamps, is_settled, documents, named };
+    Ok(match parsed {
         Ok(draft) => {
             let explicitly_empty = draft.objects.is_empty() && draft.problems.is_empty();
-            Look::Changed(fingerprint, Content { draft, explicitly_empty })
+            Look::Changed(seen, Content { draft, explicitly_empty })
         }
-        Err(_) if being_written => Look::Fleeting,
-        Err(problems) => Look::Unreadable(fingerprint, problems),
-    }
+        Err(_) if is_patient && documents_are_fresh => Look::Fleeting,
+        Err(problems) => Look::Unreadable(seen, problems),
+    })
 }
 
-fn parse(texts: Vec<Text>) -> Result<Draft, Vec<String>> {
+fn is_fresh(stamps: &[(PathBuf, Option<Stamp>)], now: SystemTime) -> bool {
+    stamps.iter().any(|(_, stamp)| stamp.is_some_and(|stamp| stamp.is_fresh(now)))
+}
+
+/// What stands in a file that a document names, or why it cannot be read.
+fn named_content(path: &Path) -> (Fingerprint, Result<String, String>) {
+    let content = read_file(&path.to_string_lossy());
+    let mut hasher = Sha256::new();
+    match &content {
+        Ok(text) => hasher.update([&[1], text.as_bytes()].concat()),
+        Err(error) => hasher.update([&[0], error.as_bytes()].concat()),
+    }
+    (hasher.finalize().into(), content)
+}
+
+fn parse(texts: Vec<Text>, files: &ReadFile<'_>) -> Result<Draft, Vec<String>> {
     let mut documents = Vec::with_capacity(texts.len());
     let mut problems = Vec::new();
     for text in texts {
@@ -94,7 +199,8 @@ fn parse(texts: Vec<Text>) -> Result<Draft, Vec<String>> {
     if !problems.is_empty() {
         return Err(problems);
     }
-    draft_from_documents("file", &documents).map_err(|found| found.iter().map(ToString::to_string).collect())
+    draft_with_files("file", &documents, files)
+        .map_err(|found| found.iter().map(ToString::to_string).collect())
 }
 
 enum Trouble {
@@ -112,35 +218,41 @@ fn file(path: &Path) -> Result<Text, Trouble> {
         return Err(missing("is a directory, not a file".to_owned()));
     }
     if metadata.len() > DOCUMENT_BYTES_MAX as u64 {
-        let reason = format!("{} bytes are more than the {DOCUMENT_BYTES_MAX} allowed", metadata.len());
+        let reason = format!(
+            "{} bytes are more than the {DOCUMENT_BYTES_MAX} that the configuration of one provider may have",
+            metadata.len()
+        );
         return Err(missing(reason));
     }
     let bytes = fs::read(path).map_err(|error| missing(error.to_string()))?;
-    let age = metadata.modified().ok().and_then(|at| SystemTime::now().duration_since(at).ok());
-    Ok(Text { name, format, bytes, being_written: age.is_some_and(|age| age < LEFT_ALONE) })
+    Ok(Text { name, format, bytes })
 }
 
 /// Every configuration file below, by path. Names that begin with `..` are the old and new versions behind a
 /// Kubernetes volume's links, which are read where they are linked to.
-fn directory(root: &Path) -> Result<Vec<Text>, Trouble> {
+fn documents(root: &Path) -> Result<Vec<PathBuf>, Trouble> {
     let mut paths = Vec::new();
     collect(root, 0, &mut paths)?;
     paths.sort();
+    Ok(paths)
+}
+
+fn read(source: &FileSource, paths: &[PathBuf]) -> Result<Vec<Text>, Trouble> {
     let mut texts = Vec::with_capacity(paths.len());
     let mut bytes = 0;
     for path in paths {
-        let text = match file(&path) {
-            Ok(text) => text,
+        let text = match (file(path), source) {
+            (Ok(text), _) => text,
             // Listed a moment ago and gone now: the next look sees what is true.
-            Err(Trouble::Missing(_)) if fs::symlink_metadata(&path).is_err() => {
+            (Err(Trouble::Missing(_)), FileSource::Directory(_)) if fs::symlink_metadata(path).is_err() => {
                 return Err(Trouble::Fleeting);
             }
-            Err(trouble) => return Err(trouble),
+            (Err(trouble), _) => return Err(trouble),
         };
         bytes += text.bytes.len();
         if bytes > DOCUMENT_BYTES_MAX {
             let reason = format!("the files together hold more than {DOCUMENT_BYTES_MAX} bytes");
-            return Err(Trouble::Missing(format!("{}: {reason}", root.display())));
+            return Err(Trouble::Missing(format!("{}: {reason}", source.path().display())));
         }
         texts.push(text);
     }

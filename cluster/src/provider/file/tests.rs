@@ -58,7 +58,7 @@ impl Bench {
 
     async fn draft(&mut self) -> Arc<Draft> {
         loop {
-            if let ProviderUpdate::Draft(draft) = self.next().await {
+            if let ProviderUpdate::Draft { draft, .. } = self.next().await {
                 return draft;
             }
         }
@@ -69,7 +69,7 @@ impl Bench {
             match self.next().await {
                 ProviderUpdate::State { state, .. } if is_it(&state) => return state,
                 ProviderUpdate::State { .. } => {}
-                ProviderUpdate::Draft(draft) => panic!("a draft of {} objects", draft.objects.len()),
+                ProviderUpdate::Draft { draft, .. } => panic!("a draft of {} objects", draft.objects.len()),
             }
         }
     }
@@ -227,6 +227,82 @@ async fn a_directory_is_read_with_its_subdirectories_in_order_of_names() {
     bench.write("z.yml", "http: [");
     let reasons = bench.failing().await;
     assert!(reasons[0].contains("z.yml"), "{reasons:?}");
+}
+
+#[tokio::test]
+async fn a_file_that_is_written_in_pieces_is_read_whole_though_each_piece_is_valid() {
+    let mut bench = Bench::start(one_file, true);
+    bench.write("dynamic.yml", &service("a"));
+    bench.draft().await;
+    let mut text = service("b");
+    for name in ["c", "d", "e", "f", "g"] {
+        // A writer that flushes now and then: another process, whose pauses nobody can await.
+        bench.write("dynamic.yml", &text);
+        tokio::time::sleep(Duration::from_millis(45)).await;
+        text.push_str(&service(name)["http:\n  services:\n".len()..]);
+    }
+    bench.write("dynamic.yml", &text);
+    let begun = Instant::now();
+    let draft = bench.draft().await;
+    println!("draft {:?} after the last piece", begun.elapsed());
+    assert_eq!(names(&draft), ["b@file", "c@file", "d@file", "e@file", "f@file", "g@file"]);
+}
+
+#[tokio::test]
+async fn a_file_that_a_document_names_is_part_of_the_content() {
+    let outside = tempfile::tempdir().expect("a temporary directory");
+    let (cert, key) = (outside.path().join("tls.crt"), outside.path().join("tls.key"));
+    let pem = |text: &str| format!("-----BEGIN CERTIFICATE-----\n{text}\n-----END CERTIFICATE-----\n");
+    fs::write(&cert, pem("old")).expect("writable");
+    fs::write(&key, pem("key")).expect("writable");
+    let text = format!(
+        "tls:\n  certificates:\n    - certFile: {}\n      keyFile: {}\n",
+        cert.display(),
+        key.display()
+    );
+    let mut bench = Bench::start(one_file, true);
+    bench.write("dynamic.yml", &text);
+    let holds = |draft: &Arc<Draft>, text: &str| {
+        draft.objects.values().any(|object| String::from_utf8_lossy(&object.bytes).contains(text))
+    };
+    assert!(holds(&bench.draft().await, "old"));
+    fs::write(&cert, pem("new")).expect("writable");
+    let begun = Instant::now();
+    assert!(holds(&bench.draft().await, "new"), "a renewed certificate");
+    assert!(begun.elapsed() < LOOK_INTERVAL, "its directory is watched");
+    fs::remove_file(&key).expect("it is there");
+    bench.draft().await;
+    fs::write(&key, pem("renewed")).expect("writable");
+    assert!(holds(&bench.draft().await, "renewed"));
+}
+
+#[test]
+fn the_log_is_told_what_is_new_about_single_objects_and_no_more_than_fits() {
+    let key = |number: usize| Key::new(&format!("http/routers/r{number:03}@file")).expect("a key");
+    let error = |number: usize, why: &str| (key(number), vec![why.to_owned()]);
+    let outcome = |refused: &BTreeMap<Key, Vec<String>>| DraftOutcome::Accepted {
+        generation: ravelin_config::GenerationId {
+            cluster: [1; 16],
+            recovery_epoch: 0,
+            revision: 3,
+            digest: ravelin_config::Digest([0; 32]),
+        },
+        refused: Arc::new(refused.clone()),
+        serving: false,
+    };
+    let told = BTreeMap::from([error(1, "old"), error(2, "same"), error(3, "old")]);
+    let refused = BTreeMap::from([error(2, "same"), error(3, "new"), error(4, "new")]);
+    let lines = news(&outcome(&refused), &told, &refused);
+    let expected = [
+        "http/routers/r003@file is in error: new",
+        "http/routers/r004@file is in error: new",
+        "http/routers/r001@file is no longer in error",
+    ];
+    assert_eq!(lines, expected);
+    let many: BTreeMap<_, _> = (0..1000).map(|number| error(number, "x")).collect();
+    let lines = news(&outcome(&many), &BTreeMap::new(), &many);
+    assert_eq!(lines.len(), LINES_MAX + 1);
+    assert!(lines[LINES_MAX].starts_with("and 968 more"), "{lines:?}");
 }
 
 #[tokio::test]

@@ -1,8 +1,10 @@
 //! The worker against real documents: what it makes of them, and what it refuses.
 
+use ravelin_consensus::{Entry, EntryKind, Term};
+
 use super::*;
 use crate::request::RequestId;
-use crate::store::{Author, Command};
+use crate::store::{Applied, Author, Command, Limits};
 
 fn stamp() -> Stamp {
     Stamp {
@@ -25,26 +27,42 @@ fn service(name: &str) -> String {
 
 struct Bench {
     worker: Worker,
+    store: Store,
     number: u64,
 }
 
 impl Bench {
     fn new() -> Self {
-        let mut worker = Worker::default();
-        assert!(worker.run(Job::Reset { map: ConfigMap::new() }).is_none());
-        Self { worker, number: 0 }
+        Self { worker: Worker::default(), store: Store::new([7; 16], 0), number: 0 }
     }
 
     fn judge(&mut self, work: Work) -> Verdict {
         self.number += 1;
-        let job = Job::Judge { number: self.number, stamp: stamp(), work };
-        let verdict = self.worker.run(job).expect("work gets a verdict");
+        let mut id = [0; 16];
+        id[..8].copy_from_slice(&self.number.to_le_bytes());
+        let stamp = Stamp { id: RequestId(id), base: self.store.generation().revision, ..stamp() };
+        let store = Box::new(self.store.clone());
+        let verdict = self.worker.run(Job { number: self.number, stamp, work, store });
         assert_eq!(verdict.number, self.number);
         verdict
     }
 
+    /// Brings the commands of a verdict into the state, as the log does.
+    fn commit(&mut self, verdict: &Verdict) {
+        for command in &verdict.outcome.as_ref().expect("accepted").commands {
+            let index = self.store.applied_index().next();
+            let entry = Entry { term: Term(1), kind: EntryKind::Command(command.clone()) };
+            let applied = self.store.apply(index, &entry).expect("own encoding");
+            assert!(!matches!(applied, Applied::Refused { .. }), "{applied:?}");
+        }
+    }
+
     fn apply(&mut self, documents: Vec<SourceDocument>, mode: ApplyMode) -> Verdict {
-        self.judge(Work::Apply { documents, mode })
+        let verdict = self.judge(Work::Apply { documents, mode });
+        if verdict.outcome.is_ok() {
+            self.commit(&verdict);
+        }
+        verdict
     }
 
     /// What the verdict's one command changes: keys put and keys deleted.
@@ -121,18 +139,73 @@ fn a_key_without_its_frame_is_not_told_to_anybody() {
 }
 
 #[test]
-fn what_is_refused_leaves_nothing_behind() {
+fn what_is_refused_leaves_nothing_behind_and_costs_what_it_touched() {
+    let mut bench = Bench::new();
+    for number in 0..50 {
+        bench.apply(vec![document("a.yml", &service(&format!("s{number}")))], ApplyMode::Merge);
+    }
+    bench.worker.restored = 0;
+    let bad = format!("{}    bad:\n      loadBalancer: 7\n", service("s7").replace(":1\n", ":2\n"));
+    for _ in 0..3 {
+        let refusal = Bench::refused(bench.apply(vec![document("b.yml", &bad)], ApplyMode::Merge));
+        assert_eq!(refusal.reason, RefusalReason::InError);
+    }
+    let unset = bench.apply(vec![document("a.yml", &service("s7"))], ApplyMode::Merge);
+    assert!(unset.outcome.expect("accepted").commands.is_empty(), "s7 is what it was");
+    assert_eq!(bench.worker.restored, 3 * 2, "two objects for each refusal, not all fifty");
+    let unreadable = Bench::new().apply(vec![document("c.yml", "a: [")], ApplyMode::Merge);
+    assert_eq!(Bench::refused(unreadable).reason, RefusalReason::Unreadable);
+}
+
+#[test]
+fn what_was_judged_and_not_committed_or_changed_by_others_is_taken_from_the_applied_state() {
     let mut bench = Bench::new();
     bench.apply(vec![document("a.yml", &service("a"))], ApplyMode::Merge);
-    let bad = "http:\n  services:\n    bad:\n      loadBalancer: 7\n";
-    let verdict = bench.apply(vec![document("b.yml", bad)], ApplyMode::Merge);
-    assert!(verdict.needs_reset, "the check went ahead of what can be committed");
-    assert_eq!(Bench::refused(verdict).reason, RefusalReason::InError);
-    let unset = bench.apply(vec![document("a.yml", &service("a"))], ApplyMode::Merge);
-    assert_eq!(Bench::refused(unset).reason, RefusalReason::Conflict, "not before a reset");
-    let unreadable = Bench::new().apply(vec![document("c.yml", "a: [")], ApplyMode::Merge);
-    assert!(!unreadable.needs_reset);
-    assert_eq!(Bench::refused(unreadable).reason, RefusalReason::Unreadable);
+    // Judged, and lost on the way to the log.
+    let lost = Work::Apply { documents: vec![document("b.yml", &service("b"))], mode: ApplyMode::Merge };
+    assert_eq!(bench.judge(lost.clone()).outcome.expect("accepted").put, 1);
+    let again = bench.judge(lost);
+    assert_eq!(again.outcome.as_ref().expect("accepted").put, 1, "it is not there yet");
+    bench.commit(&again);
+    // Another controller, with a worker of its own, goes on.
+    let mut other = Bench { worker: Worker::default(), store: bench.store.clone(), number: 100 };
+    other.apply(vec![document("b.yml", &service("b").replace(":1\n", ":2\n"))], ApplyMode::Merge);
+    let keys = vec!["http/services/a@cluster".to_owned()];
+    let deleted = other.judge(Work::Delete { keys });
+    other.commit(&deleted);
+    bench.store = other.store;
+    let verdict =
+        bench.apply(vec![document("c.yml", &(service("b") + &service("a")[17..]))], ApplyMode::Merge);
+    let (puts, _) = Bench::keys(verdict);
+    assert_eq!(puts, ["config/http/services/a@cluster", "config/http/services/b@cluster"]);
+}
+
+#[test]
+fn a_change_beyond_a_bound_is_refused_before_it_is_proposed_with_the_bound_and_the_mend() {
+    let mut bench = Bench::new();
+    bench.store.limit_for_tests(Limits { keys_max: 2, ..Limits::GENESIS });
+    bench.apply(vec![document("a.yml", &service("a"))], ApplyMode::Merge);
+    let two = service("b") + &service("c")[17..];
+    let refusal = Bench::refused(bench.apply(vec![document("b.yml", &two)], ApplyMode::Merge));
+    assert_eq!(refusal.reason, RefusalReason::TooLarge);
+    let said = &refusal.problems[0];
+    assert!(said.contains("number of keys would be 3, more than the 2 allowed: delete"), "{said}");
+    bench.apply(vec![document("b.yml", &service("b"))], ApplyMode::Merge).outcome.expect("it fits");
+}
+
+#[test]
+fn a_draft_tells_every_object_in_error_also_one_that_was_before() {
+    let mut bench = Bench::new();
+    let text = "http:\n  routers:\n    bad:\n      rule: Nonsense(`x`)\n      service: s\n  services:\n    s:\n      loadBalancer: {}\n";
+    let parsed = document::parse("f.yml", text, Format::Yaml).expect("it can be read");
+    let draft = Arc::new(ravelin_config::draft_from_documents("file", &[parsed]).expect("a draft"));
+    let first = bench.judge(Work::Draft(Arc::clone(&draft)));
+    bench.commit(&first);
+    for verdict in [first, bench.judge(Work::Draft(draft))] {
+        let refused = verdict.outcome.expect("accepted").refused;
+        let keys: Vec<String> = refused.keys().map(ToString::to_string).collect();
+        assert_eq!(keys, ["http/routers/bad@file"]);
+    }
 }
 
 #[test]
@@ -155,7 +228,6 @@ fn a_value_that_fits_no_entry_is_refused_with_its_key() {
         text.push_str(&format!("          - url: http://10.0.0.1:{port}\n"));
     }
     let verdict = bench.apply(vec![document("a.yml", &text)], ApplyMode::Merge);
-    assert!(verdict.needs_reset);
     let refusal = Bench::refused(verdict);
     assert_eq!(refusal.reason, RefusalReason::TooLarge);
     assert!(refusal.problems[0].contains("huge@cluster"), "{refusal:?}");

@@ -49,6 +49,7 @@ pub(super) struct HeaderV1 {
 
 #[derive(Debug, PartialEq, Eq, Encode, Decode)]
 pub(super) struct LimitsV1 {
+    version: u32,
     live_bytes_max: u64,
     keys_max: u64,
     value_bytes_max: u64,
@@ -57,6 +58,9 @@ pub(super) struct LimitsV1 {
     staged_bytes_max: u64,
     staged_changes_max: u64,
     parts_max: u32,
+    part_bytes_max: u64,
+    event_name_bytes_max: u64,
+    event_text_bytes_max: u64,
     events_max: u64,
     recent_max: u64,
 }
@@ -182,6 +186,7 @@ macro_rules! limits {
 }
 
 limits!(
+    version,
     live_bytes_max,
     keys_max,
     value_bytes_max,
@@ -190,6 +195,9 @@ limits!(
     staged_bytes_max,
     staged_changes_max,
     parts_max,
+    part_bytes_max,
+    event_name_bytes_max,
+    event_text_bytes_max,
     events_max,
     recent_max
 );

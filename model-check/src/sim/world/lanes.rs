@@ -2,6 +2,7 @@
 //! break as a whole, by crash or partition. It must not lose a frame of a lane that stands.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::*;
 use crate::sim::report::Mark;
@@ -223,7 +224,7 @@ impl World {
         let document =
             document::parse("sim.yaml", &text, Format::Yaml).map_err(|problems| format!("{problems:?}"))?;
         let draft = draft_from_documents("file", &[document]).map_err(|problems| format!("{problems:?}"))?;
-        let update = ProviderUpdate::Draft(Arc::new(draft));
+        let update = ProviderUpdate::Draft { draft: Arc::new(draft), read: Duration::ZERO };
         self.node(station, life, Event::Provider { epoch, update })
     }
 }

@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use ravelin_config::GenerationId;
 use ravelin_consensus::{
-    Body, Configuration, Core, Corrupt, Durable, Effects, Input, NodeId, Params, ProposalId, ReadId,
+    Body, Configuration, Core, Corrupt, Durable, Effects, Input, Life, NodeId, Params, ProposalId, ReadId,
     RoleName, SnapshotMeta, Term, Time,
 };
 use ravelin_transport::{Lane, PeerRole};
@@ -260,7 +260,9 @@ impl Node {
         self.note(now, EventKind::Started, actions);
         // What is known to be committed is fed before any leader is known.
         self.timers.set(Due::Tick, after(now, TICK_INTERVAL));
-        self.step(now, Input::Start);
+        // Drawn from the seed without using it up: no two runs of a node have the same one.
+        let life = Life(self.random.clone().next());
+        self.step(now, Input::Start { life });
     }
 
     fn wake(&mut self, now: Time, actions: &mut Actions) {

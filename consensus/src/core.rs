@@ -22,7 +22,7 @@ use crate::message::{Body, Message};
 use crate::params::Params;
 use crate::persistence::Persistence;
 use crate::role::{Follower, Role};
-use crate::types::{Index, NodeId, Payload, Term, Time};
+use crate::types::{Index, NodeId, Payload, Term, Ticket, Time};
 
 /// One member's Raft state. Equality and hash cover everything that can change; the constants are outside.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -39,6 +39,8 @@ pub struct Core<P> {
     pub(crate) applied: Index,
     pub(crate) snapshot_asked: bool,
     pub(crate) halted: Option<HaltReason>,
+    /// The last question that was asked on behalf of reads here.
+    pub(crate) ticket: Ticket,
     pub(crate) role: Role,
 }
 
@@ -99,6 +101,7 @@ impl<P: Payload> Core<P> {
             applied: base,
             snapshot_asked: false,
             halted: None,
+            ticket: Ticket::default(),
             role: Role::Follower(Follower::default()),
         })
     }
@@ -112,13 +115,16 @@ impl<P: Payload> Core<P> {
         let before = self.standing();
         let mut disk_moved = false;
         match input {
-            Input::Start => self.start(out),
+            Input::Start { life } => self.start(life, out),
             Input::Message { from, message } => self.receive(from, message, out),
             Input::Timer(Timer::Election) => self.election_timeout(out),
             Input::Timer(Timer::Heartbeat) => self.heartbeat(out),
             Input::Timer(Timer::CheckQuorum) => self.check_quorum(out),
+            Input::Timer(Timer::Transfer) => self.transfer_timeout(out),
+            Input::Timer(Timer::Read) => self.ask_leader(out),
             Input::Propose { id, payload } => self.propose(id, payload, out),
             Input::Change { id, changes } => self.change(id, &changes, out),
+            Input::Transfer(to) => self.hand_over(to, out),
             Input::Read(id) => self.read(id, out),
             Input::Persisted(token) => disk_moved = self.persistence.complete(token),
             Input::PersistFailed => self.halt(HaltReason::PersistFailed, out),
@@ -140,12 +146,12 @@ impl<P: Payload> Core<P> {
         }
         self.settle_candidate(out);
         let committed = self.advance_commit();
-        if committed {
-            self.leave_joint();
-        }
+        self.leave_joint();
         self.persist(out);
         self.settle_follower(disk_moved, out);
+        self.settle_reader(out);
         self.settle_leader(out);
+        self.settle_transfer(out);
         if committed {
             self.finish_change(out);
         }
@@ -232,6 +238,7 @@ impl<P: Payload> Core<P> {
                 out.push(Effect::Rejected { id, leader: None, reason: RejectReason::Halted });
             }
             Input::Read(id) => out.push(Effect::ReadFailed { id, leader: None }),
+            Input::Transfer(to) => out.push(Effect::TransferFailed { to, leader: None }),
             _ => {}
         }
     }
@@ -268,6 +275,9 @@ impl<P: Payload> Core<P> {
             Body::SnapshotReply { index, outcome, round } => {
                 self.on_snapshot_reply(from, index, outcome, round)
             }
+            Body::TimeoutNow => self.on_timeout_now(from, out),
+            Body::Read { ticket } => self.on_read(from, ticket, out),
+            Body::ReadReply { ticket, index } => self.on_read_reply(from, ticket, index, out),
         }
     }
 

@@ -28,6 +28,8 @@ pub enum RoleName {
 pub enum RejectReason {
     /// Not the leader; ask the one named, if any.
     NotLeader,
+    /// Leadership is being handed over: try again.
+    Transferring,
     /// Too much waits to be committed (`uncommitted_bytes_max`): try again.
     Busy,
     /// The log is full until a snapshot is taken (`log_bytes_max`): try again.
@@ -103,6 +105,13 @@ pub enum Effect<P> {
     ReadFailed {
         /// Which read.
         id: ReadId,
+        /// Who leads, as far as known.
+        leader: Option<NodeId>,
+    },
+    /// Leadership was not handed over: there was no such voter, no leadership, another attempt, or no time left.
+    TransferFailed {
+        /// To whom.
+        to: NodeId,
         /// Who leads, as far as known.
         leader: Option<NodeId>,
     },

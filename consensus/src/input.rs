@@ -3,7 +3,7 @@
 use crate::configuration::Change;
 use crate::durable::SnapshotMeta;
 use crate::message::Message;
-use crate::types::{Index, NodeId, ProposalId, ReadId, Token};
+use crate::types::{Index, Life, NodeId, ProposalId, ReadId, Token};
 
 /// The timers that a core asks for. One of each at most; setting one again replaces it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -14,13 +14,20 @@ pub enum Timer {
     Heartbeat,
     /// A leader's look at who still answers.
     CheckQuorum,
+    /// The end of an attempt to hand leadership over.
+    Transfer,
+    /// A follower's question to its leader, to be repeated.
+    Read,
 }
 
 /// One event. Any input is legal at any time; what does not fit is ignored.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum Input<P> {
-    /// Once, after restore: timers begin; a lone voter campaigns at once.
-    Start,
+    /// Once, after restore and before anything else: timers begin; a lone voter campaigns at once.
+    Start {
+        /// This run, unlike every earlier one of this node: what an earlier one has asked is not answered to this one.
+        life: Life,
+    },
     /// A message; `from` is the authenticated sender.
     Message {
         /// Who sent it, as the transport has proved.
@@ -45,7 +52,10 @@ pub enum Input<P> {
         /// What is to be different: all of it or nothing.
         changes: Vec<Change>,
     },
-    /// A linearizable read. Answered by exactly one `ReadReady` or `ReadFailed`.
+    /// Hand leadership to this voter. Answered by the loss of it, or by exactly one `TransferFailed`.
+    Transfer(NodeId),
+    /// A linearizable read, of a leader or of a follower that knows one. Answered by exactly one `ReadReady` or
+    /// `ReadFailed`.
     Read(ReadId),
     /// The batch of this token and every earlier one is durable. Late and repeated ones are harmless.
     Persisted(Token),

@@ -72,6 +72,7 @@ pub const CATALOGUE: &[(&str, &str)] = &[
     ("I32", "a read is confirmed in the term of a committed entry of its leader"),
     ("I35", "a leader can always continue a peer from its log or offer it a snapshot"),
     ("I36", "disk and memory hold the same entries where memory calls itself durable"),
+    ("I38", "who takes over is told once its durable log is whole, and nothing is appended meanwhile"),
     ("I39", "unanswered and uncommitted bytes stay within bounds"),
     ("I40", "a peer's match is below its next entry, which is at most one after the end"),
     ("I41", "every proposal and read gets exactly one answer"),

@@ -29,6 +29,6 @@ pub use input::{Input, Timer};
 pub use message::{AppendOutcome, Body, Message, SnapshotOutcome};
 pub use params::{Params, ParamsError};
 pub use types::{
-    ClusterId, Incarnation, Index, NodeId, Payload, ProposalId, ReadId, RecoveryEpoch, Round, Term, Time,
-    Token,
+    ClusterId, Incarnation, Index, Life, NodeId, Payload, ProposalId, ReadId, RecoveryEpoch, Round, Term,
+    Ticket, Time, Token,
 };

@@ -2,7 +2,7 @@
 
 use crate::durable::SnapshotMeta;
 use crate::entry::Entry;
-use crate::types::{ClusterId, Incarnation, Index, RecoveryEpoch, Round, Term};
+use crate::types::{ClusterId, Incarnation, Index, RecoveryEpoch, Round, Term, Ticket};
 
 /// A message with the facts that are checked before anything else of it is read.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -81,6 +81,20 @@ pub enum Body<P> {
         outcome: SnapshotOutcome,
         /// As in an append reply.
         round: Round,
+    },
+    /// "Campaign now": from a leader that hands over (dissertation §3.10).
+    TimeoutNow,
+    /// A follower's question on behalf of its reads (dissertation §6.4).
+    Read {
+        /// Which.
+        ticket: Ticket,
+    },
+    /// Answer to it: everything committed when the question came is at or before `index`; `None` if it cannot be told.
+    ReadReply {
+        /// To which.
+        ticket: Ticket,
+        /// Up to where the asker must have applied.
+        index: Option<Index>,
     },
 }
 

@@ -83,8 +83,12 @@ impl Progress {
     pub(crate) fn accepted(&mut self, matched: Index, base: Index) {
         self.matched = self.matched.max(matched);
         match &mut self.mode {
-            // The logs meet before the probe's entries, so these are on their way like any others.
-            Mode::Probe { sent } if matched >= self.next.previous() => {
+            // The logs meet before the probe's entries, and one of these was taken: the rest is on its way like any
+            // others. A peer whose log is full takes none; it gets the next probe at the heartbeat.
+            Mode::Probe { sent }
+                if matched >= self.next
+                    || matched == self.next.previous() && sent.is_none_or(|(last, _)| last <= matched) =>
+            {
                 let probe = sent.filter(|(last, _)| *last > matched);
                 self.next = probe.map_or(self.next, |(last, _)| last.next());
                 self.mode = Mode::Replicate { inflight: probe.into_iter().collect() };

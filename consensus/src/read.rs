@@ -4,13 +4,27 @@
 //! a repeated client id nor a late answer can confirm it (I32, B11). Reads that come while a round is open wait for
 //! the next one: one round at a time, however many reads.
 
-use crate::types::{Index, ReadId, Round};
+use crate::types::{Index, NodeId, ReadId, Round, Ticket};
+
+/// Who waits for a round.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(crate) enum Asker {
+    /// A caller of this leader.
+    Here(ReadId),
+    /// A member, on behalf of its callers.
+    Member {
+        /// Which.
+        node: NodeId,
+        /// By which question.
+        ticket: Ticket,
+    },
+}
 
 /// Reads whose round is under way.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(crate) struct OpenRound {
     pub(crate) index: Index,
-    pub(crate) ids: Vec<ReadId>,
+    pub(crate) askers: Vec<Asker>,
 }
 
 /// The reads of one leader in one term.
@@ -21,13 +35,13 @@ pub(crate) struct Reads {
     /// It, while it is not confirmed.
     pub(crate) open: Option<OpenRound>,
     /// Reads for the next round.
-    pub(crate) queued: Vec<ReadId>,
+    pub(crate) queued: Vec<Asker>,
 }
 
 impl Reads {
     /// How many reads wait.
     pub(crate) fn len(&self) -> usize {
-        self.queued.len() + self.open.as_ref().map_or(0, |open| open.ids.len())
+        self.queued.len() + self.open.as_ref().map_or(0, |open| open.askers.len())
     }
 
     /// Begins a round for all that is queued, at the leader's commit index (I31). Says whether one was begun.
@@ -36,13 +50,37 @@ impl Reads {
             return false;
         }
         self.round = Round(self.round.0.saturating_add(1));
-        self.open = Some(OpenRound { index: commit, ids: std::mem::take(&mut self.queued) });
+        self.open = Some(OpenRound { index: commit, askers: std::mem::take(&mut self.queued) });
         true
     }
 
-    /// Every read that was not confirmed.
+    fn askers(&self) -> impl Iterator<Item = &Asker> {
+        self.open.iter().flat_map(|open| &open.askers).chain(&self.queued)
+    }
+
+    /// Whether this question waits already: it was sent twice.
+    pub(crate) fn holds(&self, node: NodeId, ticket: Ticket) -> bool {
+        self.askers().any(|asker| *asker == Asker::Member { node, ticket })
+    }
+
+    /// Every read of a caller here that was not confirmed.
     pub(crate) fn abandon(&mut self) -> impl Iterator<Item = ReadId> + use<> {
-        let open = self.open.take().map(|open| open.ids).unwrap_or_default();
-        open.into_iter().chain(std::mem::take(&mut self.queued))
+        let here = |asker: &Asker| match asker {
+            Asker::Here(id) => Some(*id),
+            Asker::Member { .. } => None,
+        };
+        let ids: Vec<ReadId> = self.askers().filter_map(here).collect();
+        (self.open, self.queued) = (None, Vec::new());
+        ids.into_iter()
+    }
+
+    /// The same reads under other names for the nodes.
+    pub(crate) fn renamed(mut self, name: &impl Fn(NodeId) -> NodeId) -> Reads {
+        for asker in self.open.iter_mut().flat_map(|open| &mut open.askers).chain(&mut self.queued) {
+            if let Asker::Member { node, .. } = asker {
+                *node = name(*node);
+            }
+        }
+        self
     }
 }

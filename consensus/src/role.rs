@@ -4,6 +4,8 @@ mod candidate;
 mod follower;
 mod leader;
 mod membership;
+mod reader;
+mod transfer;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,6 +13,7 @@ use crate::durable::SnapshotMeta;
 use crate::effect::RoleName;
 use crate::progress::Progress;
 use crate::read::Reads;
+use crate::role::reader::Questions;
 use crate::types::{Index, NodeId, Round, Token};
 
 /// What a core is at the moment.
@@ -36,6 +39,7 @@ pub(crate) struct Follower {
     pub(crate) vote_owed: bool,
     /// The snapshot whose bytes are on their way.
     pub(crate) installing: Option<SnapshotMeta>,
+    pub(crate) questions: Questions,
 }
 
 /// Who said yes so far. A set: each voter counts once (I19).
@@ -54,6 +58,16 @@ pub(crate) struct Leader {
     pub(crate) uncommitted_bytes: u64,
     /// The batch that our own disk was busy with at the last look.
     pub(crate) stalled: Option<Token>,
+    /// Whom leadership is being handed to.
+    pub(crate) transfer: Option<Transfer>,
+}
+
+/// A leadership transfer under way. Its deadline is a timer.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(crate) struct Transfer {
+    pub(crate) to: NodeId,
+    /// Whether it was told since the last heartbeat.
+    pub(crate) told: bool,
 }
 
 impl Role {

@@ -92,6 +92,28 @@ impl Index {
     }
 }
 
+number! {
+    /// One run of a node's process. The driver draws it so that no two runs of a node share one.
+    Life(u64)
+}
+
+/// A follower's name for one question to its leader. Never used twice, also not by a later life.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub struct Ticket {
+    /// Which run of the process asks.
+    pub life: Life,
+    /// Counts the questions of that run.
+    pub number: u64,
+}
+
+impl Ticket {
+    /// The ticket after this one.
+    #[must_use]
+    pub fn next(self) -> Ticket {
+        Ticket { number: self.number.saturating_add(1), ..self }
+    }
+}
+
 /// Identity of a cluster, drawn once at `init`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct ClusterId(pub [u8; 16]);

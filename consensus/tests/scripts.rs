@@ -15,7 +15,7 @@ use std::path::Path;
 use cluster::{Cluster, Packet, Text, incarnation};
 use ravelin_consensus::{
     AppendOutcome, Body, Change, ClusterId, Configuration, Effect, Entry, EntryKind, Incarnation, Index,
-    Input, Message, NodeId, Params, ProposalId, ReadId, RecoveryEpoch, Round, Term, Timer,
+    Input, Life, Message, NodeId, Params, ProposalId, ReadId, RecoveryEpoch, Round, Term, Ticket, Timer,
 };
 
 /// The rest of a command line: words in order and `key=value` pairs.
@@ -114,6 +114,9 @@ impl Script {
                 let payload = Text(words.plain.get(2).copied().unwrap_or_default().into());
                 self.step(words.node(1), Input::Propose { id, payload })
             }
+            "transfer" => self.step(words.node(1), Input::Transfer(words.node(2))),
+            "transfer-timeout" => self.step(words.node(1), Input::Timer(Timer::Transfer)),
+            "ask-again" => self.step(words.node(1), Input::Timer(Timer::Read)),
             "change" => self.change(&words),
             "read" => {
                 let id = ReadId(self.next_name());
@@ -201,7 +204,13 @@ impl Script {
     }
 
     fn start(&mut self, words: &Words<'_>, rest: usize) -> String {
-        self.ids(words, rest).into_iter().map(|id| self.step(id, Input::Start)).collect()
+        self.ids(words, rest)
+            .into_iter()
+            .map(|id| {
+                let effects = self.cluster().start(id);
+                self.shown(id, &effects)
+            })
+            .collect()
     }
 
     /// `persist 1 2`: all unfinished writes of these; `count=n` for the first n of one.
@@ -304,6 +313,8 @@ impl Script {
         let terms = terms.split(',').filter(|term| !term.is_empty());
         let entry = |term: &str| Entry { term: Term(term.parse().expect("a term")), kind: EntryKind::Empty };
         let round = Round(words.key("round").unwrap_or(0));
+        let life = Life(words.key("life").unwrap_or(0));
+        let ticket = Ticket { life, number: words.key("ticket").unwrap_or(1) };
         let body = match kind {
             "pre-vote" => Body::PreVote { last_index, last_term },
             "pre-vote-yes" => Body::PreVoteReply { granted: true },
@@ -325,6 +336,9 @@ impl Script {
                 let outcome = AppendOutcome::Rejected { prev_index, hint_index, hint_term };
                 Body::AppendReply { outcome, round }
             }
+            "take-over" => Body::TimeoutNow,
+            "read" => Body::Read { ticket },
+            "read-reply" => Body::ReadReply { ticket, index: words.key("at").map(Index) },
             other => panic!("{}: unknown message {other}", words.line),
         };
         let message = Message {

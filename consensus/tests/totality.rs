@@ -6,8 +6,8 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use ravelin_consensus::{
     AppendOutcome, Batch, Body, Change, ClusterId, Configuration, Core, Corrupt, Durable, Effect, Effects,
-    Entry, EntryKind, HardState, Incarnation, Index, Input, Message, NodeId, Params, ProposalId, ReadId,
-    RecoveryEpoch, Round, SnapshotMeta, SnapshotOutcome, Term, Time, Timer, Token,
+    Entry, EntryKind, HardState, Incarnation, Index, Input, Life, Message, NodeId, Params, ProposalId,
+    ReadId, RecoveryEpoch, Round, SnapshotMeta, SnapshotOutcome, Term, Ticket, Time, Timer, Token,
 };
 
 fn number() -> impl Strategy<Value = u64> {
@@ -52,6 +52,10 @@ fn meta() -> impl Strategy<Value = SnapshotMeta> {
     })
 }
 
+fn ticket() -> impl Strategy<Value = Ticket> {
+    (0..3u64, 0..4u64).prop_map(|(life, number)| Ticket { life: Life(life), number })
+}
+
 fn body() -> impl Strategy<Value = Body<u8>> {
     let round = || number().prop_map(Round);
     prop_oneof![
@@ -73,6 +77,10 @@ fn body() -> impl Strategy<Value = Body<u8>> {
         3 => (index(), index(), term(), round()).prop_map(|(prev_index, hint_index, hint_term, round)| {
             Body::AppendReply { outcome: AppendOutcome::Rejected { prev_index, hint_index, hint_term }, round }
         }),
+        1 => Just(Body::TimeoutNow),
+        1 => ticket().prop_map(|ticket| Body::Read { ticket }),
+        1 => (ticket(), proptest::option::of(index()))
+            .prop_map(|(ticket, index)| Body::ReadReply { ticket, index }),
         2 => (meta(), round()).prop_map(|(meta, round)| Body::Snapshot { meta, round }),
         1 => (index(), any::<bool>(), round()).prop_map(|(index, failed, round)| Body::SnapshotReply {
             index,
@@ -112,6 +120,9 @@ fn input() -> impl Strategy<Value = Input<u8>> {
         2 => any::<u8>().prop_map(|payload| Input::Propose { id: ProposalId(0), payload }),
         1 => proptest::collection::vec(change(), 0..3)
             .prop_map(|changes| Input::Change { id: ProposalId(0), changes }),
+        1 => (0..5u64).prop_map(|id| Input::Transfer(NodeId(id))),
+        1 => Just(Input::Timer(Timer::Transfer)),
+        1 => Just(Input::Timer(Timer::Read)),
         1 => number().prop_map(|id| Input::Read(ReadId(id))),
         6 => (0..40u64).prop_map(|token| Input::Persisted(Token(token))),
         1 => index().prop_map(Input::Applied),
@@ -119,7 +130,7 @@ fn input() -> impl Strategy<Value = Input<u8>> {
         2 => meta().prop_map(Input::SnapshotInstalled),
         1 => meta().prop_map(Input::SnapshotFailed),
         1 => (0..5u64).prop_map(|id| Input::Unreachable(NodeId(id))),
-        1 => (0..100u32).prop_map(|dice| if dice == 0 { Input::PersistFailed } else { Input::Start }),
+        1 => (0..100u32).prop_map(|dice| if dice == 0 { Input::PersistFailed } else { Input::Start { life: Life(1) } }),
     ]
 }
 
@@ -259,6 +270,7 @@ fn rename_input(input: Input<u8>, name: &impl Fn(NodeId) -> NodeId) -> Input<u8>
         Input::SnapshotInstalled(meta) => Input::SnapshotInstalled(meta.renamed(name)),
         Input::SnapshotFailed(meta) => Input::SnapshotFailed(meta.renamed(name)),
         Input::Unreachable(node) => Input::Unreachable(name(node)),
+        Input::Transfer(node) => Input::Transfer(name(node)),
         other => other,
     }
 }

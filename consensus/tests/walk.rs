@@ -22,6 +22,7 @@ enum Move {
     Propose(usize),
     Read(usize),
     Change(usize, usize, u8),
+    Transfer(usize, usize),
     Persist(usize),
     Crash(usize, usize),
     Snapshot(usize),
@@ -39,6 +40,9 @@ fn any_move() -> impl Strategy<Value = Move> {
         6 => node.clone().prop_map(|at| Move::Timer(at, Timer::Election)),
         8 => node.clone().prop_map(|at| Move::Timer(at, Timer::Heartbeat)),
         2 => node.clone().prop_map(|at| Move::Timer(at, Timer::CheckQuorum)),
+        1 => node.clone().prop_map(|at| Move::Timer(at, Timer::Transfer)),
+        2 => node.clone().prop_map(|at| Move::Timer(at, Timer::Read)),
+        2 => (node.clone(), 0..6usize).prop_map(|(at, to)| Move::Transfer(at, to)),
         12 => node.clone().prop_map(Move::Propose),
         4 => node.clone().prop_map(Move::Read),
         3 => (node.clone(), 0..6usize, 0..5u8).prop_map(|(at, of, what)| Move::Change(at, of, what)),
@@ -96,7 +100,7 @@ fn create(setting: Setting) -> Cluster {
     });
     for at in 0..cluster.nodes.len() {
         let node = id(&cluster, at);
-        cluster.step(node, Input::Start);
+        cluster.start(node);
     }
     cluster
 }
@@ -125,6 +129,10 @@ fn take(cluster: &mut Cluster, step: Move, names: &mut u64) {
         Move::Propose(at) => {
             let payload = Text(format!("{names}").into());
             cluster.step(id(cluster, at), Input::Propose { id: ProposalId(*names), payload });
+        }
+        Move::Transfer(at, to) => {
+            let to = id(cluster, to);
+            cluster.step(id(cluster, at), Input::Transfer(to));
         }
         Move::Change(at, of, what) => change(cluster, id(cluster, at), of, what, ProposalId(*names)),
         Move::Read(at) => drop(cluster.step(id(cluster, at), Input::Read(ReadId(*names)))),
@@ -180,7 +188,15 @@ fn settle(cluster: &mut Cluster) {
             return;
         }
     }
-    panic!("messages beget messages without end");
+    let mut last = Vec::new();
+    for _ in 0..6 {
+        let packet = cluster.network[0].clone();
+        last.push(format!("{} -> {}: {:?}", packet.from, packet.to, packet.message.body));
+        cluster.deliver(0);
+        let ids: Vec<NodeId> = cluster.nodes.keys().copied().collect();
+        ids.into_iter().for_each(|id| while cluster.persist(id).is_some() {});
+    }
+    panic!("messages beget messages without end:\n{}", last.join("\n"));
 }
 
 fn leader(cluster: &Cluster) -> Option<NodeId> {
@@ -231,7 +247,10 @@ fn come_to_agree(cluster: &mut Cluster) -> Vec<NodeId> {
 }
 
 /// What some walk must have shown; otherwise the walks say nothing about it.
-const RARE: [&str; 12] = [
+const RARE: [&str; 15] = [
+    "handed over",
+    "not handed over",
+    "read ready at a follower",
     "members changed",
     "change pending",
     "removed leader stepped down",

@@ -33,6 +33,24 @@ fn the_shipped_sources_know_nothing_of_mutants() {
     }
 }
 
+/// The first lines of a script name what it shows; here that the mutants among them are in the table.
+#[test]
+fn scripts_name_mutants_that_exist() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the crate lies in the workspace");
+    let scripts = std::fs::read_dir(root.join("consensus/tests/scripts")).expect("the folder of scripts");
+    let mut named = 0;
+    for script in scripts {
+        let path = script.expect("a file of that folder").path();
+        let text = std::fs::read_to_string(&path).expect("a script is text");
+        let kills = text.lines().filter_map(|line| line.strip_prefix("# Kills: "));
+        for id in kills.flat_map(|list| list.trim_end_matches('.').split(", ")) {
+            assert!(MUTANTS.iter().any(|mutant| mutant.id == id), "{}: {id}", path.display());
+            named += 1;
+        }
+    }
+    assert!(named >= 10, "the scripts were read");
+}
+
 fn slip(original: &'static str, wrong: &'static str) -> Mutant {
     Mutant { id: "slip", stands_for: "", slip: "", file: "some.rs", original, wrong, probe: &["model"] }
 }

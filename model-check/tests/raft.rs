@@ -39,5 +39,7 @@ complete! {
     read: "read",
     joint: "joint",
     replace_leader: "replace-leader",
+    transfer: "transfer",
+    follower_read: "follower-read",
     pair: "pair",
 }

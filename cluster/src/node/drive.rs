@@ -78,6 +78,8 @@ impl Node {
                     self.api.wait_again(now, request);
                 }
             }
+            // No request asks for a transfer.
+            Effect::TransferFailed { .. } => {}
             Effect::SetTimer { timer, min, max } => {
                 let span = self.random.span(min, max);
                 self.timers.set(Due::Core(timer), after(now, span));
@@ -291,7 +293,10 @@ fn rejection(leader: Option<NodeId>, reason: RejectReason) -> Response {
         RejectReason::NotLeader => {
             Response::Redirect { node: leader.map(|leader| leader.0), may_take_effect: false }
         }
-        RejectReason::Busy | RejectReason::LogFull | RejectReason::ChangePending => {
+        RejectReason::Busy
+        | RejectReason::LogFull
+        | RejectReason::ChangePending
+        | RejectReason::Transferring => {
             Response::Unavailable { reason: "the log cannot take more at the moment".to_owned() }
         }
         RejectReason::TooLarge => {

@@ -8,8 +8,8 @@ use bincode::enc::{Encode, Encoder};
 use bincode::error::{DecodeError, EncodeError};
 use bytes::Bytes;
 use ravelin_consensus::{
-    AppendOutcome, Body, ClusterId, Configuration, Entry, EntryKind, Incarnation, Index, Message, NodeId,
-    RecoveryEpoch, Round, SnapshotMeta, SnapshotOutcome, Term,
+    AppendOutcome, Body, ClusterId, Configuration, Entry, EntryKind, Incarnation, Index, Life, Message, NodeId,
+    RecoveryEpoch, Round, SnapshotMeta, SnapshotOutcome, Term, Ticket,
 };
 use ravelin_transport::codec::{self, CodecError};
 
@@ -69,6 +69,15 @@ enum BodyV1 {
     AppendRejected { prev_index: u64, hint_index: u64, hint_term: u64, round: u64 },
     Snapshot { meta: SnapshotMetaV1, round: u64 },
     SnapshotReply { index: u64, receiving: bool, round: u64 },
+    TimeoutNow,
+    Read { ticket: TicketV1 },
+    ReadReply { ticket: TicketV1, index: Option<u64> },
+}
+
+#[derive(bincode::Encode, bincode::Decode)]
+struct TicketV1 {
+    life: u64,
+    number: u64,
 }
 
 #[derive(bincode::Encode, bincode::Decode)]
@@ -201,6 +210,11 @@ fn body_to_wire(body: &Body<CommandBytes>) -> BodyV1 {
             receiving: *outcome == SnapshotOutcome::Receiving,
             round: round.0,
         },
+        Body::TimeoutNow => BodyV1::TimeoutNow,
+        Body::Read { ticket } => BodyV1::Read { ticket: TicketV1::from(*ticket) },
+        Body::ReadReply { ticket, index } => {
+            BodyV1::ReadReply { ticket: TicketV1::from(*ticket), index: index.map(|index| index.0) }
+        }
     }
 }
 
@@ -241,6 +255,11 @@ fn body_from_wire(wire: BodyV1) -> Body<CommandBytes> {
             outcome: if receiving { SnapshotOutcome::Receiving } else { SnapshotOutcome::Failed },
             round: Round(round),
         },
+        BodyV1::TimeoutNow => Body::TimeoutNow,
+        BodyV1::Read { ticket } => Body::Read { ticket: Ticket::from(ticket) },
+        BodyV1::ReadReply { ticket, index } => {
+            Body::ReadReply { ticket: Ticket::from(ticket), index: index.map(Index) }
+        }
     }
 }
 
@@ -260,6 +279,18 @@ fn entry_from_wire(wire: EntryV1) -> Entry<CommandBytes> {
         EntryKindV1::Command(bytes) => EntryKind::Command(CommandBytes(bytes.0)),
     };
     Entry { term: Term(wire.term), kind }
+}
+
+impl From<Ticket> for TicketV1 {
+    fn from(ticket: Ticket) -> Self {
+        Self { life: ticket.life.0, number: ticket.number }
+    }
+}
+
+impl From<TicketV1> for Ticket {
+    fn from(wire: TicketV1) -> Self {
+        Self { life: Life(wire.life), number: wire.number }
+    }
 }
 
 impl From<&Configuration> for ConfigurationV1 {

@@ -24,12 +24,15 @@ impl<P: Payload> Core<P> {
     /// candidate, whom we hear while we have no leader (dissertation §4.1, §4.2.3; L3).
     fn hears_stranger(&self, body: &Body<P>) -> bool {
         match body {
-            Body::Append { .. } | Body::Snapshot { .. } => true,
+            Body::Append { .. } | Body::Snapshot { .. } | Body::TimeoutNow => true,
+            // Of the leader that was asked; its configuration may be newer than ours.
+            Body::ReadReply { .. } => true,
             Body::PreVote { .. } | Body::Vote { .. } => self.leader().is_none(),
             Body::PreVoteReply { .. }
             | Body::VoteReply { .. }
             | Body::AppendReply { .. }
-            | Body::SnapshotReply { .. } => false,
+            | Body::SnapshotReply { .. }
+            | Body::Read { .. } => false,
         }
     }
 
@@ -50,10 +53,13 @@ impl<P: Payload> Core<P> {
             Body::Snapshot { meta, .. } => {
                 Body::SnapshotReply { index: meta.index, outcome: SnapshotOutcome::Failed, round: Round(0) }
             }
+            Body::Read { ticket } => Body::ReadReply { ticket: *ticket, index: None },
             Body::PreVoteReply { .. }
             | Body::VoteReply { .. }
             | Body::AppendReply { .. }
-            | Body::SnapshotReply { .. } => return,
+            | Body::SnapshotReply { .. }
+            | Body::TimeoutNow
+            | Body::ReadReply { .. } => return,
         };
         self.send(to, answer, out);
     }
@@ -93,7 +99,12 @@ fn is_well_formed<P>(message: &Message<P>) -> bool {
         Body::Snapshot { meta, .. } => {
             meta.index > Index::ZERO && end(meta.index, meta.term) && meta.configuration.is_usable()
         }
-        Body::PreVoteReply { .. } | Body::VoteReply { .. } | Body::SnapshotReply { .. } => true,
+        Body::ReadReply { index, .. } => index.is_none_or(|index| index <= Index::MAX),
+        Body::PreVoteReply { .. }
+        | Body::VoteReply { .. }
+        | Body::SnapshotReply { .. }
+        | Body::TimeoutNow
+        | Body::Read { .. } => true,
     }
 }
 

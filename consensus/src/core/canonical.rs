@@ -14,7 +14,7 @@ use crate::entry::{Entry, EntryKind};
 use crate::message::{Body, Message};
 use crate::params::Params;
 use crate::progress::{Mode, Progress};
-use crate::role::{Ballot, Follower, Leader, Role};
+use crate::role::{Ballot, Follower, Leader, Role, Transfer};
 use crate::types::{Incarnation, NodeId, Payload, Token};
 
 /// By how much [`Core::canonical`] lowered the numbers of a core.
@@ -83,7 +83,9 @@ fn rename_leader(leader: Leader, name: &impl Fn(NodeId) -> NodeId) -> Leader {
         };
         (name(node), Progress { mode, ..progress })
     };
-    Leader { progress: leader.progress.into_iter().map(rename).collect(), ..leader }
+    let transfer = leader.transfer.map(|transfer| Transfer { to: name(transfer.to), ..transfer });
+    let reads = leader.reads.renamed(name);
+    Leader { progress: leader.progress.into_iter().map(rename).collect(), transfer, reads, ..leader }
 }
 
 pub(crate) fn rename_configuration(

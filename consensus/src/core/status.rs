@@ -150,6 +150,19 @@ impl<P: Payload> Core<P> {
         self.halted
     }
 
+    /// Whether a read here waits for the leader's answer.
+    pub fn asks_leader(&self) -> bool {
+        matches!(&self.role, Role::Follower(follower) if follower.questions.open.is_some())
+    }
+
+    /// To whom this leader is handing over, if to anybody.
+    pub fn transfer(&self) -> Option<NodeId> {
+        match &self.role {
+            Role::Leader(leader) => leader.transfer.map(|transfer| transfer.to),
+            _ => None,
+        }
+    }
+
     /// Bytes of entries that this leader has not committed; 0 in any other role.
     pub fn uncommitted_bytes(&self) -> u64 {
         match &self.role {

@@ -1,6 +1,6 @@
 //! What must hold between a core before and after one step, and of the effects between.
 
-use crate::core::Core;
+use crate::core::{Core, Peer};
 use crate::durable::{Durable, HardState};
 use crate::effect::{Effect, RoleName};
 use crate::entry::EntryKind;
@@ -39,6 +39,7 @@ pub fn check_step<P: Payload>(
                 handed = handed.plus(entries.len());
             }
             Effect::Send { to, message } => {
+                check_handover(after, *to, message)?;
                 if let Some(durable) = durable {
                     check_promise(after, *to, message, durable)?;
                 }
@@ -141,6 +142,17 @@ fn check_promise<P: Payload>(
         }
         _ => Ok(()),
     }
+}
+
+/// I38. A leader whose own removal is committed in the same step knows its peers no longer.
+fn check_handover<P: Payload>(core: &Core<P>, to: NodeId, message: &Message<P>) -> Result<(), Violation> {
+    let whole = |peer: Peer| peer.id == to && peer.matched == core.last_index();
+    let leads = core.role() == RoleName::Leader;
+    if leads && message.body == Body::TimeoutNow && !core.peers().any(whole) {
+        let detail = format!("{to} is told to take over, but lacks entries up to {}", core.last_index());
+        return Err(Violation::new("I38", detail));
+    }
+    Ok(())
 }
 
 fn check_acknowledged<P: Payload>(

@@ -6,11 +6,12 @@ use crate::input::Timer;
 use crate::message::Body;
 use crate::quorum;
 use crate::role::{Ballot, Follower, Role};
-use crate::types::{Index, NodeId, Payload, Term};
+use crate::types::{Index, Life, NodeId, Payload, Term, Ticket};
 
 impl<P: Payload> Core<P> {
     /// Timers begin. A lone voter needs nobody's silence and nobody's vote but its own.
-    pub(crate) fn start(&mut self, out: &mut Effects<P>) {
+    pub(crate) fn start(&mut self, life: Life, out: &mut Effects<P>) {
+        self.ticket = self.ticket.max(Ticket { life, number: 0 });
         if !matches!(self.role, Role::Follower(_)) {
             return;
         }
@@ -20,7 +21,7 @@ impl<P: Payload> Core<P> {
         }
     }
 
-    fn may_campaign(&self) -> bool {
+    pub(crate) fn may_campaign(&self) -> bool {
         self.may_vote_for_itself() && self.hard_state.term < Term::MAX
     }
 
@@ -32,6 +33,7 @@ impl<P: Payload> Core<P> {
         self.set_election_timer(out);
         if !self.may_campaign() {
             // Its vote may be needed by those who know of a configuration that names it (§4.2.3).
+            self.abandon_reads(None, out);
             if let Role::Follower(follower) = &mut self.role {
                 follower.leader = None;
             }
@@ -44,6 +46,7 @@ impl<P: Payload> Core<P> {
     /// the term of those that can hear it (L3).
     fn ask_around(&mut self, out: &mut Effects<P>) {
         let body = Body::PreVote { last_index: self.log.last_index(), last_term: self.log.last_term() };
+        self.abandon_reads(None, out);
         self.role = Role::PreCandidate(Ballot { granted: [self.params.id].into() });
         self.ask_voters(&body, out);
         self.campaign_if_welcome(out);
@@ -90,7 +93,8 @@ impl<P: Payload> Core<P> {
 
     /// Raises the term and votes for itself. Nobody is asked before that vote is durable: else a restart could win
     /// with answers to a log that it no longer has.
-    fn campaign(&mut self, out: &mut Effects<P>) {
+    pub(crate) fn campaign(&mut self, out: &mut Effects<P>) {
+        self.abandon_reads(None, out);
         self.hard_state.term = self.hard_state.term.next();
         self.hard_state.vote = Some(self.params.id);
         self.role = Role::Candidate(Ballot::default());
@@ -143,8 +147,11 @@ impl<P: Payload> Core<P> {
 
     /// Steps back to following `leader`, or nobody yet, in the current term.
     pub(crate) fn become_follower(&mut self, leader: Option<NodeId>, out: &mut Effects<P>) {
-        if matches!(self.role, Role::Leader(_)) {
-            self.abandon_reads(leader, out);
+        self.abandon_reads(leader, out);
+        if let Role::Leader(led) = &self.role {
+            if led.transfer.is_some() {
+                out.push(crate::effect::Effect::CancelTimer(Timer::Transfer));
+            }
             out.push(crate::effect::Effect::CancelTimer(Timer::Heartbeat));
             if self.params.check_quorum {
                 out.push(crate::effect::Effect::CancelTimer(Timer::CheckQuorum));

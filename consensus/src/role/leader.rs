@@ -10,9 +10,9 @@ use crate::message::{AppendOutcome, Body, SnapshotOutcome};
 use crate::params::Params;
 use crate::progress::{Mode, Progress};
 use crate::quorum;
-use crate::read::Reads;
+use crate::read::{Asker, Reads};
 use crate::role::{Leader, Role};
-use crate::types::{Index, NodeId, Payload, ProposalId, ReadId, Round, Term};
+use crate::types::{Index, NodeId, Payload, ProposalId, Round, Term};
 
 impl<P: Payload> Core<P> {
     /// Begins its term with an empty entry: only with an entry of its own term can a leader commit (§5.4.2).
@@ -23,8 +23,13 @@ impl<P: Payload> Core<P> {
         let progress = progress.collect();
         self.log.append(Entry { term: self.hard_state.term, kind: EntryKind::Empty });
         let uncommitted_bytes = self.log.bytes_after(self.commit);
-        self.role =
-            Role::Leader(Leader { progress, reads: Reads::default(), uncommitted_bytes, stalled: None });
+        self.role = Role::Leader(Leader {
+            progress,
+            reads: Reads::default(),
+            uncommitted_bytes,
+            stalled: None,
+            transfer: None,
+        });
         out.push(Effect::CancelTimer(Timer::Election));
         self.set_heartbeat_timer(out);
         self.set_check_quorum_timer(out);
@@ -63,29 +68,11 @@ impl<P: Payload> Core<P> {
         let uncommitted = self.uncommitted_bytes().saturating_add(size);
         match &self.role {
             _ if size > self.params.entry_bytes_max => Err(RejectReason::TooLarge),
+            Role::Leader(leader) if leader.transfer.is_some() => Err(RejectReason::Transferring),
             Role::Leader(_) if full => Err(RejectReason::LogFull),
             Role::Leader(_) if uncommitted > self.params.uncommitted_bytes_max => Err(RejectReason::Busy),
             Role::Leader(_) => Ok(()),
             _ => Err(RejectReason::NotLeader),
-        }
-    }
-
-    /// Queues a linearizable read for the next round.
-    pub(crate) fn read(&mut self, id: ReadId, out: &mut Effects<P>) {
-        let known = self.leader();
-        match &mut self.role {
-            Role::Leader(leader) if leader.reads.len() < self.params.reads_pending_max => {
-                leader.reads.queued.push(id);
-            }
-            _ => out.push(Effect::ReadFailed { id, leader: known }),
-        }
-    }
-
-    pub(crate) fn abandon_reads(&mut self, known: Option<NodeId>, out: &mut Effects<P>) {
-        if let Role::Leader(leader) = &mut self.role {
-            for id in leader.reads.abandon() {
-                out.push(Effect::ReadFailed { id, leader: known });
-            }
         }
     }
 
@@ -96,6 +83,9 @@ impl<P: Payload> Core<P> {
         }
         self.set_heartbeat_timer(out);
         let Some((desk, leader)) = self.desk() else { return };
+        if let Some(transfer) = &mut leader.transfer {
+            transfer.told = false;
+        }
         for (node, progress) in &mut leader.progress {
             if let Mode::Probe { sent } = &mut progress.mode {
                 *sent = None;
@@ -232,7 +222,15 @@ impl<P: Payload> Core<P> {
             });
             let Some(open) = reads.open.take_if(|_| confirmed) else { return begun };
             let index = open.index;
-            open.ids.into_iter().for_each(|id| out.push(Effect::ReadReady { id, index }));
+            for asker in open.askers {
+                out.push(match asker {
+                    Asker::Here(id) => Effect::ReadReady { id, index },
+                    Asker::Member { node, ticket } => {
+                        let body = Body::ReadReply { ticket, index: Some(index) };
+                        Effect::Send { to: node, message: envelope(&self.params, self.hard_state.term, body) }
+                    }
+                });
+            }
         }
     }
 

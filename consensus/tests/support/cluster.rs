@@ -7,7 +7,8 @@ use std::sync::Arc;
 use ravelin_consensus::invariant::{History, View, check_cluster, check_step};
 use ravelin_consensus::{
     AppendOutcome, Batch, Body, ClusterId, Configuration, Core, Durable, Effect, Effects, Entry, EntryKind,
-    Incarnation, Index, Input, Message, NodeId, Params, Payload, RejectReason, RoleName, SnapshotMeta, Time,
+    Incarnation, Index, Input, Life, Message, NodeId, Params, Payload, RejectReason, RoleName, SnapshotMeta,
+    Time,
 };
 
 /// A command of the tests.
@@ -48,6 +49,7 @@ pub(crate) struct Cluster {
     /// Rare things, and how often they happened.
     pub(crate) seen: BTreeMap<&'static str, u64>,
     params: BTreeMap<NodeId, Arc<Params>>,
+    lives: u64,
 }
 
 /// The incarnation of a node that was never replaced.
@@ -74,6 +76,7 @@ impl Cluster {
             honest: true,
             seen: BTreeMap::new(),
             params: BTreeMap::new(),
+            lives: 0,
         };
         for id in configuration.members().chain(spare.iter().copied()) {
             let mut params = Params::new(ClusterId([7; 16]), id, incarnation(id));
@@ -89,6 +92,12 @@ impl Cluster {
         let core = Core::restore(params, disk.clone()).expect("a disk written by the core itself");
         let node = Node { core, disk, queue: VecDeque::new(), awaited: None, applied: BTreeMap::new() };
         self.nodes.insert(id, node);
+    }
+
+    /// A node begins to run.
+    pub(crate) fn start(&mut self, id: NodeId) -> Vec<Effect<Text>> {
+        self.lives += 1;
+        self.step(id, Input::Start { life: Life(self.lives) })
     }
 
     /// One step and what a driver does at once. Returns the effects in order, those of the apply reports included.
@@ -137,7 +146,9 @@ impl Cluster {
             let what = match effect {
                 Effect::Persist(batch) if batch.snapshot.is_some() => "snapshot installed",
                 Effect::Persist(batch) if batch.first <= before.last_index() => "entries cut off",
+                Effect::ReadReady { .. } if before.role() == RoleName::Follower => "read ready at a follower",
                 Effect::ReadReady { .. } => "read ready",
+                Effect::TransferFailed { .. } => "not handed over",
                 Effect::ReadFailed { .. } => "read failed",
                 Effect::Rejected { reason: RejectReason::Busy, .. } => "busy",
                 Effect::Rejected { reason: RejectReason::LogFull, .. } => "log full",
@@ -150,6 +161,7 @@ impl Cluster {
                 }
                 Effect::TakeSnapshot => "snapshot asked for",
                 Effect::Send { message, .. } => match &message.body {
+                    Body::TimeoutNow => "handed over",
                     Body::AppendReply { outcome: AppendOutcome::Rejected { .. }, .. } => "append rejected",
                     _ => continue,
                 },
@@ -192,7 +204,7 @@ impl Cluster {
         }
         self.history.restarted(id);
         self.restart(id, disk);
-        self.step(id, Input::Start)
+        self.start(id)
     }
 
     /// The state machine's snapshot of all that is applied is durable.

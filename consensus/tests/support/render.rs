@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use ravelin_consensus::{
     AppendOutcome, Batch, Body, Core, Effect, Entry, EntryKind, Index, Message, NodeId, SnapshotMeta, Term,
-    Timer,
+    Ticket, Timer,
 };
 
 use crate::cluster::Text;
@@ -65,9 +65,17 @@ pub(crate) fn message(message: &Message<Text>) -> String {
             format!("rejected {prev_index} hint {}", at(*hint_index, *hint_term))
         }
         Body::Snapshot { meta, round: number } => format!("snapshot {}{}", snapshot(meta), round(number.0)),
+        Body::TimeoutNow => "take over".to_owned(),
+        Body::Read { ticket } => format!("read? {}", asked(*ticket)),
+        Body::ReadReply { ticket, index: Some(index) } => format!("read {} at {index}", asked(*ticket)),
+        Body::ReadReply { ticket, index: None } => format!("read {} failed", asked(*ticket)),
         Body::SnapshotReply { index, outcome, .. } => format!("snapshot {index} {outcome:?}").to_lowercase(),
     };
     format!("term {} {body}", message.term)
+}
+
+fn asked(ticket: Ticket) -> String {
+    format!("{}.{}", ticket.life, ticket.number)
 }
 
 fn persist(batch: &Batch<Text>) -> String {
@@ -97,6 +105,9 @@ pub(crate) fn effect(id: NodeId, effect: &Effect<Text>, timers: bool) -> Option<
         Effect::SetTimer { timer, min, max } if timers => format!("timer {} {min:?}..{max:?}", name(*timer)),
         Effect::CancelTimer(timer) if timers => format!("timer {} off", name(*timer)),
         Effect::SetTimer { .. } | Effect::CancelTimer(_) => return None,
+        Effect::TransferFailed { to, leader: known } => {
+            format!("not handed over to {to}, leader {}", leader(known))
+        }
         Effect::TakeSnapshot => "take a snapshot".to_owned(),
         Effect::SendSnapshot { to, meta } => format!("send snapshot {} to {to}", snapshot(meta)),
         Effect::InstallSnapshot { from, meta } => format!("install snapshot {} from {from}", snapshot(meta)),
@@ -113,6 +124,8 @@ fn name(timer: Timer) -> &'static str {
         Timer::Election => "election",
         Timer::Heartbeat => "heartbeat",
         Timer::CheckQuorum => "check-quorum",
+        Timer::Transfer => "transfer",
+        Timer::Read => "read",
     }
 }
 

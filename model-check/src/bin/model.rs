@@ -1,7 +1,8 @@
 //! Runs the configurations of the Raft model and prints what each found.
 //!
 //! `model check [NAME…]`: the configurations that every change must pass. `model probe NAME…`: the same breadth-first,
-//! until something breaks; `model harm NAME…`: the same, watching only what nodes have done to each other. `model explore key=value…`: bounds by hand, `threads=N` among them.
+//! until something breaks; `model harm NAME…`: the same, watching only what nodes have done to each other. `model reach NAME…`: whether all rare
+//! things were seen. `model explore key=value…`: bounds by hand, `threads=N` among them.
 
 use std::process::ExitCode;
 
@@ -14,9 +15,10 @@ fn main() -> ExitCode {
     let outcome = match command {
         "check" => named(rest, Order::DepthFirst, Watch::Everything),
         "probe" => named(rest, Order::BreadthFirst, Watch::Everything),
+        "reach" => reach(rest),
         "harm" => named(rest, Order::BreadthFirst, Watch::Harm),
         "explore" => explore(rest),
-        other => Err(format!("unknown command {other}: check, probe, harm or explore")),
+        other => Err(format!("unknown command {other}: check, probe, harm, reach or explore")),
     };
     match outcome {
         Ok(true) => ExitCode::SUCCESS,
@@ -56,6 +58,21 @@ fn named(names: &[String], order: Order, watch: Watch) -> Result<bool, String> {
     };
     println!("model: {count} configurations, {states} unique states, {how}");
     Ok(holds)
+}
+
+/// Complete searches that ask only whether everything that should be possible was seen.
+fn reach(names: &[String]) -> Result<bool, String> {
+    let mut whole = true;
+    for name in names {
+        let bounds = Bounds::named(name).ok_or_else(|| format!("there is no configuration {name}"))?;
+        let report = raft::check(bounds, Order::DepthFirst, Watch::Harm, 2);
+        println!("{report}");
+        for unseen in &report.unseen {
+            println!("BROKEN: never seen: {unseen}");
+        }
+        whole &= report.is_unbroken() && report.unseen.is_empty();
+    }
+    Ok(whole)
 }
 
 fn explore(settings: &[String]) -> Result<bool, String> {

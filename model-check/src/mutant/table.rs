@@ -14,12 +14,19 @@ const REORDER: &[&str] = &["model", "harm", "reorder"];
 const SNAPSHOT_RACE: &[&str] = &["model", "harm", "snapshot-race"];
 const READ: &[&str] = &["model", "harm", "read"];
 const PAIR: &[&str] = &["model", "harm", "pair"];
+const JOINT: &[&str] = &["model", "harm", "joint"];
+const FOLLOWER_READ: &[&str] = &["model", "harm", "follower-read"];
 
 /// Nothing breaks within the bounds, or not soon: the slip itself is what is caught.
 const CRASH_STEP: &[&str] = &["model", "probe", "crash"];
 const SNAPSHOT_STEP: &[&str] = &["model", "probe", "snapshot"];
 const CHECK_QUORUM_STEP: &[&str] = &["model", "probe", "check-quorum"];
 const PRE_VOTE_STEP: &[&str] = &["model", "probe", "pre-vote"];
+const JOINT_STEP: &[&str] = &["model", "probe", "joint"];
+const REPLACE_STEP: &[&str] = &["model", "probe", "replace-leader"];
+const TRANSFER_STEP: &[&str] = &["model", "probe", "transfer"];
+/// What must be possible is not: only the whole search can tell.
+const REPLACE_REACH: &[&str] = &["model", "reach", "replace-leader"];
 
 /// Outside the core the whole cluster is simulated, until a seed breaks. Some slips need a rare one.
 const SIMULATION: &[&str] = &["sim", "--seeds", "1000", "--probe"];
@@ -207,6 +214,114 @@ pub const MUTANTS: &[Mutant] = &[
         original: "Body::PreVote { last_index: self.log.last_index(), last_term: self.log.last_term() }",
         wrong: "Body::Vote { last_index: self.log.last_index(), last_term: self.log.last_term() }",
         probe: PRE_VOTE_STEP,
+    },
+    Mutant {
+        id: "joint-counts-new-only",
+        stands_for: "I16, I1, B4: paper §6",
+        slip: "asks the new voters only while the old ones are on their way out",
+        file: "consensus/src/quorum.rs",
+        original: "incoming.min(majority(&configuration.outgoing, &value))",
+        wrong: "incoming",
+        probe: JOINT,
+    },
+    Mutant {
+        id: "leave-before-commit",
+        stands_for: "I27, B15",
+        slip: "leaves the old voters as soon as the joint configuration is in its log",
+        file: "consensus/src/role/membership.rs",
+        original: "&& joint.is_joint()\n            && «self.log.newest_configuration() <= self.commit»",
+        wrong: "true",
+        probe: JOINT,
+    },
+    Mutant {
+        id: "configuration-stays",
+        stands_for: "I28, B30",
+        slip: "forgets that a cut may take a configuration with it",
+        file: "consensus/src/log.rs",
+        original: "self.configurations.pop_back()",
+        wrong: "break",
+        probe: JOINT_STEP,
+    },
+    Mutant {
+        id: "change-before-own-commit",
+        stands_for: "I26, B13",
+        slip: "takes a change of members before an entry of its own term is committed",
+        file: "consensus/src/role/membership.rs",
+        original: "&& !self.log.configuration().is_joint()\n            && «self.log.term_at(self.commit) == Some(self.hard_state.term)»",
+        wrong: "true",
+        probe: JOINT_STEP,
+    },
+    Mutant {
+        id: "two-changes",
+        stands_for: "I25, B13",
+        slip: "takes a second change once the first is no longer joint, committed or not",
+        file: "consensus/src/role/membership.rs",
+        original: "«self.log.newest_configuration() <= self.commit»\n            && !self.log",
+        wrong: "true",
+        probe: JOINT_STEP,
+    },
+    Mutant {
+        id: "removed-leader-stays",
+        stands_for: "I24: dissertation §4.2.2",
+        slip: "goes on leading those who have removed it",
+        file: "consensus/src/role/membership.rs",
+        original: "!configuration.is_voter(self.params.id, self.params.incarnation)",
+        wrong: "false",
+        probe: REPLACE_STEP,
+    },
+    Mutant {
+        id: "removed-never-campaigns",
+        stands_for: "L1, I24: dissertation §4.2.2, figure 4.6",
+        slip: "takes the newest configuration for committed",
+        file: "consensus/src/role/membership.rs",
+        original: "self.log.configurations_since(«self.commit»)",
+        wrong: "self.log.last_index()",
+        probe: REPLACE_REACH,
+    },
+    Mutant {
+        id: "told-before-durable",
+        stands_for: "I38, B21",
+        slip: "hands over to one that was sent everything, and may not have it on its disk",
+        file: "consensus/src/role/transfer.rs",
+        original: "progress.matched >= last",
+        wrong: "progress.next > last",
+        probe: TRANSFER_STEP,
+    },
+    Mutant {
+        id: "proposals-during-transfer",
+        stands_for: "I38, B21: dissertation §3.10",
+        slip: "goes on taking proposals, so that the target never catches up",
+        file: "consensus/src/role/leader.rs",
+        original: "Role::Leader(leader) if «leader.transfer.is_some()» => Err",
+        wrong: "leader.transfer.is_some() && size == u64::MAX",
+        probe: &["model", "probe", "transfer"],
+    },
+    Mutant {
+        id: "read-round-reused",
+        stands_for: "I31, B11: etcd's ReadIndex of 2026",
+        slip: "reads that come later wait for a round that was answered before they came",
+        file: "consensus/src/read.rs",
+        original: "Round(self.round.0.saturating_add(1))",
+        wrong: "Round(self.round.0.max(1))",
+        probe: READ,
+    },
+    Mutant {
+        id: "any-ticket",
+        stands_for: "I31, B11",
+        slip: "takes any answer of the leader for one to the open question",
+        file: "consensus/src/role/reader.rs",
+        original: "follower.leader == Some(from) && «open.0 == ticket»",
+        wrong: "open.0 >= ticket",
+        probe: FOLLOWER_READ,
+    },
+    Mutant {
+        id: "ticket-without-life",
+        stands_for: "I31, B11, B16",
+        slip: "forgets that a restart counts its questions anew",
+        file: "consensus/src/role/candidate.rs",
+        original: "self.ticket.max(Ticket { «life», number: 0 })",
+        wrong: "life: Life(life.0.min(0))",
+        probe: FOLLOWER_READ,
     },
     Mutant {
         id: "wal-ack-before-sync",

@@ -47,6 +47,13 @@ pub enum Event {
         /// Whom.
         node: usize,
     },
+    /// A leader is asked to hand over.
+    Transfer {
+        /// Who is asked.
+        node: usize,
+        /// To whom.
+        to: usize,
+    },
     /// A leader is told that a peer cannot be reached.
     Unreachable {
         /// Who is told.
@@ -88,6 +95,7 @@ impl Event {
             | Event::Propose { node }
             | Event::Change { node, .. }
             | Event::Read { node }
+            | Event::Transfer { node, .. }
             | Event::Unreachable { node, .. }
             | Event::Persist { node }
             | Event::Crash { node, .. }

@@ -52,6 +52,11 @@ pub struct Bounds {
     pub proposals: u8,
     /// Reads asked in the whole run.
     pub reads: u8,
+    /// Whether followers are asked for reads as well. Each asks its leader once: repetition would count rounds without
+    /// end.
+    pub follower_reads: bool,
+    /// Attempts to hand leadership over, in the whole run.
+    pub transfers: u8,
     /// Messages in flight at a time; when more are sent, every choice of which are lost is explored.
     pub inflight: usize,
     /// Entries of one message.
@@ -104,6 +109,8 @@ impl Bounds {
             "terms" => self.terms = u64::from(number()?.min(12)),
             "proposals" => self.proposals = number()?,
             "reads" => self.reads = number()?.min(6),
+            "follower_reads" => self.follower_reads = switch()?,
+            "transfers" => self.transfers = number()?,
             "inflight" => self.inflight = usize::from(number()?.clamp(1, 12)),
             "entries" => self.entries = usize::from(number()?.max(1)),
             "crashes" => self.crashes = number()?,
@@ -140,6 +147,7 @@ impl fmt::Display for Bounds {
             (self.proposals, "proposals"),
             (self.changes, "changes of members"),
             (self.reads, "reads"),
+            (self.transfers, "transfers"),
             (self.crashes, "crashes"),
             (self.snapshots, "snapshots"),
             (self.unreachable, "reports of unreachable peers"),
@@ -150,6 +158,7 @@ impl fmt::Display for Bounds {
         let switches = [
             (self.duplicate, "duplication"),
             (self.disk == Disk::Separate, "separate writes"),
+            (self.follower_reads, "reads at followers"),
             (self.pre_vote, "pre-vote"),
             (self.check_quorum, "check-quorum"),
         ];
@@ -170,6 +179,8 @@ pub(crate) const PLAIN: Bounds = Bounds {
     terms: 3,
     proposals: 0,
     reads: 0,
+    follower_reads: false,
+    transfers: 0,
     inflight: 1,
     entries: 2,
     duplicate: false,
@@ -299,6 +310,28 @@ pub const CONFIGURATIONS: &[Bounds] = &[
         terms: 3,
         inflight: 2,
         witnesses: &[Mark::Joined, Mark::RemovedLed, Mark::ElectedJoint, Mark::RemovedCampaigned],
+        ..PLAIN
+    },
+    Bounds {
+        name: "transfer",
+        states: Some(433_470),
+        transfers: 1,
+        proposals: 1,
+        terms: 2,
+        witnesses: &[Mark::HandedOver, Mark::NotHandedOver, Mark::TwoLeaders],
+        ..PLAIN
+    },
+    Bounds {
+        name: "follower-read",
+        states: Some(76_778),
+        nodes: 2,
+        voters: 2,
+        reads: 2,
+        follower_reads: true,
+        terms: 2,
+        inflight: 2,
+        crashes: 1,
+        witnesses: &[Mark::ReadAtFollower, Mark::ReadFailed, Mark::StaleAnswer],
         ..PLAIN
     },
     Bounds {

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use ravelin_consensus::invariant::{Violation, check_step};
 use ravelin_consensus::{
-    Batch, Configuration, Core, Corrupt, Durable, Effect, Effects, Input, NodeId, Params, SnapshotMeta, Time,
+    Batch, Configuration, Core, Corrupt, Durable, Effect, Effects, Input, Life, NodeId, Params, SnapshotMeta,
+    Time,
 };
 
 use crate::raft::bounds::{Disk, Watch};
@@ -20,6 +21,8 @@ pub(crate) struct Member {
     pub(crate) queue: VecDeque<Batch<Load>>,
     /// The snapshot whose bytes are on their way here.
     pub(crate) awaited: Option<SnapshotMeta>,
+    /// Which run of the process; all are the same where nothing depends on it.
+    pub(crate) life: Life,
     pub(crate) hashes: Vec<u64>,
 }
 
@@ -45,11 +48,12 @@ pub(crate) struct Shared {
 
 impl Shared {
     /// A node that starts from what a disk holds.
-    pub(crate) fn start(&self, node: NodeId, disk: Durable<Load>) -> Result<Outcome, Corrupt> {
+    pub(crate) fn start(&self, node: NodeId, disk: Durable<Load>, life: Life) -> Result<Outcome, Corrupt> {
         let params = Arc::clone(&self.params[slot(node)]);
         let core = Core::restore(params, disk.clone())?;
-        let member = Member { core, disk, queue: VecDeque::new(), awaited: None, hashes: Vec::new() };
-        Ok(self.perform(&member, Input::Start))
+        let (queue, hashes) = (VecDeque::new(), Vec::new());
+        let member = Member { core, disk, queue, awaited: None, life, hashes };
+        Ok(self.perform(&member, Input::Start { life }))
     }
 
     /// Carries out one input and all that a driver does at once: the state machine applies, and with
@@ -125,7 +129,9 @@ impl Work<'_> {
                     let detail = format!("{id} halted: {reason:?}");
                     self.violation.get_or_insert(Violation { id: "I11", detail });
                 }
-                effect @ (Effect::ReadReady { .. } | Effect::ReadFailed { .. }) => self.told.push(effect),
+                effect @ (Effect::ReadReady { .. }
+                | Effect::ReadFailed { .. }
+                | Effect::TransferFailed { .. }) => self.told.push(effect),
                 _ => {}
             }
         }
@@ -152,7 +158,7 @@ fn hash_renamed(member: &Member, shared: &Shared, at: usize) -> u64 {
         let queue: Vec<_> = member.queue.iter().map(|batch| batch.clone().renamed(&name)).collect();
         let disk = member.disk.clone().renamed(&name);
         let awaited = member.awaited.clone().map(|meta| meta.renamed(&name));
-        return fingerprint(&(name(member.core.id()), core, disk, queue, awaited));
+        return fingerprint(&(name(member.core.id()), core, disk, queue, awaited, member.life));
     }
     let mut disk = member.disk.clone();
     disk.hard_state.vote = disk.hard_state.vote.map(name);
@@ -160,5 +166,5 @@ fn hash_renamed(member: &Member, shared: &Shared, at: usize) -> u64 {
     for batch in &mut queue {
         batch.hard_state.vote = batch.hard_state.vote.map(name);
     }
-    fingerprint(&(name(member.core.id()), core, disk, queue, &member.awaited))
+    fingerprint(&(name(member.core.id()), core, disk, queue, &member.awaited, member.life))
 }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use ravelin_consensus::invariant::{History, Violation};
 use ravelin_consensus::{
-    Change, ClusterId, Configuration, Durable, Incarnation, Input, NodeId, Params, ProposalId, ReadId,
+    Change, ClusterId, Configuration, Durable, Incarnation, Input, Life, NodeId, Params, ProposalId, ReadId,
     RoleName, SnapshotMeta, Timer,
 };
 use stateright::{Model, Property};
@@ -138,6 +138,7 @@ impl Raft {
                 self.shared.perform(member, Input::Change { id: ProposalId(0), changes })
             }
             Event::Read { .. } => self.shared.perform(member, Input::Read(read)),
+            Event::Transfer { to, .. } => self.shared.perform(member, Input::Transfer(node_at(to))),
             Event::Unreachable { peer, .. } => self.shared.perform(member, Input::Unreachable(node_at(peer))),
             Event::Persist { .. } => self.shared.persist(member),
             Event::Crash { persisted, .. } => self.crash(member, persisted),
@@ -153,7 +154,8 @@ impl Raft {
         for batch in member.queue.iter().take(persisted) {
             disk.write(batch);
         }
-        match self.shared.start(member.core.id(), disk) {
+        let life = Life(member.life.0 + u64::from(self.bounds.follower_reads));
+        match self.shared.start(member.core.id(), disk, life) {
             Ok(outcome) => outcome,
             Err(corrupt) => Outcome {
                 member: Arc::new(member.clone()),
@@ -182,7 +184,7 @@ impl Raft {
         let mut member = member.clone();
         match member.awaited.take() {
             Some(meta) => self.shared.perform(&member, Input::SnapshotInstalled(meta)),
-            None => self.shared.perform(&member, Input::Start),
+            None => self.shared.perform(&member, Input::Start { life: member.life }),
         }
     }
 
@@ -212,8 +214,15 @@ impl Raft {
             if leads && state.used.changes < self.bounds.changes {
                 self.changes(node, core.configuration(), &mut events);
             }
-            if leads && state.used.reads < self.bounds.reads {
+            if state.used.reads < self.bounds.reads && (leads || self.bounds.follower_reads) {
                 events.push(Event::Read { node });
+            }
+            if leads && state.used.transfers < self.bounds.transfers {
+                let others = (0..state.members.len()).filter(|to| *to != node);
+                events.extend(others.map(|to| Event::Transfer { node, to }));
+            }
+            if core.transfer().is_some() {
+                events.push(Event::Timer { node, timer: Timer::Transfer });
             }
             if leads && state.used.unreachable < self.bounds.unreachable {
                 let peers = (0..state.members.len()).filter(|peer| *peer != node);
@@ -272,8 +281,12 @@ impl Model for Raft {
 
     fn init_states(&self) -> Vec<State> {
         let disk = Durable::genesis(self.shared.configuration.clone());
-        let start =
-            |at| self.shared.start(node_at(at), disk.clone()).expect("a genesis contradicts nothing").member;
+        let start = |at| {
+            self.shared
+                .start(node_at(at), disk.clone(), Life(0))
+                .expect("a genesis contradicts nothing")
+                .member
+        };
         let members = (0..usize::from(self.bounds.nodes)).map(start).collect();
         let history = Arc::new(History::default());
         vec![State::new(members, Vec::new(), history, Used::default(), None, &self.shared.renamings)]
@@ -317,6 +330,7 @@ impl Model for Raft {
             Event::Propose { .. } => used.proposals += 1,
             Event::Read { .. } => used.reads += 1,
             Event::Change { .. } => used.changes += 1,
+            Event::Transfer { .. } => used.transfers += 1,
             Event::Crash { .. } => used.crashes += 1,
             Event::Unreachable { .. } => used.unreachable += 1,
             Event::TakeSnapshot { .. } => used.snapshots += 1,

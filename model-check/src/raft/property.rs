@@ -74,6 +74,14 @@ pub enum Mark {
     RemovedLed,
     /// One whose removal it does not know to be committed was elected.
     RemovedCampaigned,
+    /// The target of a transfer campaigned at once.
+    HandedOver,
+    /// A transfer ended without success.
+    NotHandedOver,
+    /// A follower's read was answered.
+    ReadAtFollower,
+    /// An answer came to a question that is not open.
+    StaleAnswer,
 }
 
 impl Mark {
@@ -119,6 +127,10 @@ impl Mark {
             ChangeCut: "a change of members is cut off",
             RemovedLed: "a leader commits its own removal",
             RemovedCampaigned: "one that is removed is elected",
+            HandedOver: "leadership is handed over",
+            NotHandedOver: "leadership is not handed over",
+            ReadAtFollower: "a read is answered at a follower",
+            StaleAnswer: "an answer comes to no open question",
         }
     }
 }
@@ -219,7 +231,9 @@ impl Transition<'_> {
             | Mark::VoteTaken
             | Mark::PreVoteRefused
             | Mark::Recampaign
-            | Mark::QuorumLost => self.shows_of_elections(mark),
+            | Mark::QuorumLost
+            | Mark::HandedOver
+            | Mark::NotHandedOver => self.shows_of_elections(mark),
             Mark::Truncated | Mark::Rejected | Mark::IndirectCommit | Mark::Figure8 | Mark::BehindCommit => {
                 self.shows_of_replication(mark)
             }
@@ -228,7 +242,11 @@ impl Transition<'_> {
             | Mark::CommittedAhead
             | Mark::LeaderCrashed
             | Mark::StaleWrite => self.shows_of_disks(mark),
-            Mark::ReadReady | Mark::ReadFailed | Mark::ReadBesideLater => self.shows_of_reads(mark),
+            Mark::ReadReady
+            | Mark::ReadFailed
+            | Mark::ReadBesideLater
+            | Mark::ReadAtFollower
+            | Mark::StaleAnswer => self.shows_of_reads(mark),
             Mark::Installed | Mark::Covered | Mark::Overtaken => self.shows_of_snapshots(mark),
             Mark::Joined
             | Mark::Removed
@@ -264,6 +282,14 @@ impl Transition<'_> {
             Mark::Recampaign => self.is_timer(Timer::Election) && old.role() == RoleName::Candidate,
             Mark::QuorumLost => {
                 self.is_timer(Timer::CheckQuorum) && self.was_leader() && new.role() == RoleName::Follower
+            }
+            Mark::HandedOver => {
+                let told = self.delivered().is_some_and(|message| message.body == Body::TimeoutNow);
+                told && new.term() > old.term()
+            }
+            Mark::NotHandedOver => {
+                let mut told = self.outcome.told.iter();
+                told.any(|effect| matches!(effect, Effect::TransferFailed { .. }))
             }
             _ => false,
         }
@@ -332,6 +358,13 @@ impl Transition<'_> {
         let mut told = self.outcome.told.iter();
         match mark {
             Mark::ReadReady => told.any(|effect| matches!(effect, Effect::ReadReady { .. })),
+            Mark::ReadAtFollower => {
+                !self.was_leader() && told.any(|effect| matches!(effect, Effect::ReadReady { .. }))
+            }
+            Mark::StaleAnswer => {
+                let answer = self.delivered().is_some_and(|it| matches!(it.body, Body::ReadReply { .. }));
+                answer && self.core_before().asks_leader() && self.outcome.told.is_empty()
+            }
             Mark::ReadFailed => told.any(|effect| matches!(effect, Effect::ReadFailed { .. })),
             Mark::ReadBesideLater => {
                 let later =

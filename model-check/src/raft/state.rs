@@ -20,6 +20,7 @@ pub(crate) struct Used {
     pub(crate) snapshots: u8,
     pub(crate) unreachable: u8,
     pub(crate) changes: u8,
+    pub(crate) transfers: u8,
 }
 
 /// A state. Equal to another if some renaming of the nodes makes them the same.

@@ -46,6 +46,10 @@ fn every_body() -> Vec<Body<CommandBytes>> {
         Body::Snapshot { meta, round: Round(10) },
         Body::SnapshotReply { index: Index(9), outcome: SnapshotOutcome::Receiving, round: Round(10) },
         Body::SnapshotReply { index: Index(9), outcome: SnapshotOutcome::Failed, round: Round(11) },
+        Body::TimeoutNow,
+        Body::Read { ticket: Ticket { life: Life(12), number: 13 } },
+        Body::ReadReply { ticket: Ticket { life: Life(14), number: 15 }, index: None },
+        Body::ReadReply { ticket: Ticket { life: Life(16), number: 17 }, index: Some(Index(18)) },
     ]
 }
 

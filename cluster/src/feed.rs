@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use ravelin_config::feed::{FEED_VERSION, ToControl, ToProxy};
-use ravelin_config::{ConfigMap, Delta, GenerationId};
+use ravelin_config::{ConfigMap, Delta, GenerationId, SealingKeys};
 use ravelin_consensus::Time;
 use ravelin_transport::codec;
 
@@ -20,7 +20,7 @@ pub mod transfer;
 
 use conduct::{Conduct, HELLO_TIMEOUT, TWIN, UNGREETED_MAX};
 use session::{Sending, Session};
-use transfer::{Transfer, Transfers, encode_whole};
+use transfer::{Transfer, Transfers, ViewSealing, encode_whole};
 
 /// Proxies that one control node feeds at most; further ones are told to go elsewhere.
 pub const PROXIES_MAX: usize = 20_000;
@@ -47,6 +47,10 @@ pub(crate) struct Source<'a> {
 #[derive(Debug)]
 pub(crate) struct Feed {
     cluster: [u8; 16],
+    /// Of the default view, the only one so far.
+    sealing: ViewSealing,
+    /// Whether there ever was a secret to send: until then no proxy needs a key.
+    had_secrets: bool,
     sessions: BTreeMap<LinkId, Session>,
     conduct: Conduct,
     transfers: Transfers,
@@ -60,9 +64,11 @@ pub(crate) struct Feed {
 }
 
 impl Feed {
-    pub(crate) fn new(cluster: [u8; 16]) -> Self {
+    pub(crate) fn new(cluster: [u8; 16], keys: SealingKeys) -> Self {
         Self {
             cluster,
+            sealing: ViewSealing::new(keys, ""),
+            had_secrets: false,
             sessions: BTreeMap::new(),
             conduct: Conduct::default(),
             transfers: Transfers::default(),
@@ -337,8 +343,11 @@ impl Feed {
             session.sending = Some(Sending { transfer, next: 0 });
         }
         let stale = self.stale;
+        self.had_secrets |= !source.map.secrets().is_empty();
         let Some(session) = self.sessions.get_mut(&link) else { return };
-        session.send_parts(link, actions);
+        if !self.had_secrets || session.send_key(link, &self.sealing, actions) {
+            session.send_parts(link, actions);
+        }
         if session.sending.is_none() && session.offered.is_none() {
             session.say_up_to_date(now, link, current, stale, actions);
         }
@@ -346,7 +355,7 @@ impl Feed {
 
     /// Whether a delta goes from one generation to another. Made once and kept, as whoever gets the one needs the other.
     fn leads_on(&mut self, from: GenerationId, to: GenerationId, source: &Source<'_>) -> bool {
-        self.transfers.delta(from, to, || (source.delta)(&from)).is_some()
+        self.transfers.delta(from, to, &self.sealing, || (source.delta)(&from)).is_some()
     }
 
     /// The cheapest transfer that takes a proxy forward, and whether it is a whole; none while that is being encoded.
@@ -359,7 +368,7 @@ impl Feed {
         actions: &mut Actions,
     ) -> Option<(Transfer, bool)> {
         if let (Some(base), false) = (held, needs_whole)
-            && let Some(delta) = self.transfers.delta(base, current, || (source.delta)(&base))
+            && let Some(delta) = self.transfers.delta(base, current, &self.sealing, || (source.delta)(&base))
         {
             return Some((delta, false));
         }
@@ -378,15 +387,22 @@ impl Feed {
         }
         let transfer = self.transfers.next_number();
         if source.map.len() <= INLINE_OBJECTS_MAX
-            && let Ok(frames) = encode_whole(current, source.map, transfer)
+            && let Ok(frames) = encode_whole(current, source.map, transfer, &self.sealing)
         {
             let whole = Transfer { target: current, frames };
             self.transfers.keep_whole(whole.clone());
             return Some((whole, true));
         }
         self.encoding = Some(current);
-        actions.push(Action::EncodeWhole { generation: current, map: source.map.clone(), transfer });
+        let (map, sealing) = (source.map.clone(), self.sealing.clone());
+        actions.push(Action::EncodeWhole { generation: current, map, transfer, sealing });
         None
+    }
+
+    /// The oldest revision that a proxy attached here serves; 0 if one serves nothing yet, none if there is no proxy.
+    pub(crate) fn served(&self) -> Option<u64> {
+        let greeted = self.sessions.values().filter(|session| session.greeted);
+        greeted.map(|session| session.serving.map_or(0, |(generation, _)| generation.revision)).min()
     }
 
     /// The proxies attached here, by number.
@@ -399,12 +415,6 @@ impl Feed {
 }
 
 fn encode(message: &ToProxy) -> Option<Bytes> {
-    /// The oldest revision that a proxy attached here serves; 0 if one serves nothing yet, none if there is no proxy.
-    pub(crate) fn served(&self) -> Option<u64> {
-        let greeted = self.sessions.values().filter(|session| session.greeted);
-        greeted.map(|session| session.serving.map_or(0, |(generation, _)| generation.revision)).min()
-    }
-
     codec::encode(FEED_VERSION, message).ok()
 }
 

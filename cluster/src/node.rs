@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ravelin_config::GenerationId;
+use ravelin_config::{GenerationId, SealingKeys};
 use ravelin_consensus::{
     Body, Configuration, Core, Corrupt, Durable, Effects, Input, Life, NodeId, Params, ProposalId, ReadId,
     RoleName, SnapshotMeta, Term, Time,
@@ -73,6 +73,8 @@ pub struct NodeOptions {
     pub static_objects: Option<Arc<ravelin_config::Draft>>,
     /// A change of at least so many bytes is applied beside the node; usually [`HEAVY_BYTES`].
     pub heavy_bytes: u64,
+    /// The cluster's keys: secrets are sealed before they are proposed, and sealed anew for proxies.
+    pub sealing: SealingKeys,
 }
 
 /// One control node. See the module's text.
@@ -133,10 +135,10 @@ struct ProviderRun {
     /// The bytes that `specs` were read from, to see a change without parsing; none before the first look.
     section: Option<Option<Arc<[u8]>>>,
     providers: BTreeMap<String, ProviderStatus>,
-}
-
     /// The last draft of each provider that is in the log and not yet served by every proxy.
     unserved: BTreeMap<String, DraftOutcome>,
+}
+
 impl Node {
     /// A node that continues from what is durable. `store` is the state that the durable snapshot holds, or the empty one;
     /// `known` is how far the log was known to be committed.
@@ -172,7 +174,7 @@ impl Node {
             appends: AppendCache::default(),
             roles: Roles::default(),
             reconcile: Reconcile::default(),
-            feed: Feed::new(params.cluster.0),
+            feed: Feed::new(params.cluster.0, options.sealing.clone()),
             api: Api::default(),
             standing,
             numbers: 0,
@@ -462,12 +464,12 @@ impl ProviderRun {
             ProviderUpdate::Draft { draft, read } => {
                 let status = self.status(&draft.provider);
                 status.objects = draft.objects.len() as u64;
+                status.read_micros = u64::try_from(read.as_micros()).unwrap_or(u64::MAX);
+                status.serving = false;
                 None
             }
             ProviderUpdate::State { provider, state } => {
                 let status = self.status(provider);
-                status.read_micros = u64::try_from(read.as_micros()).unwrap_or(u64::MAX);
-                status.serving = false;
                 let noted = match state {
                     ProviderState::Failing { reasons, .. } if status.state != *state => {
                         Some(EventKind::ConfigurationRefused {
@@ -483,10 +485,6 @@ impl ProviderRun {
         }
     }
 
-    fn status(&mut self, provider: &str) -> &mut ProviderStatus {
-        self.providers.entry(provider.to_owned()).or_insert_with(|| ProviderStatus {
-            name: provider.to_owned(),
-            state: crate::request::status::ProviderState::Starting,
     /// Keeps what became of a provider's draft, until every proxy serves it.
     fn told(&mut self, provider: &str, outcome: &DraftOutcome) {
         self.unserved.remove(provider);
@@ -511,13 +509,17 @@ impl ProviderRun {
         news
     }
 
+    fn status(&mut self, provider: &str) -> &mut ProviderStatus {
+        self.providers.entry(provider.to_owned()).or_insert_with(|| ProviderStatus {
+            name: provider.to_owned(),
+            state: crate::request::status::ProviderState::Starting,
             objects: 0,
+            in_error: 0,
+            serving: false,
+            read_micros: 0,
         })
     }
 }
 
-            in_error: 0,
-            serving: false,
-            read_micros: 0,
 #[cfg(test)]
 mod tests;

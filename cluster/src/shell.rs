@@ -10,7 +10,7 @@ use std::sync::mpsc as threads;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use ravelin_config::{Draft, GenerationId};
+use ravelin_config::{Draft, GenerationId, SealingKeys};
 use ravelin_consensus::{NodeId, Params};
 use ravelin_transport::identity::Identity;
 use ravelin_transport::{Expected, PeerRole, Target, Transport};
@@ -61,13 +61,21 @@ pub struct ControllerOptions {
     pub static_objects: Option<Arc<Draft>>,
     /// Timings and bounds other than the usual ones.
     pub params: Option<Params>,
+    /// The keys that the cluster's secrets are sealed with, the same on all its control nodes.
+    pub sealing: SealingKeys,
 }
 
 impl ControllerOptions {
     /// The options of a cluster's node, from its identity file.
+    ///
+    /// # Panics
+    /// If the identity is not that of a controller: every controller's holds a sealing key.
     pub fn of_identity(identity: &Identity, transport: Arc<dyn Transport>, data_dir: PathBuf) -> Self {
         let controllers = identity.controllers();
+        let keys: Vec<[u8; 32]> = identity.sealing_keys().copied().collect();
+        let sealing = SealingKeys::new(identity.cluster().0, &keys);
         Self {
+            sealing: sealing.expect("a controller's identity holds a sealing key"),
             member: Member {
                 cluster: identity.cluster().0,
                 recovery_epoch: identity.recovery_epoch(),
@@ -83,9 +91,10 @@ impl ControllerOptions {
         }
     }
 
-    /// The options of standalone: a lone voter in memory.
+    /// The options of standalone: a lone voter in memory, with a sealing key drawn for its life.
     pub fn standalone(cluster: [u8; 16], transport: Arc<dyn Transport>, static_objects: Arc<Draft>) -> Self {
         Self {
+            sealing: SealingKeys::new(cluster, &[rand::random()]).expect("one key"),
             member: Member::alone(cluster),
             controllers: Vec::new(),
             data_dir: None,
@@ -138,10 +147,12 @@ enum Message {
 /// # Errors
 /// [`StartError`]; nothing runs then.
 pub async fn start(options: ControllerOptions) -> Result<ClusterHandle, StartError> {
-    let ControllerOptions { member, controllers, data_dir, transport, static_objects, params } = options;
+    let ControllerOptions { member, controllers, data_dir, transport, static_objects, params, sealing } =
+        options;
     let me = NodeId(member.node);
     let params = Arc::new(params.unwrap_or_else(|| member.params()));
-    let node_options = NodeOptions { params, static_objects, heavy_bytes: HEAVY_BYTES };
+    let node_options =
+        NodeOptions { params, static_objects, heavy_bytes: HEAVY_BYTES, sealing: sealing.clone() };
     // Opening a large log takes a while and blocks.
     let booted = tokio::task::spawn_blocking(move || {
         let (disk, limits): (Arc<dyn Disk>, WalLimits) = match &data_dir {
@@ -174,7 +185,7 @@ pub async fn start(options: ControllerOptions) -> Result<ClusterHandle, StartErr
     };
     tokio::spawn(accept::accept(Arc::clone(&transport), door));
     let received = Received { inbox: received, crowd: crowd_received };
-    spawn_driver(booted, peers, inbox, received, transport, stop)
+    spawn_driver(booted, sealing, peers, inbox, received, transport, stop)
 }
 
 /// What the node's task takes its messages from: links apart, so that nothing of the node's own waits behind them.
@@ -185,6 +196,7 @@ struct Received {
 
 fn spawn_driver(
     booted: Booted,
+    sealing: SealingKeys,
     peers: BTreeMap<NodeId, Peer>,
     inbox: mpsc::Sender<Message>,
     received: Received,
@@ -195,7 +207,7 @@ fn spawn_driver(
     let (log_work, log_jobs) = threads::sync_channel(disk::LOG_WORK_MAX);
     let (checks, check_jobs) = threads::sync_channel(disk::CHECKS_MAX);
     let log_thread = thread("ravelin-log", inbox.clone(), |outbox| disk::run_log(log, log_jobs, outbox))?;
-    thread("ravelin-check", inbox.clone(), |outbox| disk::run_checks(check_jobs, outbox))?;
+    thread("ravelin-check", inbox.clone(), |outbox| disk::run_checks(sealing, check_jobs, outbox))?;
     let (generation_sender, generation) = watch::channel(None);
     let (reload, reloads) = watch::channel(0);
     let (ended_sender, ended) = watch::channel(None);

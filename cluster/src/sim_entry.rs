@@ -10,7 +10,7 @@ use bytes::Bytes;
 use ravelin_config::{ConfigMap, GenerationId};
 use ravelin_consensus::{Batch, Configuration, Entry, Index, SnapshotMeta, Term, Time};
 
-use crate::feed::transfer::encode_whole;
+use crate::feed::transfer::{ViewSealing, encode_whole};
 use crate::node::applying::apply_beside;
 use crate::node::boot::{BootError, Booted, Known, Log, Member, Snapshots, boot};
 use crate::node::event::{Action, Actions, Event};
@@ -61,6 +61,8 @@ pub enum Work {
         map: ConfigMap,
         /// The transfer's number.
         transfer: u64,
+        /// Seals its secrets.
+        sealing: ViewSealing,
     },
 }
 
@@ -88,12 +90,13 @@ impl Machine {
         options: NodeOptions,
         seed: u64,
     ) -> Result<Self, BootError> {
+        let worker = Worker::new(options.sealing.clone());
         let Booted { node, log, snapshots, .. } = boot(disk, limits, member, options, seed)?;
         Ok(Self {
             node,
             log,
             snapshots,
-            worker: Worker::default(),
+            worker,
             actions: Actions::new(),
             disk_work: VecDeque::new(),
             other_work: VecDeque::new(),
@@ -122,8 +125,8 @@ impl Machine {
                 }
                 Action::Discard(_) => {}
                 Action::Check(job) => self.other_work.push_back(Work::Check(job)),
-                Action::EncodeWhole { generation, map, transfer } => {
-                    self.other_work.push_back(Work::Encode { generation, map, transfer });
+                Action::EncodeWhole { generation, map, transfer, sealing } => {
+                    self.other_work.push_back(Work::Encode { generation, map, transfer, sealing });
                 }
                 other => outside.push(other),
             }
@@ -184,8 +187,8 @@ impl Machine {
                 Some(Event::AppliedBeside { job, outcome })
             }
             Work::Check(job) => Some(Event::Checked(self.worker.run(job))),
-            Work::Encode { generation, map, transfer } => {
-                let frames = encode_whole(generation, &map, transfer).ok();
+            Work::Encode { generation, map, transfer, sealing } => {
+                let frames = encode_whole(generation, &map, transfer, &sealing).ok();
                 Some(Event::WholeEncoded { generation, frames })
             }
             Work::Persist(_) | Work::Compact(_) | Work::NoteKnown(_) => None,

@@ -5,7 +5,7 @@ use ravelin_config::GenerationId;
 use ravelin_config::feed::{Stage, ToProxy};
 use ravelin_consensus::Time;
 
-use super::transfer::Transfer;
+use super::transfer::{Transfer, ViewSealing};
 use super::{FRAMES_QUEUED_MAX, SIGN_OF_LIFE_INTERVAL, encode};
 use crate::node::event::{Action, Actions, LinkId};
 use crate::node::journal::bound_texts;
@@ -20,6 +20,8 @@ pub(super) struct Session {
     pub(super) build: String,
     /// Nothing is sent before the proxy has said hello.
     pub(super) greeted: bool,
+    /// The proxy was given the key of its view.
+    pub(super) keyed: bool,
     /// What the proxy holds, by its own word.
     pub(super) held: Option<GenerationId>,
     pub(super) needs_whole: bool,
@@ -58,6 +60,7 @@ impl Session {
             ungreeted_since: None,
             build: String::new(),
             greeted: false,
+            keyed: false,
             held: None,
             needs_whole: false,
             whole_sent: None,
@@ -78,6 +81,20 @@ impl Session {
         self.offered.is_none()
             && self.refused.as_ref().is_none_or(|refused| refused.generation != current)
             && (self.needs_whole || self.held.is_none_or(|held| current.is_newer_than(&held)))
+    }
+
+    /// Hands over the key of the proxy's view, before the first transfer on its lane that may need it. Whether it has it.
+    pub(super) fn send_key(&mut self, link: LinkId, sealing: &ViewSealing, actions: &mut Actions) -> bool {
+        if !self.keyed
+            && self.sending.is_some()
+            && self.queued < FRAMES_QUEUED_MAX
+            && let Some(frame) = sealing.key_frame()
+        {
+            actions.push(Action::SendLink { link, frame });
+            self.queued += 1;
+            self.keyed = true;
+        }
+        self.keyed
     }
 
     pub(super) fn send_parts(&mut self, link: LinkId, actions: &mut Actions) {

@@ -1,7 +1,7 @@
 //! The feed server alone: sharing, order, bounds, hostile frames.
 
 use ravelin_config::feed::{Content, Receiver, ReceiverLimits, Stage, Step};
-use ravelin_config::{Change, Key};
+use ravelin_config::{Change, Key, Secret};
 
 use super::*;
 
@@ -22,6 +22,18 @@ fn at(millis: u64) -> Time {
     Time { micros: millis * 1000 }
 }
 
+fn sealing() -> SealingKeys {
+    SealingKeys::new(CLUSTER, &[[7; 32]]).expect("one key")
+}
+
+/// A configuration with a secret of this value beside it, as it lies in the log.
+fn with_secret(entries: &[(&str, &str)], value: &str) -> ConfigMap {
+    let (mut map, secret) = (map(entries), Secret::new(value.to_owned()));
+    let id = sealing().name(value);
+    map.change_secrets([(id, Some(sealing().seal(&id, &secret)))]);
+    map
+}
+
 /// A feed over a history of generations; deltas are known from `known` on.
 struct Bench {
     feed: Feed,
@@ -33,7 +45,7 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
-        let mut feed = Feed::new(CLUSTER);
+        let mut feed = Feed::new(CLUSTER, sealing());
         feed.stale = false;
         Self { feed, history: Vec::new(), known: 0, actions: Actions::new(), now: at(0) }
     }
@@ -49,7 +61,7 @@ impl Bench {
                 target: target?,
                 puts: Vec::new(),
                 deletes: Vec::new(),
-                secrets: Vec::new(),
+                secrets: newest.secrets().diff(old.secrets()),
             };
             for (key, change) in newest.diff(old) {
                 match change {
@@ -63,7 +75,10 @@ impl Bench {
     }
 
     fn publish(&mut self, revision: u64, entries: &[(&str, &str)]) -> GenerationId {
-        let map = map(entries);
+        self.publish_map(revision, map(entries))
+    }
+
+    fn publish_map(&mut self, revision: u64, map: ConfigMap) -> GenerationId {
         let generation = id(revision, &map);
         self.history.push((generation, map));
         self.with(|feed, now, source, actions| feed.publish(now, generation, source, actions));
@@ -159,7 +174,8 @@ fn a_large_generation_goes_in_parts_with_few_on_the_way_and_is_made_in_the_backg
     let mut jobs: Vec<Action> = bench.actions.drain().collect();
     assert_eq!(jobs.len(), 1, "one encoding for both: {jobs:?}");
     let Some(Action::EncodeWhole { map, transfer, .. }) = jobs.pop() else { panic!("no job") };
-    let frames = encode_whole(generation, &map, transfer).expect("within the limits");
+    let frames = encode_whole(generation, &map, transfer, &ViewSealing::new(sealing(), ""))
+        .expect("within the limits");
     assert!(frames.len() > 2 * FRAMES_QUEUED_MAX);
     let whole = Transfer { target: generation, frames };
     bench.with(|feed, now, source, actions| feed.encoded(now, whole, source, actions));
@@ -274,4 +290,60 @@ fn a_second_lane_of_one_proxy_replaces_the_first() {
     let said = bench.actions.as_slice();
     assert!(matches!(said, [Action::SendLink { .. }, Action::CloseLink { link: LinkId(1), .. }]), "{said:?}");
     assert!(bench.feed.owns(LinkId(2)) && !bench.feed.owns(LinkId(1)));
+}
+
+#[test]
+fn secrets_are_sealed_anew_for_the_view_whose_key_goes_over_each_lane_once() {
+    let mut bench = Bench::new();
+    let first = bench.publish_map(1, with_secret(&[("a", "1")], "one"));
+    bench.attach(1, None);
+    bench.attach(2, None);
+    let sent = bench.sent();
+    let mut receiver = Receiver::new(CLUSTER, ReceiverLimits::default(), None);
+    let steps: Vec<Step> =
+        sent.iter().filter(|(link, _)| *link == 1).map(|(_, frame)| receiver.handle(read(frame))).collect();
+    let [Step::Nothing, Step::Complete { map, .. }] = steps.as_slice() else { panic!("{steps:?}") };
+    let opens = |map: &ConfigMap, value: &str| map.secrets().open(&sealing().name(value)).is_ok();
+    assert!(opens(map, "one"));
+    let parts = sent.iter().filter(|(_, frame)| matches!(read(frame), ToProxy::Part(_)));
+    let places: Vec<_> = parts.map(|(_, frame)| frame.as_ptr()).collect();
+    assert!(matches!(places.as_slice(), [one, two] if one == two), "one encoding for all");
+    let view = sealing().view_key("").id();
+    let in_log = bench.history[0].1.secrets().iter().next().expect("one").1.clone();
+    for (_, frame) in &sent {
+        assert!(!frame.windows(in_log.len()).any(|window| window == &in_log[..]), "the log's envelope stays");
+    }
+
+    // A delta brings what is new and drops what is gone; the key is there already.
+    bench.acknowledge(1, first, Stage::Serving);
+    bench.sent();
+    let second = bench.publish_map(2, with_secret(&[("a", "2")], "two"));
+    let sent = bench.sent();
+    let of_one: Vec<ToProxy> = sent.iter().filter(|(link, _)| *link == 1).map(|(_, f)| read(f)).collect();
+    let [ToProxy::Part(part)] = of_one.as_slice() else { panic!("one part: {of_one:?}") };
+    assert_eq!(part.content, Content::Delta { base: first, target: second });
+    assert_eq!(part.secret_deletes, [sealing().name("one")]);
+    let [(id, envelope)] = part.secret_puts.as_slice() else { panic!("one secret") };
+    assert_eq!(sealing().view_key("").open(id, envelope).expect("sealed for the view").expose(), "two");
+    assert_eq!(envelope.get(1..9), Some(view.0.as_slice()), "the envelope names its key");
+}
+
+#[test]
+fn a_secret_that_does_not_open_here_is_left_out_and_no_proxy_without_secrets_gets_a_key() {
+    let mut bench = Bench::new();
+    bench.publish(1, &[("a", "1")]);
+    bench.attach(1, None);
+    assert!(bench.sent().iter().all(|(_, frame)| matches!(read(frame), ToProxy::Part(_))));
+    let mut map = map(&[("a", "2")]);
+    let foreign = SealingKeys::new(CLUSTER, &[[8; 32]]).expect("one key");
+    let id = foreign.name("x");
+    map.change_secrets([(id, Some(foreign.seal(&id, &Secret::new("x".to_owned()))))]);
+    bench.publish_map(2, map);
+    bench.attach(2, None);
+    let sent = bench.sent();
+    let parts = sent.iter().filter_map(|(_, frame)| match read(frame) {
+        ToProxy::Part(part) => Some(part),
+        _ => None,
+    });
+    assert!(parts.flat_map(|part| part.secret_puts).next().is_none(), "the proxy says what it lacks");
 }

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use ravelin_config::feed::{self, FEED_VERSION, Part, ToProxy};
-use ravelin_config::{ConfigMap, Delta, GenerationId};
+use ravelin_config::secret::ViewKey;
+use ravelin_config::{ConfigMap, Delta, GenerationId, SealingKeys, SecretId};
 use ravelin_transport::codec::{self, CodecError};
 
 /// Target size of one part before encoding; a single record may be larger, up to what an object may be.
@@ -14,6 +15,32 @@ const PART_BYTES: usize = 256 << 10;
 /// Deltas to the generation that is fed, one for each generation that proxies hold. Where they hold still more different
 /// ones, the others are better served by the one whole that all of them share.
 const DELTAS_KEPT_MAX: usize = 256;
+
+/// Seals the secrets of the log anew for the proxies of one view. Clones share the keys.
+#[derive(Debug, Clone)]
+pub struct ViewSealing {
+    keys: SealingKeys,
+    view: ViewKey,
+}
+
+impl ViewSealing {
+    /// For a view by its name; empty means the default one.
+    pub fn new(keys: SealingKeys, view: &str) -> Self {
+        Self { view: keys.view_key(view), keys }
+    }
+
+    /// The frame that hands a proxy of this view its key.
+    pub(crate) fn key_frame(&self) -> Option<Bytes> {
+        codec::encode(FEED_VERSION, &ToProxy::ViewKey(self.view.clone())).ok()
+    }
+
+    /// An envelope of the log, sealed for the view. None where it does not open here: the proxy then says which object
+    /// lacks its secret, and takes nothing.
+    fn seal(&self, id: &SecretId, envelope: &[u8]) -> Option<Arc<[u8]>> {
+        let secret = self.keys.open(id, envelope).ok()?;
+        Some(self.view.seal(id, &secret))
+    }
+}
 
 /// One transfer, ready to send.
 #[derive(Debug, Clone)]
@@ -36,8 +63,13 @@ pub fn encode_whole(
     generation: GenerationId,
     map: &ConfigMap,
     transfer: u64,
+    sealing: &ViewSealing,
 ) -> Result<Arc<[Bytes]>, CodecError> {
-    encode_parts(feed::whole_to_parts(generation, map, transfer, PART_BYTES))
+    let mut map = map.clone();
+    let sealed: Vec<_> =
+        map.secrets().iter().map(|(id, envelope)| (*id, sealing.seal(id, envelope))).collect();
+    map.change_secrets(sealed);
+    encode_parts(feed::whole_to_parts(generation, &map, transfer, PART_BYTES))
 }
 
 /// The transfers that are of use: the deltas to what is fed, and the newest whole.
@@ -69,6 +101,7 @@ impl Transfers {
         &mut self,
         base: GenerationId,
         target: GenerationId,
+        sealing: &ViewSealing,
         make: impl FnOnce() -> Option<Delta>,
     ) -> Option<Transfer> {
         if self.target != Some(target) {
@@ -81,7 +114,10 @@ impl Transfers {
         if self.deltas.len() >= DELTAS_KEPT_MAX {
             return None;
         }
-        let delta = make()?;
+        let mut delta = make()?;
+        for (id, envelope) in &mut delta.secrets {
+            *envelope = envelope.take().and_then(|envelope| sealing.seal(id, &envelope));
+        }
         let number = self.next_number();
         // A delta that cannot be encoded is no loss: the whole brings the same, in other parts.
         let frames = encode_parts(delta.to_parts(number, PART_BYTES)).ok()?;

@@ -9,7 +9,8 @@ use ravelin_consensus::{Batch, Configuration, Entry, Index, NodeId, SnapshotMeta
 use ravelin_transport::{Lane, PeerRole};
 
 use super::boot::Known;
-use crate::provider::{DraftRefusal, ProviderSpec, ProviderUpdate};
+use crate::feed::transfer::ViewSealing;
+use crate::provider::{DraftOutcome, ProviderSpec, ProviderUpdate};
 use crate::reconcile::{Job, Verdict};
 use crate::request::status::EventRecord;
 use crate::request::{Envelope, Response};
@@ -260,6 +261,8 @@ pub enum Action {
         map: ConfigMap,
         /// The number that its transfer carries.
         transfer: u64,
+        /// Seals its secrets for those who get it.
+        sealing: ViewSealing,
     },
     /// Run these providers, and no others, under this epoch. Those that run unchanged under it go on.
     RunProviders {

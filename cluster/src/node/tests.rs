@@ -6,4 +6,5 @@ mod changes;
 mod chaos;
 mod harness;
 mod roles;
+mod secrets;
 mod snapshots;

@@ -7,9 +7,11 @@ use std::sync::Arc;
 use ravelin_config::check::{Checker, INTERNAL, RecordChange, provider_of};
 use ravelin_config::document::{self, Document, Format};
 use ravelin_config::object::RECORD_VERSION;
+use ravelin_config::secret::{self, OpenError};
 use ravelin_config::static_config::{Judged, judge_document};
 use ravelin_config::{
-    Change as ConfigChange, ConfigMap, Draft, Key, Problem, Record, RecordWire, State, draft_with_files,
+    Change as ConfigChange, ConfigMap, Draft, Key, Problem, Record, RecordWire, SealingKeys, State,
+    draft_with_files,
 };
 use ravelin_transport::codec;
 
@@ -18,15 +20,16 @@ use crate::request::{
     ApplyMode, Refusal, RefusalReason, SourceDocument, SourceFormat, VERDICTS_MAX, Verdict as ObjectVerdict,
 };
 use crate::storage::{CommandBytes, chain};
-use crate::store::{Change, ChangeId, CommandError, Put, Store, StoreKey};
+use crate::store::{Change, ChangeId, CommandError, PlainKey, Put, Store, StoreKey};
 
 /// The provider of objects that come by request: `name@cluster`.
 pub const CLUSTER_PROVIDER: &str = "cluster";
 
 /// The worker's state: everything that is wanted, with its verdicts. Before each job it is brought to the applied state,
 /// at a cost that follows what differs: what was refused, what others changed, what was committed.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Worker {
+    sealing: SealingKeys,
     checker: Checker,
     /// The applied configuration that the checker held before its last job.
     based_on: ConfigMap,
@@ -39,6 +42,19 @@ pub struct Worker {
 }
 
 impl Worker {
+    /// A worker that holds nothing yet. It judges values, and seals what is secret among them before it is proposed.
+    pub fn new(sealing: SealingKeys) -> Self {
+        Self {
+            sealing,
+            checker: Checker::default(),
+            based_on: ConfigMap::new(),
+            judged: BTreeMap::new(),
+            astray: BTreeSet::new(),
+            #[cfg(test)]
+            restored: 0,
+        }
+    }
+
     /// Does one job.
     pub fn run(&mut self, job: Job) -> Verdict {
         let Job { number, stamp, work, store } = job;
@@ -69,9 +85,22 @@ impl Worker {
         for key in differing {
             // Records that cannot be read are left out here, and so rewritten by whoever wants them.
             let record = applied.get(key.as_str()).and_then(|bytes| read_record(bytes));
+            let record = record.map(|record| self.opened(applied, &key, &record));
             self.checker.restore(key, record);
         }
         self.based_on = applied.clone();
+    }
+
+    /// The record with its values in place of references: the check judges values.
+    fn opened(&self, applied: &ConfigMap, key: &Key, record: &Record) -> Record {
+        let (record, errors) = secret::fill_record(record, |id| {
+            self.sealing.open(id, applied.secrets().get(id).ok_or(OpenError::Absent)?)
+        });
+        for error in errors {
+            // It stays as it is, and is sealed anew as soon as whoever wants it says so again.
+            tracing::error!(object = %key, %error, "a secret of the log cannot be opened here");
+        }
+        record
     }
 
     fn judge(&mut self, stamp: &Stamp, work: Work, store: &Store) -> Result<Prepared, Refusal> {
@@ -106,7 +135,7 @@ impl Worker {
 
     /// Makes commands of a change that fits the store.
     fn prepare(&mut self, stamp: &Stamp, change: &RecordChange, store: &Store) -> Result<Prepared, Refusal> {
-        let made = encode(stamp, change).map_err(|error| chain(&error)).and_then(|made| {
+        let made = encode(stamp, change, &self.sealing).map_err(|error| chain(&error)).and_then(|made| {
             // Before anything is proposed: in the log it would be refused too, part by part and late.
             store.check_fit(&made.change, &made.commands).map_err(|refusal| refusal.to_string())?;
             Ok(made)
@@ -282,13 +311,14 @@ struct Made {
     commands: Vec<CommandBytes>,
 }
 
-fn encode(stamp: &Stamp, change: &RecordChange) -> Result<Made, CommandError> {
+fn encode(stamp: &Stamp, change: &RecordChange, sealing: &SealingKeys) -> Result<Made, CommandError> {
     let mut prepared = Prepared {
         put: change.puts.len() as u64,
         deleted: change.deletes.len() as u64,
         ..Prepared::default()
     };
     let mut puts = Vec::with_capacity(change.puts.len());
+    let mut secrets = BTreeMap::new();
     for (key, record) in &change.puts {
         if record.status.state != State::Enabled && prepared.verdicts.len() < VERDICTS_MAX {
             prepared.verdicts.push(ObjectVerdict {
@@ -297,9 +327,17 @@ fn encode(stamp: &Stamp, change: &RecordChange) -> Result<Made, CommandError> {
                 errors: record.status.errors.clone(),
             });
         }
+        // From here on nobody sees a value: not the log, not a disk, not an answer.
+        let (record, found) = secret::seal_record(record, sealing);
         let bytes = codec::encode(RECORD_VERSION, &record.to_wire()).map_err(CommandError::Codec)?;
-        puts.push(Put::new(StoreKey::Config(key.clone()), Arc::from(bytes.as_ref())));
+        let put = Put::new(StoreKey::Config(key.clone()), Arc::from(bytes.as_ref()));
+        puts.push(Put { secrets: record.secrets().collect(), ..put });
+        secrets.extend(found);
     }
+    let envelopes = secrets
+        .iter()
+        .map(|(id, value)| Put::new(StoreKey::Plain(PlainKey::secret(id)), sealing.seal(id, value)));
+    puts.extend(envelopes);
     let deletes = change.deletes.iter().cloned().map(StoreKey::Config).collect();
     let made = Change {
         id: ChangeId(stamp.id.0),

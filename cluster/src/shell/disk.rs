@@ -3,6 +3,7 @@
 
 use std::sync::mpsc as threads;
 
+use ravelin_config::SealingKeys;
 use ravelin_consensus::{Batch, SnapshotMeta};
 use tokio::sync::mpsc;
 
@@ -77,8 +78,8 @@ fn write(log: &mut Log, batches: &mut Vec<Batch<CommandBytes>>) -> Option<Event>
 }
 
 /// Runs the reconciler's worker until its jobs end.
-pub(super) fn run_checks(jobs: threads::Receiver<Job>, outbox: mpsc::Sender<Message>) {
-    let mut worker = Worker::default();
+pub(super) fn run_checks(sealing: SealingKeys, jobs: threads::Receiver<Job>, outbox: mpsc::Sender<Message>) {
+    let mut worker = Worker::new(sealing);
     while let Ok(job) = jobs.recv() {
         tell(&outbox, Some(Event::Checked(worker.run(job))));
     }

@@ -251,9 +251,9 @@ impl Driver {
             }
             // Nobody waits for it.
             Action::Discard(store) => drop(tokio::task::spawn_blocking(move || drop(store))),
-            Action::EncodeWhole { generation, map, transfer } => {
+            Action::EncodeWhole { generation, map, transfer, sealing } => {
                 let work = move || {
-                    let frames = encode_whole(generation, &map, transfer);
+                    let frames = encode_whole(generation, &map, transfer, &sealing);
                     if let Err(error) = &frames {
                         tracing::error!(%generation, %error, "the generation cannot be sent");
                     }

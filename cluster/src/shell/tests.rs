@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use ravelin_config::feed::{FEED_VERSION, Receiver, ReceiverLimits, Stage, Step, ToControl, ToProxy};
 use ravelin_config::static_config::judge_document;
-use ravelin_config::{ConfigMap, GenerationId, document};
+use ravelin_config::{ConfigMap, GenerationId, SealingKeys, document};
 use ravelin_transport::identity::{ClusterPlan, Identity, init};
 use ravelin_transport::memory::MemoryHub;
 use ravelin_transport::quic::{QuicOptions, QuicTransport};
@@ -133,6 +133,7 @@ async fn three_nodes_in_memory_do_what_any_of_them_is_asked() {
             transport: Arc::new(transport.expect("a name of its own")),
             static_objects: None,
             params: None,
+            sealing: SealingKeys::new(CLUSTER, &[[7; 32]]).expect("one key"),
         };
         handles.push(start(options).await.expect("nothing is in its way"));
     }
@@ -321,6 +322,7 @@ async fn a_wrong_data_directory_is_refused_with_a_clear_text_and_left_alone() {
             transport: Arc::new(transport),
             static_objects: None,
             params: None,
+            sealing: SealingKeys::new(cluster, &[[7; 32]]).expect("one key"),
         }
     };
     let refusal = |error: StartError| crate::storage::chain(&error);

@@ -10,6 +10,7 @@ use ravelin_cluster::node::boot::{BootError, Member};
 use ravelin_cluster::node::event::Event;
 use ravelin_cluster::sim_entry::{Machine, Work};
 use ravelin_cluster::storage::{CommandBytes, SimDisk, SimFaults, WalLimits};
+use ravelin_config::SealingKeys;
 use ravelin_consensus::invariant::View;
 use ravelin_consensus::{
     Batch, Configuration, Core, Durable, Incarnation, Index, NodeId, Params, SnapshotMeta,
@@ -154,7 +155,9 @@ impl Station {
     fn boot(&self, plan: &Plan) -> Result<Machine, BootError> {
         // Half of the runs send every change the way that only large ones go.
         let heavy_bytes = if plan.seed.is_multiple_of(2) { 1 } else { HEAVY_BYTES };
-        let options = NodeOptions { params: Arc::clone(&self.params), static_objects: None, heavy_bytes };
+        let sealing = SealingKeys::new(CLUSTER, &[[7; 32]]).expect("one key");
+        let options =
+            NodeOptions { params: Arc::clone(&self.params), static_objects: None, heavy_bytes, sealing };
         let limits = WalLimits { segment_bytes: plan.segment_bytes };
         let seed = plan.seed ^ (self.number << 32) ^ self.life;
         Machine::boot(Arc::new(self.disk.clone()), limits, &self.member, options, seed)

@@ -4,4 +4,5 @@ mod bad_input;
 mod cli;
 mod driver;
 mod guides;
+mod secrets;
 mod standalone;

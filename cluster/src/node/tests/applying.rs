@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use ravelin_config::SealingKeys;
 use ravelin_consensus::{NodeId, RoleName, Time};
 
 use super::harness::{apply, site};
@@ -26,7 +27,9 @@ struct Lone {
 impl Lone {
     fn leading(heavy_bytes: u64) -> Self {
         let member = Member::alone([7; 16]);
-        let options = NodeOptions { params: Arc::new(member.params()), static_objects: None, heavy_bytes };
+        let sealing = SealingKeys::new(member.cluster, &[[7; 32]]).expect("one key");
+        let options =
+            NodeOptions { params: Arc::new(member.params()), static_objects: None, heavy_bytes, sealing };
         let limits = WalLimits { segment_bytes: 64 << 10 };
         let machine = Machine::boot(Arc::new(MemoryDisk::new()), limits, &member, options, 1);
         let machine = machine.expect("an empty disk");

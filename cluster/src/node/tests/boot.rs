@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use ravelin_config::SealingKeys;
 use ravelin_consensus::{
     Batch, Configuration, Entry, EntryKind, HardState, Incarnation, Index, NodeId, Term, Token,
 };
@@ -16,8 +17,13 @@ fn member(voters: &[(u64, u64)]) -> Member {
 }
 
 fn start(disk: &SimDisk, member: &Member) -> Result<Booted, BootError> {
-    let options =
-        NodeOptions { params: Arc::new(member.params()), static_objects: None, heavy_bytes: HEAVY_BYTES };
+    let sealing = SealingKeys::new(member.cluster, &[[7; 32]]).expect("one key");
+    let options = NodeOptions {
+        params: Arc::new(member.params()),
+        static_objects: None,
+        heavy_bytes: HEAVY_BYTES,
+        sealing,
+    };
     boot(Arc::new(disk.clone()), WalLimits { segment_bytes: 4096 }, member, options, 1)
 }
 

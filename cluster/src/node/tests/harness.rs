@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use ravelin_config::feed::{FEED_VERSION, Receiver, ReceiverLimits, Stage, Step, ToControl, ToProxy};
-use ravelin_config::{ConfigMap, Draft, GenerationId};
+use ravelin_config::{ConfigMap, Draft, GenerationId, SealingKeys};
 use ravelin_consensus::{NodeId, Params, RoleName, Time};
 use ravelin_transport::{Lane, PeerRole, codec};
 
@@ -20,7 +20,8 @@ use crate::request::{
     ApplyMode, Change, Envelope, Request, RequestId, Response, Scope, SourceDocument, SourceFormat, parts,
 };
 use crate::sim_entry::Machine;
-use crate::storage::{MemoryDisk, WalLimits};
+use crate::storage::disk::read_all;
+use crate::storage::{Disk as _, MemoryDisk, WalLimits};
 
 /// Small, so that a short run sees many segments.
 const SEGMENTS: WalLimits = WalLimits { segment_bytes: 64 << 10 };
@@ -119,7 +120,8 @@ impl Cluster {
         }
         let static_objects = self.static_objects.clone();
         // Every change goes the way of the large ones.
-        let options = NodeOptions { params: Arc::new(params), static_objects, heavy_bytes: 1 };
+        let sealing = SealingKeys::new(member.cluster, &[[7; 32]]).expect("one key");
+        let options = NodeOptions { params: Arc::new(params), static_objects, heavy_bytes: 1, sealing };
         let disk = Arc::new(self.disks.get(&node).expect("each member has a disk").clone());
         self.sequence += 1;
         let seed = node * 1000 + self.sequence;
@@ -405,7 +407,27 @@ impl Cluster {
     /// A provider of the running controller says what it wants.
     pub(super) fn draft(&mut self, node: u64, epoch: u64, text: &str) {
         let draft = Arc::new(draft("file", text));
-        self.step(node, Event::Provider { epoch, update: ProviderUpdate::Draft { draft, read: Duration::ZERO } });
+        self.step(
+            node,
+            Event::Provider { epoch, update: ProviderUpdate::Draft { draft, read: Duration::ZERO } },
+        );
+    }
+
+    /// Every byte on a node's disk.
+    pub(super) fn disk_bytes(&self, node: u64) -> Vec<u8> {
+        let disk = self.disks.get(&node).expect("each member has a disk");
+        let mut bytes = Vec::new();
+        for name in disk.list_root().expect("memory") {
+            let paths = match disk.list(&name) {
+                Ok(below) if !below.is_empty() => below.iter().map(|file| format!("{name}/{file}")).collect(),
+                _ => vec![name],
+            };
+            for path in paths {
+                bytes.extend(read_all(disk, &path, u64::MAX).unwrap_or_default());
+            }
+        }
+        assert!(!bytes.is_empty(), "the disk of a node that ran");
+        bytes
     }
 
     pub(super) fn saw(&self, is_it: impl Fn(&EventKind) -> bool) -> usize {

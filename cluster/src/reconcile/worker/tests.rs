@@ -25,6 +25,10 @@ fn service(name: &str) -> String {
     )
 }
 
+fn worker() -> Worker {
+    Worker::new(SealingKeys::new([7; 16], &[[7; 32]]).expect("one key"))
+}
+
 struct Bench {
     worker: Worker,
     store: Store,
@@ -33,7 +37,7 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
-        Self { worker: Worker::default(), store: Store::new([7; 16], 0), number: 0 }
+        Self { worker: worker(), store: Store::new([7; 16], 0), number: 0 }
     }
 
     fn judge(&mut self, work: Work) -> Verdict {
@@ -168,7 +172,7 @@ fn what_was_judged_and_not_committed_or_changed_by_others_is_taken_from_the_appl
     assert_eq!(again.outcome.as_ref().expect("accepted").put, 1, "it is not there yet");
     bench.commit(&again);
     // Another controller, with a worker of its own, goes on.
-    let mut other = Bench { worker: Worker::default(), store: bench.store.clone(), number: 100 };
+    let mut other = Bench { worker: worker(), store: bench.store.clone(), number: 100 };
     other.apply(vec![document("b.yml", &service("b").replace(":1\n", ":2\n"))], ApplyMode::Merge);
     let keys = vec!["http/services/a@cluster".to_owned()];
     let deleted = other.judge(Work::Delete { keys });

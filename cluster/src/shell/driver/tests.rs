@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use ravelin_config::SealingKeys;
 use ravelin_consensus::{
     Body, ClusterId, Incarnation, Index, Message as RaftMessage, RecoveryEpoch, RoleName, Round, Term,
 };
@@ -19,8 +20,13 @@ pub(in crate::shell) fn driver()
 -> (Driver, mpsc::Sender<Message>, threads::Receiver<LogWork>, threads::Receiver<Job>) {
     let voters = vec![(1, 1), (2, 1), (3, 1)];
     let member = Member { cluster: CLUSTER, recovery_epoch: 0, node: 1, incarnation: 1, voters };
-    let options =
-        NodeOptions { params: Arc::new(member.params()), static_objects: None, heavy_bytes: HEAVY_BYTES };
+    let sealing = SealingKeys::new(member.cluster, &[[7; 32]]).expect("one key");
+    let options = NodeOptions {
+        params: Arc::new(member.params()),
+        static_objects: None,
+        heavy_bytes: HEAVY_BYTES,
+        sealing,
+    };
     let limits = WalLimits { segment_bytes: 256 << 10 };
     let booted = boot(Arc::new(MemoryDisk::new()), limits, &member, options, 1);
     let Booted { node, snapshots, .. } = booted.expect("the disk is empty");

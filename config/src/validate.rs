@@ -134,6 +134,11 @@ impl Validation<'_> {
     /// What the check says beyond what was found in the text. What many objects suffer from one cause is said once.
     fn verdicts(&mut self, checker: &Checker, draft: &Draft) {
         let mut suffering: BTreeMap<String, Vec<(Position, String)>> = BTreeMap::new();
+        // An object may be in error for nothing but what another needs and does not work yet.
+        let weight = |error: &str, severity| match severity {
+            Severity::Error if error.ends_with("not work yet") => Severity::NotYet,
+            severity => severity,
+        };
         for (key, record) in checker.records() {
             let Some(place) = draft.places.get(key) else { continue };
             let severity = match record.status.state {
@@ -157,7 +162,7 @@ impl Validation<'_> {
                     Some(mend) => problem.mend(mend),
                     None => problem,
                 };
-                self.report.problems.push(problem.severity(severity));
+                self.report.problems.push(problem.severity(weight(error, severity)));
             }
         }
         for (error, places) in suffering {
@@ -166,12 +171,8 @@ impl Validation<'_> {
                 1 => String::new(),
                 count => format!(" (and {} more)", count - 1),
             };
-            self.report.problems.push(Problem::error(
-                &self.report.file,
-                at,
-                &option,
-                format!("{error}{more}"),
-            ));
+            let problem = Problem::error(&self.report.file, at, &option, format!("{error}{more}"));
+            self.report.problems.push(problem.severity(weight(&error, Severity::Error)));
         }
     }
 

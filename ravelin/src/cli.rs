@@ -1,6 +1,7 @@
 //! The command line: one declaration of every command and flag. It must not do what a command does.
 
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
@@ -75,7 +76,7 @@ pub(crate) struct DemoOptions {
     #[arg(long)]
     pub(crate) directory: Option<PathBuf>,
     /// Requests a second of the load in `--once`.
-    #[arg(long, default_value_t = 400)]
+    #[arg(long, default_value_t = 400, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) rate: u32,
 }
 
@@ -118,7 +119,7 @@ pub(crate) struct ProxyOptions {
     pub(crate) data: PathBuf,
     /// Worker threads; one per core if absent.
     #[arg(long)]
-    pub(crate) workers: Option<usize>,
+    pub(crate) workers: Option<NonZeroUsize>,
     /// Where an entry point listens in this process, for example web=127.0.0.1:8001, instead of the
     /// address in the cluster's configuration. May be given several times.
     #[arg(long = "entry-point", value_parser = entry_point)]

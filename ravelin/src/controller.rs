@@ -26,7 +26,7 @@ pub(crate) fn run(options: cli::ControllerOptions) -> anyhow::Result<()> {
         let identity = Identity::load(&options.identity)?;
         if identity.role() != PeerRole::Controller {
             bail!(
-                "{}: the identity of a {}, not of a controller",
+                "{}: this identity is for a {}, not for a controller",
                 options.identity.display(),
                 identity.role()
             );
@@ -62,7 +62,8 @@ fn refuse_wiped(identity: &Path, data: &Path) -> anyhow::Result<()> {
     let mut mark = identity.as_os_str().to_owned();
     mark.push(".started");
     let mark = Path::new(&mark);
-    if data.join(VERSION_NAME).exists() {
+    let has_log = data.join(VERSION_NAME).exists();
+    if has_log && mark.exists() {
         return Ok(());
     }
     if mark.exists() {
@@ -75,6 +76,10 @@ fn refuse_wiped(identity: &Path, data: &Path) -> anyhow::Result<()> {
             mark.display()
         );
     }
+    // A directory that cannot be used must not cost the identity its first start.
+    std::fs::create_dir_all(data)
+        .and_then(|()| tempfile::tempfile_in(data).map(drop))
+        .with_context(|| format!("{} cannot be used as the data directory", data.display()))?;
     let written = File::create(mark).and_then(|file| file.sync_all());
     written.with_context(|| format!("{} could not be written beside the identity file", mark.display()))
 }

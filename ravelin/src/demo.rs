@@ -9,13 +9,13 @@ mod load;
 mod process;
 mod status;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::Context;
 
 use crate::cli::DemoOptions;
-use crate::exit;
+use crate::{exit, validate};
 use cluster::{Cluster, Plan};
 
 /// Runs the demo until Ctrl-C, or its checks once.
@@ -45,7 +45,7 @@ async fn demo(options: DemoOptions) -> anyhow::Result<()> {
             temporary.path().to_path_buf()
         }
     };
-    let config = options.config.as_deref().map(std::path::absolute).transpose().context("the file's path")?;
+    let config = options.config.as_deref().map(own_file).transpose()?;
     let mut cluster = Cluster::prepare(Plan { directory, config })?;
     cluster.start().await?;
     println!("first routed request after {} ms\n", begun.elapsed().as_millis());
@@ -54,6 +54,15 @@ async fn demo(options: DemoOptions) -> anyhow::Result<()> {
     } else {
         status::show(&mut cluster).await
     }
+}
+
+/// The absolute path of a file to route. What is wrong with it is printed; what keeps it from being read at all is an error.
+fn own_file(file: &Path) -> anyhow::Result<PathBuf> {
+    let report = validate::report(file)?;
+    for problem in &report.problems {
+        println!("{problem}");
+    }
+    std::path::absolute(file).context("the file's path")
 }
 
 /// The file that the demo provides if none is given: `docs/examples/first/dynamic.yaml`, in the binary

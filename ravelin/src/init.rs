@@ -14,7 +14,7 @@ pub(crate) fn run(options: &InitOptions) -> anyhow::Result<()> {
     let cluster = identity::init(&plan)?;
     let files = cluster.save(&options.out)?;
     println!(
-        "cluster {} with {} controllers and {} proxies",
+        "cluster {}: {} controller(s), {} proxy(s)",
         cluster.cluster,
         plan.controllers.len(),
         plan.proxies

@@ -17,6 +17,7 @@ use ravelin_cluster::request::{
     SourceDocument, SourceFormat,
 };
 use ravelin_cluster::shell::client::Client;
+use ravelin_transport::PeerRole;
 use ravelin_transport::identity::Identity;
 
 use crate::cli::{ApplyOptions, DeleteOptions, EventsOptions, GetOptions, OperatorOptions, StatusOptions};
@@ -35,7 +36,11 @@ impl Operator {
     /// # Errors
     /// The identity cannot be read or is not an operator's.
     pub(crate) fn open(identity: &Path, timeout: Duration) -> anyhow::Result<Self> {
+        let path = identity.display();
         let identity = Identity::load(identity)?;
+        if identity.role() != PeerRole::Operator {
+            bail!("{path}: this identity is for a {}, not for an operator", identity.role());
+        }
         Ok(Self { client: Arc::new(Client::open(identity)?), timeout })
     }
 

@@ -1,6 +1,7 @@
 //! `ravelin proxy`: a node of the data plane, from its identity file to its drained end. It must dial only
 //! control nodes, upstreams and configured sinks.
 
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
@@ -24,7 +25,11 @@ pub(crate) fn run(options: cli::ProxyOptions) -> anyhow::Result<()> {
     exit::runtime()?.block_on(async {
         let identity = Identity::load(&options.identity)?;
         if identity.role() != PeerRole::Proxy {
-            bail!("{}: the identity of a {}, not of a proxy", options.identity.display(), identity.role());
+            bail!(
+                "{}: this identity is for a {}, not for a proxy",
+                options.identity.display(),
+                identity.role()
+            );
         }
         let transport: Arc<dyn Transport> =
             Arc::new(QuicTransport::dial_only(&identity, QuicOptions::default())?);
@@ -33,7 +38,7 @@ pub(crate) fn run(options: cli::ProxyOptions) -> anyhow::Result<()> {
             expect: Expected { role: PeerRole::Controller, node: Some(controller.node) },
         });
         let started = ProxyOptions {
-            workers: workers(options.workers),
+            workers: workers(options.workers.map(NonZeroUsize::get)),
             data_dir: Some(options.data.clone()),
             sealing_key: Some(identity.derive_key(SEALING_PURPOSE)),
             node: identity.node(),

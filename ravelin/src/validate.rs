@@ -6,7 +6,8 @@ use std::path::Path;
 
 use anyhow::Context;
 use ravelin_config::document::Format;
-use ravelin_config::{draft, validate};
+use ravelin_config::draft;
+use ravelin_config::validate::{self, Report};
 
 use crate::exit::Ended;
 
@@ -15,11 +16,7 @@ use crate::exit::Ended;
 /// # Errors
 /// The file cannot be read; [`Ended`] if it is not good.
 pub(crate) fn run(file: &Path) -> anyhow::Result<()> {
-    let name = file.display().to_string();
-    let format = Format::of_path(file);
-    let format = format.with_context(|| format!("{name}: the name must end in .yaml, .yml or .toml"))?;
-    let text = std::fs::read_to_string(file).with_context(|| format!("{name} could not be read"))?;
-    let report = validate::validate(&name, &text, format, &draft::read_file);
+    let report = report(file)?;
     // Who reads only the beginning (`| head`) has what they want.
     match write!(std::io::stdout().lock(), "{report}") {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => return Err(error.into()),
@@ -29,4 +26,16 @@ pub(crate) fn run(file: &Path) -> anyhow::Result<()> {
         0 => Ok(()),
         status => Err(Ended(status).into()),
     }
+}
+
+/// What is to be said of a file.
+///
+/// # Errors
+/// The file cannot be read.
+pub(crate) fn report(file: &Path) -> anyhow::Result<Report> {
+    let name = file.display().to_string();
+    let text = std::fs::read_to_string(file).with_context(|| format!("{name} could not be read"))?;
+    let format = Format::of_path(file);
+    let format = format.with_context(|| format!("{name}: the name must end in .yaml, .yml or .toml"))?;
+    Ok(validate::validate(&name, &text, format, &draft::read_file))
 }

@@ -91,6 +91,8 @@ fn what_does_not_work_yet_has_a_status_of_its_own() {
     let text = "http:\n  services: {s: {loadBalancer: {sticky: {}}}}\n";
     let status = |text: &str| validate("t.yaml", text, Format::Yaml, &no_files).exit_status();
     assert_eq!(status(text), 3);
+    let used = text.replace("services:", "routers: {r: {rule: Host(`a`), service: s}}\n  services:");
+    assert_eq!(status(&used), 3, "a router that needs it is in error for nothing else");
     assert_eq!(status(&text.replace("sticky: {}", "sticky: {}, servers: x")), 1, "an error outweighs it");
 }
 

@@ -189,3 +189,35 @@ fn a_node_that_lost_its_log_does_not_come_back_under_its_old_identity() {
     let status = ["status", "--identity", "i/operator.toml", "--timeout", "5"];
     node.until("it answers with its own log", || ravelin(folder.path(), &status).status.success());
 }
+
+#[test]
+fn a_rule_that_cannot_be_read_keeps_the_last_good_router_or_has_no_place_and_says_so() {
+    let mut all = Standalone::start(HELLO);
+    all.serves("hello.test", "/", 200);
+    let broken = HELLO.replace("Host(`hello.test`)", "Host(`hello.test`");
+    let new = "    new:\n      rule: Host(`new.test`\n      service: hello\n";
+    all.rewrite(&broken.replace("  services:\n", &format!("{new}  services:\n")));
+    let log = all.process.log();
+    all.process.until("the log tells of the router without a place", || {
+        let printed = std::fs::read_to_string(&log).unwrap_or_default();
+        printed.lines().any(|line| line.contains("no place of its own") && line.contains("new@file"))
+    });
+    assert_eq!(status(all.web, "hello.test", "/"), 200, "served by its last good value");
+    assert_eq!(status(all.web, "new.test", "/"), 404);
+    assert!(
+        errors_of(&all, "new@file").contains("error while parsing rule"),
+        "{}",
+        errors_of(&all, "new@file")
+    );
+    assert!(errors_of(&all, "hello@file").contains("error while parsing rule"));
+}
+
+#[test]
+fn a_template_in_the_file_changes_nothing_and_is_told() {
+    let mut all = Standalone::start(HELLO);
+    all.serves("hello.test", "/", 200);
+    all.rewrite(&HELLO.replace("hello.test", "{{ env `HOST` }}"));
+    all.refused(1);
+    assert_eq!(status(all.web, "hello.test", "/"), 200);
+    assert!(all.process.printed().contains("templates (`{{`) do not work yet"), "{}", all.process.printed());
+}

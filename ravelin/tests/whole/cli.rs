@@ -1,6 +1,6 @@
 //! The command line: help, versions, refusals, `validate`.
 
-use crate::driver::{ravelin, text};
+use crate::driver::{Running, ravelin, text};
 
 #[test]
 fn help_and_version_answer() {
@@ -37,8 +37,36 @@ fn an_identity_of_another_role_is_refused() {
     ravelin(folder.path(), &["init", "--out", "i", "--nodes", "controller-1=127.0.0.1:7400,proxy-1"]);
     let output = ravelin(folder.path(), &["controller", "--identity", "i/proxy-1.toml", "--data", "d"]);
     assert!(!output.status.success());
-    assert!(text(&output).contains("not of a controller"), "{}", text(&output));
+    assert!(text(&output).contains("not for a controller"), "{}", text(&output));
     assert!(!folder.path().join("d").exists());
+}
+
+#[test]
+fn a_directory_that_cannot_be_used_costs_the_identity_nothing() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let nodes = format!("controller-1={}", crate::driver::free_address());
+    ravelin(folder.path(), &["init", "--out", "i", "--nodes", &nodes]);
+    std::fs::write(folder.path().join("file"), "").expect("a file");
+    let words = |data| ["controller", "--identity", "i/controller-1.toml", "--data", data];
+    let output = ravelin(folder.path(), &words("file"));
+    assert!(!output.status.success());
+    assert!(text(&output).contains("file cannot be used as the data directory"), "{}", text(&output));
+    let mut node = Running::start(folder.path(), "node", &words("data"));
+    let version = folder.path().join("data/VERSION");
+    node.until("the data directory is taken", || version.exists());
+    assert!(folder.path().join("i/controller-1.toml.started").exists());
+}
+
+#[test]
+fn what_is_not_an_operators_identity_or_not_a_file_is_told_at_once() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    ravelin(folder.path(), &["init", "--out", "i", "--nodes", "controller-1=127.0.0.1:7400,proxy-1"]);
+    let output = ravelin(folder.path(), &["status", "--identity", "i/proxy-1.toml"]);
+    assert!(text(&output).contains("for a proxy, not for an operator"), "{}", text(&output));
+    let output = ravelin(folder.path(), &["demo", "--config", "missing.yaml"]);
+    assert!(text(&output).contains("missing.yaml could not be read"), "{}", text(&output));
+    let output = ravelin(folder.path(), &["demo", "--rate", "0"]);
+    assert!(text(&output).contains("0 is not in 1.."), "{}", text(&output));
 }
 
 #[test]
@@ -68,6 +96,13 @@ fn validate_tells_the_place_and_what_works() {
     let output = ravelin(folder.path(), &["validate", "bad.yaml"]);
     assert!(!output.status.success());
     assert!(text(&output).contains("bad.yaml:4:"), "{}", text(&output));
+    std::fs::write(
+        folder.path().join("later.yaml"),
+        good.replace("servers:", "sticky: {}\n        servers:"),
+    )
+    .expect("a file");
+    let output = ravelin(folder.path(), &["validate", "later.yaml"]);
+    assert_eq!(output.status.code(), Some(3), "{}", text(&output));
     let output = ravelin(folder.path(), &["validate", "missing.yaml"]);
     assert!(text(&output).contains("missing.yaml could not be read"), "{}", text(&output));
 }

@@ -42,10 +42,15 @@ pub(crate) struct Running {
 impl Running {
     /// Starts the binary in `folder`, its output in `folder/NAME.log`.
     pub(crate) fn start(folder: &Path, name: &str, words: &[&str]) -> Self {
+        Self::start_program(binary(), folder, name, words)
+    }
+
+    /// As [`Self::start`], another program; it must end with its first child if it has any.
+    pub(crate) fn start_program(program: &Path, folder: &Path, name: &str, words: &[&str]) -> Self {
         let log = folder.join(format!("{name}.log"));
         let out = std::fs::File::options().create(true).append(true).open(&log).expect("a log file");
         let errors = out.try_clone().expect("a second handle");
-        let mut command = Command::new(binary());
+        let mut command = Command::new(program);
         command.args(words).current_dir(folder).stdin(Stdio::null()).stdout(out).stderr(errors);
         // The machine's own variables must not configure the process under test.
         for (variable, _) in std::env::vars().filter(|(variable, _)| variable.starts_with("TRAEFIK_")) {

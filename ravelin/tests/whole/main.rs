@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod cli;
+mod damage;
 mod driver;
 mod guides;
 mod secrets;

@@ -1,5 +1,6 @@
 //! Checks of the shipped code by exhaustive and seeded exploration. Nothing that is checked is implemented here.
 
+pub mod cores;
 #[cfg(ravelin_loom)]
 mod live;
 pub mod mutant;

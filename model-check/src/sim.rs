@@ -1,28 +1,40 @@
-//! Whole-cluster simulation of the shipped [`ravelin_cluster::node::Node`]: three control nodes with their write-ahead
-//! logs on simulated disks, a lossy network in virtual time, proxies that follow the feed, clients that ask for changes.
-//! One seed decides everything: the same seed gives the same run, bit for bit, in any process.
+//! Whole-cluster simulation of the shipped [`ravelin_cluster::node::Node`]: control nodes with their write-ahead logs on
+//! simulated disks, a lossy network in virtual time, proxies that follow the feed, clients that ask for changes. One seed
+//! decides everything: the same seed gives the same run, bit for bit, in any process.
 //!
-//! A run has two phases. First faults drawn for this seed: loss, duplication, reordering, partitions, silent lanes, power
-//! loss of one and of all with lost and torn writes, kills, failing syncs, full disks, pauses. After each event the invariant catalogue is checked. Then faults stop, and everything must
-//! come together: one leader, equal states, every proxy on the newest generation, every promise to a client kept.
+//! A seed draws a [`Script`]: the numbers of the run and a list of faults, each with its time. A run has two phases. First
+//! these faults: loss, duplication, reordering, cuts of every shape, clogs, silent lanes, power loss of one and of all
+//! with lost and torn writes, kills, failing syncs and writes, full and slow disks, flipped bits, misdirected writes,
+//! wiped disks, pauses, clocks that jump and drift. After each event the invariant catalogue is checked. Then faults stop,
+//! and everything must come together within a stated time: one leader, equal states, every proxy on the newest
+//! generation, every promise to a client kept.
 //!
-//! Nothing that is checked is implemented here.
+//! A script that fails [shrinks](shrink::shrink) to the smallest one that fails the same way. Nothing that is checked is
+//! implemented here.
 
 mod client;
+mod clock;
+mod draw;
 mod fault;
 mod link;
 mod oracle;
 mod plan;
 mod proxy;
+mod register;
 mod report;
+mod script;
+pub mod shrink;
 mod station;
 mod world;
 
 use std::fmt;
 
-pub use plan::Plan;
 pub use report::{Mark, Report};
+pub use script::{Script, ScriptError};
 use world::World;
+
+/// Takes a line for each event of a run.
+pub type Trace = Box<dyn FnMut(&str)>;
 
 /// A run that broke a promise.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,6 +45,8 @@ pub struct Failure {
     pub at_micros: u64,
     /// What was broken.
     pub what: String,
+    /// Digest of everything that happened up to there.
+    pub digest: u64,
     /// The last things that happened, oldest first.
     pub trail: Vec<String>,
 }
@@ -42,8 +56,9 @@ impl fmt::Display for Failure {
         for line in &self.trail {
             writeln!(f, "  {line}")?;
         }
-        writeln!(f, "seed {} at {} µs: {}", self.seed, self.at_micros, self.what)?;
-        write!(f, "replay: cargo xtask sim --from {} --seeds 1", self.seed)
+        let Self { seed, at_micros, what, digest, .. } = self;
+        writeln!(f, "seed {seed} at {at_micros} µs: {what}, digest {digest:016x}")?;
+        write!(f, "replay: cargo xtask sim --seed {seed} --trace")
     }
 }
 
@@ -54,5 +69,15 @@ impl std::error::Error for Failure {}
 /// # Errors
 /// An invariant, a promise to a client or the coming together at the end did not hold.
 pub fn run(seed: u64) -> Result<Report, Box<Failure>> {
-    World::new(Plan::of(seed)).run()
+    Script::of_seed(seed).run(None)
+}
+
+impl Script {
+    /// Runs it to its end; `trace` gets a line for each event that a node takes.
+    ///
+    /// # Errors
+    /// An invariant, a promise to a client or the coming together at the end did not hold.
+    pub fn run(&self, trace: Option<Trace>) -> Result<Report, Box<Failure>> {
+        World::new(self, trace).run()
+    }
 }

@@ -1,11 +1,13 @@
-//! The whole-cluster simulation over a few seeds, and that a seed decides everything, in any process.
+//! The whole-cluster simulation over a few seeds and the committed scripts, that a seed decides everything in any process,
+//! and that what fails shrinks to what matters.
 
+use std::path::Path;
 use std::process::Command;
 
-use ravelin_model_check::sim::{self, Mark, Report};
+use ravelin_model_check::sim::{self, Mark, Report, Script, shrink};
 
-/// Enough for most marks and few enough for every `cargo test`; a campaign runs hundreds.
-const SEEDS: u64 = 60;
+/// Enough for most marks and few enough for every `cargo test`; a campaign runs thousands.
+const SEEDS: u64 = 80;
 
 fn run(seed: u64) -> Report {
     sim::run(seed).unwrap_or_else(|failure| panic!("{failure}"))
@@ -22,33 +24,93 @@ fn a_few_seeds_keep_every_promise_and_reach_what_matters() {
         Mark::DiskHalts,
         Mark::Snapshots,
         Mark::Epochs,
-        Mark::RefusedByLog,
+        Mark::RefusedEarly,
         Mark::Unknown,
         Mark::Reads,
+        Mark::DoneShared,
         Mark::Deltas,
+        Mark::OneWay,
+        Mark::Unclogged,
+        Mark::Drifts,
+        Mark::NeedsHand,
     ] {
         assert!(total.of(mark) > 0, "no seed reached {mark:?}");
     }
 }
 
-/// Seeds that showed a bug once, with what it was.
+/// Each file says in its first lines what it shows. It either found a fault once or leads to a rare branch.
 #[test]
-fn seeds_that_showed_a_bug_keep_every_promise() {
-    for seed in [
-        193, // A restarted controller took itself for caught up with a new leader that knew of no commit yet.
-        19, // A pause that was cut short let a node see its provider's drafts out of order (of the simulator).
-    ] {
-        assert!(run(seed).events > 0);
+fn every_committed_script_keeps_every_promise() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/sim_scripts");
+    let mut scripts = 0;
+    for entry in std::fs::read_dir(&folder).expect("the folder is committed") {
+        let path = entry.expect("a readable folder").path();
+        let text = std::fs::read_to_string(&path).expect("a readable script");
+        let script = Script::parse(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        assert!(!script.title.is_empty(), "{} does not say what it shows", path.display());
+        if let Err(failure) = script.run(None) {
+            panic!("{}: {failure}", path.display());
+        }
+        scripts += 1;
     }
+    assert!(scripts >= 3, "{scripts} scripts");
+}
+
+/// What a process prints, lines without their times of day.
+fn printed(words: &[&str]) -> String {
+    let output = Command::new(env!("CARGO_BIN_EXE_sim")).args(words).output().expect("the program was built");
+    String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 #[test]
 fn a_seed_gives_the_same_run_in_another_process_and_another_seed_does_not() {
-    let words = ["--from", "5", "--seeds", "1"];
-    let output = Command::new(env!("CARGO_BIN_EXE_sim")).args(words).output().expect("the program was built");
-    let text = String::from_utf8_lossy(&output.stdout);
-    let mut here = Report::default();
-    here.add(&run(5));
-    assert!(text.trim_end().ends_with(&here.to_string()), "{text}\nhere: {here}");
-    assert_ne!(run(5).digest, run(6).digest);
+    let here = run(5);
+    let text = printed(&["--seed", "5", "--trace"]);
+    assert!(text.trim_end().ends_with(&format!("sim: seed 5, digest {:016x}", here.digest)), "{text}");
+    assert!(text.lines().count() as u64 > here.events, "a line for each event: {}", here.events);
+    assert_eq!(text, printed(&["--seed", "5", "--trace"]));
+    assert_ne!(here.digest, run(6).digest);
+}
+
+#[test]
+fn a_script_that_was_printed_gives_the_same_run() {
+    for seed in 0..10 {
+        let script = Script::of_seed(seed);
+        let read = Script::parse(&script.to_string()).expect("what a script prints");
+        assert_eq!(read.run(None).map(|report| report.digest), script.run(None).map(|report| report.digest));
+    }
+}
+
+#[test]
+fn the_last_line_of_a_campaign_counts_seeds_events_and_failures() {
+    let text = printed(&["--seeds", "3", "--from", "40"]);
+    let events: u64 = (40..43).map(|seed| run(seed).events).sum();
+    assert_eq!(
+        text.lines().last(),
+        Some(format!("sim: 3 seeds, {events} events, 0 failures").as_str()),
+        "{text}"
+    );
+}
+
+/// A judge that is wrong on purpose: it takes every node that its disk stopped for a failure.
+fn wrong_judge(script: &Script) -> Option<(String, u64)> {
+    let report = script.run(None).ok()?;
+    (report.of(Mark::DiskHalts) > 0)
+        .then(|| (format!("{} disks failed", report.of(Mark::DiskHalts)), u64::MAX))
+}
+
+#[test]
+fn what_fails_shrinks_to_the_one_fault_that_matters_and_still_fails_from_its_text() {
+    let failing =
+        |seed: &u64| Script::of_seed(*seed).faults() > 10 && wrong_judge(&Script::of_seed(*seed)).is_some();
+    let seed = (0..200).find(failing).expect("some seed has a disk that fails among much else");
+    let script = Script::of_seed(seed);
+    let (what, _) = wrong_judge(&script).expect("just found");
+    let shrunk = shrink::shrink(script, what, wrong_judge);
+    let text = shrunk.script.to_string();
+    assert_eq!(shrunk.script.faults(), 1, "{text}");
+    assert!(text.contains(" sync-error ") || text.contains(" write-error "), "{text}");
+    assert!(text.lines().count() <= 6, "only what matters is left:\n{text}");
+    let read = Script::parse(&text).expect("what a script prints");
+    assert!(wrong_judge(&read).is_some_and(|(what, _)| what == shrunk.what));
 }

@@ -48,6 +48,9 @@ struct State {
     /// Counts crashes; a handle of an earlier life is dead.
     life: u64,
     fail_next_sync: bool,
+    fail_next_write: bool,
+    /// Where the next write goes instead of where it was meant to.
+    misdirect: Option<u64>,
     /// Changing calls until all fail; `None`: they never do.
     calls_left: Option<u64>,
     syncs: u64,
@@ -63,6 +66,8 @@ impl SimDisk {
             faults: SimFaults::default(),
             life: 0,
             fail_next_sync: false,
+            fail_next_write: false,
+            misdirect: None,
             calls_left: None,
             syncs: 0,
             latency: Duration::ZERO,
@@ -80,6 +85,17 @@ impl SimDisk {
         self.state().fail_next_sync = true;
     }
 
+    /// Makes the very next write before a crash or kill fail as [`SimFaults::write_errors_one_in`] describes.
+    pub fn fail_next_write(&self) {
+        self.state().fail_next_write = true;
+    }
+
+    /// Makes the very next write before a crash or kill claim success although its bytes went to another place, chosen by
+    /// `place` among the sectors of all files: as firmware with a wrong map does.
+    pub fn misdirect_next_write(&self, place: u64) {
+        self.state().misdirect = Some(place);
+    }
+
     /// Lets so many more changing calls (create, write, sync, rename …) happen; every later one fails, until
     /// [`SimDisk::crash`] or [`SimDisk::kill`]. So either can be placed at every step of whatever runs.
     pub fn stop_after(&self, calls: u64) {
@@ -91,8 +107,7 @@ impl SimDisk {
     pub fn crash(&self) {
         let state = &mut *self.state();
         state.life += 1;
-        state.calls_left = None;
-        state.fail_next_sync = false;
+        state.disarm();
         state.image.lose_power(&mut state.dice);
     }
 
@@ -100,8 +115,7 @@ impl SimDisk {
     pub fn kill(&self) {
         let mut state = self.state();
         state.life += 1;
-        state.calls_left = None;
-        state.fail_next_sync = false;
+        state.disarm();
     }
 
     /// Inverts one bit of a file, on the medium and in the cache; `false` if there is no such bit.
@@ -146,6 +160,12 @@ impl SimDisk {
 }
 
 impl State {
+    /// A process has ended, and with it what was to befall it.
+    fn disarm(&mut self) {
+        self.calls_left = None;
+        (self.fail_next_sync, self.fail_next_write, self.misdirect) = (false, false, None);
+    }
+
     /// Counts one changing call.
     fn spend(&mut self, operation: &'static str, path: &str) -> Result<(), DiskError> {
         match &mut self.calls_left {
@@ -297,7 +317,12 @@ impl DiskFile for SimFile {
         guard.spend("write", &self.path)?;
         self.room("write", &guard, offset.saturating_add(bytes.len() as u64))?;
         let state = &mut *guard;
-        if state.dice.one_in(state.faults.write_errors_one_in) {
+        if let Some(place) = state.misdirect.take() {
+            state.image.write_elsewhere(self.id, offset, bytes, place);
+            return Ok(());
+        }
+        let chance = state.dice.one_in(state.faults.write_errors_one_in);
+        if std::mem::take(&mut state.fail_next_write) || chance {
             let kept = state.dice.below(bytes.len() + 1);
             state.image.write(self.id, offset, bytes.get(..kept).unwrap_or_default());
             return Err(device_error("write", &self.path));

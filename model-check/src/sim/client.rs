@@ -10,7 +10,8 @@ use ravelin_cluster::request::{
 };
 use ravelin_config::ConfigMap;
 
-use super::Plan;
+use super::plan::Plan;
+use super::register::{self, Operation};
 use super::report::{Mark, Report};
 
 /// What a client was told.
@@ -33,6 +34,20 @@ enum Wish {
     Delete,
     /// What it holds, as of now at least.
     Read,
+    /// That a shared key hold this request's number.
+    Write,
+    /// What a shared key holds.
+    See,
+}
+
+impl Wish {
+    fn changes(self) -> bool {
+        !matches!(self, Self::Read | Self::See)
+    }
+
+    fn is_shared(self) -> bool {
+        matches!(self, Self::Write | Self::See)
+    }
 }
 
 /// One request.
@@ -41,6 +56,12 @@ struct Asked {
     key: String,
     wish: Wish,
     told: Told,
+    begun: u64,
+    ended: Option<u64>,
+    /// The highest revision that anybody had been told of when it was asked.
+    floor: u64,
+    /// What was seen of a shared key.
+    seen: u64,
 }
 
 /// All clients together.
@@ -49,11 +70,15 @@ pub(super) struct Clients {
     asked: BTreeMap<u64, Asked>,
     /// Keys known to be there that nobody asked to delete, oldest first by name.
     present: BTreeSet<String>,
+    /// The highest revision that anybody was told of.
+    revision: u64,
 }
 
 /// Key of the setup, which is asked for more than once and so promises nothing by itself.
 const SETUP: &str = "http/services/s@cluster";
 const DEADLINE_MILLIS: u32 = 1500;
+/// Keys that everybody writes.
+const SHARED_KEYS: u64 = 2;
 /// Texts of a large change, and bytes of each: together more than one entry carries.
 const LARGE_TEXTS: usize = 10;
 const LARGE_TEXT_BYTES: usize = 60_000;
@@ -70,6 +95,10 @@ impl Clients {
         let number = self.last() + 1;
         if !self.is_set_up() {
             return self.setup(number);
+        }
+        if dice.random_range(0..100) < plan.shared_percent {
+            let reads = dice.random_range(0..100) < plan.read_percent;
+            return self.shared(number, dice.random_range(0..SHARED_KEYS), reads);
         }
         let known = self.present.iter().nth(dice.random_range(0..self.present.len().max(1))).cloned();
         if let Some(key) = known {
@@ -88,6 +117,18 @@ impl Clients {
         self.put(number)
     }
 
+    /// A shared key gets this request's number, which is never written twice, or is looked at.
+    fn shared(&mut self, number: u64, place: u64, reads: bool) -> Envelope {
+        let key = shared_key(place);
+        if reads {
+            return self.ask(number, key.clone(), Wish::See, read(key));
+        }
+        let text = format!(
+            "http:\n  routers:\n    shared{place}:\n      rule: Host(`v{number}.sim`)\n      service: s\n"
+        );
+        self.ask(number, key, Wish::Write, apply(text))
+    }
+
     /// A change that every cluster that works must do.
     pub(super) fn probe(&mut self) -> Envelope {
         self.put(self.last() + 1)
@@ -101,7 +142,9 @@ impl Clients {
     }
 
     fn ask(&mut self, number: u64, key: String, wish: Wish, request: Request) -> Envelope {
-        self.asked.insert(number, Asked { key, wish, told: Told::Unknown });
+        let floor = self.revision;
+        self.asked
+            .insert(number, Asked { key, wish, told: Told::Unknown, begun: 0, ended: None, floor, seen: 0 });
         let mut id = [0; 16];
         id[..8].copy_from_slice(&number.to_le_bytes());
         Envelope {
@@ -116,35 +159,32 @@ impl Clients {
     /// An answer to request `number`.
     ///
     /// # Errors
-    /// A refusal, which no request of a run deserves, or a read of something old.
+    /// A refusal, which no request of a run deserves, a read of something old, or a revision that went back.
     pub(super) fn told(
         &mut self,
         number: u64,
         response: &Response,
+        now: u64,
         report: &mut Report,
     ) -> Result<(), String> {
-        let deleted = |key: &str, all: &BTreeMap<u64, Asked>| {
-            all.values().any(|asked| asked.wish == Wish::Delete && asked.key == key)
-        };
         let Some(asked) = self.asked.get(&number) else {
             return Err(format!("an answer to nothing: {number}"));
         };
-        let (key, wish) = (asked.key.clone(), asked.wish);
+        let (key, wish, floor) = (asked.key.clone(), asked.wish, asked.floor);
+        let mut seen = 0;
         let told = match response {
-            Response::Done(_) if wish != Wish::Read => {
-                report.count(Mark::Done, 1);
-                if let Wish::Put { large } = wish {
-                    report.count(Mark::DoneInParts, u64::from(large));
-                    if key != SETUP && !deleted(&key, &self.asked) {
-                        self.present.insert(key);
-                    }
-                }
+            Response::Done(change) if wish.changes() => {
+                self.not_before(number, floor, change.generation.revision)?;
+                self.done(key, wish, report);
                 Told::Done
             }
-            Response::Objects(found) if wish == Wish::Read => {
+            Response::Objects(found) if !wish.changes() => {
                 report.count(Mark::Reads, 1);
+                let revision = found.generation.as_ref().map_or(0, |generation| generation.revision);
+                self.not_before(number, floor, revision)?;
+                seen = found.objects.first().map_or(0, |object| value_in(object.object.as_bytes()));
                 // Whoever asks to delete it meanwhile may be first.
-                if !holds(found, &key) && !deleted(&key, &self.asked) {
+                if wish == Wish::Read && !holds(found, &key) && !self.may_be_deleted(&key) {
                     return Err(format!("read {number} does not show {key}, which was done before"));
                 }
                 Told::Done
@@ -160,9 +200,44 @@ impl Clients {
             other => return Err(format!("request {number} was answered {other:?}")),
         };
         if let Some(asked) = self.asked.get_mut(&number) {
-            asked.told = told;
+            (asked.told, asked.ended, asked.seen) = (told, Some(now), seen);
         }
         Ok(())
+    }
+
+    /// Whoever asks after an answer is told of nothing older.
+    fn not_before(&mut self, number: u64, floor: u64, revision: u64) -> Result<(), String> {
+        if revision < floor {
+            return Err(format!(
+                "request {number} was answered at revision {revision}, and {floor} was known before"
+            ));
+        }
+        self.revision = self.revision.max(revision);
+        Ok(())
+    }
+
+    fn done(&mut self, key: String, wish: Wish, report: &mut Report) {
+        report.count(Mark::Done, 1);
+        report.count(Mark::DoneShared, u64::from(wish == Wish::Write));
+        if let Wish::Put { large } = wish {
+            report.count(Mark::DoneInParts, u64::from(large));
+            if key != SETUP && !self.may_be_deleted(&key) {
+                self.present.insert(key);
+            }
+        }
+    }
+
+    fn may_be_deleted(&self, key: &str) -> bool {
+        self.asked.values().any(|asked| asked.wish == Wish::Delete && asked.key == key)
+    }
+
+    /// Notes when the last request was asked; its number.
+    pub(super) fn asked_at(&mut self, now: u64) -> u64 {
+        let number = self.last();
+        if let Some(asked) = self.asked.get_mut(&number) {
+            asked.begun = now;
+        }
+        number
     }
 
     /// Whether what all others need is known to be done.
@@ -180,12 +255,44 @@ impl Clients {
         self.asked.keys().next_back().copied().unwrap_or(0)
     }
 
-    /// Holds a final state against everything that clients were told.
+    /// Holds the state of `now` against everything that clients were told.
     ///
     /// # Errors
     /// The first promise that was broken.
-    pub(super) fn judge(&self, map: &ConfigMap) -> Result<(), String> {
-        for (number, asked) in self.asked.iter().filter(|(_, asked)| asked.wish != Wish::Read) {
+    pub(super) fn judge(&self, map: &ConfigMap, now: u64) -> Result<(), String> {
+        self.judge_puts(map)?;
+        for key in (0..SHARED_KEYS).map(shared_key) {
+            let held = map.get(&key).map_or(0, |bytes| value_in(bytes));
+            let mut operations = self.operations(&key);
+            operations.push(Operation { begun: now, ended: Some(now), value: held, writes: false });
+            register::judge(&operations).map_err(|what| format!("{key}: {what}"))?;
+        }
+        Ok(())
+    }
+
+    /// What clients did with a shared key, without writes of which they were told that they failed.
+    fn operations(&self, key: &str) -> Vec<Operation> {
+        let of_key = self.asked.iter().filter(|(_, asked)| asked.wish.is_shared() && asked.key == key);
+        let operation = |(number, asked): (&u64, &Asked)| {
+            let writes = asked.wish == Wish::Write;
+            let ended = asked.ended.filter(|_| asked.told == Told::Done);
+            match asked.told {
+                Told::Nothing => None,
+                Told::Unknown if !writes => None,
+                _ => Some(Operation {
+                    begun: asked.begun,
+                    ended,
+                    value: if writes { *number } else { asked.seen },
+                    writes,
+                }),
+            }
+        };
+        of_key.filter_map(operation).collect()
+    }
+
+    fn judge_puts(&self, map: &ConfigMap) -> Result<(), String> {
+        let changes = |asked: &Asked| asked.wish.changes() && !asked.wish.is_shared();
+        for (number, asked) in self.asked.iter().filter(|(_, asked)| changes(asked)) {
             let there = map.get(&asked.key).is_some();
             let deletion =
                 self.asked.values().find(|other| other.wish == Wish::Delete && other.key == asked.key);
@@ -219,6 +326,17 @@ fn read(prefix: String) -> Request {
     Request::Get { prefix, after: None, limit: 1, consistency: Consistency::Linearizable }
 }
 
+fn shared_key(place: u64) -> String {
+    format!("http/routers/shared{place}@cluster")
+}
+
+/// The number in what a shared key holds.
+fn value_in(bytes: &[u8]) -> u64 {
+    let text = String::from_utf8_lossy(bytes);
+    let number = text.split_once("Host(`v").and_then(|(_, rest)| rest.split_once(".sim"));
+    number.and_then(|(number, _)| number.parse().ok()).unwrap_or(0)
+}
+
 fn holds(found: &Objects, key: &str) -> bool {
     found.objects.iter().any(|object| object.key == key)
 }
@@ -236,15 +354,18 @@ fn large(number: u64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use ravelin_cluster::request::status::Generation;
+    use ravelin_cluster::request::{Change, ObjectView};
+
     use super::*;
 
     #[test]
     fn a_change_told_done_must_be_there_at_the_end() {
         let mut clients = Clients::default();
         let _asked = clients.setup(1);
-        assert_eq!(clients.judge(&ConfigMap::default()), Ok(()), "nothing was promised yet");
+        assert_eq!(clients.judge(&ConfigMap::default(), 9), Ok(()), "nothing was promised yet");
         clients.asked.get_mut(&1).expect("just asked").told = Told::Done;
-        assert!(clients.judge(&ConfigMap::default()).is_err());
+        assert!(clients.judge(&ConfigMap::default(), 9).is_err());
     }
 
     #[test]
@@ -254,6 +375,65 @@ mod tests {
         let key = "http/routers/c1@cluster".to_owned();
         let _asked = clients.ask(1, key.clone(), Wish::Read, read(key));
         let nothing = Objects { generation: None, stale: false, objects: Vec::new(), next: None };
-        assert!(clients.told(1, &Response::Objects(nothing), &mut report).is_err());
+        assert!(clients.told(1, &Response::Objects(nothing), 5, &mut report).is_err());
+    }
+
+    fn generation(revision: u64) -> Generation {
+        Generation { revision, recovery_epoch: 0, digest: String::new(), name: String::new() }
+    }
+
+    fn done(number: u64, revision: u64) -> Response {
+        Response::Done(Change {
+            id: RequestId([u8::try_from(number).expect("few"); 16]),
+            generation: generation(revision),
+            put: 1,
+            deleted: 0,
+            verdicts: Vec::new(),
+        })
+    }
+
+    fn see(value: u64, revision: u64) -> Response {
+        let object = ObjectView {
+            key: shared_key(0),
+            state: "enabled".to_owned(),
+            errors: Vec::new(),
+            object: format!("{{\"rule\":\"Host(`v{value}.sim`)\"}}"),
+            last_good: None,
+        };
+        let objects = if value > 0 { vec![object] } else { Vec::new() };
+        Response::Objects(Objects {
+            generation: Some(generation(revision)),
+            stale: false,
+            objects,
+            next: None,
+        })
+    }
+
+    #[test]
+    fn a_write_that_was_said_to_have_failed_must_never_be_seen() {
+        let mut clients = Clients::default();
+        let mut report = Report::default();
+        let _write = clients.shared(1, 0, false);
+        clients.asked_at(1);
+        let failed = Response::Unavailable { reason: "no leader".to_owned() };
+        assert_eq!(clients.told(1, &failed, 2, &mut report), Ok(()));
+        let _look = clients.shared(2, 0, true);
+        clients.asked_at(3);
+        assert_eq!(clients.told(2, &see(1, 4), 4, &mut report), Ok(()));
+        let broken = clients.judge(&ConfigMap::default(), 9).expect_err("it was seen");
+        assert!(broken.contains("nobody wrote it"), "{broken}");
+    }
+
+    #[test]
+    fn an_accepted_write_is_not_lost_and_revisions_do_not_go_back() {
+        let mut clients = Clients::default();
+        let mut report = Report::default();
+        let _write = clients.shared(1, 0, false);
+        clients.asked_at(1);
+        assert_eq!(clients.told(1, &done(1, 7), 2, &mut report), Ok(()));
+        let broken = clients.judge(&ConfigMap::default(), 9).expect_err("the final state has lost it");
+        assert!(broken.contains("seen again after") || broken.contains("was there while"), "{broken}");
+        let _look = clients.shared(2, 0, true);
+        assert!(clients.told(2, &see(1, 6), 5, &mut report).is_err(), "revision 7 was told before");
     }
 }

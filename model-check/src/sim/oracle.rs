@@ -86,6 +86,9 @@ impl Oracle {
         one_runner(running())?;
         let machine = stations.get(stepped).and_then(|held| held.machine.as_ref());
         let Some(node) = machine.map(|machine| machine.node()) else { return Ok(()) };
+        if stations.get(stepped).is_some_and(Station::is_lost) && node.core().role() != RoleName::Follower {
+            return Err(format!("node {} campaigns although its disk was lost", stepped + 1));
+        }
         self.history.record(node.core(), &[]).map_err(|violation| violation.to_string())?;
         self.same_state(node)?;
         let signature = signature(node.core());

@@ -1,151 +1,95 @@
-//! What one seed draws: which faults, how often, how long. Swarm testing: each seed has its own mixture, many without
-//! some fault at all, so that rare combinations come up.
+//! The numbers of a run, all of them, each with a calm value: what a seed draws, what a script states, and what shrinking
+//! turns off. It must hold nothing that is not a number, so that a script can state every run.
 
 use std::time::Duration;
 
-use rand::rngs::StdRng;
-use rand::{RngExt, SeedableRng};
 use ravelin_transport::memory::Faults;
 
-/// The parameters of one run. A mean time of zero means never.
-#[derive(Debug, Clone)]
-pub struct Plan {
-    /// The seed itself.
-    pub seed: u64,
-    /// Lane Raft between control nodes, while faults last.
-    pub network: Faults,
-    /// Longest time a sync takes.
-    pub sync_max: Duration,
-    /// Mean time between crashes of some node.
-    pub crash_every: Duration,
-    /// How many crashes in a hundred come in the middle of a write.
-    pub torn_percent: u32,
-    /// How many crashes in a hundred leave the machine its power.
-    pub kill_percent: u32,
-    /// How many starts in a hundred are cut by another power loss.
-    pub cut_start_percent: u32,
-    /// Longest time until a crashed node is started again.
-    pub restart_max: Duration,
-    /// Mean time between power losses of all at once.
-    pub outage_every: Duration,
-    /// Mean time between failing syncs.
-    pub sync_error_every: Duration,
-    /// Mean time between disks that become full.
-    pub full_every: Duration,
-    /// Longest time that a disk stays full.
-    pub full_max: Duration,
-    /// Mean time between partitions.
-    pub partition_every: Duration,
-    /// Longest partition.
-    pub partition_max: Duration,
+macro_rules! knobs {
+    ($($(#[doc = $doc:literal])* $name:ident = $calm:expr;)*) => {
+        /// The numbers of one run.
+        #[derive(Debug, Clone, PartialEq, Eq)]
+        pub(super) struct Plan {
+            $($(#[doc = $doc])* pub(super) $name: u64,)*
+        }
+
+        impl Plan {
+            /// A run in which nothing goes wrong.
+            pub(super) const fn calm() -> Self {
+                Self { $($name: $calm,)* }
+            }
+
+            /// Every number under its name.
+            pub(super) fn numbers(&self) -> Vec<(&'static str, u64)> {
+                vec![$((stringify!($name), self.$name),)*]
+            }
+
+            /// The number of this name.
+            pub(super) fn number(&mut self, name: &str) -> Option<&mut u64> {
+                match name {
+                    $(stringify!($name) => Some(&mut self.$name),)*
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+
+knobs! {
+    /// What every chance in the run follows from.
+    seed = 0;
+    /// Control nodes, all of them voters at first.
+    nodes = 3;
+    /// Shortest way of a frame of lane Raft.
+    delay_min_micros = 100;
+    /// Longest way of one that takes no detour.
+    delay_max_micros = 1_000;
+    /// How often one is lost, while faults last.
+    loss_per_million = 0;
+    /// How often one arrives twice.
+    duplicate_per_million = 0;
+    /// How often one takes a detour and is overtaken.
+    reorder_per_million = 0;
+    /// Longest detour.
+    detour_max_micros = 1_000;
+    /// Longest time that a sync of the log takes.
+    sync_max_micros = 500;
     /// How many lanes in a hundred are silent for a while before a cut breaks them.
-    pub silent_percent: u32,
-    /// Mean time between pauses of some node.
-    pub pause_every: Duration,
-    /// Longest pause.
-    pub pause_max: Duration,
-    /// Mean time between restarts of some proxy.
-    pub proxy_restart_every: Duration,
+    silent_percent = 0;
+    /// How far the clocks of nodes are apart at most.
+    skew_max_micros = 0;
     /// Mean time between requests of clients.
-    pub ask_every: Duration,
+    ask_micros = 100_000;
     /// How many requests in a hundred are reads.
-    pub read_percent: u32,
+    read_percent = 0;
+    /// How many requests in a hundred go to the few keys that everybody writes.
+    shared_percent = 0;
     /// How many changes in a hundred are larger than one entry of the log.
-    pub large_percent: u32,
+    large_percent = 0;
     /// Mean time between changes of the file that the provider reads.
-    pub file_every: Duration,
+    file_micros = 1_000_000;
     /// Bytes of log in memory that force a snapshot at half.
-    pub log_bytes_max: u64,
+    log_bytes_max = 8 << 20;
     /// Space reserved for each segment of a log.
-    pub segment_bytes: u64,
+    segment_bytes = 64 << 10;
+    /// From so many bytes on a change is applied beside the node.
+    heavy_bytes = 1 << 20;
     /// Virtual time with faults.
-    pub faults_for: Duration,
-    /// Virtual time without, in which everything must come together.
-    pub settle_for: Duration,
+    faults_micros = 8_000_000;
 }
 
 impl Plan {
-    /// The plan that a seed draws.
-    pub fn of(seed: u64) -> Self {
-        let mut dice = StdRng::seed_from_u64(seed ^ 0x5241_5645_4c49_4e00);
-        let small_log = chance(&mut dice, 50);
-        Self {
-            seed,
-            network: network(&mut dice),
-            sync_max: Duration::from_micros(dice.random_range(200..30_000)),
-            crash_every: maybe(&mut dice, 75, 800, 6_000),
-            torn_percent: dice.random_range(0..=80),
-            kill_percent: dice.random_range(0..=60),
-            cut_start_percent: rate(&mut dice, 40, 50),
-            restart_max: millis(&mut dice, 50, 4_000),
-            outage_every: maybe(&mut dice, 20, 3_000, 12_000),
-            sync_error_every: maybe(&mut dice, 35, 1_000, 8_000),
-            full_every: maybe(&mut dice, 25, 2_000, 8_000),
-            full_max: millis(&mut dice, 100, 3_000),
-            partition_every: maybe(&mut dice, 60, 1_000, 6_000),
-            partition_max: millis(&mut dice, 100, 5_000),
-            silent_percent: dice.random_range(0..=100),
-            pause_every: maybe(&mut dice, 50, 1_000, 6_000),
-            pause_max: millis(&mut dice, 50, 4_000),
-            proxy_restart_every: maybe(&mut dice, 40, 500, 5_000),
-            ask_every: millis(&mut dice, 30, 300),
-            read_percent: rate(&mut dice, 70, 50),
-            // A large change does not fit where the log is bounded to little.
-            large_percent: if small_log { 0 } else { rate(&mut dice, 10, 8) },
-            file_every: millis(&mut dice, 200, 2_000),
-            log_bytes_max: if small_log { dice.random_range(8..40) << 10 } else { 8 << 20 },
-            segment_bytes: 4 << dice.random_range(10..18),
-            faults_for: Duration::from_secs(dice.random_range(8..16)),
-            settle_for: Duration::from_secs(20),
+    /// Lane Raft while faults last.
+    pub(super) fn network(&self) -> Faults {
+        let rate = |per_million: u64| u32::try_from(per_million).unwrap_or(u32::MAX);
+        Faults {
+            delay_min: Duration::from_micros(self.delay_min_micros),
+            delay_max: Duration::from_micros(self.delay_max_micros),
+            loss_per_million: rate(self.loss_per_million),
+            duplicate_per_million: rate(self.duplicate_per_million),
+            reorder_per_million: rate(self.reorder_per_million),
+            detour_max: Duration::from_micros(self.detour_max_micros),
+            ..Faults::default()
         }
-    }
-
-    /// The generator of everything that the plan leaves to chance.
-    pub fn dice(&self) -> StdRng {
-        StdRng::seed_from_u64(self.seed)
-    }
-}
-
-fn network(dice: &mut StdRng) -> Faults {
-    Faults {
-        delay_min: Duration::from_micros(dice.random_range(50..500)),
-        delay_max: Duration::from_micros(dice.random_range(500..20_000)),
-        loss_per_million: rate(dice, 60, 300_000),
-        duplicate_per_million: rate(dice, 60, 500_000),
-        reorder_per_million: rate(dice, 60, 200_000),
-        detour_max: millis(dice, 1, 300),
-        ..Faults::default()
-    }
-}
-
-fn chance(dice: &mut StdRng, percent: u32) -> bool {
-    dice.random_range(0..100) < percent
-}
-
-fn millis(dice: &mut StdRng, min: u64, max: u64) -> Duration {
-    Duration::from_millis(dice.random_range(min..=max))
-}
-
-/// A span in so many seeds of a hundred, else zero.
-fn maybe(dice: &mut StdRng, percent: u32, min: u64, max: u64) -> Duration {
-    let span = millis(dice, min, max);
-    if chance(dice, percent) { span } else { Duration::ZERO }
-}
-
-/// A rate in so many seeds of a hundred, else zero.
-fn rate(dice: &mut StdRng, percent: u32, max: u32) -> u32 {
-    let rate = dice.random_range(0..=max);
-    if chance(dice, percent) { rate } else { 0 }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_seed_draws_one_plan_and_seeds_differ() {
-        assert_eq!(format!("{:?}", Plan::of(7)), format!("{:?}", Plan::of(7)));
-        let without_crash = (0..100).filter(|seed| Plan::of(*seed).crash_every.is_zero()).count();
-        assert!((5..60).contains(&without_crash), "swarm: some seeds have no crash: {without_crash}");
     }
 }

@@ -27,8 +27,30 @@ pub enum Mark {
     DiskFull,
     /// Processes paused.
     Pauses,
-    /// Partitions made.
+    /// Writes of a log made slow for a while.
+    SlowDisks,
+    /// Clocks that jumped ahead.
+    Jumps,
+    /// Clocks that ran too fast or too slow.
+    Drifts,
+    /// Partitions into two sets.
     Partitions,
+    /// Links cut one way only.
+    OneWay,
+    /// Single links cut.
+    Links,
+    /// Frames that waited at a clogged link and arrived together.
+    Unclogged,
+    /// Disks on which a bit flipped.
+    Rotten,
+    /// Writes that went elsewhere.
+    Misdirected,
+    /// Nodes that rightly did not start on a damaged disk, and were replaced by hand.
+    NeedsHand,
+    /// Damaged disks on which a node started with all that it had.
+    HarmlessDamage,
+    /// Disks replaced by empty ones.
+    Wiped,
     /// Lanes that fell silent long before they broke.
     SilentLanes,
     /// Frames lost, doubled or set on a detour.
@@ -47,6 +69,8 @@ pub enum Mark {
     Done,
     /// Of them, larger than one entry of the log.
     DoneInParts,
+    /// Of them, of keys that everybody writes.
+    DoneShared,
     /// Linearizable reads answered.
     Reads,
     /// Answers that said that nothing was accepted.
@@ -81,7 +105,18 @@ const MARKS: &[(Mark, &str)] = &[
     (Mark::DiskHalts, "failed writes"),
     (Mark::DiskFull, "full disks"),
     (Mark::Pauses, "pauses"),
+    (Mark::SlowDisks, "slow disks"),
+    (Mark::Jumps, "clocks jumped"),
+    (Mark::Drifts, "drifted"),
     (Mark::Partitions, "partitions"),
+    (Mark::OneWay, "one-way cuts"),
+    (Mark::Links, "links cut"),
+    (Mark::Unclogged, "frames unclogged"),
+    (Mark::Rotten, "bits flipped"),
+    (Mark::Misdirected, "writes misdirected"),
+    (Mark::NeedsHand, "damaged nodes replaced"),
+    (Mark::HarmlessDamage, "harmless damages"),
+    (Mark::Wiped, "disks wiped"),
     (Mark::SilentLanes, "silent lanes"),
     (Mark::Mangled, "frames mangled"),
     (Mark::Snapshots, "snapshots"),
@@ -91,6 +126,7 @@ const MARKS: &[(Mark, &str)] = &[
     (Mark::RefusedEarly, "refused early"),
     (Mark::Done, "changes done"),
     (Mark::DoneInParts, "in parts"),
+    (Mark::DoneShared, "of shared keys"),
     (Mark::Reads, "reads"),
     (Mark::Unavailable, "unavailable"),
     (Mark::Unknown, "unknown"),
@@ -110,6 +146,8 @@ pub struct Report {
     pub events: u64,
     /// Digest of everything that happened: equal for equal seeds.
     pub digest: u64,
+    /// Longest virtual time from the last fault until everything had come together, in microseconds.
+    pub settled_max_micros: u64,
     counts: BTreeMap<Mark, u64>,
 }
 
@@ -117,6 +155,11 @@ impl Report {
     /// Counts something.
     pub(super) fn count(&mut self, mark: Mark, times: u64) {
         *self.counts.entry(mark).or_default() += times;
+    }
+
+    /// Everything has come together so long after the last fault.
+    pub(super) fn settled(&mut self, micros: u64) {
+        self.settled_max_micros = self.settled_max_micros.max(micros);
     }
 
     /// How often something happened.
@@ -133,6 +176,7 @@ impl Report {
     pub fn add(&mut self, other: &Report) {
         self.events += other.events;
         self.fold(other.digest);
+        self.settled(other.settled_max_micros);
         for (mark, times) in &other.counts {
             self.count(*mark, *times);
         }
@@ -150,7 +194,8 @@ impl fmt::Display for Report {
         for (mark, name) in MARKS {
             write!(f, ", {} {name}", self.of(*mark))?;
         }
-        write!(f, ", digest {:016x}", self.digest)
+        let settled = self.settled_max_micros as f64 / 1e6;
+        write!(f, ", together after {settled:.2} s at most, digest {:016x}", self.digest)
     }
 }
 

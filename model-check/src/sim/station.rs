@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ravelin_cluster::node::{HEAVY_BYTES, NodeOptions};
+use ravelin_cluster::node::NodeOptions;
 use ravelin_cluster::node::boot::{BootError, Member};
 use ravelin_cluster::node::event::Event;
 use ravelin_cluster::sim_entry::{Machine, Work};
@@ -16,11 +16,10 @@ use ravelin_consensus::{
     Batch, Configuration, Core, Durable, Incarnation, Index, NodeId, Params, SnapshotMeta,
 };
 
-use super::Plan;
+use super::clock::Clock;
+use super::plan::Plan;
 use super::world::Happening;
 
-/// Number of control nodes.
-pub(super) const STATIONS: u64 = 3;
 /// The cluster that every run simulates.
 pub(super) const CLUSTER: [u8; 16] = *b"simulatedcluster";
 
@@ -49,6 +48,26 @@ enum Doubt {
     Compact(SnapshotMeta),
 }
 
+/// What is to happen to a process in the middle of something.
+#[derive(Debug, Default)]
+pub(super) struct Armed {
+    /// The next write of the log is cut before this changing call.
+    pub(super) cut_log: Option<(Ending, u64)>,
+    /// The next snapshot loses power after so many changing calls, and the machine stays down so long.
+    pub(super) cut_snapshot: Option<(u64, u64)>,
+    /// The next start loses power after so many changing calls.
+    pub(super) cut_start: Option<u64>,
+    /// The next write of the log goes to another place.
+    pub(super) misdirect: Option<u64>,
+}
+
+/// A member that has ended for ever: what it was when it did, as if it were down.
+#[derive(Debug)]
+struct Lost {
+    ghost: Core<CommandBytes>,
+    promised: Durable<CommandBytes>,
+}
+
 /// One control node's process.
 #[derive(Debug)]
 pub(super) struct Station {
@@ -72,8 +91,18 @@ pub(super) struct Station {
     pub(super) other_busy: bool,
     /// The epoch under which providers run here.
     pub(super) provider_epoch: Option<u64>,
-    /// How the process ends in the middle of its next write of the log.
-    pub(super) cut: Option<Ending>,
+    /// What the node takes for the time.
+    pub(super) clock: Clock,
+    /// What is to happen to the next write, snapshot or start.
+    pub(super) armed: Armed,
+    /// How long the machine stays down after its next end.
+    pub(super) down_micros: u64,
+    /// Writes of the log take so much longer, until then.
+    pub(super) slow: (u64, u64),
+    /// Its disk holds what nobody has written, and no start has shown yet whether that matters.
+    pub(super) damaged: bool,
+    /// Its identity that never comes back, since its disk was lost or damaged.
+    lost: Option<Lost>,
     /// A fault of the disk is due, so that the node may stop.
     pub(super) disk_fault: bool,
     /// The disk is full until then.
@@ -101,7 +130,7 @@ impl Station {
             recovery_epoch: 0,
             node: number,
             incarnation: 1,
-            voters: (1..=STATIONS).map(|number| (number, 1)).collect(),
+            voters: (1..=plan.nodes).map(|number| (number, 1)).collect(),
         };
         let params = Arc::new(params(&member, plan));
         let voters = member.voters.iter().map(|(node, life)| (NodeId(*node), Incarnation(*life)));
@@ -118,7 +147,12 @@ impl Station {
             log_busy: false,
             other_busy: false,
             provider_epoch: None,
-            cut: None,
+            clock: Clock::new(skew(plan, number)),
+            armed: Armed::default(),
+            down_micros: 0,
+            slow: (0, 0),
+            damaged: false,
+            lost: None,
             disk_fault: false,
             full_until: 0,
             member,
@@ -139,6 +173,7 @@ impl Station {
         let found = durable_of(machine.node().core(), &self.promised);
         self.reconcile(found).map_err(StartError::Lost)?;
         self.disk_fault = false;
+        self.damaged = false;
         self.machine = Some(machine);
         Ok(())
     }
@@ -153,11 +188,13 @@ impl Station {
     }
 
     fn boot(&self, plan: &Plan) -> Result<Machine, BootError> {
-        // Half of the runs send every change the way that only large ones go.
-        let heavy_bytes = if plan.seed.is_multiple_of(2) { 1 } else { HEAVY_BYTES };
         let sealing = SealingKeys::new(CLUSTER, &[[7; 32]]).expect("one key");
-        let options =
-            NodeOptions { params: Arc::clone(&self.params), static_objects: None, heavy_bytes, sealing };
+        let options = NodeOptions {
+            params: Arc::clone(&self.params),
+            static_objects: None,
+            heavy_bytes: plan.heavy_bytes,
+            sealing,
+        };
         let limits = WalLimits { segment_bytes: plan.segment_bytes };
         let seed = plan.seed ^ (self.number << 32) ^ self.life;
         Machine::boot(Arc::new(self.disk.clone()), limits, &self.member, options, seed)
@@ -180,6 +217,10 @@ impl Station {
 
     /// Does the log's next work, and keeps count of what it promises.
     pub(super) fn write_log(&mut self) -> Option<Event> {
+        let misdirect = self.armed.misdirect.take();
+        if let Some(place) = misdirect {
+            self.disk.misdirect_next_write(place);
+        }
         let machine = self.machine.as_mut()?;
         let doubts: Vec<Doubt> = machine
             .next_log_work()
@@ -211,7 +252,7 @@ impl Station {
         self.log_busy = false;
         self.other_busy = false;
         self.provider_epoch = None;
-        self.cut = None;
+        self.armed = Armed { cut_start: self.armed.cut_start, ..Armed::default() };
         self.life += 1;
         if let Ok(ghost) = Core::restore(Arc::clone(&self.params), self.promised.clone()) {
             self.ghost = ghost;
@@ -229,8 +270,60 @@ impl Station {
         self.disk.set_faults(SimFaults { space_bytes, ..SimFaults::default() });
     }
 
+    /// Inverts a bit of what lies on its disk, mostly of what was written there.
+    pub(super) fn rot(&mut self, place: u64, bit: u64) {
+        let files: Vec<_> = self
+            .disk
+            .paths()
+            .into_iter()
+            .filter_map(|path| Some((self.disk.content(&path)?, path)))
+            .collect();
+        let Some((content, path)) = files.get(modulo(place, files.len())) else { return };
+        let written = content.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+        let place = place >> 8;
+        let length = if place.is_multiple_of(8) { content.len() } else { written };
+        let offset = modulo(place >> 3, length) as u64;
+        self.damaged |= self.disk.flip_bit(path, offset, u8::try_from(bit % 8).unwrap_or(0));
+    }
+
+    /// Lets go of the identity whose disk is lost or cannot be read: from now on this is another node, on an empty disk.
+    pub(super) fn replace(&mut self, plan: &Plan) {
+        self.lose();
+        self.member.incarnation += 1;
+        self.params = Arc::new(params(&self.member, plan));
+        self.disk = SimDisk::new(plan.seed ^ self.number.rotate_left(40) ^ self.member.incarnation);
+        let voters = self.member.voters.iter().map(|(node, life)| (NodeId(*node), Incarnation(*life)));
+        self.promised = Durable::genesis(Configuration::of_voters(voters));
+        self.doubts.clear();
+        (self.damaged, self.disk_fault, self.full_until) = (false, false, 0);
+        if let Ok(ghost) = Core::restore(Arc::clone(&self.params), self.promised.clone()) {
+            self.ghost = ghost;
+        }
+    }
+
+    /// The identity never comes back: to the others it is as if it stayed down.
+    pub(super) fn lose(&mut self) {
+        if self.lost.is_none() {
+            let promised = self.promised.clone();
+            self.lost = Some(Lost { ghost: self.ghost.clone(), promised });
+        }
+    }
+
+    /// Whether the member that the cluster was born with is gone for ever.
+    pub(super) fn is_lost(&self) -> bool {
+        self.lost.is_some()
+    }
+
+    /// Whether the cluster may yet find that it is.
+    pub(super) fn may_be_lost(&self) -> bool {
+        self.damaged || self.armed.misdirect.is_some() || self.is_lost()
+    }
+
     /// The member for the invariant catalogue, running or not.
     pub(super) fn view(&self) -> View<'_, CommandBytes> {
+        if let Some(lost) = &self.lost {
+            return View { core: &lost.ghost, durable: Some(&lost.promised) };
+        }
         let core = self.machine.as_ref().map_or(&self.ghost, |machine| machine.node().core());
         View { core, durable: Some(&self.promised) }
     }
@@ -276,4 +369,15 @@ fn params(member: &Member, plan: &Plan) -> Params {
 /// A span in whole microseconds.
 pub(super) fn micros(span: Duration) -> u64 {
     u64::try_from(span.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// A number below `bound`; 0 if that is 0.
+fn modulo(number: u64, bound: usize) -> usize {
+    usize::try_from(number.checked_rem(bound as u64).unwrap_or(0)).unwrap_or(0)
+}
+
+/// Where this node's clock begins.
+fn skew(plan: &Plan, number: u64) -> u64 {
+    let mixed = (plan.seed ^ number).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29);
+    mixed.checked_rem(plan.skew_max_micros).unwrap_or(0)
 }

@@ -2,30 +2,35 @@
 //! take every decision from the seed, and hold no rule of the system under test.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
 
 use bytes::Bytes;
-use rand::RngExt;
 use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
 use ravelin_cluster::node::event::{Action, CallId, Event, LinkId, TicketId};
 use ravelin_cluster::request::status::EventKind;
 use ravelin_cluster::request::{Envelope, parts};
 use ravelin_consensus::{NodeId, SnapshotMeta, Time};
-use ravelin_transport::memory::Network;
+use ravelin_transport::memory::{Delivery, Network};
 use ravelin_transport::{Lane, PeerRole};
 
 use super::client::Clients;
-use super::fault::Faults;
+use super::fault::Kind;
 use super::link::{Links, Opener};
 use super::oracle::Oracle;
+use super::plan::Plan;
 use super::proxy::{Kept, PROXIES, Proxy, Took};
 use super::report::{Mark, Report};
-use super::station::{STATIONS, Station, micros};
-use super::{Failure, Plan};
+use super::script::Script;
+use super::station::{Station, micros};
+use super::{Failure, Trace};
 
 /// How long a frame of a reliable lane is on its way, and how soon its sender knows that it was taken.
 const LINK_MICROS: u64 = 300;
 /// How long a job beside the log takes at most.
 const OTHER_MICROS_MAX: u64 = 5_000;
+/// Most control nodes of a run.
+const NODES_MAX: u64 = 7;
 /// Things that happened, kept for a failure's trail.
 const TRAIL_MAX: usize = 60;
 
@@ -48,16 +53,22 @@ pub(super) enum Happening {
     ToProxy { proxy: usize, link: LinkId, frame: Bytes },
     /// A proxy looks for a control node.
     ProxyConnect { proxy: usize },
-    /// A crashed process is started.
-    Restart { station: usize },
+    /// A crashed process is started, unless it was since.
+    Restart { station: usize, life: u64 },
+    /// Somebody replaces a node that does not start.
+    Hand { station: usize, life: u64 },
     /// A client asks.
     Change,
     /// The provided file changes.
     FileChange,
-    /// A fault begins.
-    Fault(Faults),
-    /// A partition ends.
+    /// A fault.
+    Fault(Kind),
+    /// A cut ends.
     Mend,
+    /// A clog ends.
+    Unclog,
+    /// A clock stops drifting.
+    TrueClock { station: usize },
     /// A pause ends.
     Thaw { station: usize },
     /// A silent lane is given up.
@@ -81,38 +92,60 @@ impl Happening {
     }
 }
 
+/// What waits at a clogged link, in order.
+#[derive(Debug, Default)]
+struct Clog {
+    until: u64,
+    waiting: Vec<Delivery>,
+}
+
 /// One run.
 pub(super) struct World {
-    pub(super) plan: Plan,
-    pub(super) dice: StdRng,
-    pub(super) now: u64,
+    plan: Plan,
+    /// What clients do follows from this alone, so that a fault more or less changes as little as possible.
+    client_dice: StdRng,
+    /// How long disks and jobs take.
+    disk_dice: StdRng,
+    dice: StdRng,
+    now: u64,
     sequence: u64,
     queue: BTreeMap<(u64, u64), Happening>,
-    pub(super) network: Network,
-    pub(super) stations: Vec<Station>,
+    network: Network,
+    /// The ways that are cut, and until when.
+    cuts: BTreeMap<(u64, u64), u64>,
+    clogs: BTreeMap<(u64, u64), Clog>,
+    stations: Vec<Station>,
     proxies: Vec<Proxy>,
-    pub(super) links: Links,
+    links: Links,
     clients: Clients,
     tickets: BTreeMap<(usize, u64), u64>,
     oracle: Oracle,
     /// The highest epoch that ran providers.
     epoch: u64,
     file_version: u64,
-    pub(super) report: Report,
+    report: Report,
     trail: VecDeque<(u64, usize, &'static str, u64, u64)>,
-    pub(super) faults_over: bool,
+    faults_over: bool,
+    trace: Option<Trace>,
 }
 
 impl World {
     /// The world before anything has happened.
-    pub(super) fn new(plan: Plan) -> Self {
-        let stations = (1..=STATIONS).map(|number| Station::new(number, &plan)).collect();
-        Self {
-            dice: plan.dice(),
+    pub(super) fn new(script: &Script, trace: Option<Trace>) -> Self {
+        let plan = script.plan.clone();
+        let stations =
+            (1..=plan.nodes.clamp(1, NODES_MAX)).map(|number| Station::new(number, &plan)).collect();
+        let dice = |of: u64| StdRng::seed_from_u64(plan.seed ^ of.rotate_right(8));
+        let mut world = Self {
+            client_dice: dice(1),
+            disk_dice: dice(2),
+            dice: dice(3),
             now: 0,
             sequence: 0,
             queue: BTreeMap::new(),
-            network: Network::new(plan.seed, plan.network.clone()),
+            network: Network::new(plan.seed, plan.network()),
+            cuts: BTreeMap::new(),
+            clogs: BTreeMap::new(),
             stations,
             proxies: (1..=PROXIES).map(Proxy::new).collect(),
             links: Links::default(),
@@ -124,8 +157,13 @@ impl World {
             report: Report::default(),
             trail: VecDeque::new(),
             faults_over: false,
+            trace,
             plan,
+        };
+        for fault in &script.faults {
+            world.at(fault.at_micros, Happening::Fault(fault.kind));
         }
+        world
     }
 
     /// Runs to the end.
@@ -146,6 +184,7 @@ impl World {
                     seed: self.plan.seed,
                     at_micros: self.now,
                     what,
+                    digest: self.report.digest,
                     trail: trail.collect(),
                 }))
             }
@@ -160,18 +199,9 @@ impl World {
             self.after(1000, Happening::ProxyConnect { proxy });
         }
         self.after(1, Happening::Change);
-        self.after(micros(self.plan.file_every), Happening::FileChange);
-        self.schedule_faults();
-        self.run_until(micros(self.plan.faults_for))?;
-        self.end_faults();
-        let end = self.now + micros(self.plan.settle_for);
-        let probe = self.now + micros(self.plan.settle_for) / 2;
-        self.run_until(probe)?;
-        let envelope = self.clients.probe();
-        self.ask(envelope);
-        let asked = self.clients.last();
-        self.run_until(end)?;
-        self.come_together(asked)
+        self.after(self.plan.file_micros, Happening::FileChange);
+        self.run_until(self.plan.faults_micros)?;
+        self.settle()
     }
 
     /// Lets everything up to a time happen.
@@ -195,13 +225,20 @@ impl World {
     }
 
     fn deliver(&mut self) -> Result<(), String> {
-        for delivery in self.network.deliveries(std::time::Duration::from_micros(self.now)) {
-            let station = delivery.to as usize - 1;
-            let life = self.stations[station].life;
-            let event = Event::RaftFrame { from: NodeId(delivery.from), frame: delivery.frame };
-            self.happen(Happening::Node { station, life, event })?;
+        for delivery in self.network.deliveries(Duration::from_micros(self.now)) {
+            match self.clogs.get_mut(&(delivery.from, delivery.to)) {
+                Some(clog) if !self.faults_over => clog.waiting.push(delivery),
+                _ => self.arrive(delivery)?,
+            }
         }
         Ok(())
+    }
+
+    fn arrive(&mut self, delivery: Delivery) -> Result<(), String> {
+        let station = delivery.to as usize - 1;
+        let life = self.stations[station].life;
+        let event = Event::RaftFrame { from: NodeId(delivery.from), frame: delivery.frame };
+        self.happen(Happening::Node { station, life, event })
     }
 
     fn happen(&mut self, happening: Happening) -> Result<(), String> {
@@ -218,7 +255,7 @@ impl World {
         match happening {
             Happening::Node { station, life, event } => self.node(station, life, event),
             Happening::Wake { station, life } => match self.stations[station].wake {
-                Some(at) if at <= self.now => {
+                Some(at) if at <= self.stations[station].clock.read(self.now) => {
                     self.stations[station].wake = None;
                     self.node(station, life, Event::Wake)
                 }
@@ -240,8 +277,12 @@ impl World {
                 self.connect_proxy(proxy);
                 Ok(())
             }
-            Happening::Restart { station } => self.start(station),
-            Happening::Fault(fault) => self.fault(fault),
+            Happening::Restart { station, life } if self.stations[station].life == life => {
+                self.start(station)
+            }
+            Happening::Hand { station, life } if self.stations[station].life == life => self.hand(station),
+            Happening::Fault(fault) => self.strike(fault),
+            Happening::Unclog => self.unclog(),
             Happening::Thaw { station } => self.thaw(station),
             outside => {
                 self.happen_outside(outside);
@@ -257,15 +298,17 @@ impl World {
                 if self.faults_over && self.clients.is_set_up() {
                     return;
                 }
-                let envelope = self.clients.next(&mut self.dice, &self.plan);
+                let envelope = self.clients.next(&mut self.client_dice, &self.plan);
                 self.ask(envelope);
                 if !self.faults_over || !self.clients.is_set_up() {
-                    let wait = self.about(micros(self.plan.ask_every));
+                    let mean = self.plan.ask_micros;
+                    let wait = self.client_dice.random_range(mean / 10..=mean * 2).max(1);
                     self.after(wait, Happening::Change);
                 }
             }
             Happening::FileChange => self.file_changed(),
-            Happening::Mend => self.network.mend_all(),
+            Happening::Mend => self.mend(),
+            Happening::TrueClock { station } => self.true_clock(station),
             Happening::LaneBreaks { link } => self.close(link, None),
             Happening::Room { station } if self.stations[station].full_until <= self.now => {
                 self.stations[station].fill(None);
@@ -292,7 +335,7 @@ impl World {
         }
         let name = event.name();
         let Some(machine) = &mut held.machine else { return Ok(()) };
-        let actions = machine.handle(Time { micros: self.now }, event);
+        let actions = machine.handle(Time { micros: held.clock.read(self.now) }, event);
         let core = machine.node().core();
         let (term, applied) = (core.term().0, machine.node().store().applied_index().0);
         self.remember(station, name, term, applied);
@@ -316,8 +359,14 @@ impl World {
         for value in [self.now, station as u64, name.len() as u64, term, applied] {
             self.report.fold(value);
         }
+        if let Some(trace) = &mut self.trace {
+            let (now, node, digest) = (self.now, station + 1, self.report.digest);
+            trace(&format!(
+                "{now:>10} µs  node {node}  {name:<18} term {term:<3} applied {applied:<5} {digest:016x}"
+            ));
+        }
         // Heartbeats that change nothing would push out what matters.
-        let quiet = matches!(name, "wake" | "raft frame" | "persisted");
+        let quiet = matches!(name, "wake" | "raftFrame" | "persisted");
         let before = self.trail.iter().rev().find(|(_, of, ..)| *of == station + 1);
         if quiet
             && before.is_some_and(|(.., before_term, before_applied)| {
@@ -336,13 +385,15 @@ impl World {
         let life = self.stations[station].life;
         match action {
             Action::WakeAt(time) => {
-                self.stations[station].wake = Some(time.micros);
-                self.at(time.micros.max(self.now), Happening::Wake { station, life });
+                let held = &mut self.stations[station];
+                held.wake = Some(time.micros);
+                let at = held.clock.when(time.micros, self.now);
+                self.at(at, Happening::Wake { station, life });
             }
             Action::SendRaft { to, frame } => {
                 self.report.fold(to.0 << 32 | frame.len() as u64);
                 let from = self.stations[station].number;
-                self.network.send(std::time::Duration::from_micros(self.now), from, to.0, Lane::Raft, frame);
+                self.network.send(Duration::from_micros(self.now), from, to.0, Lane::Raft, frame);
             }
             Action::FetchSnapshot { from, meta } => self.fetch(station, from, meta),
             Action::SendLink { link, frame } => self.send_link(station, link, frame),
@@ -350,7 +401,7 @@ impl World {
             Action::Call { to, call, frames } => self.call(station, to, call, frames),
             Action::Respond { ticket, response } => {
                 if let Some(number) = self.tickets.remove(&(station, ticket.0)) {
-                    self.clients.told(number, &response, &mut self.report)?;
+                    self.clients.told(number, &response, self.now, &mut self.report)?;
                 }
             }
             Action::RunProviders { epoch, .. } if self.stations[station].provider_epoch != Some(epoch) => {
@@ -379,7 +430,7 @@ impl World {
     }
 
     fn begin_work(&mut self, station: usize) {
-        let sync_max = micros(self.plan.sync_max).max(51);
+        let sync_max = self.plan.sync_max_micros.max(51);
         let held = &mut self.stations[station];
         let Some(machine) = &held.machine else { return };
         let life = held.life;
@@ -388,11 +439,13 @@ impl World {
         held.log_busy |= log;
         held.other_busy |= other;
         if log {
-            let takes = self.dice.random_range(50..sync_max);
+            let (extra, until) = self.stations[station].slow;
+            let slow = if until > self.now { extra } else { 0 };
+            let takes = self.disk_dice.random_range(50..sync_max) + slow;
             self.after(takes, Happening::LogDone { station, life });
         }
         if other {
-            let takes = self.dice.random_range(100..OTHER_MICROS_MAX);
+            let takes = self.disk_dice.random_range(100..OTHER_MICROS_MAX);
             self.after(takes, Happening::OtherDone { station, life });
         }
     }
@@ -427,9 +480,12 @@ impl World {
 
     /// A client asks some process, which may be down: then it is told nothing.
     fn ask(&mut self, envelope: Envelope) {
-        let number = self.clients.last();
-        let station = self.dice.random_range(0..self.stations.len());
+        let number = self.clients.asked_at(self.now);
+        let station = self.client_dice.random_range(0..self.stations.len());
         let life = self.stations[station].life;
+        if self.stations[station].machine.is_none() {
+            return;
+        }
         let ticket = self.next_number();
         self.tickets.insert((station, ticket), number);
         self.after(
@@ -462,3 +518,4 @@ impl World {
 
 mod end;
 mod lanes;
+mod strike;

@@ -202,6 +202,31 @@ impl Image {
         self.change_file(id, Pending::Write { offset, bytes: bytes.to_vec() });
     }
 
+    /// A write that a device has put elsewhere: the sectors that were meant keep what they held, or zeros where there was
+    /// nothing yet, and some other sectors lose it. Durable at once, as nobody will sync what nobody knows to be there.
+    pub(super) fn write_elsewhere(&mut self, id: FileId, offset: u64, bytes: &[u8], place: u64) {
+        let end = usize::try_from(offset).unwrap_or(usize::MAX).saturating_add(bytes.len());
+        if self.live(id).len() < end {
+            self.change_file(id, Pending::Length(end));
+        }
+        let sectors = |file: &File| file.live.len().div_ceil(SECTOR_BYTES);
+        let all: usize = self.live_names.values().filter_map(|id| self.files.get(id)).map(sectors).sum();
+        let mut sector = usize::try_from(place.checked_rem(all as u64).unwrap_or(0)).unwrap_or(0);
+        for named in self.live_names.values() {
+            let Some(file) = self.files.get_mut(named) else { continue };
+            if sector >= sectors(file) {
+                sector -= sectors(file);
+                continue;
+            }
+            let at = sector * SECTOR_BYTES;
+            let room = file.live.len().saturating_sub(at).min(bytes.len());
+            for content in [&mut file.live, &mut file.durable] {
+                overwrite(content, at, bytes.get(..room).unwrap_or_default());
+            }
+            return;
+        }
+    }
+
     pub(super) fn set_length(&mut self, id: FileId, bytes: u64) {
         let length = usize::try_from(bytes).unwrap_or(usize::MAX);
         self.change_file(id, Pending::Length(length));

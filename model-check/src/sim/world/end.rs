@@ -1,38 +1,115 @@
-//! The end of a run: faults stop, and everything must come together. Liveness is judged here and nowhere else.
+//! The end of a run: faults stop, and everything must come together within a stated time, and stay so. Liveness is judged
+//! here and nowhere else.
 
 use super::*;
-use ravelin_consensus::RoleName;
+use ravelin_cluster::node::Node;
+use ravelin_consensus::{RoleName, Term};
+
+/// Virtual time after the last fault within which everything must have come together (L1, L2): a leader, a change asked
+/// for and done, equal states, every proxy on the newest generation. It holds a few rounds of elections with back-off,
+/// the longest request that was under way, and the wait before a snapshot that failed is tried again.
+pub(super) const TOGETHER_WITHIN_MICROS: u64 = 20_000_000;
+/// How often it is looked whether they have.
+const LOOK_MICROS: u64 = 250_000;
+/// How often a client asks for the change that must be done.
+const PROBE_MICROS: u64 = 1_000_000;
+/// Virtual time without a fault in which the leader must stay what it is (L3).
+const CALM_MICROS: u64 = 2_500_000;
 
 impl World {
-    /// Ends every fault: links mended, processes started and awake.
-    pub(super) fn end_faults(&mut self) {
-        self.faults_over = true;
-        self.network.mend_all();
-        self.network.set_faults(ravelin_transport::memory::Faults::default());
-        for station in 0..self.stations.len() {
-            self.stations[station].paused_until = 0;
-            self.after(1, Happening::Thaw { station });
-            self.stations[station].full_until = 0;
-            self.stations[station].fill(None);
-            if self.stations[station].machine.is_none() {
-                self.after(1, Happening::Restart { station });
+    /// Lets everything come together.
+    ///
+    /// # Errors
+    /// It does not in time, or does not stay so.
+    pub(super) fn settle(&mut self) -> Result<(), String> {
+        self.end_faults()?;
+        let begun = self.now;
+        let mut probes = Vec::new();
+        let outcome = loop {
+            if probes.len() as u64 * PROBE_MICROS <= self.now - begun && self.clients.is_set_up() {
+                probes.push(self.probe());
             }
+            self.run_until(self.now + LOOK_MICROS)?;
+            let outcome = self.come_together(&probes);
+            if outcome.is_ok() || self.now - begun >= TOGETHER_WITHIN_MICROS {
+                break outcome;
+            }
+        };
+        outcome?;
+        self.report.settled(self.now - begun);
+        let leaders = self.leaders();
+        self.run_until(self.now + CALM_MICROS)?;
+        if self.leaders() != leaders {
+            let after = self.leaders();
+            return Err(format!(
+                "L3: nothing went wrong any more, and the leader {leaders:?} became {after:?}"
+            ));
         }
+        self.come_together(&probes)?;
+        let (map, now) = (self.sound().next().map(|node| node.store().config().clone()), self.now);
+        map.map_or(Ok(()), |map| self.clients.judge(&map, now))
     }
 
-    /// Judges the end state.
-    pub(super) fn come_together(&self, probe: u64) -> Result<(), String> {
-        let nodes: Vec<_> =
-            self.stations.iter().filter_map(|held| held.machine.as_ref()).map(|m| m.node()).collect();
-        if nodes.len() != self.stations.len() {
+    /// Ends every fault: links mended, processes started and awake, clocks true. Whoever is no member any more goes.
+    fn end_faults(&mut self) -> Result<(), String> {
+        self.faults_over = true;
+        self.cuts.clear();
+        self.network.mend_all();
+        self.network.set_faults(ravelin_transport::memory::Faults::default());
+        self.unclog()?;
+        for station in 0..self.stations.len() {
+            self.true_clock(station);
+            let held = &mut self.stations[station];
+            held.paused_until = 0;
+            held.full_until = 0;
+            held.slow = (0, 0);
+            held.armed = Default::default();
+            held.fill(None);
+            let (life, down, lost) = (held.life, held.machine.is_none(), held.is_lost());
+            self.after(1, Happening::Thaw { station });
+            match (lost, down) {
+                (true, _) => self.retire(station),
+                (false, true) => self.after(1, Happening::Restart { station, life }),
+                (false, false) => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn probe(&mut self) -> u64 {
+        let envelope = self.clients.probe();
+        self.ask(envelope);
+        self.clients.last()
+    }
+
+    /// The nodes that never lost their disks.
+    fn sound(&self) -> impl Iterator<Item = &Node> {
+        let machines =
+            self.stations.iter().filter(|held| !held.is_lost()).filter_map(|held| held.machine.as_ref());
+        machines.map(|machine| machine.node())
+    }
+
+    fn leaders(&self) -> Vec<(u64, Term)> {
+        let leads = |node: &&Node| node.core().role() == RoleName::Leader;
+        self.sound().filter(leads).map(|node| (node.core().id().0, node.core().term())).collect()
+    }
+
+    /// Judges whether everything has come together.
+    fn come_together(&self, probes: &[u64]) -> Result<(), String> {
+        let nodes: Vec<_> = self.sound().collect();
+        let expected = self.stations.iter().filter(|held| !held.is_lost()).count();
+        if nodes.len() != expected {
             return Err("L1: a node is down although faults are over".to_owned());
         }
-        let leaders = nodes.iter().filter(|node| node.core().role() == RoleName::Leader).count();
+        let leaders = self.leaders().len();
         if leaders != 1 {
             return Err(format!("L1: {leaders} leaders although faults are over"));
         }
-        if !self.clients.is_done(probe) {
+        if !probes.iter().any(|probe| self.clients.is_done(*probe)) {
             return Err("L1: a change asked for after the faults was not done".to_owned());
+        }
+        if self.tickets.values().any(|number| !probes.contains(number)) {
+            return Err("I41: a request was not answered".to_owned());
         }
         let Some(first) = nodes.first() else { return Err("no nodes".to_owned()) };
         for node in &nodes {
@@ -45,7 +122,6 @@ impl World {
             return Err("L1: not exactly one node runs the providers".to_owned());
         }
         let map = first.store().config();
-        self.clients.judge(map)?;
         let key = self.file_key();
         let provided: Vec<_> = map
             .iter()

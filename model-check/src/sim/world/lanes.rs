@@ -2,7 +2,6 @@
 //! break as a whole, by crash or partition. It must not lose a frame of a lane that stands.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::*;
 use crate::sim::report::Mark;
@@ -14,9 +13,11 @@ use ravelin_config::draft_from_documents;
 const SILENCE_MICROS: u64 = 1_500_000;
 
 impl World {
-    /// Whether two control nodes can talk now, as far as crashes and cuts go.
+    /// Whether two control nodes can talk now, as far as crashes and cuts go. A node that came back under a new identity
+    /// is no member, and nobody takes it for its predecessor; only on lane Raft it is left to the core to see that.
     fn reachable(&self, one: usize, other: usize) -> bool {
-        self.stations[other].machine.is_some() && !self.is_cut(one, other)
+        let member = |at: usize| !self.stations[at].is_lost();
+        self.stations[other].machine.is_some() && member(one) && member(other) && !self.is_cut(one, other)
     }
 
     pub(super) fn fetch(&mut self, station: usize, from: NodeId, meta: SnapshotMeta) {
@@ -81,7 +82,7 @@ impl World {
     }
 
     /// Ends lanes that a cut goes through: some at once, some only after a silence that nobody can tell from slowness.
-    pub(in super::super) fn cut(&mut self, links: Vec<LinkId>) {
+    pub(super) fn cut(&mut self, links: Vec<LinkId>) {
         for link in links {
             if self.dice.random_range(0..100) >= self.plan.silent_percent {
                 self.close(link, None);
@@ -94,18 +95,15 @@ impl World {
         }
     }
 
-    /// Another process of a proxy, on the same disk or on an empty one; or the same, in doubt.
-    pub(in super::super) fn restart_proxy(&mut self) {
-        let proxy = self.dice.random_range(0..self.proxies.len());
-        if self.dice.random_range(0..4) == 0 {
-            return self.doubt(proxy);
-        }
+    /// Another process of a proxy, on what it held (0), on nothing (1) or on what was tampered with (2).
+    pub(super) fn restart_proxy(&mut self, number: u64, disk: u64) {
+        let proxy = (number.max(1) as usize - 1) % self.proxies.len();
         self.report.count(Mark::ProxyRestarts, 1);
         if let Some(link) = self.proxies[proxy].link {
             self.close(link, None);
         }
-        let disk = match self.dice.random_range(0..6) {
-            0 | 1 => Kept::Nothing,
+        let disk = match disk {
+            1 => Kept::Nothing,
             2 => Kept::Tampered,
             _ => Kept::All,
         };
@@ -116,7 +114,8 @@ impl World {
     }
 
     /// A proxy that does not trust what it holds asks for the whole.
-    fn doubt(&mut self, proxy: usize) {
+    pub(super) fn doubt(&mut self, number: u64) {
+        let proxy = (number.max(1) as usize - 1) % self.proxies.len();
         let Some(link) = self.proxies[proxy].link.filter(|link| self.links.carries(*link)) else { return };
         let Some(found) = self.links.find(link) else { return };
         self.report.count(Mark::NeedWhole, 1);
@@ -126,7 +125,7 @@ impl World {
     }
 
     /// Ends a lane; both ends hear of it, except whoever ended it.
-    pub(in super::super) fn close(&mut self, link: LinkId, by: Option<usize>) {
+    pub(super) fn close(&mut self, link: LinkId, by: Option<usize>) {
         let Some(found) = self.links.find(link) else { return };
         if by != Some(found.server) {
             let life = self.stations[found.server].life;
@@ -151,7 +150,7 @@ impl World {
             return;
         }
         let server = self.dice.random_range(0..self.stations.len());
-        if self.stations[server].machine.is_none() {
+        if self.stations[server].machine.is_none() || self.stations[server].is_lost() {
             self.after(100_000, Happening::ProxyConnect { proxy });
             return;
         }
@@ -192,6 +191,9 @@ impl World {
     }
 
     pub(super) fn file_changed(&mut self) {
+        if self.faults_over {
+            return;
+        }
         self.file_version += 1;
         for station in 0..self.stations.len() {
             let life = self.stations[station].life;
@@ -200,10 +202,8 @@ impl World {
                 self.after(wait, Happening::ProviderRead { station, life, epoch });
             }
         }
-        if !self.faults_over {
-            let wait = self.about(micros(self.plan.file_every));
-            self.after(wait, Happening::FileChange);
-        }
+        let wait = self.about(self.plan.file_micros);
+        self.after(wait, Happening::FileChange);
     }
 
     /// The name of the router that the file of this version holds.
@@ -224,7 +224,7 @@ impl World {
         let document =
             document::parse("sim.yaml", &text, Format::Yaml).map_err(|problems| format!("{problems:?}"))?;
         let draft = draft_from_documents("file", &[document]).map_err(|problems| format!("{problems:?}"))?;
-        let update = ProviderUpdate::Draft { draft: Arc::new(draft), read: Duration::ZERO };
+        let update = ProviderUpdate::Draft { draft: Arc::new(draft), read: std::time::Duration::ZERO };
         self.node(station, life, Event::Provider { epoch, update })
     }
 }

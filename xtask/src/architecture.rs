@@ -21,7 +21,10 @@ pub(crate) fn breaches(root: &Path) -> anyhow::Result<Vec<String>> {
     for map in MAPS {
         let text = fs::read_to_string(root.join(map)).with_context(|| map.to_owned())?;
         for (number, line) in text.lines().enumerate() {
-            let paths = paths_named(line).into_iter().filter(|name| !root.join(name).exists());
+            // Links may be relative to the page.
+            let beside = root.join(map).parent().map(Path::to_path_buf).unwrap_or_default();
+            let exists = |name: &str| root.join(name).exists() || beside.join(name).exists();
+            let paths = paths_named(line).into_iter().filter(|name| !exists(name));
             let words = names_in(line).into_iter().filter(|name| !known.contains(*name));
             let chores = chores_in(line).into_iter().filter(|words| !is_chore(words));
             let missing = paths.chain(words).map(str::to_owned).chain(chores.map(|words| words.join(" ")));

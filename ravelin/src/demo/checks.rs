@@ -115,7 +115,10 @@ fn summary(
     for (proxy, address) in cluster.proxies.iter().zip(&cluster.proxy_addresses) {
         let log = access_logs::read(&proxy.folder().join("access.log"))?;
         let answers = last.answers.get(address).copied().unwrap_or(0);
-        println!("{}: {log}; the client counted {answers} answers from it", proxy.name());
+        println!(
+            "{}: {log}, those to the checks' own questions among them; the client counted {answers} from it",
+            proxy.name()
+        );
         logged += log.answers;
         if log.backwards > 0 {
             failed.push(format!(

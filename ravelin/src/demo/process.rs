@@ -35,7 +35,11 @@ impl Process {
 
     /// The command line that a person would type.
     pub(crate) fn command_line(&self) -> String {
-        format!("ravelin {}", self.arguments.join(" "))
+        let words = self.arguments.iter().map(|word| match word.contains(' ') {
+            true => format!("'{word}'"),
+            false => word.clone(),
+        });
+        format!("ravelin {}", words.collect::<Vec<_>>().join(" "))
     }
 
     /// The file that keeps its output.

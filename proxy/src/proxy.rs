@@ -165,8 +165,6 @@ impl Proxy {
             seed: options.node,
             times: FeedTimes::default(),
         };
-        let feed = tokio::spawn(client.run());
-        let draining = AtomicBool::new(false);
         Ok(ProxyHandle {
             live,
             workers,

@@ -102,7 +102,8 @@ mod tests {
 
     #[test]
     fn names_of_the_code_are_told_from_other_words() {
-        let line = "`Core`, `wal::a_torn_tail`, `GET`, `nginx`, `docs/a_b.md`, plain_word, `Persisted(token)`";
+        let line =
+            "`Core`, `wal::a_torn_tail`, `GET`, `nginx`, `docs/a_b.md`, plain_word, `Persisted(token)`";
         assert_eq!(names_in(line), vec!["Core", "a_torn_tail"]);
     }
 

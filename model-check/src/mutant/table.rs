@@ -279,6 +279,15 @@ pub const MUTANTS: &[Mutant] = &[
         probe: REPLACE_REACH,
     },
     Mutant {
+        id: "incarnation-ignored",
+        stands_for: "I29, B16: a wiped node never votes under its old identity",
+        slip: "knows a member by its number alone",
+        file: "consensus/src/core/admission.rs",
+        original: "self.log.configuration().incarnation(from) == Some(message.incarnation)",
+        wrong: "self.log.configuration().incarnation(from).is_some()",
+        probe: &["model", "harm", "lost-disk"],
+    },
+    Mutant {
         id: "told-before-durable",
         stands_for: "I38, B21",
         slip: "hands over to one that was sent everything, and may not have it on its disk",
@@ -294,7 +303,7 @@ pub const MUTANTS: &[Mutant] = &[
         file: "consensus/src/role/leader.rs",
         original: "Role::Leader(leader) if «leader.transfer.is_some()» => Err",
         wrong: "leader.transfer.is_some() && size == u64::MAX",
-        probe: &["model", "probe", "transfer"],
+        probe: TRANSFER_STEP,
     },
     Mutant {
         id: "read-round-reused",
@@ -319,8 +328,8 @@ pub const MUTANTS: &[Mutant] = &[
         stands_for: "I31, B11, B16",
         slip: "forgets that a restart counts its questions anew",
         file: "consensus/src/role/candidate.rs",
-        original: "self.ticket.max(Ticket { «life», number: 0 })",
-        wrong: "life: Life(life.0.min(0))",
+        original: "Ticket { life, number: 0 }",
+        wrong: "Ticket { life: Life(0), number: 0 }",
         probe: FOLLOWER_READ,
     },
     Mutant {
@@ -418,8 +427,8 @@ pub const MUTANTS: &[Mutant] = &[
         stands_for: "feed: a delta names its base",
         slip: "takes a kept delta by where it leads and forgets where it starts",
         file: "cluster/src/feed/transfer.rs",
-        original: "«*from == base && transfer.target == target»",
-        wrong: "transfer.target == target",
+        original: "if let Some(kept) = «self.deltas.get(&base)» {",
+        wrong: "self.deltas.values().next()",
         probe: SIMULATION,
     },
     Mutant {

@@ -4,7 +4,8 @@
 //!
 //! CPU is read from the scheduler's own count (nanoseconds on a processor, thread by thread), with nobody
 //! asking the proxy meanwhile; what the two processes use when nothing happens is taken off. Each `apply` is
-//! a process of its own that opens a connection: what that costs the controller is printed beside it.
+//! a process of its own that opens a connection: what that costs the controller is printed beside it. Bytes are those of
+//! a network namespace of its own, where the system allows one, as others use the loopback interface too.
 
 use std::fmt::Write as _;
 use std::io::{Read, Write as _};
@@ -18,7 +19,8 @@ use anyhow::{Context, bail};
 use super::stats::{Spread, ThreadTimes, resident_mib};
 
 const SIZES: [usize; 3] = [1_000, 10_000, 100_000];
-const ROUTES_PER_APPLY: usize = 10_000;
+/// Changes of a provided file.
+const FILE_CHANGES: usize = 10;
 /// Changes of which each has its CPU read.
 const CHANGES: usize = 60;
 /// Changes of which each has its time until served taken.
@@ -41,8 +43,32 @@ struct Measured {
     served_ms: Spread,
 }
 
+/// Measures in a network namespace of its own, if there may be one.
+pub(crate) fn run(is_alone: bool) -> anyhow::Result<()> {
+    if is_alone {
+        return measure();
+    }
+    let binary = std::env::current_exe().context("this binary")?;
+    let alone = |what: &str| {
+        let mut command = Command::new("unshare");
+        command.args(["--user", "--map-root-user", "--net", "sh", "-c"]);
+        command.arg(format!("ip link set lo up && {what}")).arg(&binary);
+        command
+    };
+    let may = alone("true").stderr(Stdio::null()).status().is_ok_and(|status| status.success());
+    if !may {
+        println!("no network namespace of our own: bytes include what others send over loopback");
+        return measure();
+    }
+    let status = alone("exec \"$0\" change --alone").status().context("unshare")?;
+    if !status.success() {
+        bail!("the measuring process ended with {status}");
+    }
+    Ok(())
+}
+
 /// Measures each size and prints its rows, then the ratio of the largest to the smallest.
-pub(crate) fn run() -> anyhow::Result<()> {
+fn measure() -> anyhow::Result<()> {
     println!("one route changed by `apply`: median (least–greatest) of {CHANGES}, times of {TIMED}\n");
     let mut rows = Vec::new();
     for size in SIZES {
@@ -60,13 +86,17 @@ pub(crate) fn run() -> anyhow::Result<()> {
         println!("    KiB over loopback  {}", row.kib);
         println!("    ms until served    {}", row.served_ms);
         println!("    longest event      {longest_load} while loading");
-        println!("                       {} in all\n", cluster.longest_event()?);
+        println!("                       {} in all", cluster.longest_event()?);
+        drop(cluster);
+        Cluster::start()?.by_file(size)?;
         rows.push(row);
     }
     let (Some(first), Some(last)) = (rows.first(), rows.last()) else { bail!("nothing was measured") };
+    let own = |row: &Measured| row.cpu_ms.median - row.asking_ms.median;
     println!(
-        "  100k / 1k: CPU {:.2} (controller {:.2}, proxy {:.2}), bytes {:.2}",
+        "  100k / 1k: CPU {:.2} (without the connection {:.2}; controller {:.2}, proxy {:.2}), bytes {:.2}",
         last.cpu_ms.median / first.cpu_ms.median,
+        own(last) / own(first),
         last.controller_ms.median / first.controller_ms.median,
         last.proxy_ms.median / first.proxy_ms.median,
         last.kib.median / first.kib.median
@@ -140,21 +170,40 @@ impl Cluster {
         self.ravelin(&["apply", "--identity", OPERATOR, "--timeout", "300", name]).map(drop)
     }
 
-    /// Applies `size` routes, a part at a time as one request is bounded, and waits until the last one is served.
+    /// Applies `size` routes by one request, and waits until the last one is served.
     fn load(&self, size: usize) -> anyhow::Result<()> {
-        let shared = "http:\n  services:\n    none:\n      loadBalancer:\n        servers: []\n  middlewares:\n    moved:\n      redirectScheme:\n        scheme: https\n";
-        self.apply("shared.yaml", shared)?;
-        for first in (0..size).step_by(ROUTES_PER_APPLY) {
-            let mut text = "http:\n  routers:\n".to_owned();
-            for number in first..size.min(first + ROUTES_PER_APPLY) {
-                let _ = write!(
-                    text,
-                    "    r{number}:\n      rule: Host(`h{number}.bench.test`)\n      middlewares: [moved]\n      service: none\n"
-                );
-            }
-            self.apply("routes.yaml", &text)?;
-        }
+        self.apply("routes.yaml", &routes(size, None))?;
         self.served(&format!("h{}.bench.test", size - 1), "/")
+    }
+
+    /// The same routes in a provided file, of which one changes: what reading it again takes, apart.
+    fn by_file(&self, size: usize) -> anyhow::Result<()> {
+        let file = self.path().join("provided.yaml");
+        let begun = Instant::now();
+        std::fs::write(&file, routes(size, None)).context("the provided file")?;
+        let fixed = format!(
+            "entryPoints:\n  web:\n    address: 127.0.0.1:8000\nproviders:\n  file:\n    filename: {}\n",
+            file.display()
+        );
+        self.apply("static.yaml", &fixed)?;
+        self.served(&format!("h{}.bench.test", size - 1), "/")?;
+        let loaded = begun.elapsed().as_secs_f64();
+        let (mut read, mut served) = (Vec::new(), Vec::new());
+        for change in 0..FILE_CHANGES {
+            std::thread::sleep(SETTLED); // one change after another, not a storm that is held back
+            let text = routes(size, Some((change * size / FILE_CHANGES, change)));
+            let begun = Instant::now();
+            std::fs::write(&file, text).context("the provided file")?;
+            self.served(&host(change), "/")?;
+            served.push(begun.elapsed().as_secs_f64() * 1000.0);
+            let status = self.ravelin(&["status", "--json", "--identity", OPERATOR])?;
+            read.push(number_in(&status, "readMicros")? / 1000.0);
+        }
+        println!("    as a provided file, loaded in {loaded:.1} s");
+        println!("      ms to read again {} (of these)", Spread::of(&read));
+        println!("      ms until served  {}", Spread::of(&served));
+        println!("      longest event    {}\n", self.longest_event()?);
+        Ok(())
     }
 
     /// Changes the rule of one route again and again: first for CPU and bytes, then for the time.
@@ -170,7 +219,6 @@ impl Cluster {
                 Ok(())
             })?;
             kib.push((loopback_bytes()? - bytes_before) as f64 / 1024.0);
-            if std::env::var_os("SERIES").is_some() { eprintln!("{change} {used:?} {:?}", kib.last()); }
             cpu.push(used.iter().sum());
             controller.extend(used.first());
             proxy.extend(used.get(1));
@@ -233,18 +281,9 @@ impl Cluster {
     fn longest_event(&self) -> anyhow::Result<String> {
         let status = self.ravelin(&["status", "--json", "--identity", OPERATOR])?;
         let longest = status.split("\"longestEvent\":").nth(1).context("longestEvent in the status")?;
-        let field = |name: &str| {
-            let rest = longest.split(&format!("\"{name}\":")).nth(1)?.trim_start();
-            let end = rest.find([',', '}', '\n'])?;
-            Some(rest.get(..end)?.trim_matches('"').to_owned())
-        };
-        let millis = |name: &str| field(name).and_then(|text| text.parse::<f64>().ok()).map(|us| us / 1000.0);
-        let (Some(event), Some(took), Some(timeout)) =
-            (field("event"), millis("micros"), millis("electionTimeoutMicros"))
-        else {
-            bail!("no longest event in the status: {status}")
-        };
-        Ok(format!("{took:.1} ms ({event}), {:.2} of the election timeout", took / timeout))
+        let event = field(longest, "event").context("the event's name")?;
+        let (took, timeout) = (number_in(longest, "micros")?, number_in(longest, "electionTimeoutMicros")?);
+        Ok(format!("{:.1} ms ({event}), {:.2} of the election timeout", took / 1000.0, took / timeout))
     }
 
     fn resident(&mut self) -> anyhow::Result<f64> {
@@ -279,6 +318,33 @@ impl Drop for Cluster {
             let _ = process.wait();
         }
     }
+}
+
+/// Routes to one service through one middleware; one of them may be another than at first.
+fn routes(size: usize, changed: Option<(usize, usize)>) -> String {
+    let mut text = "http:\n  services:\n    none:\n      loadBalancer:\n        servers: []\n  middlewares:\n    moved:\n      redirectScheme:\n        scheme: https\n  routers:\n".to_owned();
+    for number in 0..size {
+        let host = match changed {
+            Some((at, change)) if at == number => host(change),
+            _ => format!("h{number}.bench.test"),
+        };
+        let _ = write!(
+            text,
+            "    r{number}:\n      rule: Host(`{host}`)\n      middlewares: [moved]\n      service: none\n"
+        );
+    }
+    text
+}
+
+/// The first value of a name in a JSON text.
+fn field<'a>(json: &'a str, name: &str) -> Option<&'a str> {
+    let (_, rest) = json.split_once(&format!("\"{name}\":"))?;
+    let rest = rest.trim_start();
+    Some(rest.get(..rest.find([',', '}', '\n'])?)?.trim_matches('"'))
+}
+
+fn number_in(json: &str, name: &str) -> anyhow::Result<f64> {
+    field(json, name).and_then(|text| text.parse().ok()).with_context(|| format!("{name} in the status"))
 }
 
 fn host(change: usize) -> String {

@@ -34,7 +34,11 @@ enum What {
         requests: u64,
     },
     /// One route changed by `apply` among 1k, 10k and 100k.
-    Change,
+    Change {
+        /// Already in a network namespace of its own.
+        #[arg(long, hide = true)]
+        alone: bool,
+    },
     /// A lone process and the demo from their start to the first routed request; a changed file until it is served.
     Start {
         /// Rounds of the lone process.
@@ -52,7 +56,7 @@ enum What {
 fn main() -> anyhow::Result<()> {
     match Arguments::parse().what {
         What::Proxy { rounds, requests } => proxy::run(rounds, requests),
-        What::Change => change::run(),
+        What::Change { alone } => change::run(alone),
         What::Start { rounds } => start::run(rounds),
         What::Backend { listen } => backend::run(listen),
         What::Floor { listen, upstream, log } => floor::run(listen, upstream, &log),

@@ -5,6 +5,7 @@ mod boot;
 mod changes;
 mod chaos;
 mod harness;
+mod providers;
 mod roles;
 mod secrets;
 mod snapshots;

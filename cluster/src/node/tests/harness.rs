@@ -14,7 +14,7 @@ use crate::node::NodeOptions;
 use crate::node::boot::Member;
 use crate::node::event::{Action, CallId, Event, LinkId, TicketId};
 use crate::node::timers::{Random, after};
-use crate::provider::{ProviderSpec, ProviderUpdate};
+use crate::provider::{DraftOutcome, ProviderSpec, ProviderUpdate};
 use crate::request::status::{EventKind, EventRecord, NodeStatus};
 use crate::request::{
     ApplyMode, Change, Envelope, Request, RequestId, Response, Scope, SourceDocument, SourceFormat, parts,
@@ -61,6 +61,8 @@ pub(super) struct Cluster {
     pub(super) proxies: BTreeMap<u64, FakeProxy>,
     pub(super) running: BTreeMap<u64, (u64, Vec<ProviderSpec>)>,
     pub(super) reports: Vec<EventRecord>,
+    /// What providers were told, with the node that told it.
+    pub(super) outcomes: Vec<(u64, DraftOutcome)>,
     pub(super) static_objects: Option<Arc<Draft>>,
     pub(super) log_bytes_max: Option<u64>,
     /// How many of a thousand frames of lane Raft are lost.
@@ -92,6 +94,7 @@ impl Cluster {
             proxies: BTreeMap::new(),
             running: BTreeMap::new(),
             reports: Vec::new(),
+            outcomes: Vec::new(),
             static_objects: None,
             log_bytes_max: None,
             loss_per_thousand: 0,
@@ -221,6 +224,7 @@ impl Cluster {
                 self.running.remove(&node);
             }
             Action::Report(record) => self.reports.push(record),
+            Action::ProviderOutcome { outcome, .. } => self.outcomes.push((node, outcome)),
             Action::Halt { reason } => panic!("node {node} halted: {reason}"),
             _ => {}
         }

@@ -1,6 +1,7 @@
 //! HTTP services and the transports to their servers.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -295,14 +296,21 @@ pub struct ServersTransport {
     pub spiffe: Option<Value>,
 }
 
-/// A client certificate towards servers.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// A client certificate towards servers, whose key `Debug` never shows.
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct TransportCertificate {
     /// Certificate chain, PEM.
     pub cert_file: String,
     /// Private key, PEM.
     pub key_file: String,
+}
+
+impl fmt::Debug for TransportCertificate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { cert_file, key_file: _ } = self;
+        f.debug_struct("TransportCertificate").field("cert_file", &cert_file.len()).finish_non_exhaustive()
+    }
 }
 
 /// Deadlines towards servers; zero means none.

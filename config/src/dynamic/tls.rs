@@ -2,12 +2,14 @@
 //!
 //! In a checked object every certificate and key stands as PEM: the provider has read the files.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use super::is_false;
 
-/// A certificate chain and its key.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// A certificate chain and its key, which `Debug` never shows.
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct TlsCertificate {
     /// Certificate chain, leaf first, PEM.
@@ -17,6 +19,16 @@ pub struct TlsCertificate {
     /// Stores it belongs to; empty means `default`, the only one that is used.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub stores: Vec<String>,
+}
+
+impl fmt::Debug for TlsCertificate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { cert_file, key_file: _, stores } = self;
+        f.debug_struct("TlsCertificate")
+            .field("cert_file", &cert_file.len())
+            .field("stores", stores)
+            .finish_non_exhaustive()
+    }
 }
 
 /// A certificate store; only the one named `default` is used.

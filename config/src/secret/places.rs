@@ -14,7 +14,7 @@ use crate::object::{Object, Record};
 
 /// Options whose strings, at whatever depth below them, are secrets. In lower case; matched in any case, whether the option
 /// is known, misplaced or comes later.
-const SECRET_OPTIONS: &[&str] = &[
+pub(super) const SECRET_OPTIONS: &[&str] = &[
     "accesskey",
     "apikey",
     "apitoken",
@@ -22,6 +22,7 @@ const SECRET_OPTIONS: &[&str] = &[
     "clientsecret",
     "hmac",
     "hmacencoded",
+    "key",
     "keyfile",
     "passphrase",
     "password",

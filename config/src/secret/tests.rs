@@ -5,9 +5,12 @@ use std::sync::Arc;
 
 use serde_json::{Value as Json, json};
 
+use super::places::SECRET_OPTIONS;
 use super::*;
 use crate::canonical::value_to_bytes;
+use crate::dynamic::{TlsCertificate, TransportCertificate};
 use crate::object::{Kind, Object, Record, Status};
+use crate::options::{self, Field, Type};
 
 const CLUSTER: [u8; 16] = [3; 16];
 const PEM: &str = "-----BEGIN EC PRIVATE KEY-----\nQUJDREVGR0g=\n-----END EC PRIVATE KEY-----\n";
@@ -163,8 +166,40 @@ fn nothing_that_can_be_printed_shows_a_value() {
     let view = keys.view_key("");
     let with = object(&json!({"keyFile": "topsecret"}));
     let record = Record { object: with.clone(), status: Status::enabled(), last_good: Some(with) };
-    let shown = format!("{value:?} {id:?} {keys:?} {view:?} {record:?}");
+    let key_file = "topsecret".to_owned();
+    let certificate = TlsCertificate { key_file: key_file.clone(), ..TlsCertificate::default() };
+    let client = TransportCertificate { key_file, ..TransportCertificate::default() };
+    let shown = format!("{value:?} {id:?} {keys:?} {view:?} {record:?} {certificate:?} {client:?}");
     assert!(!shown.contains("topsecret"), "{shown}");
     // Not as a list of numbers either, as bytes are usually shown.
     assert!(!shown.contains("116, 111, 112") && !shown.contains("1, 1, 1, 1"), "{shown}");
+}
+
+/// Files' contents that anybody may know.
+const PUBLIC: &[&str] = &["ca", "cacertificates", "cafiles", "cert", "certfile", "rootcas"];
+
+fn walk(fields: &[Field], check: &mut dyn FnMut(&Field)) {
+    for field in fields {
+        check(field);
+        walk(field.ty.fields(), check);
+    }
+}
+
+#[test]
+fn every_option_that_holds_a_secret_is_known_as_one() {
+    let telling = ["password", "secret", "token", "apikey", "privatekey", "hmac", "passphrase", "keyfile"];
+    let (mut seen, mut missing) = (0, Vec::new());
+    let mut check = |field: &Field| {
+        let name = field.name.to_ascii_lowercase();
+        let holds_file = matches!(field.ty, Type::Content | Type::Contents) && !PUBLIC.contains(&&*name);
+        let tells = telling.iter().any(|word| name.contains(word)) && !matches!(field.ty, Type::Flag);
+        if holds_file || tells {
+            seen += 1;
+            missing.extend((!SECRET_OPTIONS.contains(&&*name)).then(|| field.name));
+        }
+    };
+    walk(options::DYNAMIC, &mut check);
+    walk(options::STATIC, &mut check);
+    assert!(seen > 5 && missing.is_empty(), "{seen} seen, not sealed: {missing:?}");
+    assert!(SECRET_OPTIONS.is_sorted());
 }

@@ -3,6 +3,7 @@
 //! The functions need no fuzzer: `fuzz_targets/` hands them to libFuzzer where that is built, and an ordinary test replays every committed
 //! corpus through them. They must be deterministic and must not touch files, sockets or clocks.
 
+pub mod cluster;
 pub mod codec;
 pub mod document;
 pub mod frame;
@@ -22,6 +23,7 @@ pub struct Target {
 
 /// Every target. A test compares the list with the folders.
 pub const TARGETS: &[Target] = &[
+    Target { name: "cluster", run: cluster::run },
     Target { name: "codec", run: codec::run },
     Target { name: "document", run: document::run },
     Target { name: "frame", run: frame::run },

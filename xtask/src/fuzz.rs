@@ -1,16 +1,21 @@
-//! Fuzzing by libFuzzer: builds every target of `fuzz/fuzz_targets/` with a nightly toolchain and runs
-//! each for a time beyond its committed corpus. Without a nightly toolchain the corpora are only
-//! replayed (an ordinary test does that) and the step says so. It must not write into the corpora.
+//! Fuzzing by libFuzzer: builds every target of `fuzz/fuzz_targets/` with a nightly toolchain and runs each beyond its
+//! committed corpus, for seconds (the step of `verify`) or as a campaign of hours. Without a nightly toolchain the corpora
+//! are only replayed (an ordinary test does that) and the step says so. Only a crash is written into the corpora.
 
-use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::{env, fs};
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 
 use super::process;
 use super::verify::Outcome;
+
+mod campaign;
+mod plan;
+mod report;
+
+pub(crate) use campaign::Options;
 
 const FLAGS: &str = "--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
     -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
@@ -19,11 +24,10 @@ const SECONDS_IN_VERIFY: u64 = 10;
 
 /// The step of `verify`.
 pub(crate) fn short(root: &Path, log: &Path) -> anyhow::Result<Outcome> {
-    if !process::answers("cargo", &["+nightly", "--version"]) || !process::answers("c++", &["--version"]) {
-        return Ok(Outcome::Passed(
-            "no nightly toolchain or C++ compiler: the corpora were only replayed, by the step `test`"
-                .to_owned(),
-        ));
+    if let Some(missing) = missing() {
+        return Ok(Outcome::Passed(format!(
+            "no {missing}: the corpora were only replayed, by the step `test`"
+        )));
     }
     let folder = build(root, log)?;
     let targets = targets(root)?;
@@ -32,41 +36,46 @@ pub(crate) fn short(root: &Path, log: &Path) -> anyhow::Result<Outcome> {
         let own = log.with_file_name(format!("fuzz-{target}.log"));
         process::quietly(&mut command(root, &folder, target, SECONDS_IN_VERIFY)?, &own)
             .with_context(|| replay_hint(target))?;
-        runs += executions(&fs::read_to_string(&own).unwrap_or_default());
+        runs += report::Figures::of(&fs::read_to_string(&own).unwrap_or_default()).executions;
     }
-    Ok(Outcome::Passed(sum(targets.len(), runs)))
+    Ok(Outcome::Passed(format!("fuzz: {} targets, {runs} executions, 0 crashes", targets.len())))
 }
 
-/// A longer run with output shown.
-pub(crate) fn run(root: &Path, seconds: u64, only: Option<&str>) -> anyhow::Result<()> {
-    let folder = build(root, &root.join("target/verify/fuzz-build.log"))?;
-    let (mut ran, mut runs) = (0, 0);
-    for target in targets(root)?.iter().filter(|target| only.is_none_or(|only| only == *target)) {
-        let mut command = command(root, &folder, target, seconds)?;
-        let mut child = command.stderr(Stdio::piped()).spawn().context("the target could not be started")?;
-        for line in child.stderr.take().map(BufReader::new).into_iter().flat_map(BufRead::lines) {
-            let line = line.context("the target's output")?;
-            eprintln!("{line}");
-            runs += executions(&line);
-        }
-        ran += 1;
-        if !child.wait().context("the target's end")?.success() {
-            bail!("{}", replay_hint(target));
+/// Runs a campaign; the process's exit code: 0 if nothing was found, 1 if something crashed, 2 if it could not be run.
+pub(crate) fn run(root: &Path, options: &Options) -> i32 {
+    if let Some(missing) = missing() {
+        println!("no {missing}: nothing was run");
+        return 2;
+    }
+    match campaign::run(root, options) {
+        Ok(0) => 0,
+        Ok(_) => 1,
+        Err(error) => {
+            println!("{error:#}");
+            2
         }
     }
-    println!("{}", sum(ran, runs));
-    Ok(())
 }
 
-/// The line that a script can read. A crash ends the run with an error instead.
-fn sum(targets: usize, executions: u64) -> String {
-    format!("fuzz: {targets} targets, {executions} executions, 0 crashes")
+/// What is missing here to build a fuzzer.
+fn missing() -> Option<&'static str> {
+    if !process::answers("cargo", &["+nightly", "--version"]) {
+        return Some("nightly toolchain");
+    }
+    (!process::answers("c++", &["--version"])).then_some("C++ compiler")
 }
 
+/// What to do with an artifact of a run of a few seconds.
 fn replay_hint(target: &str) -> String {
     format!(
-        "target {target} failed: copy its artifact from target/fuzz/artifacts into fuzz/corpus/{target}/ and run `cargo test -p ravelin-fuzz`"
+        "target {target} failed: copy its artifact from target/fuzz/artifacts into fuzz/corpus/{target}/ and run `{}`",
+        replay(target)
     )
+}
+
+/// The one command that replays the committed corpus of a target, reproducers included.
+fn replay(target: &str) -> String {
+    format!("RAVELIN_FUZZ_TARGET={target} cargo test -p ravelin-fuzz --test corpora every_corpus_is_replayed")
 }
 
 fn targets(root: &Path) -> anyhow::Result<Vec<String>> {
@@ -103,25 +112,38 @@ fn host() -> anyhow::Result<String> {
     line.map(str::to_owned).context("rustc did not tell its host")
 }
 
+/// Where a target's findings are kept from one run to the next.
+fn kept(root: &Path, target: &str) -> PathBuf {
+    root.join("target/fuzz/corpus").join(target)
+}
+
+fn artifacts(root: &Path, target: &str) -> PathBuf {
+    root.join("target/fuzz/artifacts").join(target)
+}
+
+fn committed(root: &Path, target: &str) -> PathBuf {
+    root.join("fuzz/corpus").join(target)
+}
+
+/// A run of one target for so many seconds.
 fn command(root: &Path, folder: &Path, target: &str, seconds: u64) -> anyhow::Result<Command> {
-    let fresh = root.join("target/fuzz/corpus").join(target);
-    let artifacts = root.join("target/fuzz/artifacts").join(target);
+    let (fresh, artifacts) = (kept(root, target), artifacts(root, target));
     for path in [&fresh, &artifacts] {
         fs::create_dir_all(path).with_context(|| format!("{}", path.display()))?;
     }
-    let mut command = Command::new(folder.join(target));
+    let mut command = bare(folder, target);
     command
         .arg(&fresh)
-        .arg(root.join("fuzz/corpus").join(target))
+        .arg(committed(root, target))
         .arg(format!("-max_total_time={seconds}"))
         .arg(format!("-artifact_prefix={}/", artifacts.display()))
-        .args(["-rss_limit_mb=2048", "-timeout=10", "-print_final_stats=1"])
-        .current_dir(env::temp_dir());
+        .arg("-print_final_stats=1");
     Ok(command)
 }
 
-/// The count in libFuzzer's closing statistics.
-fn executions(text: &str) -> u64 {
-    let line = text.lines().find_map(|line| line.strip_prefix("stat::number_of_executed_units:"));
-    line.and_then(|count| count.trim().parse().ok()).unwrap_or(0)
+/// A target's program with the bounds that hold for every run of it.
+fn bare(folder: &Path, target: &str) -> Command {
+    let mut command = Command::new(folder.join(target));
+    command.args(["-rss_limit_mb=2048", "-timeout=10"]).current_dir(env::temp_dir());
+    command
 }

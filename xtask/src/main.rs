@@ -51,20 +51,36 @@ enum Chore {
         #[arg(long)]
         only: Option<String>,
     },
-    /// Runs the deterministic simulation over a range of seeds.
+    /// Runs the deterministic simulation: a range of seeds, one seed, one script, or the core alone.
     Sim {
         /// How many seeds.
-        #[arg(long, default_value_t = 200)]
-        seeds: u64,
+        #[arg(long)]
+        seeds: Option<u64>,
         /// The first seed.
-        #[arg(long, default_value_t = 0)]
-        from: u64,
+        #[arg(long)]
+        from: Option<u64>,
+        /// Only this seed; if it fails it is shrunk to the smallest script that fails.
+        #[arg(long, conflicts_with_all = ["seeds", "from"])]
+        seed: Option<u64>,
+        /// Only the run that this file states.
+        #[arg(long, conflicts_with_all = ["seeds", "from", "seed"])]
+        script: Option<PathBuf>,
+        /// Prints a line for each event of a seed or script.
+        #[arg(long)]
+        trace: bool,
+        /// Runs clusters of cores without anything around them, and measures how fast.
+        #[arg(long, conflicts_with_all = ["seed", "script"])]
+        core: bool,
     },
-    /// Runs every fuzz target for a time; needs a nightly toolchain and a C++ compiler.
+    /// Runs every fuzz target for a time; needs a nightly toolchain and a C++ compiler. Ends with 0 if nothing crashed,
+    /// with 1 if something did, with 2 if it could not be run.
     Fuzz {
-        /// Seconds for each target beyond its corpus.
-        #[arg(long, default_value_t = 10)]
-        seconds: u64,
+        /// Hours that the whole campaign takes.
+        #[arg(long, default_value_t = 0.05)]
+        hours: f64,
+        /// Targets at a time; one for each core unless said otherwise.
+        #[arg(long)]
+        jobs: Option<usize>,
         /// Only the target with this name.
         #[arg(long)]
         only: Option<String>,
@@ -90,11 +106,20 @@ fn main() -> anyhow::Result<()> {
             let filter: Vec<String> = only.into_iter().collect();
             process::cargo(&root, "run -q --profile quick -p ravelin-model-check --bin mutants --", &filter)
         }
-        Chore::Sim { seeds, from } => {
-            let range = ["--seeds".to_owned(), seeds.to_string(), "--from".to_owned(), from.to_string()];
-            process::cargo(&root, "run -q --profile quick -p ravelin-model-check --bin sim --", &range)
+        Chore::Sim { seeds, from, seed, script, trace, core } => {
+            let mut words = Vec::new();
+            for (name, number) in [("--seeds", seeds), ("--from", from), ("--seed", seed)] {
+                words.extend(number.iter().flat_map(|number| [name.to_owned(), number.to_string()]));
+            }
+            words.extend(script.iter().flat_map(|path| ["--script".to_owned(), path.display().to_string()]));
+            words.extend(trace.then(|| "--trace".to_owned()));
+            words.extend(core.then(|| "--core".to_owned()));
+            process::cargo(&root, "run -q --profile quick -p ravelin-model-check --bin sim --", &words)
         }
-        Chore::Fuzz { seconds, only } => fuzz::run(&root, seconds, only.as_deref()),
+        Chore::Fuzz { hours, jobs, only } => {
+            let seconds = (hours.clamp(0.0, 100_000.0) * 3600.0) as u64;
+            std::process::exit(fuzz::run(&root, &fuzz::Options { seconds, jobs, only }))
+        }
     }
 }
 

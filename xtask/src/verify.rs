@@ -35,7 +35,7 @@ const STEPS: [Step; 12] = [
     ("model", |root, log| figures(root, log, "run --locked -q -p ravelin-model-check --bin model -- check")),
     ("mutants", |root, log| figures(root, log, "run --locked -q -p ravelin-model-check --bin mutants")),
     ("simulation", |root, log| {
-        figures(root, log, "run --locked -q -p ravelin-model-check --bin sim -- --seeds 300")
+        figures(root, log, "run --locked -q -p ravelin-model-check --bin sim -- --seeds 2000")
     }),
     ("fuzz", |root, log| fuzz::short(root, log)),
 ];

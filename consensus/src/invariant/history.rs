@@ -133,8 +133,11 @@ impl<P: Payload> History<P> {
 
     fn record_commit(&mut self, after: &Core<P>) -> Result<(), Violation> {
         let commit = after.commit_index();
-        for committed in self.committed.iter_mut().take(usize::try_from(commit.0).unwrap_or(usize::MAX)) {
-            committed.by = committed.by.min(after.term());
+        let known = usize::try_from(commit.0).unwrap_or(usize::MAX).min(self.committed.len());
+        let (known, _) = self.committed.split_at_mut(known);
+        // Whoever knew an entry knew all before it, so the terms never fall along the log.
+        for committed in known.iter_mut().rev().take_while(|committed| committed.by > after.term()) {
+            committed.by = after.term();
         }
         while self.commit_index() < commit {
             let index = self.commit_index().next();

@@ -224,7 +224,7 @@ impl World {
         let document =
             document::parse("sim.yaml", &text, Format::Yaml).map_err(|problems| format!("{problems:?}"))?;
         let draft = draft_from_documents("file", &[document]).map_err(|problems| format!("{problems:?}"))?;
-        let update = ProviderUpdate::Draft { draft: Arc::new(draft), read: std::time::Duration::ZERO };
+        let update = ProviderUpdate::Draft { draft: Arc::new(draft), read: Duration::ZERO };
         self.node(station, life, Event::Provider { epoch, update })
     }
 }

@@ -1,7 +1,7 @@
 //! The feed server: brings the applied generation to every attached proxy, as a delta or whole, and keeps what they report.
 //! It must not feed anything that is not applied here, and keeps nothing durable: what proxies report is soft state.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -52,6 +52,8 @@ pub(crate) struct Feed {
     /// Whether there ever was a secret to send: until then no proxy needs a key.
     had_secrets: bool,
     sessions: BTreeMap<LinkId, Session>,
+    /// The lanes of each proxy that has any.
+    lanes: BTreeMap<u64, BTreeSet<LinkId>>,
     conduct: Conduct,
     transfers: Transfers,
     /// What is fed; none before the first configuration.
@@ -70,6 +72,7 @@ impl Feed {
             sealing: ViewSealing::new(keys, ""),
             had_secrets: false,
             sessions: BTreeMap::new(),
+            lanes: BTreeMap::new(),
             conduct: Conduct::default(),
             transfers: Transfers::default(),
             current: None,
@@ -81,10 +84,12 @@ impl Feed {
 
     /// A proxy opened the lane. It takes the place of another lane of that proxy once it says hello.
     pub(crate) fn opened(&mut self, link: LinkId, proxy: u64, actions: &mut Actions) {
-        let waits = |session: &&Session| session.proxy == proxy && !session.greeted;
+        let own = self.lanes.entry(proxy).or_default();
+        let waiting = own.iter().filter(|link| self.sessions.get(link).is_some_and(|it| !it.greeted)).count();
+        own.insert(link);
         let reason = if self.sessions.len() >= PROXIES_MAX {
             Some(format!("this node already feeds {PROXIES_MAX} proxies"))
-        } else if self.sessions.values().filter(waits).count() >= UNGREETED_MAX {
+        } else if waiting >= UNGREETED_MAX {
             Some(format!("{UNGREETED_MAX} lanes of this proxy wait for their hello"))
         } else {
             None
@@ -101,7 +106,13 @@ impl Feed {
     }
 
     pub(crate) fn closed(&mut self, link: LinkId) {
-        self.sessions.remove(&link);
+        let Some(session) = self.sessions.remove(&link) else { return };
+        if let Some(own) = self.lanes.get_mut(&session.proxy) {
+            own.remove(&link);
+            if own.is_empty() {
+                self.lanes.remove(&session.proxy);
+            }
+        }
     }
 
     /// The transport took a frame: there is room for the next.
@@ -184,8 +195,8 @@ impl Feed {
             return None;
         }
         let proxy = self.sessions.get(&link)?.proxy;
-        let mut others = self.sessions.iter().filter(|(_, other)| other.proxy == proxy && other.greeted);
-        if let Some(before) = others.next().map(|(before, _)| *before) {
+        let mut own = self.lanes.get(&proxy).into_iter().flatten();
+        if let Some(before) = own.find(|link| self.sessions.get(link).is_some_and(|it| it.greeted)).copied() {
             if !self.conduct.may_take_over(now, proxy) {
                 return self.turn_away(now, link, TWIN, actions);
             }
@@ -212,7 +223,7 @@ impl Feed {
     }
 
     fn refuse(&mut self, link: LinkId, reason: String, actions: &mut Actions) {
-        self.sessions.remove(&link);
+        self.closed(link);
         if let Some(frame) = encode(&ToProxy::Refused { reason: reason.clone() }) {
             actions.push(Action::SendLink { link, frame });
         }

@@ -31,6 +31,7 @@ mod driver;
 mod muffler;
 mod peer;
 mod providers;
+mod raft_lanes;
 mod snapshot;
 
 use accept::{Budget, Door, LinkOut, Share};
@@ -181,6 +182,7 @@ pub async fn start(options: ControllerOptions) -> Result<ClusterHandle, StartErr
         snapshots: booted.snapshots.clone(),
         links: Arc::new(AtomicU64::new(0)),
         budget: Budget::new(),
+        raft_lanes: raft_lanes::RaftLanes::default(),
         stop: stop.clone(),
     };
     tokio::spawn(accept::accept(Arc::clone(&transport), door));

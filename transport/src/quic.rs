@@ -424,7 +424,9 @@ async fn accept_loop(
     accepted: mpsc::Sender<Result<Arc<dyn Connection>, TransportError>>,
 ) {
     let mut running = JoinSet::new();
-    running.spawn(look_up_controllers(Arc::clone(&core)));
+    if core.me.role() == PeerRole::Controller {
+        running.spawn(look_up_controllers(Arc::clone(&core)));
+    }
     loop {
         let incoming = tokio::select! {
             incoming = endpoint.accept() => incoming,

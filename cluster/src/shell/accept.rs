@@ -14,6 +14,7 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::muffler::Muffler;
+use super::raft_lanes::RaftLanes;
 use super::{Message, snapshot};
 use crate::node::boot::Snapshots;
 use crate::node::event::{Event, LinkId};
@@ -32,9 +33,9 @@ const CONNECTION_BYTES_MAX: usize = 4 << 20;
 const PROXY_FRAME_BYTES_MAX: usize = 256 << 10;
 /// Lanes that a peer may try to open and may not, until its connection is closed.
 const REFUSED_LANES_MAX: u32 = 8;
-/// Lanes that one connection may open at once; further ones come no faster than one in [`LANE_INTERVAL`].
-const LANES_AT_ONCE: u32 = 64;
-/// How long the next lane of a connection has to wait that has used up what it may open at once.
+/// Lanes that a proxy's connection may open, one after the other; further ones come no faster than one in [`LANE_INTERVAL`].
+const LANES_AT_ONCE: u32 = 16;
+/// How long the next lane of a proxy has to wait that has used up what it may open at once. It needs one for its life.
 const LANE_INTERVAL: Duration = Duration::from_millis(50);
 /// How long a peer has to read why its link ends before its connection does.
 const FAREWELL_WAIT: Duration = Duration::from_secs(1);
@@ -103,6 +104,7 @@ pub(super) struct Door {
     pub(super) snapshots: Snapshots,
     pub(super) links: Arc<AtomicU64>,
     pub(super) budget: Budget,
+    pub(super) raft_lanes: RaftLanes,
     pub(super) stop: CancellationToken,
 }
 
@@ -144,6 +146,7 @@ fn kind_of(error: &TransportError) -> String {
 async fn lanes(connection: Arc<dyn Connection>, door: Door) {
     tracing::debug!(peer = %connection.peer(), "peer connected");
     let share = Arc::new(Semaphore::new(CONNECTION_BYTES_MAX));
+    let is_proxy = connection.peer().role() == PeerRole::Proxy;
     let (mut opened, mut refused) = (0_u32, 0_u32);
     loop {
         let accepted = tokio::select! {
@@ -159,7 +162,7 @@ async fn lanes(connection: Arc<dyn Connection>, door: Door) {
                 let conversation = Conversation { connection, lane, share, door: door.clone() };
                 tokio::spawn(conversation.carry(sender, receiver));
                 opened = opened.saturating_add(1);
-                if opened > LANES_AT_ONCE {
+                if opened > LANES_AT_ONCE && is_proxy {
                     tokio::time::sleep(LANE_INTERVAL).await;
                 }
             }
@@ -204,7 +207,21 @@ impl Conversation {
 
     async fn raft(self, mut receiver: LaneReceiver) {
         let from = NodeId(self.connection.peer().node());
-        while let Ok(Some(frame)) = receiver.receive().await {
+        let (place, twins) = self.door.raft_lanes.begin(from.0, Instant::now());
+        if twins {
+            tracing::error!(
+                node = %from,
+                "two processes run under the identity of this control node: stop one of them at once, for a copy of a \
+                 data directory can vote twice"
+            );
+        }
+        loop {
+            let received = tokio::select! {
+                biased;
+                () = place.over.cancelled() => return,
+                received = receiver.receive() => received,
+            };
+            let Ok(Some(frame)) = received else { return };
             let Some(permit) = share(&self.door.budget.raft, frame.len()).await else { return };
             let share = Share { _permits: [Some(permit), None] };
             let message = Message::Frame { event: Event::RaftFrame { from, frame }, _share: share };

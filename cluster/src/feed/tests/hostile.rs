@@ -86,6 +86,7 @@ fn hello_comes_first_and_once() {
     assert!(bench.feed.owns(LinkId(10)));
     bench.tick(1000 + HELLO_TIMEOUT.as_millis() as u64);
     assert!(bench.feed.sessions.is_empty(), "no lane stands open in silence");
+    assert!(bench.feed.lanes.is_empty(), "and nothing is kept of it");
 }
 
 #[test]

@@ -29,6 +29,7 @@ impl House {
             snapshots: driver.snapshots,
             links: Arc::new(AtomicU64::new(0)),
             budget: Budget::new(),
+            raft_lanes: RaftLanes::default(),
             stop: CancellationToken::new(),
         };
         let hub = MemoryHub::new();
@@ -191,4 +192,45 @@ async fn who_asks_again_and_again_for_lanes_that_it_may_not_open_is_disconnected
     timeout(PATIENCE, lanes(connection, house.door.clone())).await.expect("it ends");
     timeout(PATIENCE, asking.closed.notified()).await.expect("closed, not only dropped");
     assert_eq!(asking.asked.load(Ordering::SeqCst), u64::from(REFUSED_LANES_MAX));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_proxy_opens_lanes_in_a_row_only_so_fast_and_an_operator_one_for_each_question() {
+    let house = House::new();
+    for (role, lane, lanes) in
+        [(PeerRole::Operator, Lane::Forward, 200), (PeerRole::Proxy, Lane::Feed, LANES_AT_ONCE + 40)]
+    {
+        let (_end, connection) = house.visitor(role, 1).await;
+        let begun = Instant::now();
+        for _ in 0..lanes {
+            drop(connection.open(lane).await.expect("permitted"));
+        }
+        // Some of them wait in the transport, taken or not.
+        let least = if role == PeerRole::Proxy { LANE_INTERVAL * 20 } else { Duration::ZERO };
+        let took = begun.elapsed();
+        assert!(took >= least && took <= least + LANE_INTERVAL * 40, "{role}: {took:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_second_process_under_a_control_nodes_identity_takes_its_place_and_both_are_never_heard() {
+    let mut house = House::new();
+    let (_first_end, first) = house.visitor(PeerRole::Controller, 2).await;
+    let (mut before, _) = first.open(Lane::Raft).await.expect("a controller may");
+    before.send(Bytes::from_static(b"one")).await.expect("it is open");
+    let heard = timeout(PATIENCE, house.inbox.recv()).await.expect("in time");
+    assert!(matches!(heard, Some(Message::Frame { .. })));
+    let second = house.hub.endpoint("twin", ClusterId(CLUSTER), PeerRole::Controller, 2).expect("free");
+    let expect = Expected { role: PeerRole::Controller, node: Some(1) };
+    let target = Target { address: "house".to_owned(), expect };
+    let connection = second.connect(&target).await.expect("it accepts");
+    let (mut after, _) = connection.open(Lane::Raft).await.expect("a controller may");
+    after.send(Bytes::from_static(b"two")).await.expect("it is open");
+    let heard = timeout(PATIENCE, house.inbox.recv()).await.expect("in time");
+    assert!(
+        matches!(heard, Some(Message::Frame { event: Event::RaftFrame { frame, .. }, .. }) if frame == "two")
+    );
+    let ended = async { while before.send(Bytes::from_static(b"late")).await.is_ok() {} };
+    timeout(PATIENCE, ended).await.expect("the lane of the first has ended");
+    assert!(house.inbox.try_recv().is_err(), "what it said late was not heard");
 }

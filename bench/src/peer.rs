@@ -12,7 +12,8 @@ use rustix::thread::{CpuSet, sched_setaffinity};
 
 const NGINX: &str = include_str!("../peers/nginx.conf");
 const RAVELIN: &str = include_str!("../peers/ravelin.yaml");
-const START_TIME_MAX: Duration = Duration::from_secs(20);
+/// Under a profiler a start takes many times as long.
+const START_TIME_MAX: Duration = Duration::from_secs(60);
 
 /// What is compared.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -49,9 +50,15 @@ impl Peer {
         self.child.id()
     }
 
-    /// SIGTERM, and waits for its end (a profiler writes its results then).
+    /// SIGTERM, and waits for its end (a profiler writes its results then). A tracer blocks signals that are meant for it, so
+    /// that the process it runs gets this one.
     pub(crate) fn terminate(mut self) -> anyhow::Result<()> {
-        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).context("its process id")?;
+        let own = self.child.id();
+        let children =
+            std::fs::read_to_string(format!("/proc/{own}/task/{own}/children")).unwrap_or_default();
+        let traced = children.split_whitespace().next().and_then(|pid| pid.parse::<i32>().ok());
+        let pid = traced.or_else(|| i32::try_from(own).ok()).and_then(Pid::from_raw);
+        let pid = pid.context("its process id")?;
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).context("SIGTERM")?;
         self.child.wait().context("its end")?;
         Ok(())

@@ -15,6 +15,9 @@ const KINDS: [Kind; 3] = [Kind::Ravelin, Kind::Floor, Kind::Nginx];
 const CONNECTIONS: u64 = 32;
 const PROXY_CORE: usize = 0;
 const LOAD_CORE: usize = 1;
+/// Requests by which two traced runs differ: enough that what goes on beside them is less than the digits shown.
+const SYSTEM_CALL_REQUESTS: u64 = 8_000;
+const ALLOCATION_REQUESTS: u64 = 4_000;
 
 struct Rounds {
     cpu: Vec<f64>,
@@ -91,7 +94,8 @@ fn measure(
 
 /// Ravelin against each other one, round by round: what disturbs one round disturbs both.
 fn ratios(peers: &[(Kind, Peer, Rounds)]) {
-    let of = |wanted: Kind| peers.iter().find(|(kind, ..)| *kind == wanted).map(|(.., measured)| &measured.cpu);
+    let of =
+        |wanted: Kind| peers.iter().find(|(kind, ..)| *kind == wanted).map(|(.., measured)| &measured.cpu);
     for other in [Kind::Floor, Kind::Nginx] {
         if let (Some(ravelin), Some(peer)) = (of(Kind::Ravelin), of(other)) {
             let ratios: Vec<f64> = ravelin.iter().zip(peer).map(|(ravelin, peer)| ravelin / peer).collect();
@@ -121,8 +125,8 @@ fn send(target: SocketAddr, head: Head, requests: u64) -> anyhow::Result<Vec<u32
 fn counts(folder: &Path, upstream: SocketAddr) -> anyhow::Result<()> {
     println!("counts per request (two runs, the difference divided), {}", Head::Browser.name());
     for kind in KINDS {
-        let calls = counted(kind, folder, upstream, "strace", 20_000);
-        let allocations = counted(kind, folder, upstream, "valgrind", 2_000);
+        let calls = counted(kind, folder, upstream, "strace", SYSTEM_CALL_REQUESTS);
+        let allocations = counted(kind, folder, upstream, "valgrind", ALLOCATION_REQUESTS);
         let shown = |count: anyhow::Result<f64>| {
             count.map_or_else(|error| format!("({error:#})"), |count| format!("{count:.2}"))
         };

@@ -21,6 +21,7 @@ use crate::log::Log;
 use crate::message::{Body, Message};
 use crate::params::Params;
 use crate::persistence::Persistence;
+use crate::progress::Mode;
 use crate::role::{Follower, Role};
 use crate::types::{Index, NodeId, Payload, Term, Ticket, Time};
 
@@ -145,8 +146,11 @@ impl<P: Payload> Core<P> {
             return;
         }
         self.settle_candidate(out);
-        let committed = self.advance_commit();
-        self.leave_joint();
+        let mut committed = self.advance_commit();
+        if self.leave_joint() {
+            // Fewer have to agree from here on, so more may be agreed on.
+            committed |= self.advance_commit();
+        }
         self.persist(out);
         self.settle_follower(disk_moved, out);
         self.settle_reader(out);
@@ -206,9 +210,21 @@ impl<P: Payload> Core<P> {
         let ours = self.log.term_at(meta.index) == Some(meta.term)
             && *self.log.configuration_at(meta.index) == meta.configuration;
         if ours && meta.index > self.log.snapshot_index() && meta.index <= self.applied {
-            self.log.compact(meta, self.params.log_trailing_bytes_max);
+            // Who is installing an earlier snapshot shall not need this one as well when it has it (I35, B18).
+            let wanted = (self.snapshot_under_way().unwrap_or(Index::MAX), self.params.log_bytes_max / 4);
+            self.log.compact(meta, self.params.log_trailing_bytes_max, wanted);
             self.snapshot_asked = false;
         }
+    }
+
+    /// The oldest snapshot that a peer of this leader is installing.
+    fn snapshot_under_way(&self) -> Option<Index> {
+        let Role::Leader(leader) = &self.role else { return None };
+        let offered = leader.progress.values().filter_map(|progress| match &progress.mode {
+            Mode::Snapshot { meta } => Some(meta.index),
+            _ => None,
+        });
+        offered.min()
     }
 
     fn standing(&self) -> Standing {

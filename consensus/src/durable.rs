@@ -4,8 +4,8 @@
 use std::fmt;
 
 use crate::configuration::Configuration;
-use crate::entry::Entry;
-use crate::types::{Index, NodeId, Term, Token};
+use crate::entry::{Entry, EntryKind};
+use crate::types::{Incarnation, Index, NodeId, Term, Token};
 
 /// Term and vote (paper, figure 2: persistent state). One value, so that no crash can separate them.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
@@ -64,6 +64,18 @@ impl<P: Clone> Durable<P> {
     #[must_use]
     pub fn genesis(configuration: Configuration) -> Durable<P> {
         Durable { hard_state: HardState::default(), snapshot: None, configuration, entries: Vec::new() }
+    }
+
+    /// Fenced recovery after the permanent loss of a quorum: what the survivor with the best log goes on from, as the
+    /// only voter. All that it holds is taken for committed. It must be given a new recovery epoch, so that no former
+    /// member is heard any more; entries that only these held are lost.
+    #[must_use]
+    pub fn recovered(mut self, survivor: NodeId, incarnation: Incarnation) -> Durable<P> {
+        let term = self.hard_state.term.next();
+        self.hard_state = HardState { term, vote: None };
+        let alone = Configuration::of_voters([(survivor, incarnation)]);
+        self.entries.push(Entry { term, kind: EntryKind::Configuration(alone) });
+        self
     }
 
     /// Index of the snapshot, or 0.

@@ -6,12 +6,14 @@
 mod cluster;
 mod history;
 mod local;
+mod oracle;
 mod step;
 
 use std::fmt;
 
 pub use cluster::{View, check_cluster, cluster_invariants};
 pub use history::{Committed, History};
+pub use oracle::Oracle;
 pub use step::check_step;
 
 /// Something that must never be.

@@ -229,11 +229,19 @@ impl<P: Payload> Log<P> {
         std::iter::once(self.configuration_at(index)).chain(later.map(|at| self.configuration_at(*at)))
     }
 
-    /// Takes note of a snapshot of our own, and drops what lies before it except the last `trailing_bytes_max`.
-    pub(crate) fn compact(&mut self, meta: SnapshotMeta, trailing_bytes_max: u64) {
+    /// Takes note of a snapshot of our own, and drops what lies before it except the last `trailing_bytes_max`; of the
+    /// entries after `wanted` it keeps `wanted_bytes_max`.
+    pub(crate) fn compact(
+        &mut self,
+        meta: SnapshotMeta,
+        trailing_bytes_max: u64,
+        (wanted, wanted_bytes_max): (Index, u64),
+    ) {
         let covered_last = meta.index;
         let mut covered = self.sum(self.base.next(), covered_last);
-        while self.base < covered_last && covered > trailing_bytes_max {
+        let kept = trailing_bytes_max.max(wanted_bytes_max);
+        while self.base < covered_last && covered > if self.base < wanted { trailing_bytes_max } else { kept }
+        {
             let Some(entry) = self.entries.pop_front() else { break };
             let size = entry.size_bytes();
             covered = covered.saturating_sub(size);

@@ -128,3 +128,6 @@ impl Progress {
         self.mode = Mode::Probe { sent: Some((self.matched, 0)) };
     }
 }
+
+#[cfg(test)]
+mod tests;

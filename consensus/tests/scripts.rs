@@ -11,11 +11,13 @@ mod render;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::Path;
+use std::sync::Arc;
 
 use cluster::{Cluster, Packet, Text, incarnation};
 use ravelin_consensus::{
-    AppendOutcome, Body, Change, ClusterId, Configuration, Effect, Entry, EntryKind, Incarnation, Index,
-    Input, Life, Message, NodeId, Params, ProposalId, ReadId, RecoveryEpoch, Round, Term, Ticket, Timer,
+    AppendOutcome, Body, Change, ClusterId, Configuration, Core, Effect, Entry, EntryKind, Incarnation,
+    Index, Input, Life, Message, NodeId, Params, ProposalId, ReadId, RecoveryEpoch, Round, Term, Ticket,
+    Timer,
 };
 
 /// The rest of a command line: words in order and `key=value` pairs.
@@ -114,6 +116,7 @@ impl Script {
                 let payload = Text(words.plain.get(2).copied().unwrap_or_default().into());
                 self.step(words.node(1), Input::Propose { id, payload })
             }
+            "recover" => self.recover(words.node(1)),
             "transfer" => self.step(words.node(1), Input::Transfer(words.node(2))),
             "transfer-timeout" => self.step(words.node(1), Input::Timer(Timer::Transfer)),
             "ask-again" => self.step(words.node(1), Input::Timer(Timer::Read)),
@@ -194,6 +197,23 @@ impl Script {
         changes.extend(words.nodes("demote").into_iter().map(Change::Demote));
         changes.extend(words.nodes("remove").into_iter().map(Change::Remove));
         self.step(words.node(1), Input::Change { id, changes })
+    }
+
+    /// The node goes on alone, in the next recovery epoch. What others held may be lost, so no history is kept on.
+    fn recover(&mut self, id: NodeId) -> String {
+        let cluster = self.cluster();
+        cluster.honest = false;
+        let node = cluster.nodes.get_mut(&id).expect("the node exists");
+        let mut params = Params::clone(node.core.params());
+        params.recovery_epoch.0 += 1;
+        node.disk = node.disk.clone().recovered(id, incarnation(id));
+        node.core =
+            Core::restore(Arc::new(params), node.disk.clone()).expect("a disk written by the core itself");
+        node.queue.clear();
+        node.awaited = None;
+        node.applied.clear();
+        let effects = cluster.start(id);
+        self.shown(id, &effects)
     }
 
     fn ids(&mut self, words: &Words<'_>, rest: usize) -> Vec<NodeId> {

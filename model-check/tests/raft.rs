@@ -39,6 +39,7 @@ complete! {
     read: "read",
     joint: "joint",
     replace_leader: "replace-leader",
+    lost_disk: "lost-disk",
     transfer: "transfer",
     follower_read: "follower-read",
     pair: "pair",

@@ -1,5 +1,6 @@
 //! What must hold of all cores of a cluster at once, with the history of the run.
 
+use crate::configuration::Configuration;
 use crate::core::Core;
 use crate::durable::Durable;
 use crate::effect::RoleName;
@@ -92,6 +93,9 @@ fn beliefs_are_durable<P: Payload>(views: &[View<'_, P>], _: &History<P>) -> Res
     for leader in views.iter().map(|view| view.core) {
         for peer in leader.peers() {
             let Some(durable) = durable_of(views, peer.id) else { continue };
+            if has_lost_its_disk(views, leader.configuration(), peer.id) {
+                continue;
+            }
             if durable.hard_state.term > leader.term() {
                 continue;
             }
@@ -110,6 +114,13 @@ fn durable_of<'a, P: Payload>(views: &[View<'a, P>], node: NodeId) -> Option<&'a
     views.iter().find(|view| view.core.id() == node).and_then(|view| view.durable)
 }
 
+/// Whether a member has come back with another disk than it was admitted with.
+fn has_lost_its_disk<P: Payload>(views: &[View<'_, P>], members: &Configuration, node: NodeId) -> bool {
+    let view = views.iter().find(|view| view.core.id() == node);
+    let admitted = members.incarnation(node);
+    view.is_some_and(|view| admitted.is_some_and(|admitted| admitted != view.core.params().incarnation))
+}
+
 /// Holds for ever after the commit, through every crash: for the members that the committed entries themselves name.
 fn commits_are_held_by_a_quorum<P: Payload>(
     views: &[View<'_, P>],
@@ -126,11 +137,15 @@ fn commits_are_held_by_a_quorum<P: Payload>(
     let holds = |durable: &Durable<P>, index: Index, term: Term| {
         index < durable.base() || durable.term_at(index) == Some(term)
     };
-    for index in (1..=history.commit_index().0).map(Index) {
+    // What lies before every snapshot is in all of them.
+    let oldest = views.iter().filter_map(|view| view.durable).map(Durable::base).min().unwrap_or_default();
+    for index in (oldest.0.max(1)..=history.commit_index().0).map(Index) {
         let Some(term) = history.entry(index).map(|committed| committed.entry.term) else { continue };
         let asked = if leaving && index > since { &left } else { members };
         let held = quorum::reached(asked, |node| {
-            durable_of(views, node).is_some_and(|durable| holds(durable, index, term))
+            // What a disk held that is gone was held when it was promised.
+            has_lost_its_disk(views, asked, node)
+                || durable_of(views, node).is_some_and(|durable| holds(durable, index, term))
         });
         if !held {
             return Err(Violation::new(

@@ -86,6 +86,12 @@ fn check_leader<P: Payload>(before: &Core<P>, after: &Core<P>) -> Result<(), Vio
     if !leads(before) || before.term() != after.term() {
         return Ok(());
     }
+    let taken = (before.last_index().next().0..=after.last_index().0).map(Index);
+    let is_command =
+        |index: Index| matches!(after.entry(index).map(|entry| &entry.kind), Some(EntryKind::Command(_)));
+    if before.transfer().is_some() && taken.into_iter().any(is_command) {
+        return Err(Violation::new("I38", "a command is taken while leadership is handed over"));
+    }
     let first = after.first_index().max(before.first_index());
     let shared = (first.0..=before.last_index().0).map(Index);
     if shared.into_iter().any(|index| before.entry(index) != after.entry(index)) {

@@ -12,7 +12,7 @@ use crate::types::{Incarnation, Index, NodeId, Term};
 enum Change {
     Append { term_step: u64, kind: u8 },
     Truncate(u64),
-    Compact { index: u64, trailing: u64 },
+    Compact { index: u64, trailing: u64, wanted: u64, kept: u64 },
     Restart { ahead: u64, term_step: u64 },
 }
 
@@ -20,7 +20,9 @@ fn change() -> impl Strategy<Value = Change> {
     prop_oneof![
         6 => (0..3u64, 0..6u8).prop_map(|(term_step, kind)| Change::Append { term_step, kind }),
         2 => (0..12u64).prop_map(Change::Truncate),
-        1 => (0..12u64, 0..200u64).prop_map(|(index, trailing)| Change::Compact { index, trailing }),
+        1 => (0..12u64, 0..200u64, 0..12u64, 0..200u64).prop_map(|(index, trailing, wanted, kept)| {
+            Change::Compact { index, trailing, wanted, kept }
+        }),
         1 => (0..4u64, 0..3u64).prop_map(|(ahead, term_step)| Change::Restart { ahead, term_step }),
     ]
 }
@@ -82,19 +84,24 @@ fn apply(log: &mut Log<u8>, naive: &mut Naive, change: &Change) {
             log.truncate(Index(first));
             naive.all.truncate(first as usize - 1);
         }
-        Change::Compact { index, trailing } => {
+        Change::Compact { index, trailing, wanted, kept } => {
             let index = (*index).clamp(naive.base.max(log.snapshot_index().0), naive.last());
             let Some(term) = naive.term_at(index).filter(|_| index > 0) else { return };
             let configuration = naive.configuration_at(index);
             log.compact(
                 SnapshotMeta { index: Index(index), term, digest: [0; 32], configuration },
                 *trailing,
+                (Index(*wanted), *kept),
             );
             let covered = |base: u64| -> u64 {
                 let held = naive.all[base as usize..index as usize].iter();
                 held.filter_map(|(_, entry, _)| entry.as_ref()).map(Entry::size_bytes).sum()
             };
-            naive.base = (naive.base..=index).find(|base| covered(*base) <= *trailing).unwrap_or(index);
+            let may_stay = |base: &u64| {
+                let most = if base < wanted { *trailing } else { *trailing.max(kept) };
+                covered(*base) <= most
+            };
+            naive.base = (naive.base..=index).find(may_stay).unwrap_or(index);
         }
         Change::Restart { ahead, term_step } => {
             let (index, term) = (naive.last() + ahead + 1, Term(last_term.0 + term_step + 1));
@@ -154,5 +161,43 @@ proptest! {
         prop_assert_eq!(bytes, entries.iter().map(Entry::size_bytes).sum::<u64>());
         let there = first >= 1 && first <= count as u64;
         prop_assert_eq!(!entries.is_empty(), there && entries_max > 0);
+    }
+}
+
+proptest! {
+    /// L4 (B32): where two logs part, each question skips a whole term of one of them.
+    #[test]
+    fn back_off_takes_a_question_for_each_run(
+        common in proptest::collection::vec(0..2u64, 0..6),
+        ours in proptest::collection::vec(0..2u64, 0..12),
+        theirs in proptest::collection::vec(0..2u64, 0..12),
+    ) {
+        // Terms after the common part are even in one log and odd in the other.
+        let build = |parity: u64, suffix: &[u64]| {
+            let mut log = Log::new(None, configuration(0));
+            let mut term = 1;
+            for step in &common {
+                term += step * 2;
+                log.append(Entry { term: Term(term), kind: EntryKind::Command(0u8) });
+            }
+            term += 1 + parity;
+            for step in suffix {
+                term += step * 2;
+                log.append(Entry { term: Term(term), kind: EntryKind::Command(0u8) });
+            }
+            log
+        };
+        let (leader, follower) = (build(0, &ours), build(1, &theirs));
+        let mut prev = leader.last_index();
+        let mut questions = 1;
+        while leader.term_at(prev) != follower.term_at(prev) {
+            let term = leader.term_at(prev).unwrap_or_default();
+            let hint = follower.meeting_point(prev, term).unwrap_or(Index::ZERO);
+            let meeting = leader.meeting_point(hint, follower.term_at(hint).unwrap_or_default());
+            prev = meeting.unwrap_or(Index::ZERO).min(prev.previous());
+            questions += 1;
+        }
+        prop_assert!(prev >= Index(common.len() as u64) || prev == leader.last_index());
+        prop_assert!(questions <= leader.runs.len() + follower.runs.len() + 1, "{questions} questions");
     }
 }

@@ -67,16 +67,18 @@ impl<P: Payload> Core<P> {
         index
     }
 
-    /// I27 (B15): the old voters are left once the joint configuration is committed, by whoever leads then.
-    pub(crate) fn leave_joint(&mut self) {
+    /// I27 (B15): the old voters are left once the joint configuration is committed, by whoever leads then. Says
+    /// whether they were left now.
+    pub(crate) fn leave_joint(&mut self) -> bool {
         let joint = self.log.configuration();
-        if matches!(self.role, Role::Leader(_))
+        let leaves = matches!(self.role, Role::Leader(_))
             && joint.is_joint()
             && self.log.newest_configuration() <= self.commit
-            && self.log.term_at(self.commit) == Some(self.hard_state.term)
-        {
+            && self.log.term_at(self.commit) == Some(self.hard_state.term);
+        if leaves {
             self.append_configuration(joint.left());
         }
+        leaves
     }
 
     /// The members are settled: who is none is no longer fed, and a leader that is no voter has done its last work

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use ravelin_consensus::invariant::{History, View, check_cluster, check_step};
+use ravelin_consensus::invariant::{History, Oracle, View, check_cluster, check_step};
 use ravelin_consensus::{
     AppendOutcome, Batch, Body, ClusterId, Configuration, Core, Durable, Effect, Effects, Entry, EntryKind,
     Incarnation, Index, Input, Life, Message, NodeId, Params, Payload, RejectReason, RoleName, SnapshotMeta,
@@ -44,6 +44,7 @@ pub(crate) struct Cluster {
     pub(crate) nodes: BTreeMap<NodeId, Node>,
     pub(crate) network: Vec<Packet>,
     pub(crate) history: History<Text>,
+    pub(crate) oracle: Oracle<Text>,
     /// Whether a foreign message was injected, after which only totality and the local invariants are asked.
     pub(crate) honest: bool,
     /// Rare things, and how often they happened.
@@ -73,6 +74,7 @@ impl Cluster {
             nodes: BTreeMap::new(),
             network: Vec::new(),
             history: History::default(),
+            oracle: Oracle::new(configuration.clone()),
             honest: true,
             seen: BTreeMap::new(),
             params: BTreeMap::new(),
@@ -108,11 +110,15 @@ impl Cluster {
         let Some(node) = self.nodes.get_mut(&id) else { return Vec::new() };
         let mut effects = Effects::new();
         let before = node.core.clone();
-        node.core.step(Time::default(), input, &mut effects);
+        node.core.step(Time::default(), input.clone(), &mut effects);
+        if self.honest {
+            self.oracle.saw(id, &input, effects.as_slice()).expect("the oracle");
+        }
         let judged =
             check_step(&before, &node.core, effects.as_slice(), Some(&node.disk).filter(|_| self.honest));
         judged.and_then(|()| node.core.check()).expect("the invariants of a step");
         let mut shown = Vec::new();
+        let mut applied = None;
         for effect in effects.drain() {
             shown.push(effect.clone());
             match effect {
@@ -129,15 +135,16 @@ impl Cluster {
                         assert!(node.applied.insert(index, content).is_none(), "applied once");
                         index = index.next();
                     }
-                    let mut more = Effects::new();
-                    node.core.step(Time::default(), Input::Applied(index.previous()), &mut more);
-                    shown.extend(more.drain());
+                    applied = Some(index.previous());
                 }
                 _ => {}
             }
         }
         self.notice(&before, &shown);
         self.judge(id, &shown);
+        if let Some(index) = applied {
+            shown.extend(self.step(id, Input::Applied(index)));
+        }
         shown
     }
 
@@ -203,6 +210,7 @@ impl Cluster {
             *self.seen.entry("write lost").or_default() += 1;
         }
         self.history.restarted(id);
+        self.oracle.started(id, kept);
         self.restart(id, disk);
         self.start(id)
     }

@@ -390,7 +390,7 @@ pub const MUTANTS: &[Mutant] = &[
         id: "apply-again-after-restart",
         stands_for: "I18, B19",
         slip: "applies the entry again up to which a restart had applied",
-        file: "cluster/src/node/drive.rs",
+        file: "cluster/src/node/applying.rs",
         original: "«index <= self.store.applied_index()»",
         wrong: "index < self.store.applied_index()",
         probe: SIMULATION,

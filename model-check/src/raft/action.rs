@@ -73,6 +73,11 @@ pub enum Event {
         /// So many of its unfinished writes had become durable.
         persisted: usize,
     },
+    /// The node loses its disk and comes back empty, as another incarnation.
+    Wipe {
+        /// Whose.
+        node: usize,
+    },
     /// The state machine's snapshot of all that is applied is durable.
     TakeSnapshot {
         /// Whose.
@@ -99,6 +104,7 @@ impl Event {
             | Event::Unreachable { node, .. }
             | Event::Persist { node }
             | Event::Crash { node, .. }
+            | Event::Wipe { node }
             | Event::TakeSnapshot { node }
             | Event::InstallSnapshot { node } => Some(*node),
         }

@@ -65,6 +65,8 @@ pub struct Bounds {
     pub duplicate: bool,
     /// Crashes in the whole run, each followed by a restart from what the disk holds.
     pub crashes: u8,
+    /// Disks lost in the whole run; each node comes back as another incarnation.
+    pub wipes: u8,
     /// How writes become durable.
     pub disk: Disk,
     /// Snapshots taken in the whole run.
@@ -113,6 +115,7 @@ impl Bounds {
             "transfers" => self.transfers = number()?,
             "inflight" => self.inflight = usize::from(number()?.clamp(1, 12)),
             "entries" => self.entries = usize::from(number()?.max(1)),
+            "wipes" => self.wipes = number()?,
             "crashes" => self.crashes = number()?,
             "snapshots" => self.snapshots = number()?,
             "unreachable" => self.unreachable = number()?,
@@ -149,6 +152,7 @@ impl fmt::Display for Bounds {
             (self.reads, "reads"),
             (self.transfers, "transfers"),
             (self.crashes, "crashes"),
+            (self.wipes, "lost disks"),
             (self.snapshots, "snapshots"),
             (self.unreachable, "reports of unreachable peers"),
         ];
@@ -185,6 +189,7 @@ pub(crate) const PLAIN: Bounds = Bounds {
     entries: 2,
     duplicate: false,
     crashes: 0,
+    wipes: 0,
     disk: Disk::AtOnce,
     snapshots: 0,
     unreachable: 0,
@@ -198,7 +203,7 @@ pub(crate) const PLAIN: Bounds = Bounds {
 pub const CONFIGURATIONS: &[Bounds] = &[
     Bounds {
         name: "elections",
-        states: Some(2_072_757),
+        states: Some(2_072_574),
         terms: 3,
         inflight: 2,
         witnesses: &[Mark::TwoLeaders, Mark::Deposed, Mark::VoteRefused, Mark::VoteTaken, Mark::Recampaign],
@@ -223,7 +228,7 @@ pub const CONFIGURATIONS: &[Bounds] = &[
     },
     Bounds {
         name: "crash",
-        states: Some(5_693_516),
+        states: Some(5_437_115),
         terms: 3,
         crashes: 1,
         disk: Disk::Separate,
@@ -238,7 +243,7 @@ pub const CONFIGURATIONS: &[Bounds] = &[
     },
     Bounds {
         name: "reorder",
-        states: Some(2_366_580),
+        states: Some(2_344_444),
         terms: 2,
         proposals: 1,
         inflight: 2,
@@ -265,7 +270,7 @@ pub const CONFIGURATIONS: &[Bounds] = &[
     },
     Bounds {
         name: "snapshot",
-        states: Some(613_578),
+        states: Some(578_902),
         terms: 2,
         crashes: 1,
         snapshots: 1,
@@ -275,7 +280,7 @@ pub const CONFIGURATIONS: &[Bounds] = &[
     },
     Bounds {
         name: "snapshot-race",
-        states: Some(536_295),
+        states: Some(536_270),
         terms: 2,
         inflight: 2,
         snapshots: 1,
@@ -284,7 +289,7 @@ pub const CONFIGURATIONS: &[Bounds] = &[
     },
     Bounds {
         name: "read",
-        states: Some(2_510_553),
+        states: Some(2_193_776),
         terms: 2,
         inflight: 2,
         reads: 2,
@@ -293,7 +298,7 @@ pub const CONFIGURATIONS: &[Bounds] = &[
     },
     Bounds {
         name: "joint",
-        states: Some(174_059),
+        states: Some(174_045),
         voters: 2,
         changes: 2,
         wanted: &[Wanted::Add, Wanted::Remove],
@@ -303,13 +308,22 @@ pub const CONFIGURATIONS: &[Bounds] = &[
     },
     Bounds {
         name: "replace-leader",
-        states: Some(827_091),
+        states: Some(812_923),
         voters: 2,
         changes: 1,
         wanted: &[Wanted::ReplaceLeader],
         terms: 3,
         inflight: 2,
         witnesses: &[Mark::Joined, Mark::RemovedLed, Mark::ElectedJoint, Mark::RemovedCampaigned],
+        ..PLAIN
+    },
+    Bounds {
+        name: "lost-disk",
+        states: Some(482_994),
+        wipes: 1,
+        terms: 2,
+        inflight: 2,
+        witnesses: &[Mark::Deposed, Mark::VoteOfAnother],
         ..PLAIN
     },
     Bounds {
@@ -323,9 +337,10 @@ pub const CONFIGURATIONS: &[Bounds] = &[
     },
     Bounds {
         name: "follower-read",
-        states: Some(76_778),
+        states: Some(1_084_638),
         nodes: 2,
         voters: 2,
+        proposals: 1,
         reads: 2,
         follower_reads: true,
         terms: 2,
@@ -336,7 +351,7 @@ pub const CONFIGURATIONS: &[Bounds] = &[
     },
     Bounds {
         name: "pair",
-        states: Some(95_819),
+        states: Some(95_803),
         nodes: 2,
         voters: 2,
         terms: 3,

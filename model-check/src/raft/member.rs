@@ -154,11 +154,12 @@ impl Work<'_> {
 fn hash_renamed(member: &Member, shared: &Shared, at: usize) -> u64 {
     let name = |node: NodeId| shared.renamings.name(at, node);
     let core = member.core.renamed(Arc::clone(&shared.params[0]), &name);
+    let run = (member.life, member.core.params().incarnation);
     if shared.renamings.members_move {
         let queue: Vec<_> = member.queue.iter().map(|batch| batch.clone().renamed(&name)).collect();
         let disk = member.disk.clone().renamed(&name);
         let awaited = member.awaited.clone().map(|meta| meta.renamed(&name));
-        return fingerprint(&(name(member.core.id()), core, disk, queue, awaited, member.life));
+        return fingerprint(&(name(member.core.id()), core, disk, queue, awaited, run));
     }
     let mut disk = member.disk.clone();
     disk.hard_state.vote = disk.hard_state.vote.map(name);
@@ -166,5 +167,5 @@ fn hash_renamed(member: &Member, shared: &Shared, at: usize) -> u64 {
     for batch in &mut queue {
         batch.hard_state.vote = batch.hard_state.vote.map(name);
     }
-    fingerprint(&(name(member.core.id()), core, disk, queue, &member.awaited, member.life))
+    fingerprint(&(name(member.core.id()), core, disk, queue, &member.awaited, run))
 }

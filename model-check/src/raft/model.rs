@@ -1,14 +1,14 @@
 //! The model: which events are possible in a state, and what each makes of it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasherDefault, Hash, Hasher};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use ravelin_consensus::invariant::{History, Violation};
 use ravelin_consensus::{
-    Change, ClusterId, Configuration, Durable, Incarnation, Input, Life, NodeId, Params, ProposalId, ReadId,
-    RoleName, SnapshotMeta, Timer,
+    Change, ClusterId, Configuration, Core, Durable, Incarnation, Input, Life, NodeId, Params, ProposalId,
+    ReadId, RoleName, SnapshotMeta, Timer,
 };
 use stateright::{Model, Property};
 
@@ -142,6 +142,7 @@ impl Raft {
             Event::Unreachable { peer, .. } => self.shared.perform(member, Input::Unreachable(node_at(peer))),
             Event::Persist { .. } => self.shared.persist(member),
             Event::Crash { persisted, .. } => self.crash(member, persisted),
+            Event::Wipe { .. } => self.wipe(member),
             Event::TakeSnapshot { .. } => self.take_snapshot(member),
             Event::InstallSnapshot { .. } => self.install_snapshot(member),
             Event::Deliver { .. } => unreachable!("deliveries are handled above"),
@@ -164,6 +165,15 @@ impl Raft {
                 violation: Some(Violation { id: "I36", detail: corrupt.to_string() }),
             },
         }
+    }
+
+    fn wipe(&self, member: &Member) -> Outcome {
+        let mut params = Params::clone(member.core.params());
+        params.incarnation = Incarnation(params.incarnation.0 + 1);
+        let disk = Durable::genesis(self.shared.configuration.clone());
+        let core = Core::restore(Arc::new(params), disk.clone()).expect("a genesis contradicts nothing");
+        let empty = Member { core, disk, queue: VecDeque::new(), awaited: None, ..member.clone() };
+        self.shared.perform(&empty, Input::Start { life: member.life })
     }
 
     fn take_snapshot(&self, member: &Member) -> Outcome {
@@ -233,6 +243,9 @@ impl Raft {
             }
             if state.used.crashes < self.bounds.crashes {
                 events.extend((0..=member.queue.len()).map(|persisted| Event::Crash { node, persisted }));
+            }
+            if state.used.wipes < self.bounds.wipes {
+                events.push(Event::Wipe { node });
             }
             let snapshot = core.snapshot().map_or(0, |meta| meta.index.0);
             if state.used.snapshots < self.bounds.snapshots && core.applied_index().0 > snapshot {
@@ -332,6 +345,7 @@ impl Model for Raft {
             Event::Change { .. } => used.changes += 1,
             Event::Transfer { .. } => used.transfers += 1,
             Event::Crash { .. } => used.crashes += 1,
+            Event::Wipe { .. } => used.wipes += 1,
             Event::Unreachable { .. } => used.unreachable += 1,
             Event::TakeSnapshot { .. } => used.snapshots += 1,
             _ => {}
@@ -365,7 +379,7 @@ impl Raft {
         let after = &outcome.member.core;
         let leads = after.role() == RoleName::Leader && before.core.role() != RoleName::Leader;
         let asks = matches!(event, Event::Read { .. });
-        let forgets = matches!(event, Event::Crash { .. }) && self.bounds.reads > 0;
+        let forgets = matches!(event, Event::Crash { .. } | Event::Wipe { .. }) && self.bounds.reads > 0;
         if !leads
             && !asks
             && !forgets

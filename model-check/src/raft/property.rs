@@ -74,6 +74,8 @@ pub enum Mark {
     RemovedLed,
     /// One whose removal it does not know to be committed was elected.
     RemovedCampaigned,
+    /// A vote came from another incarnation than the admitted one.
+    VoteOfAnother,
     /// The target of a transfer campaigned at once.
     HandedOver,
     /// A transfer ended without success.
@@ -127,6 +129,7 @@ impl Mark {
             ChangeCut: "a change of members is cut off",
             RemovedLed: "a leader commits its own removal",
             RemovedCampaigned: "one that is removed is elected",
+            VoteOfAnother: "a vote comes from one that lost its disk",
             HandedOver: "leadership is handed over",
             NotHandedOver: "leadership is not handed over",
             ReadAtFollower: "a read is answered at a follower",
@@ -232,6 +235,7 @@ impl Transition<'_> {
             | Mark::PreVoteRefused
             | Mark::Recampaign
             | Mark::QuorumLost
+            | Mark::VoteOfAnother
             | Mark::HandedOver
             | Mark::NotHandedOver => self.shows_of_elections(mark),
             Mark::Truncated | Mark::Rejected | Mark::IndirectCommit | Mark::Figure8 | Mark::BehindCommit => {
@@ -282,6 +286,12 @@ impl Transition<'_> {
             Mark::Recampaign => self.is_timer(Timer::Election) && old.role() == RoleName::Candidate,
             Mark::QuorumLost => {
                 self.is_timer(Timer::CheckQuorum) && self.was_leader() && new.role() == RoleName::Follower
+            }
+            Mark::VoteOfAnother => {
+                let another =
+                    self.delivered().filter(|message| message.incarnation != new.params().incarnation);
+                another.is_some_and(|message| message.body == Body::VoteReply { granted: true })
+                    && old.role() == RoleName::Candidate
             }
             Mark::HandedOver => {
                 let told = self.delivered().is_some_and(|message| message.body == Body::TimeoutNow);

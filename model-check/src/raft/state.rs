@@ -21,6 +21,7 @@ pub(crate) struct Used {
     pub(crate) unreachable: u8,
     pub(crate) changes: u8,
     pub(crate) transfers: u8,
+    pub(crate) wipes: u8,
 }
 
 /// A state. Equal to another if some renaming of the nodes makes them the same.

@@ -150,15 +150,16 @@ impl Ended {
     /// Whether the control node was there and of no use, rather than gone: then it is left alone for longer.
     fn was_reached(&self) -> bool {
         match self {
-            Self::Wordless(_)
-            | Self::Stalled(_)
+            Self::Stalled(_)
             | Self::NoProgress(_)
             | Self::Codec(_)
             | Self::Refused(_)
             | Self::Behind { .. }
             | Self::Lagging { .. }
             | Self::Transport(TransportError::Refused { .. } | TransportError::RefusedByPeer { .. }) => true,
-            Self::Transport(_)
+            // A cluster without any configuration has nothing to say, and is well.
+            Self::Wordless(_)
+            | Self::Transport(_)
             | Self::Attach(_)
             | Self::Stuck
             | Self::Silent(_)

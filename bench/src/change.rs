@@ -20,7 +20,9 @@ use super::stats::{Spread, ThreadTimes, resident_mib};
 
 const SIZES: [usize; 3] = [1_000, 10_000, 100_000];
 /// Changes of a provided file.
-const FILE_CHANGES: usize = 10;
+const FILE_CHANGES: usize = 5;
+/// Time between them: more than what a storm of changes is throttled to.
+const FILE_PAUSE: Duration = Duration::from_millis(2200);
 /// Changes of which each has its CPU read.
 const CHANGES: usize = 60;
 /// Changes of which each has its time until served taken.
@@ -190,7 +192,7 @@ impl Cluster {
         let loaded = begun.elapsed().as_secs_f64();
         let (mut read, mut served) = (Vec::new(), Vec::new());
         for change in 0..FILE_CHANGES {
-            std::thread::sleep(SETTLED); // one change after another, not a storm that is held back
+            std::thread::sleep(FILE_PAUSE); // one change after another, not a storm that is held back
             let text = routes(size, Some((change * size / FILE_CHANGES, change)));
             let begun = Instant::now();
             std::fs::write(&file, text).context("the provided file")?;

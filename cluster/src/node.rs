@@ -59,6 +59,9 @@ pub use crate::roles::{APPOINT_GRACE, CONTROLLER_TIMEOUT, STALE_AFTER};
 pub const TICK_INTERVAL: Duration = Duration::from_millis(100);
 /// A change of so many bytes is applied beside the node: it would hold up what keeps a leader leader.
 pub const HEAVY_BYTES: u64 = 1 << 20;
+/// A delta of at most so many changes is made and encoded within an event; proxies that need more get the whole, which is
+/// encoded beside the node.
+const INLINE_CHANGES_MAX: usize = 16_384;
 /// How often it is noted at most how far the log is known to be committed.
 const KNOWN_INTERVAL: Duration = Duration::from_secs(1);
 /// How long to wait after a snapshot that could not be written.
@@ -396,7 +399,7 @@ impl Node {
 
     fn with_feed<T>(&mut self, use_it: impl FnOnce(&mut Feed, &Source<'_>) -> T) -> T {
         let store = &self.store;
-        let source = Source { map: store.config(), delta: &|base| store.delta(base) };
+        let source = Source { map: store.config(), delta: &|base| store.delta_within(base, INLINE_CHANGES_MAX) };
         use_it(&mut self.feed, &source)
     }
 

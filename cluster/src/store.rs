@@ -280,6 +280,16 @@ impl Store {
         Some(Delta { base: *base, target, puts, deletes, secrets })
     }
 
+    /// As [`Self::delta`], but none where it would hold more changes than this: making and encoding it would hold up
+    /// whoever asks. Costs the number of revisions since.
+    pub fn delta_within(&self, base: &GenerationId, changes_max: usize) -> Option<Delta> {
+        let mut left = changes_max;
+        for revision in self.history.since(base.revision)? {
+            left = left.checked_sub(revision.changes.len())?;
+        }
+        self.delta(base)
+    }
+
     /// Whether a change took effect already, as long as that is remembered.
     pub fn outcome(&self, id: &ChangeId) -> Option<Outcome> {
         self.recent.get(id).copied()

@@ -331,6 +331,8 @@ fn deltas_come_from_the_index_of_changes_and_end_where_it_ends() {
     assert_eq!((names, deletes), (vec!["b"], vec!["a"]), "c came and went");
     assert_eq!((delta.base, delta.target), (first, log.store.generation()));
     assert!(log.store.delta(&empty).is_some(), "three revisions are kept");
+    assert!(log.store.delta_within(&first, 4).is_some(), "two changes and two again");
+    assert!(log.store.delta_within(&first, 3).is_none(), "more than is made at once");
     let same = log.store.delta(&log.store.generation()).expect("the committed one");
     assert!(same.puts.is_empty() && same.deletes.is_empty());
 

@@ -368,7 +368,7 @@ fn names_no_field(headers: &HeaderMap, present: Present) -> bool {
     let mut values = headers.get_all(CONNECTION).iter();
     let first = values.next().map(HeaderValue::as_bytes).unwrap_or_default();
     !present.any(Present::KEEP_ALIVE)
-        && first.eq_ignore_ascii_case(b"keep-alive")
+        && (first == b"keep-alive" || first.eq_ignore_ascii_case(b"keep-alive"))
         && values.next().is_none()
 }
 

@@ -70,11 +70,7 @@ pub fn canonical(value: &str) -> Result<Host<'_>, HostError> {
     if name.len() > HOST_BYTES_MAX {
         return Err(HostError::Length);
     }
-    let name = if any & UPPER != 0 {
-        Cow::Owned(name.to_ascii_lowercase())
-    } else {
-        Cow::Borrowed(name)
-    };
+    let name = if any & UPPER != 0 { Cow::Owned(name.to_ascii_lowercase()) } else { Cow::Borrowed(name) };
     Ok(Host { name, port })
 }
 

@@ -34,29 +34,26 @@ pub use state::{Shared, State};
 
 /// Answers one request by one table, which the caller keeps alive. Never fails: every error is an answer. Dropping the future
 /// abandons the request, upstream too.
-pub fn answer<'a>(
-    state: &'a State,
-    table: &'a Table,
-    connection: &'a Rc<ConnectionFacts>,
+pub async fn answer(
+    state: &State,
+    table: &Table,
+    connection: &Rc<ConnectionFacts>,
     request: Request<ClientBody>,
-) -> impl Future<Output = Response<ResponseBody>> + 'a {
-    // Taken apart before the future begins, which then holds the parts once.
+) -> Response<ResponseBody> {
     let (mut parts, incoming) = request.into_parts();
     let mut host = parts.headers.remove(HOST);
     let mut exchange = begin(state, connection, &parts, host.as_ref());
     let mut body = RequestBody::new(incoming);
-    async move {
-        let served = serve(state, table, connection, &mut exchange, &mut parts, &mut host, &mut body);
-        let mut response = match served.await {
-            Ok(response) => response,
-            Err(error) => refuse(connection, error),
-        };
-        if connection.protocol == Protocol::Http2 {
-            response.headers_mut().remove(CONNECTION);
-        }
-        finish(&mut exchange, &mut response);
-        if exchange.matters() { response.map(|body| body.with_exchange(exchange)) } else { response }
+    let served = serve(state, table, connection, &mut exchange, &mut parts, &mut host, &mut body);
+    let mut response = match served.await {
+        Ok(response) => response,
+        Err(error) => refuse(connection, error),
+    };
+    if connection.protocol == Protocol::Http2 {
+        response.headers_mut().remove(CONNECTION);
     }
+    finish(&mut exchange, &mut response);
+    if exchange.matters() { response.map(|body| body.with_exchange(exchange)) } else { response }
 }
 
 async fn serve(
@@ -120,7 +117,7 @@ async fn serve(
     log_route(exchange, route.map(|route| &**route), policy);
     let route = route.ok_or(RequestError::NoRoute)?;
     if let Some(tls) = &connection.tls
-        && *tls.options != *entry_point.tls_options(&host.name)
+        && (*tls.options != *entry_point.tls_options(&host.name) || table.asks_more(route, &tls.options))
     {
         return Err(RequestError::Misdirected);
     }

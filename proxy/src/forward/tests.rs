@@ -257,7 +257,9 @@ async fn forgetful_server(seen: Rc<RefCell<Vec<String>>>) -> u16 {
     raw_server(async move |mut socket| {
         for answers in [true, false] {
             let mut head = Vec::new();
-            while !head.ends_with(b"\r\n\r\n") && socket.read_buf(&mut head).await.is_ok_and(|bytes| bytes > 0) {}
+            while !head.ends_with(b"\r\n\r\n")
+                && socket.read_buf(&mut head).await.is_ok_and(|bytes| bytes > 0)
+            {}
             seen.borrow_mut().push(String::from_utf8_lossy(&head).into_owned());
             if answers {
                 let _ = socket.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await;

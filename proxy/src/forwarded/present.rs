@@ -45,9 +45,11 @@ impl Present {
 
     /// Of these fields of a client.
     pub(crate) fn of_client(headers: &HeaderMap) -> Self {
-        Self(headers.keys().fold(0, |all, name| {
-            all | Self::named(name.as_str()).0 | Self::underscored(name.as_str()).0
-        }))
+        Self(
+            headers
+                .keys()
+                .fold(0, |all, name| all | Self::named(name.as_str()).0 | Self::underscored(name.as_str()).0),
+        )
     }
 
     /// Whether any of `fields` may be there.
@@ -88,13 +90,15 @@ impl Present {
     }
 
     fn underscored(name: &str) -> Self {
-        let (words, rest) = name.as_bytes().as_chunks::<8>();
-        let in_words = words.iter().any(|word| {
-            // A byte that is an underscore becomes zero and then borrows into its top bit.
-            let word = u64::from_le_bytes(*word) ^ u64::from_le_bytes([b'_'; 8]);
-            word.wrapping_sub(ONES) & !word & (ONES << 7) != 0
-        });
-        if in_words || rest.contains(&b'_') { Self::UNDERSCORE } else { Self(0) }
+        let bytes = name.as_bytes();
+        let found = match bytes.last_chunk::<8>() {
+            // The last word may overlap the one before it.
+            Some(last) => {
+                holds_underscore(*last) || bytes.as_chunks().0.iter().any(|&word| holds_underscore(word))
+            }
+            None => bytes.iter().fold(false, |any, &byte| any | (byte == b'_')),
+        };
+        if found { Self::UNDERSCORE } else { Self(0) }
     }
 
     fn forwarding(name: &str) -> Self {
@@ -104,6 +108,12 @@ impl Present {
             (true, true) => Self(Self::FORWARDING.0 | Self::X_FORWARDED_FOR.0),
         }
     }
+}
+
+fn holds_underscore(word: [u8; 8]) -> bool {
+    // A byte that is an underscore becomes zero and then borrows into its top bit.
+    let word = u64::from_le_bytes(word) ^ u64::from_le_bytes([b'_'; 8]);
+    word.wrapping_sub(ONES) & !word & (ONES << 7) != 0
 }
 
 #[cfg(test)]
@@ -149,11 +159,20 @@ mod tests {
         for hop in super::super::HOP_BY_HOP.iter().chain([&http::header::TE, &http::header::UPGRADE]) {
             assert!(Present::named(hop.as_str()).any(Present::HOP_BY_HOP), "{hop}");
         }
-        for name in ["x-forwarded-any", "x-forwarded", "forwarded", "x-real-ip", "x-original-url", "x-rewrite-url", "proxy"] {
+        for name in [
+            "x-forwarded-any",
+            "x-forwarded",
+            "forwarded",
+            "x-real-ip",
+            "x-original-url",
+            "x-rewrite-url",
+            "proxy",
+        ] {
             assert!(super::super::is_forwarding(name), "{name}");
             assert_eq!(Present::named(name), Present::FORWARDING, "{name}");
         }
-        for name in ["t", "tea", "x-request-id", "from", "pragma", "cookie", "host", "accept", "user-agents"] {
+        for name in ["t", "tea", "x-request-id", "from", "pragma", "cookie", "host", "accept", "user-agents"]
+        {
             assert_eq!(Present::named(name), Present(0), "{name}");
         }
     }

@@ -51,7 +51,8 @@ impl SentHead {
         if !self.active {
             return None;
         }
-        let mut lines = self.bytes.split_inclusive(|&byte| byte == b'\n').map(|line| line.strip_suffix(b"\r\n"));
+        let mut lines =
+            self.bytes.split_inclusive(|&byte| byte == b'\n').map(|line| line.strip_suffix(b"\r\n"));
         lines.next()??;
         let mut fields = HeaderMap::new();
         loop {

@@ -399,7 +399,8 @@ impl Node {
 
     fn with_feed<T>(&mut self, use_it: impl FnOnce(&mut Feed, &Source<'_>) -> T) -> T {
         let store = &self.store;
-        let source = Source { map: store.config(), delta: &|base| store.delta_within(base, INLINE_CHANGES_MAX) };
+        let source =
+            Source { map: store.config(), delta: &|base| store.delta_within(base, INLINE_CHANGES_MAX) };
         use_it(&mut self.feed, &source)
     }
 

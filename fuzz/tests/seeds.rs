@@ -11,7 +11,7 @@ use ravelin_cluster::store::{Author, Change, ChangeId, Command, Event, Put, Stor
 use ravelin_consensus::{
     Batch, Configuration, Entry, EntryKind, HardState, Incarnation, Index, NodeId, SnapshotMeta, Term, Token,
 };
-use ravelin_fuzz::{store, wal};
+use ravelin_fuzz::{cluster, store, wal};
 
 /// The bytes of a seed as committed, which must be what this build makes.
 fn seed(target: &str, name: &str, made: &[u8]) -> Vec<u8> {
@@ -145,4 +145,14 @@ fn commands_are_applied_and_their_snapshot_is_taken_back() {
         let [Ok(chunk)] = chunks.as_slice() else { panic!("one chunk: {chunks:?}") };
         assert!(store::takes(&seed("store", name, &labelled(b's', chunk))).is_some(), "{name}");
     }
+}
+
+#[test]
+fn the_histories_of_a_cluster_reach_what_they_are_named_after() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus/cluster");
+    let reached = |name: &str| cluster::reaches(&std::fs::read(folder.join(name)).expect("a committed seed"));
+    assert!(reached("election").term == 1);
+    assert!(reached("commit").committed >= 3);
+    assert!(reached("crash-of-the-leader").term >= 2);
+    assert!(reached("snapshot").snapshot > 0);
 }

@@ -1,6 +1,8 @@
 //! What is asked of a control node and what it answers, on lane Forward: the operator's CLI, agents and the
 //! controller speak this. It must not hold behaviour: `api` answers, `shell::client` asks.
 
+use std::fmt;
+
 use bincode::{Decode, Encode};
 use serde::Serialize;
 
@@ -23,14 +25,14 @@ pub const EVENTS_PAGE_MAX: u32 = 1024;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
 pub struct RequestId(pub [u8; 16]);
 
-impl std::fmt::Display for RequestId {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
     }
 }
 
-impl std::fmt::Debug for RequestId {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "RequestId({self})")
     }
 }
@@ -102,8 +104,8 @@ pub enum Request {
     },
 }
 
-/// One text in one of Traefik's formats.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+/// One text in one of Traefik's formats. `Debug` never shows it: keys and passwords may stand in it.
+#[derive(Clone, PartialEq, Eq, Encode, Decode)]
 pub struct SourceDocument {
     /// The name that problems are reported under, usually the file's.
     pub name: String,
@@ -111,6 +113,17 @@ pub struct SourceDocument {
     pub format: SourceFormat,
     /// The text.
     pub text: String,
+}
+
+impl fmt::Debug for SourceDocument {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, format, text } = self;
+        f.debug_struct("SourceDocument")
+            .field("name", name)
+            .field("format", format)
+            .field("bytes", &text.len())
+            .finish()
+    }
 }
 
 /// How a document is read.

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use ravelin_cluster::storage::disk::read_all;
 use ravelin_cluster::storage::{CommandBytes, DataDirectory, MemoryDisk, Owner, Wal, WalLimits};
-use ravelin_cluster::store::{Author, Change, ChangeId, Command, Event, Put, Store, StoreKey};
+use ravelin_cluster::store::{Author, Change, ChangeId, Command, Event, PlainKey, Put, Store, StoreKey};
+use ravelin_config::SecretId;
 use ravelin_consensus::{
     Batch, Configuration, Entry, EntryKind, HardState, Incarnation, Index, NodeId, SnapshotMeta, Term, Token,
 };
@@ -109,6 +110,17 @@ fn change(id: u8, author: Author, key: &str, value: &str) -> Command {
     Command::Change(Change { id, author, at_unix_ms: 5, base: None, puts, deletes: Vec::new() })
 }
 
+/// A certificate that refers to a secret, with the envelope.
+fn certificate(id: u8, author: Author) -> Command {
+    let Command::Change(mut change) = change(id, author, "config/tls/certificates/c@file", "C") else {
+        panic!("a change")
+    };
+    let secret = SecretId([0x5e; 32]);
+    change.puts.iter_mut().for_each(|put| put.secrets = Arc::from([secret]));
+    change.puts.push(Put::new(PlainKey::secret(&secret).into(), Arc::from(b"envelope".as_slice())));
+    Command::Change(change)
+}
+
 fn commands() -> Vec<Command> {
     let controller = |epoch| Author::Controller { node: NodeId(1), epoch };
     let operator = Author::Operator { name: "operator-1".to_owned() };
@@ -121,7 +133,8 @@ fn commands() -> Vec<Command> {
         appoint(2),
         change(3, controller(1), "config/http/routers/a@file", "late"),
         change(2, operator.clone(), "config/http/routers/b@cluster", "twice"),
-        change(4, operator, "user/key", "value"),
+        change(4, operator.clone(), "user/key", "value"),
+        certificate(5, operator),
         Command::Event(event),
         Command::DropStaged { id: ChangeId([9; 16]) },
     ]
@@ -138,7 +151,8 @@ fn commands_are_applied_and_their_snapshot_is_taken_back() {
     }
     let applied = store::takes(&seed("store", "commands", &listed)).expect("a list of commands");
     assert_eq!(applied.applied_index(), Index(commands().len() as u64));
-    assert_eq!((applied.config().len(), applied.stale_writes_refused()), (2, 1));
+    assert_eq!((applied.config().len(), applied.stale_writes_refused()), (3, 1));
+    assert_eq!(applied.config().secrets().len(), 1);
 
     let empty: Vec<_> = Store::new([7; 16], 0).snapshot_chunks().collect();
     for (name, chunks) in [("snapshot-empty", empty), ("snapshot", applied.snapshot_chunks().collect())] {

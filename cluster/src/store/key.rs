@@ -127,6 +127,12 @@ impl PlainKey {
     }
 }
 
+impl From<PlainKey> for StoreKey {
+    fn from(key: PlainKey) -> Self {
+        Self::Plain(key)
+    }
+}
+
 impl From<Key> for StoreKey {
     fn from(key: Key) -> Self {
         Self::Config(key)

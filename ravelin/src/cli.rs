@@ -20,6 +20,10 @@ pub(crate) struct Arguments {
 #[derive(Subcommand)]
 pub(crate) enum Command {
     /// One process that does what a single Traefik does; takes Traefik's own flags, file or environment.
+    #[command(
+        after_help = "Ravelin's own flags among them: --workers=N (threads, one per core if absent) and --log-json \
+                            (log lines as JSON).\nSIGHUP reads the files anew, SIGUSR1 reopens the access log."
+    )]
     Standalone {
         /// Traefik's flags, for example --configFile=traefik.yml.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]

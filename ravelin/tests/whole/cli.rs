@@ -11,6 +11,7 @@ fn help_and_version_answer() {
     {
         assert!(text(&help).contains(command), "{command} is missing in\n{}", text(&help));
     }
+    assert!(text(&ravelin(folder.path(), &["standalone", "--help"])).contains("--workers=N"));
     assert!(text(&ravelin(folder.path(), &["--version"])).starts_with("ravelin "));
     assert!(text(&ravelin(folder.path(), &["version"])).contains("Version:"));
 }

@@ -72,14 +72,7 @@ async fn serve(
     if is_asterisk_options(parts) {
         return Ok(bare(StatusCode::OK, ""));
     }
-    check_target(parts)?;
-    let present = Present::of_client(&parts.headers);
-    if present.any(Present::EXPECT) {
-        check_expectation(&parts.headers)?;
-    }
-    if present.any(Present::TRAILER) {
-        forwarded::check_trailer(&parts.headers)?;
-    }
+    let present = check_head(parts)?;
     let host_value = host_of(parts, host_field.take())?;
     let host = crate::host::canonical(host_value.to_str().map_err(|_| RequestError::BadHost)?)
         .map_err(|_| RequestError::BadHost)?;
@@ -94,15 +87,7 @@ async fn serve(
         tls: connection.tls.is_some(),
         server: &state.shared.server,
     };
-    if present.any(Present::TRANSFER_ENCODING) {
-        parts.headers.remove(TRANSFER_ENCODING);
-    }
-    if present.any(Present::UPGRADE) {
-        forwarded::forbid_switching(&mut parts.headers, parts.version);
-    }
-    if parts.version == Version::HTTP_2 {
-        join_cookies(&mut parts.headers);
-    }
+    settle_protocol(parts, present);
     policy.forwarded.admit(&mut parts.headers, present, Some(&host_value), host.port, origin)?;
     let query = routing_query(parts.uri.query(), policy);
     let facts = RequestFacts {
@@ -326,6 +311,32 @@ struct Fields<'h>(&'h HeaderMap);
 impl HeaderLookup for Fields<'_> {
     fn any_value(&self, name: &str, accept: &mut dyn FnMut(&[u8]) -> bool) -> bool {
         self.0.get_all(name).iter().any(|value| accept(value.as_bytes()))
+    }
+}
+
+/// What is refused whatever the route. Tells which fields there are.
+fn check_head(parts: &Parts) -> Result<Present, RequestError> {
+    check_target(parts)?;
+    let present = Present::of_client(&parts.headers);
+    if present.any(Present::EXPECT) {
+        check_expectation(&parts.headers)?;
+    }
+    if present.any(Present::TRAILER) {
+        forwarded::check_trailer(&parts.headers)?;
+    }
+    Ok(present)
+}
+
+/// Takes out what only the client's connection means, and brings cookies into their one form.
+fn settle_protocol(parts: &mut Parts, present: Present) {
+    if present.any(Present::TRANSFER_ENCODING) {
+        parts.headers.remove(TRANSFER_ENCODING);
+    }
+    if present.any(Present::UPGRADE) {
+        forwarded::forbid_switching(&mut parts.headers, parts.version);
+    }
+    if parts.version == Version::HTTP_2 {
+        join_cookies(&mut parts.headers);
     }
 }
 

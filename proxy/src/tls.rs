@@ -146,6 +146,15 @@ impl TlsTable {
         Some(Choice { config: Arc::clone(config), options: name, unrecognised })
     }
 
+    /// Whether options ask a client for a certificate. Unknown ones, and those in error, do.
+    pub fn verifies_clients(&self, options: &str) -> bool {
+        let compiled = match options {
+            DEFAULT_OPTIONS => self.options.iter().find(|(name, _)| is_default(name)).map(|(_, found)| found),
+            name => self.options.get(name),
+        };
+        compiled.and_then(|found| found.as_ref().ok()).is_none_or(|found| found.negotiation.asks_clients())
+    }
+
     /// What could not be used, by name: for logs. The control plane has judged the same objects before.
     pub fn problems(&self) -> impl Iterator<Item = (&Arc<str>, &TlsError)> {
         let certificates =

@@ -69,6 +69,8 @@ pub struct Counters {
     pub requests: Cell<u64>,
     /// Requests that were refused before the request path saw them.
     pub refused: Cell<u64>,
+    /// Times that an idle connection let its buffers go.
+    pub parked: Cell<u64>,
     /// Panics that were caught: at a request's edge, else at its connection's.
     pub panics: Cell<u64>,
 }

@@ -215,7 +215,7 @@ impl Run<'_> {
         let problem = served.as_ref().err().cloned();
         let rank = self.rank(key, router, Arc::from(key.name()));
         // Whether its requests are logged is the root router's to say.
-        let route = Arc::new(route(rank.clone(), ready, served, true));
+        let route = Arc::new(route(rank.clone(), ready, served, true, None));
         let parents: BTreeSet<Arc<str>> =
             router.parent_refs.iter().map(|parent| qualify(parent, key.name())).collect();
         let mut placements = Vec::with_capacity(parents.len());
@@ -292,7 +292,8 @@ impl Run<'_> {
         let of_entry_point =
             table.config.observability.as_ref().map(|observability| observability.access_logs);
         let access_log = of_router.or(of_entry_point).unwrap_or(true);
-        let route = Arc::new(route(rank.clone(), ready, served, access_log));
+        let own_options = (over_tls && *options != *DEFAULT_OPTIONS).then(|| Arc::clone(&options));
+        let route = Arc::new(route(rank.clone(), ready, served, access_log, own_options));
         if let Some(table) = self.state.entry_points.get_mut(&table.name) {
             let table = Arc::make_mut(table);
             let index = if over_tls { &mut table.tls } else { &mut table.plain };
@@ -306,9 +307,15 @@ impl Run<'_> {
     }
 }
 
-fn route(rank: Rank, ready: &Ready, served: Served, access_log: bool) -> Route {
+fn route(
+    rank: Rank,
+    ready: &Ready,
+    served: Served,
+    access_log: bool,
+    tls_options: Option<Arc<str>>,
+) -> Route {
     let outcome = served.unwrap_or_else(|reason| Outcome::Error { reason });
-    Route { rank, rule: Arc::clone(&ready.rule), outcome, access_log }
+    Route { rank, rule: Arc::clone(&ready.rule), outcome, access_log, tls_options }
 }
 
 fn ready(text: &str, is_old: bool) -> Result<Ready, String> {

@@ -9,6 +9,8 @@ use serde_json::{Value, json};
 use super::*;
 use crate::table::{Outcome, Route};
 
+mod cross;
+
 fn object(key: &Key, value: &Value) -> Object {
     let bytes = canonical::value_to_bytes(value).expect("test values are shallow");
     Object::new(key.kind().expect("a known prefix"), 1, bytes)
@@ -346,6 +348,45 @@ fn tls_options_in_error_serve_nobody_and_never_give_way_to_laxer_ones() {
         served(&compiler.apply(generation(&map), &map).expect("nothing to refuse")),
         "nothing is asked for"
     );
+}
+
+#[test]
+fn a_router_whose_tls_options_ask_for_a_certificate_is_reached_by_them_alone() {
+    let mut map = base();
+    put(
+        &mut map,
+        "tls/options/strict@file",
+        &json!({"clientAuth": {"clientAuthType": "RequireAnyClientCert"}}),
+    );
+    put(&mut map, "tls/options/newest@file", &json!({"minVersion": "VersionTLS13"}));
+    let tls = |options: &str| json!({"options": options});
+    let lax = json!({"rule": "Host(`a.test`)", "service": "s", "tls": {}});
+    put(&mut map, "http/routers/lax@file", &lax);
+    let rules = [
+        ("disputed", "Host(`a.test`) && Path(`/admin`)", "strict"),
+        ("unnamed", "HostRegexp(`^b[.]test$`)", "strict"),
+        ("own", "Host(`c.test`)", "strict"),
+        ("newest", "HostRegexp(`^d[.]test$`)", "newest"),
+        ("gone", "HostRegexp(`^e[.]test$`)", "nope"),
+    ];
+    for (name, rule, options) in rules {
+        let router = json!({"rule": rule, "service": "s", "tls": tls(options)});
+        put(&mut map, &format!("http/routers/{name}@file"), &router);
+    }
+    let table = compile(&map);
+    let entry_point = table.entry_point("web").expect("there");
+    let refused = |host: &str, path: &str| {
+        let route = route(&table, "web", true, host, path).expect("a router");
+        table.asks_more(route, entry_point.tls_options(host))
+    };
+    assert!(
+        refused("a.test", "/admin"),
+        "routers disagree about the host, and the handshake asked for nothing"
+    );
+    assert!(refused("b.test", "/"), "no handshake could know");
+    assert!(refused("e.test", "/"), "nobody knows what they ask");
+    assert!(!refused("a.test", "/") && !refused("c.test", "/"));
+    assert!(!refused("d.test", "/"), "what does not concern who the client is holds by name, as in Traefik");
 }
 
 #[test]

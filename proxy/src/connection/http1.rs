@@ -43,6 +43,8 @@ enum Outcome {
     Failed(hyper::Error),
     /// A refused message's time has come.
     Refused(Ripe),
+    /// Nothing is under way, for a while already.
+    Idle,
     /// The client takes too long.
     Expired(Expiry),
     /// The worker ends its connections.
@@ -72,18 +74,61 @@ pub(super) async fn serve<A: Application>(
         let shared = Rc::clone(&shared);
         move |request| call(Rc::clone(&shared), request)
     });
-    let mut connection = http1::Builder::new()
+    let mut builder = http1::Builder::new();
+    builder
         .max_buf_size(limits.head_bytes_max.saturating_add(BUFFER_SLACK_BYTES))
-        .max_headers(limits.fields_max)
-        .serve_connection(TokioIo::new(guarded), service);
-    let outcome = drive(&mut connection, &shared).await;
-    if let Outcome::Failed(error) = outcome {
-        // hyper has failed with the stream in its hands; the error has been dealt with where it arose.
-        tracing::debug!(connection = shared.facts.id, %error, "the connection broke off");
-        return;
+        .max_headers(limits.fields_max);
+    let mut guarded = guarded;
+    loop {
+        let mut connection = builder.serve_connection(TokioIo::new(guarded), service.clone());
+        let mut outcome = drive(&mut connection, &shared).await;
+        if let Outcome::Failed(error) = outcome {
+            // hyper has failed with the stream in its hands; the error has been dealt with where it arose.
+            tracing::debug!(connection = shared.facts.id, %error, "the connection broke off");
+            return;
+        }
+        let parts = connection.into_parts();
+        guarded = parts.io.into_inner();
+        if let Outcome::Idle = outcome {
+            guarded.put_back(&parts.read_buf);
+            drop(parts.read_buf);
+            match park(&mut guarded, &shared).await {
+                // hyper begins anew, as with a connection just accepted.
+                None => continue,
+                Some(ended) => outcome = ended,
+            }
+        }
+        // Boxed, so that a connection does not carry the stages of its end through its life.
+        return Box::pin(finish(outcome, guarded, &shared)).await;
     }
-    // Boxed, so that a connection does not carry the stages of its end through its life.
-    Box::pin(finish(outcome, connection.into_parts().io.into_inner(), &shared)).await;
+}
+
+/// Waits without any buffer until the client says something (`None`) or its time is over.
+async fn park<A: Application>(guarded: &mut Guarded<ClientStream>, shared: &Shared<A>) -> Option<Outcome> {
+    Counters::add(&shared.scope.application.counters().parked);
+    let sleep = pin!(tokio::time::sleep(Duration::ZERO));
+    let mut timer = Timer::new(sleep);
+    poll_fn(|cx| {
+        match shared.scope.control.stage() {
+            Stage::Open => {}
+            Stage::Draining => shared.exchanges.drain(Instant::now()),
+            Stage::Closing => return Poll::Ready(Some(Outcome::Ended)),
+        }
+        shared.scope.control.listen(cx.waker());
+        match guarded.poll_wake(cx) {
+            Poll::Ready(Ok(())) => return Poll::Ready(None),
+            Poll::Ready(Err(error)) => {
+                tracing::debug!(connection = shared.facts.id, %error, "the connection broke off");
+                return Poll::Ready(Some(Outcome::Ended));
+            }
+            Poll::Pending => {}
+        }
+        let Some((at, expiry)) = shared.exchanges.deadline(&shared.scope.settings.timeouts) else {
+            return Poll::Pending;
+        };
+        timer.poll(cx, at).map(|()| Some(Outcome::Expired(expiry)))
+    })
+    .await
 }
 
 async fn call<A: Application>(
@@ -165,9 +210,14 @@ fn poll_end<A: Application>(
         if let Some(ripe) = shared.exchanges.ripe() {
             return Poll::Ready(Outcome::Refused(ripe));
         }
-        let Some((at, expiry)) = shared.exchanges.deadline(&shared.scope.settings.timeouts) else {
-            return Poll::Pending;
-        };
+        let timeouts = &shared.scope.settings.timeouts;
+        let deadline = shared.exchanges.deadline(timeouts);
+        if let Some(at) = shared.exchanges.parking(timeouts)
+            && deadline.is_none_or(|(deadline, _)| at < deadline)
+        {
+            return timer.poll(cx, at).map(|()| Outcome::Idle);
+        }
+        let Some((at, expiry)) = deadline else { return Poll::Pending };
         if timer.poll(cx, at).is_pending() {
             return Poll::Pending;
         }
@@ -206,7 +256,7 @@ async fn finish<A: Application>(outcome: Outcome, guarded: Guarded<ClientStream>
             io.reset_on_close();
         }
         Outcome::Expired(_) => io.reset_on_close(),
-        Outcome::Failed(_) => {}
+        Outcome::Failed(_) | Outcome::Idle => {}
     }
 }
 

@@ -26,8 +26,8 @@ pub struct Timeouts {
     pub idle: Option<Duration>,
     /// Between two requests while the process or the entry point goes away.
     pub idle_in_drain: Duration,
-    /// A tunnel without a byte in either direction.
-    pub tunnel_idle: Duration,
+    /// Idleness after which a connection keeps no buffers. Nothing of it shows outside.
+    pub park: Duration,
 }
 
 impl Default for Timeouts {
@@ -43,7 +43,7 @@ impl Default for Timeouts {
             write: None,
             idle: Some(Duration::from_secs(180)),
             idle_in_drain: Duration::from_secs(5),
-            tunnel_idle: Duration::from_secs(3600),
+            park: Duration::from_secs(2),
         }
     }
 }

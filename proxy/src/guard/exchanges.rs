@@ -157,6 +157,18 @@ impl Exchanges {
         .next(timeouts)
     }
 
+    /// When a connection on which nothing is under way may let its buffers go.
+    pub fn parking(&self, timeouts: &Timeouts) -> Option<Instant> {
+        let accepted = self.accepted.get();
+        let quiet = self.ended.get() == accepted
+            && self.called.get() == accepted
+            && !self.unflushed.get()
+            && self.body_complete.get()
+            && self.head_since.get().is_none()
+            && self.refused.get().is_none();
+        self.idle_since.get().checked_add(timeouts.park).filter(|_| quiet)
+    }
+
     /// What is to be done about a refused message, once its time has come. Ask after each poll of hyper.
     pub fn ripe(&self) -> Option<Ripe> {
         let Refused { index, refusal } = self.refused.get()?;

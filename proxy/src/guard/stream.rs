@@ -73,6 +73,37 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Guarded<S> {
         }
     }
 
+    /// Takes back what hyper has read and not used.
+    pub fn put_back(&mut self, bytes: &[u8]) {
+        if bytes.is_empty() {
+            return;
+        }
+        let behind = std::mem::replace(&mut self.pending, BytesMut::from(bytes));
+        self.pending.extend_from_slice(&behind);
+        self.approved += bytes.len();
+        self.scanned += bytes.len();
+    }
+
+    /// Waits for the first byte of what comes next, or the end, without a buffer of its own.
+    ///
+    /// # Errors
+    /// Those of the connection.
+    pub fn poll_wake(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if !self.pending.is_empty() || self.ended {
+            return Poll::Ready(Ok(()));
+        }
+        let mut bytes = [0; HEAD_READ_BYTES];
+        let mut buf = ReadBuf::new(&mut bytes);
+        ready!(Pin::new(&mut self.io).poll_read(cx, &mut buf))?;
+        if buf.filled().is_empty() {
+            self.ended = true;
+        } else {
+            self.pending.extend_from_slice(buf.filled());
+            self.exchanges.head_came(Instant::now());
+        }
+        Poll::Ready(Ok(()))
+    }
+
     /// Bytes were read that hyper did not take.
     pub fn has_pending(&self) -> bool {
         !self.pending.is_empty()

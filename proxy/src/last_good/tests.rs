@@ -233,15 +233,19 @@ fn a_full_disk_costs_nothing_that_was_kept_and_is_used_again_when_there_is_room(
         return fill_the_disk(Path::new(&directory));
     }
     let directory = tempfile::tempdir().expect("a temporary directory");
-    let name = "last_good::tests::a_full_disk_costs_nothing_that_was_kept_and_is_used_again_when_there_is_room";
+    let name =
+        "last_good::tests::a_full_disk_costs_nothing_that_was_kept_and_is_used_again_when_there_is_room";
     let this = std::env::current_exe().expect("a test runs from a file");
-    let script = "mount -t tmpfs -o size=128k tmpfs \"$1\" || exit 77; exec \"$2\" --exact \"$3\" --nocapture";
+    let script =
+        "mount -t tmpfs -o size=128k tmpfs \"$1\" || exit 77; exec \"$2\" --exact \"$3\" --nocapture";
     let child = std::process::Command::new("unshare")
         .args(["--map-root-user", "--mount", "sh", "-c", script, "sh"])
         .args([directory.path().as_os_str(), this.as_os_str(), name.as_ref()])
         .env(CHILD, directory.path())
         .output();
-    let Ok(child) = child else { return eprintln!("skipped: there is no unshare(1) to mount a tiny disk with") };
+    let Ok(child) = child else {
+        return eprintln!("skipped: there is no unshare(1) to mount a tiny disk with");
+    };
     let (out, text) = (String::from_utf8_lossy(&child.stdout), String::from_utf8_lossy(&child.stderr));
     if child.status.code() == Some(77) || text.contains("unshare:") {
         return eprintln!("skipped: no tiny disk can be mounted here: {text}");

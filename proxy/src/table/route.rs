@@ -61,6 +61,8 @@ pub struct Route {
     pub outcome: Outcome,
     /// Whether its requests are logged.
     pub access_log: bool,
+    /// The qualified name of the TLS options that its router asks for, where they are not the default ones.
+    pub tls_options: Option<Arc<str>>,
 }
 
 /// What happens to a request.
@@ -124,6 +126,14 @@ impl Table {
     /// The table of a process that has no generation yet: no entry points, nothing served.
     pub fn empty() -> Self {
         Self::default()
+    }
+
+    /// Whether a router asks clients for certificates by other TLS options than those that the connection was made with, as
+    /// hosts on which routers disagree, or that a rule does not name, have the default ones. Options that are not known ask for more
+    /// than anybody can give.
+    pub fn asks_more(&self, route: &Route, made_with: &str) -> bool {
+        let asks = |wanted: &str| self.tls.as_deref().is_none_or(|tls| tls.verifies_clients(wanted));
+        route.tls_options.as_deref().is_some_and(|wanted| wanted != made_with && asks(wanted))
     }
 
     /// The entry point of this name.

@@ -54,6 +54,11 @@ impl Negotiation {
         Ok(Self { provider, versions, client, alpn, ticketer })
     }
 
+    /// Whether a client is asked for a certificate.
+    pub(super) fn asks_clients(&self) -> bool {
+        self.client.is_some()
+    }
+
     pub(super) fn server_config(
         &self,
         resolver: Arc<dyn ResolvesServerCert>,

@@ -4,6 +4,7 @@ mod application;
 mod framing;
 mod http2;
 mod lifecycle;
+mod parking;
 mod rig;
 mod time;
 mod tls;

@@ -82,9 +82,15 @@ fn bytes_behind_an_answer_without_a_body_are_nobodys_answer() {
                     let head = read_head(&mut socket);
                     let answer = match head.split(' ').nth(1) {
                         Some("/good") => "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ngood",
-                        Some("/204") => "HTTP/1.1 204 No Content\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nbad",
-                        Some("/304") => "HTTP/1.1 304 Not Modified\r\nContent-Length: 3\r\n\r\nHTTP/1.1 200 OK\r\n\r\nbad",
-                        Some(_) => "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nbad",
+                        Some("/204") => {
+                            "HTTP/1.1 204 No Content\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nbad"
+                        }
+                        Some("/304") => {
+                            "HTTP/1.1 304 Not Modified\r\nContent-Length: 3\r\n\r\nHTTP/1.1 200 OK\r\n\r\nbad"
+                        }
+                        Some(_) => {
+                            "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nbad"
+                        }
                         None => return,
                     };
                     if socket.write_all(answer.as_bytes()).is_err() {

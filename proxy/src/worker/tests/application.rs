@@ -218,6 +218,7 @@ impl Application for TestApplication {
                 armed.body_mut()._bomb = Some(Bomb);
                 armed
             }
+            "/parked" => response(format!("parked {}!", self.counters.parked.get())),
             "/panics" => response(format!("path /panics {}", self.counters.panics.get())),
             "/panic-body" => ending("part", Then::PanicLater),
             "/stream" => {

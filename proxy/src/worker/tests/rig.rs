@@ -78,6 +78,12 @@ impl Client {
         }
     }
 
+    /// Keeps no memory of its own while nothing is read.
+    pub(super) fn forget_buffer(&mut self) {
+        assert!(self.ahead.is_empty());
+        self.ahead = Vec::new();
+    }
+
     fn more(&mut self) -> bool {
         let mut part = [0; 65536];
         match self.socket.read(&mut part) {

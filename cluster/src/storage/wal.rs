@@ -97,7 +97,7 @@ impl Wal {
             next: recovered.next_index(),
             genesis: recovered.genesis.clone(),
         };
-        let wal = Self {
+        let mut wal = Self {
             directory,
             limits,
             segments: segments.into_iter().map(|(number, highest)| Segment { number, highest }).collect(),
@@ -110,6 +110,13 @@ impl Wal {
             group: Group::default(),
             stopped: None,
         };
+        // Power was lost before the mark behind the last group was on disk. Without one, damage to that group would look
+        // like a torn write, for as long as nothing more is written. A segment's first record needs none.
+        let mark = RECORD_HEADER_BYTES as u64;
+        let unmarked = doubtful > SEGMENT_HEADER_BYTES as u64 && end - doubtful > mark;
+        if unmarked && end + mark <= wal.header.reserved {
+            wal.note_synced()?;
+        }
         Ok((wal, recovered))
     }
 

@@ -1,12 +1,13 @@
 //! What must hold of all cores of a cluster at once, with the history of the run.
 
+use std::collections::BTreeMap;
+
 use crate::configuration::Configuration;
 use crate::core::Core;
 use crate::durable::Durable;
 use crate::effect::RoleName;
 use crate::invariant::{History, Violation};
-use crate::quorum;
-use crate::types::{Index, NodeId, Payload, Term};
+use crate::types::{Incarnation, Index, NodeId, Payload, Term};
 
 /// One member as a harness sees it.
 #[derive(Clone, Copy, Debug)]
@@ -114,6 +115,15 @@ fn durable_of<'a, P: Payload>(views: &[View<'a, P>], node: NodeId) -> Option<&'a
     views.iter().find(|view| view.core.id() == node).and_then(|view| view.durable)
 }
 
+/// Whether those for whom `yes` holds are a majority of each part that decides. Counted here anew, so that a slip where
+/// the core counts cannot hide itself.
+pub(super) fn decides(members: &Configuration, yes: impl Fn(NodeId) -> bool) -> bool {
+    let majority = |part: &BTreeMap<NodeId, Incarnation>| {
+        part.keys().filter(|node| yes(**node)).count() * 2 > part.len()
+    };
+    majority(&members.voters) && (members.outgoing.is_empty() || majority(&members.outgoing))
+}
+
 /// Whether a member has come back with another disk than it was admitted with.
 fn has_lost_its_disk<P: Payload>(views: &[View<'_, P>], members: &Configuration, node: NodeId) -> bool {
     let view = views.iter().find(|view| view.core.id() == node);
@@ -142,7 +152,7 @@ fn commits_are_held_by_a_quorum<P: Payload>(
     for index in (oldest.0.max(1)..=history.commit_index().0).map(Index) {
         let Some(term) = history.entry(index).map(|committed| committed.entry.term) else { continue };
         let asked = if leaving && index > since { &left } else { members };
-        let held = quorum::reached(asked, |node| {
+        let held = decides(asked, |node| {
             // What a disk held that is gone was held when it was promised.
             has_lost_its_disk(views, asked, node)
                 || durable_of(views, node).is_some_and(|durable| holds(durable, index, term))

@@ -9,8 +9,8 @@ use crate::effect::{Effect, RoleName};
 use crate::entry::{Entry, EntryKind};
 use crate::input::Input;
 use crate::invariant::Violation;
+use crate::invariant::cluster::decides;
 use crate::message::{AppendOutcome, Body, Message};
-use crate::quorum;
 use crate::types::{Index, NodeId, Payload, Term};
 
 /// What was seen of one node.
@@ -177,8 +177,7 @@ impl<P: Payload> Oracle<P> {
         };
         // Behind a joint configuration the new voters may have been on their own already.
         let is_change = matches!(entry.kind, EntryKind::Configuration(_));
-        let held =
-            if is_change { quorum::reached(members, holds) } else { quorum::reached(&members.left(), holds) };
+        let held = if is_change { decides(members, holds) } else { decides(&members.left(), holds) };
         judge(held, "I16", || format!("entry {index} is applied, and not on the disks of a quorum"))
     }
 

@@ -23,6 +23,7 @@ impl Node {
     /// Everything that may follow from the state of things; cheap when nothing does.
     pub(super) fn act(&mut self, now: Time, actions: &mut Actions) {
         self.take_snapshot(now, actions);
+        self.label_feed(now, actions);
         self.run_providers(now, actions);
         let (reconcile, random) = (&mut self.reconcile, &mut self.random);
         with_ground(&self.store, |ground| {
@@ -37,16 +38,20 @@ impl Node {
         }
     }
 
-    /// The regular look: signs of life, deadlines, staleness.
-    pub(super) fn tick(&mut self, now: Time, actions: &mut Actions) {
-        self.send_presence(actions);
-        self.note_known(now, actions);
-        self.tell_served(now, actions);
+    /// Labels what is fed as soon as a quorum stands behind it, or has been missing for too long.
+    fn label_feed(&mut self, now: Time, actions: &mut Actions) {
         let stale = self.roles.is_stale(now);
         if stale != self.feed.is_stale() {
             self.note(now, EventKind::StaleChanged { stale }, actions);
             self.with_feed(|feed, source| feed.set_stale(now, stale, source, actions));
         }
+    }
+
+    /// The regular look: signs of life and deadlines.
+    pub(super) fn tick(&mut self, now: Time, actions: &mut Actions) {
+        self.send_presence(actions);
+        self.note_known(now, actions);
+        self.tell_served(now, actions);
         self.with_feed(|feed, source| feed.tick(now, source, actions));
         let leader_known = self.core.leader().is_some();
         for (request, response) in self.api.overdue(now, leader_known) {

@@ -113,6 +113,8 @@ pub(super) async fn accept(transport: Arc<dyn Transport>, door: Door) {
     let mut muffler = Muffler::default();
     loop {
         let accepted = tokio::select! {
+            // Told first, as the transport ends then too and that is no fault.
+            biased;
             () = door.stop.cancelled() => return,
             accepted = transport.accept() => accepted,
         };

@@ -446,7 +446,7 @@ fn foreign() -> Step {
 }
 
 impl Delta {
-    /// The delta as parts of one transfer; see [`split`].
+    /// The delta as parts of one transfer, each at most `part_bytes_max` bytes unless one item is larger.
     pub fn to_parts(&self, transfer: u64, part_bytes_max: usize) -> Vec<Part> {
         let content = Content::Delta { base: self.base, target: self.target };
         let puts = self.puts.iter().map(|(key, bytes)| Item::Record(key.clone(), Some(Arc::clone(bytes))));
@@ -456,7 +456,7 @@ impl Delta {
     }
 }
 
-/// A whole generation as parts of one transfer; see [`split`].
+/// A whole generation as parts of one transfer, each at most `part_bytes_max` bytes unless one item is larger.
 pub fn whole_to_parts(
     generation: GenerationId,
     map: &ConfigMap,

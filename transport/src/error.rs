@@ -66,7 +66,9 @@ pub enum Refusal {
     },
     /// The certificate is good, but the cluster has another public key on record for this control node: an impostor, or a node
     /// whose new key was not recorded yet.
-    #[error("controller {node} is recorded with another public key; its certificate alone proves nothing here")]
+    #[error(
+        "controller {node} is recorded with another public key; its certificate alone proves nothing here"
+    )]
     WrongKey {
         /// The control node that the certificate names.
         node: u64,

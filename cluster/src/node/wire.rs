@@ -8,8 +8,8 @@ use bincode::enc::{Encode, Encoder};
 use bincode::error::{DecodeError, EncodeError};
 use bytes::Bytes;
 use ravelin_consensus::{
-    AppendOutcome, Body, ClusterId, Configuration, Entry, EntryKind, Incarnation, Index, Life, Message, NodeId,
-    RecoveryEpoch, Round, SnapshotMeta, SnapshotOutcome, Term, Ticket,
+    AppendOutcome, Body, ClusterId, Configuration, Entry, EntryKind, Incarnation, Index, Life, Message,
+    NodeId, RecoveryEpoch, Round, SnapshotMeta, SnapshotOutcome, Term, Ticket,
 };
 use ravelin_transport::codec::{self, CodecError};
 

@@ -312,9 +312,9 @@ fn protocol(version: Version) -> &'static str {
 /// Text inside quotes: nothing in it ends the quotes or the line.
 fn escaped(out: &mut Vec<u8>, value: &[u8]) {
     // No early end: so the compiler looks at many bytes at a time.
-    let plain = value.iter().fold(true, |plain, &byte| {
-        plain & (byte >= b' ') & (byte <= b'~') & (byte != b'"') & (byte != b'\\')
-    });
+    let plain = value
+        .iter()
+        .fold(true, |plain, &byte| plain & (b' '..=b'~').contains(&byte) & (byte != b'"') & (byte != b'\\'));
     if plain {
         out.extend_from_slice(value);
         return;

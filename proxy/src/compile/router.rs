@@ -93,7 +93,7 @@ impl Run<'_> {
     /// These routers and all above them, each before its parents.
     fn with_ancestors(&self, keys: &[&Key]) -> Vec<Key> {
         let mut all: BTreeSet<Key> = BTreeSet::new();
-        let mut waiting: Vec<Key> = keys.iter().map(|key| Key::clone(key)).collect();
+        let mut waiting: Vec<Key> = keys.iter().copied().cloned().collect();
         while let Some(key) = waiting.pop() {
             if all.contains(&key) {
                 continue;

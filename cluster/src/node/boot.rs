@@ -37,6 +37,17 @@ pub struct Member {
     pub voters: Vec<(u64, u64)>,
 }
 
+impl From<RestoreError> for BootError {
+    fn from(error: RestoreError) -> Self {
+        match error {
+            RestoreError::Codec(CodecError::Version { expected, found }) if found > expected => {
+                Self::NewerState { found, supported: expected }
+            }
+            error => Self::Store(error),
+        }
+    }
+}
+
 impl Member {
     /// A lone voter: standalone.
     pub fn alone(cluster: [u8; 16]) -> Self {
@@ -72,7 +83,19 @@ pub enum BootError {
     Snapshot(#[from] SnapshotError),
     /// The snapshot's content is not a state of the store.
     #[error("the snapshot that the log continues from does not hold a state")]
-    Store(#[from] RestoreError),
+    Store(#[source] RestoreError),
+    /// The snapshot's content is whole, but of a later form.
+    #[error(
+        "a newer version of Ravelin wrote the snapshot that the log continues from: its content is of version {found}, and \
+         this one knows only {supported}. Start that version again, or a newer one. This is no damage: do not replace this \
+         node"
+    )]
+    NewerState {
+        /// The version byte of a chunk.
+        found: u8,
+        /// The newest that can be read.
+        supported: u8,
+    },
     /// The snapshot's content is a state, but not the one that its name says.
     #[error("the snapshot that the log continues from holds the state of another cluster, epoch or entry")]
     OtherState,
@@ -114,13 +137,14 @@ pub fn boot(
     let known = Known::read(&**directory.disk());
     let (store, beside) = (SnapshotStore::new(directory.clone()), directory.clone());
     let (wal, recovered) = Wal::open(directory, limits, &member.configuration())?;
-    // Snapshots that the log does not name were being written or fetched when the process ended.
-    store.retain_only(recovered.snapshot.as_ref())?;
     let snapshots = Snapshots { store, member: member.clone() };
     let state = match &recovered.snapshot {
         Some(meta) => snapshots.load(meta)?,
         None => Store::new(member.cluster, member.recovery_epoch),
     };
+    // Snapshots that the log does not name were being written or fetched when the process ended. They go only now: a node
+    // that is refused because of the one that counts keeps everything.
+    snapshots.store.retain_only(recovered.snapshot.as_ref())?;
     let durable = Durable {
         hard_state: recovered.hard_state,
         snapshot: recovered.snapshot,

@@ -84,14 +84,14 @@ pub enum DirectoryError {
     },
     /// A newer Ravelin wrote it.
     #[error(
-        "{path} says format {found}, but this version of Ravelin reads only up to {FORMAT_VERSION}. Start the version \
-         that wrote it, or a newer one; nothing was changed"
+        "a newer version of Ravelin wrote {path}: {what}. Start that version again, or a newer one. \
+         Nothing was changed, and this is no damage: do not replace this node"
     )]
     Newer {
         /// The header.
         path: String,
-        /// The format found.
-        found: u32,
+        /// What this version does not know.
+        what: String,
     },
     /// The header cannot be read as one.
     #[error(
@@ -230,9 +230,10 @@ fn check_header(path: &str, bytes: &[u8], owner: &Owner) -> Result<bool, Directo
             .ok_or_else(|| damaged(name))
     };
     let format: u32 = field("format")?.parse().map_err(|_| damaged("format"))?;
+    let newer = |what: String| DirectoryError::Newer { path: path.to_owned(), what };
     if format > FORMAT_VERSION {
         // Asked first: a newer header may look different in everything else.
-        return Err(DirectoryError::Newer { path: path.to_owned(), found: format });
+        return Err(newer(format!("it says format {format}, and this version knows only {FORMAT_VERSION}")));
     }
     let (body, checksum) = text.rsplit_once("crc32c = ").ok_or_else(|| damaged("crc32c"))?;
     if checksum != format!("{:08x}\n", crc32c::crc32c(body.as_bytes())) {
@@ -255,11 +256,12 @@ fn check_header(path: &str, bytes: &[u8], owner: &Owner) -> Result<bool, Directo
             expected: node_of(owner.node, owner.incarnation),
         });
     }
-    match field("log")? {
-        "starting" => Ok(true),
-        "started" => Ok(false),
-        _ => Err(damaged("log")),
+    let fresh = field("log")? == "starting";
+    if text != header(owner, fresh) {
+        // Its checksum holds, so it was written on purpose.
+        return Err(newer("it says more than this version knows".to_owned()));
     }
+    Ok(fresh)
 }
 
 fn refuse_foreign_data(disk: &dyn Disk, path: &str) -> Result<(), DirectoryError> {

@@ -14,16 +14,22 @@
 //! All integers are little endian. 32 zero bytes are no record: the log has not come this far. `durable` is what tells a
 //! torn tail from damage: a record whose `durable` covers an unreadable one proves that the unreadable one had been
 //! synced. The salt binds a record to its log and segment, so that none from elsewhere is ever taken for one of ours.
+//!
+//! A record whose checksum holds was written on purpose. If this version does not know its version, its kind or what its
+//! zeros have become, a later one wrote it: the log is then refused as it is. So a new kind needs no new version; any other
+//! change of the layout does.
 
 use super::wire::WireError;
 
 pub(crate) const RECORD_HEADER_BYTES: usize = 32;
 pub(crate) const RECORD_ALIGNMENT: usize = 8;
-/// The largest payload. Far above what the core puts into one batch; a length beyond it is not believed.
+/// The largest payload. Far above what the core puts into one batch.
 pub(crate) const RECORD_BYTES_MAX: usize = 256 << 20;
 
 const RECORD_VERSION: u8 = 1;
 const CHECKSUM_BYTES: usize = 4;
+/// From here to the end of the header there are zeros.
+const RESERVED_AT: usize = 26;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum RecordKind {
@@ -77,8 +83,30 @@ pub(crate) enum Found<'a> {
     Blank,
     /// Not a record of this segment.
     Bad,
-    /// A record of a later format.
-    Newer(u8),
+    /// A record of a later format: its checksum holds, so nobody may take it for damage, or clean it away.
+    Newer(Unknown),
+}
+
+/// What a record whose checksum holds says that this version does not know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Unknown {
+    #[error("a record is of format {0}, and this version knows only {RECORD_VERSION}")]
+    Version(u8),
+    #[error("a record is of kind {0}, which this version does not know")]
+    Kind(u8),
+    #[error("a record uses bytes of its header that this version does not know")]
+    Reserved,
+    #[error("a record of {0} bytes is longer than this version writes any")]
+    Length(usize),
+}
+
+/// What lies behind an unreadable record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Behind {
+    /// A record that was written when the unreadable one was already durable.
+    Proof { offset: usize, sequence: u64 },
+    /// A record of a later format: what it proves, this version cannot tell.
+    Newer { offset: usize, unknown: Unknown },
 }
 
 /// Records being put together for one write: payloads first, headers once their place is known.
@@ -173,38 +201,52 @@ pub(crate) fn read(segment: &[u8], offset: usize, salt: u32) -> Found<'_> {
     }
     let length = u32_at(header, CHECKSUM_BYTES) as usize;
     let end = offset + RECORD_HEADER_BYTES + length.next_multiple_of(RECORD_ALIGNMENT);
-    if length > RECORD_BYTES_MAX {
-        return Found::Bad;
-    }
     let Some(covered) = segment.get(offset + CHECKSUM_BYTES..end) else { return Found::Bad };
     if crc32c::crc32c_append(salt, covered) != u32_at(header, 0) {
         return Found::Bad;
     }
-    let version = header.get(25).copied().unwrap_or(0);
-    if version > RECORD_VERSION {
-        return Found::Newer(version);
-    }
+    let kind = match known_kind(header, length) {
+        Ok(kind) => kind,
+        Err(unknown) => return Found::Newer(unknown),
+    };
     let payload_start = offset + RECORD_HEADER_BYTES;
-    let kind = RecordKind::from_byte(header.get(24).copied().unwrap_or(0));
-    match (kind, segment.get(payload_start..payload_start + length)) {
-        (Some(kind), Some(payload)) => {
+    match segment.get(payload_start..payload_start + length) {
+        Some(payload) => {
             let (sequence, durable) = (u64_at(header, 8), u64_at(header, 16));
             Found::Record(Record { sequence, durable, kind, payload, end })
         }
-        _ => Found::Bad,
+        None => Found::Bad,
     }
 }
 
-/// The first record after `offset` that was written when the record `sequence` was already durable: its offset and its
-/// own sequence. Its existence proves that an unreadable `sequence` is damage and no torn write.
-pub(crate) fn find_proof(segment: &[u8], offset: usize, salt: u32, sequence: u64) -> Option<(usize, u64)> {
+/// The kind of a record whose checksum holds, if this version knows everything that its header says.
+fn known_kind(header: &[u8], length: usize) -> Result<RecordKind, Unknown> {
+    let (kind, version) = (header.get(24).copied().unwrap_or(0), header.get(25).copied().unwrap_or(0));
+    if version != RECORD_VERSION {
+        return Err(Unknown::Version(version));
+    }
+    if header.iter().skip(RESERVED_AT).any(|byte| *byte != 0) {
+        return Err(Unknown::Reserved);
+    }
+    if length > RECORD_BYTES_MAX {
+        return Err(Unknown::Length(length));
+    }
+    RecordKind::from_byte(kind).ok_or(Unknown::Kind(kind))
+}
+
+/// What the first record after `offset` shows that was written when the record `sequence` was already durable, or that
+/// this version does not know. A proof makes an unreadable `sequence` damage and no torn write.
+pub(crate) fn find_behind(segment: &[u8], offset: usize, salt: u32, sequence: u64) -> Option<Behind> {
     let possible = sequence..=sequence.saturating_add((segment.len() / RECORD_HEADER_BYTES) as u64);
     let mut at = offset.next_multiple_of(RECORD_ALIGNMENT);
     while let Some(header) = segment.get(at..at + RECORD_HEADER_BYTES) {
         // The sequence is looked at first: a checksum over every offset would cost too much.
         if possible.contains(&u64_at(header, 8)) {
             match read(segment, at, salt) {
-                Found::Record(record) if record.durable >= sequence => return Some((at, record.sequence)),
+                Found::Record(record) if record.durable >= sequence => {
+                    return Some(Behind::Proof { offset: at, sequence: record.sequence });
+                }
+                Found::Newer(unknown) => return Some(Behind::Newer { offset: at, unknown }),
                 Found::Record(record) => {
                     at = record.end;
                     continue;

@@ -8,18 +8,20 @@
 //! What cannot be told apart: damage to the very last group if power was lost before the note that follows each
 //! successful sync reached the disk. Then, and only then, acknowledged records could be taken for a torn tail.
 //!
+//! What a later version wrote is neither: its checksum holds. The log refuses to open then, and nothing is cleaned.
+//!
 //! It must not write: the caller cleans the tail.
 
 use std::collections::VecDeque;
 
 use super::disk::{Disk, read_all};
 use super::log_state::{LogState, Recovered};
-use super::record::{Found, Record, RecordKind, find_proof, read};
+use super::record::{Behind, Found, Record, RecordKind, find_behind, read};
 use super::segment::{
     HeaderError, SEGMENT_HEADER_BYTES, SEGMENT_VERSION, SegmentHeader, segment_number, segment_path,
 };
-use super::wal::{WalError, damaged};
-use super::wire::{decode_base, decode_batch, decode_snapshot_meta};
+use super::wal::{WalError, damaged, newer};
+use super::wire::{WireError, decode_base, decode_batch, decode_snapshot_meta};
 use super::{Owner, WAL_DIRECTORY};
 
 /// A segment longer than this is not one of ours, and none is made.
@@ -93,7 +95,10 @@ fn read_header(disk: &dyn Disk, number: u64, owner: &Owner) -> Result<SegmentHea
     let header =
         SegmentHeader::decode(bytes.get(..found).unwrap_or_default()).map_err(|error| match error {
             HeaderError::Newer(found) => {
-                WalError::Newer { path: disk.describe(&path), found, supported: SEGMENT_VERSION }
+                let what = format!(
+                    "the segment is of format {found}, and this version knows only {SEGMENT_VERSION}"
+                );
+                newer(disk, &path, 0, what)
             }
             HeaderError::Damaged => damaged(disk, &path, 0, "its header is unreadable".to_owned()),
         })?;
@@ -127,6 +132,19 @@ struct LogReader<'a> {
     doubtful: VecDeque<(u64, u64)>,
 }
 
+/// Why a record is not taken although its checksum holds.
+enum Unfit {
+    /// A later version wrote its content.
+    Newer(String),
+    Damaged(String),
+}
+
+impl From<String> for Unfit {
+    fn from(what: String) -> Self {
+        Self::Damaged(what)
+    }
+}
+
 impl LogReader<'_> {
     /// Takes all records of one segment; gives where they end, and where what is not zero ends.
     fn read_segment(
@@ -158,12 +176,8 @@ impl LogReader<'_> {
                 other => break other,
             }
         };
-        if let Found::Newer(found) = found {
-            return Err(WalError::Newer {
-                path: self.disk.describe(&path),
-                found,
-                supported: SEGMENT_VERSION,
-            });
+        if let Found::Newer(unknown) = found {
+            return Err(newer(self.disk, &path, at as u64, unknown.to_string()));
         }
         if at == SEGMENT_HEADER_BYTES {
             let what =
@@ -194,7 +208,13 @@ impl LogReader<'_> {
     }
 
     fn check_tail(&self, path: &str, bytes: &[u8], at: usize, salt: u32) -> Result<(), WalError> {
-        let Some((offset, sequence)) = find_proof(bytes, at, salt, self.next_sequence) else { return Ok(()) };
+        let (offset, sequence) = match find_behind(bytes, at, salt, self.next_sequence) {
+            None => return Ok(()),
+            Some(Behind::Newer { offset, unknown }) => {
+                return Err(newer(self.disk, path, offset as u64, unknown.to_string()));
+            }
+            Some(Behind::Proof { offset, sequence }) => (offset, sequence),
+        };
         let what = format!(
             "record {} is unreadable, although record {sequence} (byte {offset}) shows that it was on disk",
             self.next_sequence
@@ -203,7 +223,10 @@ impl LogReader<'_> {
     }
 
     fn take(&mut self, path: &str, at: usize, record: &Record<'_>, first: bool) -> Result<(), WalError> {
-        self.fold(record, first).map_err(|what| damaged(self.disk, path, at as u64, what))?;
+        self.fold(record, first).map_err(|unfit| match unfit {
+            Unfit::Newer(what) => newer(self.disk, path, at as u64, what),
+            Unfit::Damaged(what) => damaged(self.disk, path, at as u64, what),
+        })?;
         self.next_sequence += 1;
         self.durable = self.durable.max(record.durable);
         self.doubtful.push_back((record.sequence, at as u64));
@@ -214,21 +237,24 @@ impl LogReader<'_> {
     }
 
     /// Folds one record in; `Err` says what does not fit although its checksum holds.
-    fn fold(&mut self, record: &Record<'_>, first: bool) -> Result<(), String> {
+    fn fold(&mut self, record: &Record<'_>, first: bool) -> Result<(), Unfit> {
         if record.sequence != self.next_sequence || record.durable >= record.sequence {
             let (found, wanted) = (record.sequence, self.next_sequence);
-            return Err(format!("it holds record {found} (durable {}) in place of {wanted}", record.durable));
+            let durable = record.durable;
+            return Err(format!("it holds record {found} (durable {durable}) in place of {wanted}").into());
         }
-        let unreadable = |error| format!("record {}: {}", record.sequence, crate::storage::chain(&error));
+        let unreadable = |error: WireError| {
+            let what = format!("record {}: {}", record.sequence, crate::storage::chain(&error));
+            if error.is_newer() { Unfit::Newer(what) } else { Unfit::Damaged(what) }
+        };
         match (record.kind, &mut self.state) {
             (RecordKind::Base, state) if first => {
                 let base = decode_base(record.payload).map_err(unreadable)?;
                 match state {
                     None => self.state = Some(LogState::begin(base)),
                     Some(state) if state.base() != base => {
-                        return Err(
-                            "the state it starts from is not the one the previous segment ends in".to_owned()
-                        );
+                        let what = "the state it starts from is not the one the previous segment ends in";
+                        return Err(what.to_owned().into());
                     }
                     Some(_) => {}
                 }
@@ -245,7 +271,9 @@ impl LogReader<'_> {
                 state.compacted(decode_snapshot_meta(record.payload).map_err(unreadable)?);
             }
             (RecordKind::Synced, Some(_)) if !first => {}
-            (kind, _) => return Err(format!("record {} of kind {kind:?} is out of place", record.sequence)),
+            (kind, _) => {
+                return Err(format!("record {} of kind {kind:?} is out of place", record.sequence).into());
+            }
         }
         Ok(())
     }

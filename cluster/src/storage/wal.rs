@@ -22,7 +22,7 @@ mod error;
 mod tests;
 
 pub use error::WalError;
-pub(crate) use error::damaged;
+pub(crate) use error::{damaged, newer};
 
 /// Sizes of the log's files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

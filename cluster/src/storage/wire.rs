@@ -26,6 +26,13 @@ pub enum WireError {
     Length,
 }
 
+impl WireError {
+    /// Whether a later version of Ravelin wrote it: no damage then.
+    pub(crate) fn is_newer(&self) -> bool {
+        matches!(self, Self::Codec(CodecError::Version { expected, found }) if found > expected)
+    }
+}
+
 /// Members by id with their incarnations.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub(crate) struct ConfigurationV1 {

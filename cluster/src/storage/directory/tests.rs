@@ -57,8 +57,22 @@ fn a_newer_format_is_refused_whatever_else_it_says() {
     let disk = used();
     disk.put(VERSION_NAME, b"format = 2\nwho knows\n");
     let error = open(&disk, OWNER).expect_err("newer");
-    assert!(matches!(&error, DirectoryError::Newer { found: 2, .. }), "{error}");
-    assert!(error.to_string().contains("reads only up to 1"), "{error}");
+    assert!(matches!(&error, DirectoryError::Newer { .. }), "{error}");
+    assert!(error.to_string().contains("it says format 2, and this version knows only 1"), "{error}");
+}
+
+#[test]
+fn a_whole_header_that_says_more_than_this_version_knows_is_a_newer_one() {
+    for (from, to) in [("log = started", "log = sealed"), ("log = started", "place = 3\nlog = started")] {
+        let disk = used();
+        let text = header(&OWNER, false).replace(from, to);
+        let (body, _) = text.rsplit_once("crc32c = ").expect("the last line");
+        let changed = format!("{body}crc32c = {:08x}\n", crc32c::crc32c(body.as_bytes()));
+        disk.put(VERSION_NAME, changed.as_bytes());
+        let error = open(&disk, OWNER).expect_err("newer");
+        assert!(matches!(&error, DirectoryError::Newer { .. }), "{to}: {error}");
+        assert_eq!(disk.content(VERSION_NAME).as_deref(), Some(changed.as_bytes()), "nothing was changed");
+    }
 }
 
 #[test]

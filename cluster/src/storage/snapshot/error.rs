@@ -42,16 +42,14 @@ pub enum SnapshotError {
     },
     /// A newer Ravelin wrote it.
     #[error(
-        "the snapshot {path} is of format {found}, but this version of Ravelin reads only up to {supported}. Start the \
-         version that wrote it, or a newer one; nothing was changed"
+        "a newer version of Ravelin wrote the snapshot {path}: {what}. Start that version again, or a newer one. \
+         Nothing was changed, and this is no damage: do not replace this node"
     )]
     Newer {
         /// The file.
         path: String,
-        /// The version found.
-        found: u8,
-        /// The newest version that can be read.
-        supported: u8,
+        /// What this version does not know.
+        what: String,
     },
     /// A received snapshot is not the announced one.
     #[error("a received snapshot does not have the content that was announced")]

@@ -37,7 +37,8 @@ pub(super) fn open(disk: &dyn Disk, meta: &SnapshotMeta) -> Result<SnapshotReade
     let mut found = [0; HEADER_BYTES];
     file.read_at(0, &mut found)?;
     if found.starts_with(MAGIC) && found[8] > SNAPSHOT_VERSION {
-        return Err(SnapshotError::Newer { path, found: found[8], supported: SNAPSHOT_VERSION });
+        let what = format!("it is of format {}, and this version knows only {SNAPSHOT_VERSION}", found[8]);
+        return Err(SnapshotError::Newer { path, what });
     }
     if found != expected {
         return Err(SnapshotError::Damaged { path, offset: 0, what: "its header is unreadable".to_owned() });
@@ -99,8 +100,13 @@ impl SnapshotReader {
     fn check_end(&mut self) -> Result<(), SnapshotError> {
         let length = self.length(4, META_BYTES_MAX)?;
         let meta = self.checked(8, length)?;
-        let meta =
-            decode_snapshot_meta(&meta).map_err(|error| self.damaged(crate::storage::chain(&error)))?;
+        let meta = decode_snapshot_meta(&meta).map_err(|error| {
+            let what = crate::storage::chain(&error);
+            if error.is_newer() {
+                return SnapshotError::Newer { path: self.path.clone(), what };
+            }
+            self.damaged(what)
+        })?;
         if meta != self.meta {
             return Err(self.damaged("it describes another snapshot than its name".to_owned()));
         }

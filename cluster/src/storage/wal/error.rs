@@ -49,16 +49,16 @@ pub enum WalError {
     },
     /// A newer Ravelin wrote it.
     #[error(
-        "{path} is of format {found}, but this version of Ravelin reads only up to {supported}. Start the version that \
-         wrote it, or a newer one; nothing was changed"
+        "a newer version of Ravelin wrote {path}: at byte {offset} {what}. Start that version again, or a newer one. \
+         Nothing was changed, and this is no damage: do not replace this node"
     )]
     Newer {
         /// The file.
         path: String,
-        /// The version found.
-        found: u8,
-        /// The newest version that can be read.
-        supported: u8,
+        /// Where, in bytes from its start.
+        offset: u64,
+        /// What this version does not know.
+        what: String,
     },
     /// A segment of another log lies in this directory.
     #[error(
@@ -132,4 +132,8 @@ impl From<DiskError> for WalError {
 
 pub(crate) fn damaged(disk: &dyn Disk, path: &str, offset: u64, what: String) -> WalError {
     WalError::Damaged { path: disk.describe(path), offset, what }
+}
+
+pub(crate) fn newer(disk: &dyn Disk, path: &str, offset: u64, what: String) -> WalError {
+    WalError::Newer { path: disk.describe(path), offset, what }
 }

@@ -8,6 +8,7 @@ use crate::storage::{DataDirectory, Owner, SimDisk, SimFaults};
 use ravelin_consensus::{Entry, EntryKind, HardState, Index, NodeId, Term};
 
 mod model;
+mod newer;
 
 const SMALL: WalLimits = WalLimits { segment_bytes: 1024 };
 
@@ -228,7 +229,8 @@ fn segments_of_others_and_of_the_future_are_refused() {
     newer[8] = 2;
     disk.put(&segment_path(1), &newer);
     let error = refused(&disk);
-    assert!(matches!(&error, WalError::Newer { found: 2, supported: 1, .. }), "{error}");
+    assert!(matches!(&error, WalError::Newer { offset: 0, .. }), "{error}");
+    assert!(error.to_string().contains("is of format 2, and this version knows only 1"), "{error}");
 }
 
 #[test]

@@ -214,7 +214,13 @@ impl Node {
     /// Why a command is not put into the log: no node could read it, which would stop them all, or it would pass a bound.
     /// Whose epoch and base it is, apply alone decides, the same everywhere.
     fn unfit(&self, payload: &CommandBytes) -> Option<Refusal> {
-        let command = match Command::decode(payload) {
+        let read = Command::decode(payload).and_then(|command| {
+            if let Command::Stage(stage) = &command {
+                stage.keys()?;
+            }
+            Ok(command)
+        });
+        let command = match read {
             Ok(command) => command,
             Err(error) => {
                 let problem =

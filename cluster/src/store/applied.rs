@@ -194,11 +194,20 @@ pub enum ApplyError {
         /// The entry given.
         found: Index,
     },
-    /// Its command cannot be read: damage, or a newer version of Ravelin wrote it.
+    /// Its command, or a part of the change that it completes, cannot be read: damage, or a newer version of Ravelin
+    /// wrote it. Never a refusal: a version that can read it would make something of it.
     #[error(
         "entry {index} cannot be read. If newer controllers are in the cluster, start their version here too"
     )]
     Unreadable {
+        /// The entry.
+        index: Index,
+        /// The reason.
+        source: CommandError,
+    },
+    /// What comes of it has no encoded form, which bounded texts and numbers always have.
+    #[error("what comes of entry {index} cannot be encoded")]
+    Unwritable {
         /// The entry.
         index: Index,
         /// The reason.

@@ -20,6 +20,9 @@ use crate::storage::CommandBytes;
 /// New values by key; `None` removes.
 pub(super) type Wanted = BTreeMap<StoreKey, Option<New>>;
 
+/// What a change really changes, with the size of the store after it; or why it is refused.
+type Judged = Result<(Wanted, u64), Refusal>;
+
 /// A value, with the secrets that it refers to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct New {
@@ -49,7 +52,7 @@ impl Store {
         if index != self.applied.0.next() {
             return Err(ApplyError::OutOfOrder { applied: self.applied.0, found: index });
         }
-        Ok(self.apply_command(index, entry.term, command.as_ref()))
+        self.apply_command(index, entry.term, command.as_ref())
     }
 
     /// Whether the entry brings a change of so many bytes into effect, so that applying it takes long. A matter of time
@@ -69,21 +72,32 @@ impl Store {
         }
     }
 
-    /// Applies a decoded command (`None`: an entry that is not for the store).
-    pub(super) fn apply_command(&mut self, index: Index, term: Term, command: Option<&Command>) -> Applied {
-        self.applied = (index, term);
-        match command {
-            None => Applied::Nothing,
+    /// Applies a decoded command (`None`: an entry that is not for the store). On an error nothing was changed.
+    pub(super) fn apply_command(
+        &mut self,
+        index: Index,
+        term: Term,
+        command: Option<&Command>,
+    ) -> Result<Applied, ApplyError> {
+        let before = std::mem::replace(&mut self.applied, (index, term));
+        let applied = match command {
+            None => Ok(Applied::Nothing),
             Some(Command::AppointController { node, epoch, at_unix_ms }) => {
                 self.appoint(*node, *epoch, *at_unix_ms)
             }
             Some(Command::Change(change)) => self.change(change),
             Some(Command::Stage(stage)) => self.stage(stage),
             Some(Command::DropStaged { id }) => {
-                Applied::Dropped { id: *id, attempts: self.staged.drop_change(*id) }
+                Ok(Applied::Dropped { id: *id, attempts: self.staged.drop_change(*id) })
             }
-            Some(Command::Event(event)) => Applied::Recorded { revision: self.record(event.into()) },
+            Some(Command::Event(event)) => self
+                .event_bytes(event.into())
+                .map(|event| Applied::Recorded { revision: self.record(&event) }),
+        };
+        if applied.is_err() {
+            self.applied = before;
         }
+        applied
     }
 
     /// Whether the command would be refused by the state as it is now: asked by the leader before it proposes. Between
@@ -169,7 +183,7 @@ impl Store {
     }
 
     /// What a change really changes, with the size of the store after it; or why it is refused.
-    fn judge(&self, puts: &[Put], deletes: &[StoreKey]) -> Result<(Wanted, u64), Refusal> {
+    fn judge(&self, puts: &[Put], deletes: &[StoreKey]) -> Judged {
         let mut named = BTreeSet::new();
         let mut wanted = Wanted::new();
         let items = puts.iter().map(|put| (&put.key, Some(put))).chain(deletes.iter().map(|key| (key, None)));
@@ -227,85 +241,96 @@ impl Store {
         Some(New { bytes, secrets })
     }
 
-    fn appoint(&mut self, node: NodeId, epoch: u64, at_unix_ms: u64) -> Applied {
+    fn appoint(&mut self, node: NodeId, epoch: u64, at_unix_ms: u64) -> Result<Applied, ApplyError> {
         if let Err(refusal) = self.check_epoch(epoch) {
-            return Applied::Refused { id: None, refusal };
+            return Ok(Applied::Refused { id: None, refusal });
         }
-        let Ok(bytes) = wire::encode_controller(node, epoch) else {
-            // Two numbers always have a form; the arm is here so that apply stays total.
-            return Applied::Refused {
-                id: None,
-                refusal: Refusal::EpochNotNext { expected: epoch, found: epoch },
-            };
-        };
+        let bytes = wire::encode_controller(node, epoch).map_err(|source| self.unwritable(source))?;
+        let event =
+            self.event_bytes(Recorded { at_unix_ms, node, kind: Kind::ControllerAppointed { epoch } })?;
         self.staged.clear();
         let key = StoreKey::Plain(PlainKey::controller());
         let new = New { bytes: Arc::from(&bytes[..]), secrets: Arc::default() };
         let held = self.now(&key).map_or(0, |held| held.bytes_with(&key));
         let live_bytes = self.live_bytes - held + new.bytes_with(&key);
         self.put_all(Wanted::from([(key, Some(new))]), live_bytes);
-        self.record(Recorded { at_unix_ms, node, kind: Kind::ControllerAppointed { epoch } });
-        Applied::Appointed { node, epoch }
+        self.record(&event);
+        Ok(Applied::Appointed { node, epoch })
     }
 
-    fn change(&mut self, change: &Change) -> Applied {
+    fn change(&mut self, change: &Change) -> Result<Applied, ApplyError> {
         if let Some(outcome) = self.recent.get(&change.id) {
-            return Applied::Duplicate { id: change.id, revision: outcome.revision };
+            return Ok(Applied::Duplicate { id: change.id, revision: outcome.revision });
         }
         let judged = self
             .check_author(&change.author)
             .and_then(|()| self.check_base(change.base))
             .and_then(|()| self.judge(&change.puts, &change.deletes));
         match judged {
-            Ok((wanted, live_bytes)) => self.take_effect(change.id, wanted, live_bytes),
+            Ok((wanted, live_bytes)) => Ok(self.take_effect(change.id, wanted, live_bytes)),
             Err(refusal) => self.refuse(change.id, change.at_unix_ms, refusal),
         }
     }
 
-    fn stage(&mut self, stage: &Stage) -> Applied {
+    fn stage(&mut self, stage: &Stage) -> Result<Applied, ApplyError> {
         if let Some(outcome) = self.recent.get(&stage.id) {
-            return Applied::Duplicate { id: stage.id, revision: outcome.revision };
+            return Ok(Applied::Duplicate { id: stage.id, revision: outcome.revision });
         }
+        let attempt_key = (stage.id, stage.digest);
         if let Err(refusal) = self.check_stage(stage) {
-            if !matches!(refusal, Refusal::Parts { .. }) {
-                // Without this part the attempt can never be complete.
-                self.staged.drop_attempt(&(stage.id, stage.digest));
+            // Without a part that was refused for itself the attempt can never be complete.
+            let is_hopeless = !matches!(refusal, Refusal::Parts { .. });
+            let applied = self.refuse(stage.id, stage.at_unix_ms, refusal)?;
+            if is_hopeless {
+                self.staged.drop_attempt(&attempt_key);
             }
-            return self.refuse(stage.id, stage.at_unix_ms, refusal);
+            return Ok(applied);
         }
         let index = self.applied.0.0;
         match self.staged.place(stage, index, &self.limits) {
-            Placed::Waiting(missing) => Applied::Staged { id: stage.id, part: stage.part, missing },
-            Placed::Complete(attempt) => match self.judge_parts(&attempt, &stage.digest) {
+            Placed::Waiting(missing) => Ok(Applied::Staged { id: stage.id, part: stage.part, missing }),
+            Placed::Complete(attempt) => match self.judge_parts(&attempt, &stage.digest)? {
                 Ok((wanted, live_bytes)) => {
                     self.staged.drop_change(stage.id);
-                    self.take_effect(stage.id, wanted, live_bytes)
+                    Ok(self.take_effect(stage.id, wanted, live_bytes))
                 }
-                Err(refusal) => self.refuse(stage.id, stage.at_unix_ms, refusal),
+                Err(refusal) => {
+                    let applied = self.refuse(stage.id, stage.at_unix_ms, refusal)?;
+                    self.staged.drop_attempt(&attempt_key);
+                    Ok(applied)
+                }
             },
         }
     }
 
-    fn judge_parts(&self, attempt: &Attempt, digest: &[u8; 32]) -> Result<(Wanted, u64), Refusal> {
-        let unfit = |what: &str| Refusal::Parts { what: what.to_owned() };
-        let parts = attempt.verified(digest).ok_or_else(|| unfit("together they have another digest"))?;
+    /// What all parts together would change. A part that cannot be read is no reason to refuse the change: a node of
+    /// another version may be able to read it, and would take it.
+    fn judge_parts(&self, attempt: &Attempt, digest: &[u8; 32]) -> Result<Judged, ApplyError> {
+        let Some(parts) = attempt.verified(digest) else {
+            return Ok(Err(Refusal::Parts { what: "together they have another digest".to_owned() }));
+        };
         let (mut puts, mut deletes) = (Vec::new(), Vec::new());
         for part in parts {
-            let unreadable = |_: CommandError| unfit("one of them cannot be read");
-            let (more_puts, more_deletes) = wire::decode_part(part).map_err(unreadable)?;
+            let (more_puts, more_deletes) = wire::decode_part(part)
+                .map_err(|source| ApplyError::Unreadable { index: self.applied.0, source })?;
             puts.extend(more_puts);
             deletes.extend(more_deletes);
         }
-        self.judge(&puts, &deletes)
+        Ok(self.judge(&puts, &deletes))
     }
 
-    fn refuse(&mut self, id: ChangeId, at_unix_ms: u64, refusal: Refusal) -> Applied {
+    fn refuse(&mut self, id: ChangeId, at_unix_ms: u64, refusal: Refusal) -> Result<Applied, ApplyError> {
         if let Refusal::StaleEpoch { author: Author::Controller { node, epoch }, current } = &refusal {
-            self.stale_refused += 1;
             let kind = Kind::StaleWriteRefused { change: id, epoch: *epoch, current: *current };
-            self.record(Recorded { at_unix_ms, node: *node, kind });
+            let event = self.event_bytes(Recorded { at_unix_ms, node: *node, kind })?;
+            self.stale_refused += 1;
+            self.record(&event);
         }
-        Applied::Refused { id: Some(id), refusal }
+        Ok(Applied::Refused { id: Some(id), refusal })
+    }
+
+    fn unwritable(&self, source: CommandError) -> ApplyError {
+        ApplyError::Unwritable { index: self.applied.0, source }
     }
 
     fn take_effect(&mut self, id: ChangeId, wanted: Wanted, live_bytes: u64) -> Applied {
@@ -384,20 +409,23 @@ impl Store {
         }
     }
 
-    /// Records an event as a revision of its own, cut to its bounds; the oldest goes where there are too many.
-    fn record(&mut self, mut event: Recorded) -> u64 {
-        self.revision += 1;
+    /// An event as it is kept, cut to its bounds.
+    fn event_bytes(&self, mut event: Recorded) -> Result<Arc<[u8]>, ApplyError> {
         if let Kind::Reported { name, text } = &mut event.kind {
             truncate(name, self.limits.event_name_bytes_max);
             truncate(text, self.limits.event_text_bytes_max);
         }
-        // Bounded texts and numbers always have a form; an event without one would only be missing from the list.
-        if let Ok(bytes) = wire::encode_event(&event) {
-            let key = PlainKey::event(self.revision);
-            self.live_bytes += StoreKey::Plain(key.clone()).bytes() + bytes.len() as u64;
-            self.put_plain(&key, Some(Arc::from(&bytes[..])));
-            self.events += 1;
-        }
+        let bytes = wire::encode_event(&event).map_err(|source| self.unwritable(source))?;
+        Ok(Arc::from(&bytes[..]))
+    }
+
+    /// Records an event as a revision of its own; the oldest goes where there are too many.
+    fn record(&mut self, event: &Arc<[u8]>) -> u64 {
+        self.revision += 1;
+        let key = PlainKey::event(self.revision);
+        self.live_bytes += StoreKey::Plain(key.clone()).bytes() + event.len() as u64;
+        self.put_plain(&key, Some(Arc::clone(event)));
+        self.events += 1;
         while self.events > self.limits.events_max {
             let Some((oldest, held)) = self.plain_range(EVENTS_PREFIX).next() else { break };
             let (oldest, held) = (oldest.clone(), held.bytes.len() as u64);

@@ -200,6 +200,16 @@ impl Command {
     }
 }
 
+impl Stage {
+    /// What this part puts and deletes. The leader asks before it proposes, apply when all parts are there.
+    ///
+    /// # Errors
+    /// [`CommandError`], as [`Command::decode`].
+    pub fn keys(&self) -> Result<(Vec<Put>, Vec<StoreKey>), CommandError> {
+        wire::decode_part(&self.bytes)
+    }
+}
+
 impl Change {
     /// The entries that bring this change into the log, in order: one, or as many parts as its size needs.
     ///

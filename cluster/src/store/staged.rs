@@ -58,7 +58,7 @@ pub(super) struct Staged {
 pub(super) enum Placed {
     /// Others are missing: how many.
     Waiting(u32),
-    /// It was the last one; the attempt is no longer staged.
+    /// It was the last one. Nothing is changed yet: the attempt is staged without it until its parts were read.
     Complete(Attempt),
 }
 
@@ -109,20 +109,20 @@ impl Staged {
     /// Takes a part that has room and does not contradict.
     pub(super) fn place(&mut self, stage: &Stage, index: u64, limits: &Limits) -> Placed {
         let key = (stage.id, stage.digest);
-        if !self.attempts.contains_key(&key) {
-            while self.len() >= limits.staged_changes_max.max(1) {
-                let oldest = self.attempts.iter().min_by_key(|(_, attempt)| attempt.begun);
-                let Some(oldest) = oldest.map(|(key, _)| *key) else { break };
-                self.remove(&oldest);
-            }
-        }
-        let mut attempt = self.remove(&key).unwrap_or_else(|| {
+        let mut attempt = self.attempts.get(&key).cloned().unwrap_or_else(|| {
             Attempt::new(stage.author.clone(), stage.at_unix_ms, stage.base, stage.of, index)
         });
         attempt.insert(stage.part, stage.bytes.clone());
         let missing = attempt.of.saturating_sub(u32::try_from(attempt.parts.len()).unwrap_or(u32::MAX));
         if missing == 0 {
             return Placed::Complete(attempt);
+        }
+        if !self.attempts.contains_key(&key) {
+            while self.len() >= limits.staged_changes_max.max(1) {
+                let oldest = self.attempts.iter().min_by_key(|(_, attempt)| attempt.begun);
+                let Some(oldest) = oldest.map(|(key, _)| *key) else { break };
+                self.remove(&oldest);
+            }
         }
         self.insert(key, attempt);
         Placed::Waiting(missing)

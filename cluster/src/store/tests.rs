@@ -256,11 +256,6 @@ fn parts_that_do_not_fit_are_refused() {
     let wrong = Stage { part: 1, bytes: part(&[("config/b", "2")]), ..good.clone() };
     assert!(parts_text(log.apply(&Command::Stage(wrong))), "another digest");
     assert_eq!(log.store.staged_bytes(), 0);
-    let garbage = [Bytes::from_static(b"never a part")];
-    assert!(
-        parts_text(log.apply(&Command::Stage(stage(2, operator(), 0, &garbage)))),
-        "the digest fits, nothing else"
-    );
     let large = [part(&[("config/a", &"x".repeat(500))]), part(&[])];
     let over = refusal(log.apply(&Command::Stage(stage(3, operator(), 0, &large))));
     assert!(matches!(over, Refusal::OverQuota { quota: Quota::StagedBytes, .. }), "{over}");
@@ -398,6 +393,37 @@ fn entries_must_come_in_order_and_be_readable() {
         store.apply(Index(3), &entry(EntryKind::Command(CommandBytes(newer.into())))).expect_err("newer");
     assert!(error.to_string().contains("entry 3 cannot be read. If newer controllers"), "{error}");
     assert_eq!(store.applied_index(), Index(2), "nothing was changed");
+}
+
+/// What one version cannot read another may take: a refusal here would make the nodes differ for ever.
+#[test]
+fn what_cannot_be_read_is_never_refused_but_stops_the_node_with_nothing_changed() {
+    let good = part(&[("config/a", "1")]);
+    let mut newer = good.to_vec();
+    newer[0] += 1;
+    let mut cut = good.to_vec();
+    cut.pop();
+    let text = good.windows(6).position(|window| window == b"config").expect("the key");
+    let mut no_key = good.to_vec();
+    no_key[text..text + 8].copy_from_slice(b"No-Key/a");
+    for bad in [newer, cut, no_key, b"never a part".to_vec(), Vec::new()].map(Bytes::from) {
+        for (parts, last) in
+            [(vec![bad.clone()], 0), (vec![bad.clone(), good.clone()], 1), (vec![good.clone(), bad], 1)]
+        {
+            let mut log = Log::new(Limits { staged_changes_max: 1, ..Limits::GENESIS });
+            log.appoint(1);
+            let first = if last == 0 { (3, vec![good.clone(), good.clone()]) } else { (2, parts.clone()) };
+            log.apply(&Command::Stage(stage(first.0, operator(), 0, &first.1)));
+            let chunks =
+                |store: &Store| store.snapshot_chunks().collect::<Result<Vec<_>, _>>().expect("small");
+            let before = chunks(&log.store);
+            let completing = Command::Stage(stage(2, operator(), last, &parts)).encode().expect("small");
+            let entry = Entry { term: Term(1), kind: EntryKind::Command(completing) };
+            let error = log.store.apply(log.store.applied_index().next(), &entry).expect_err("unreadable");
+            assert!(matches!(error, ApplyError::Unreadable { index: Index(3), .. }), "{error}");
+            assert_eq!(chunks(&log.store), before, "nothing was changed");
+        }
+    }
 }
 
 #[test]

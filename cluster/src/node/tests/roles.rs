@@ -8,7 +8,7 @@ use super::harness::{Cluster, apply, site};
 use crate::node::CONTROLLER_TIMEOUT;
 use crate::request::status::EventKind;
 use crate::request::{RefusalReason, Request, Response};
-use crate::store::{Author, Change, ChangeId, Command, Limits, Put, StoreKey};
+use crate::store::{Author, Change, ChangeId, Command, Limits, Put, Stage, StoreKey};
 
 #[test]
 fn a_leader_appoints_a_controller_that_is_not_itself() {
@@ -113,7 +113,18 @@ fn the_log_itself_refuses_a_write_of_an_old_epoch_on_every_node() {
 fn what_is_no_command_is_refused_before_it_reaches_the_log() {
     let mut cluster = Cluster::ready(3);
     let (leader, follower) = (cluster.leader().expect("it is ready"), cluster.follower());
-    for command in [Vec::new(), b"\x01no command".to_vec(), vec![0xff; 64]] {
+    let stage = Stage {
+        id: ChangeId([7; 16]),
+        author: Author::Operator { name: "operator-1".to_owned() },
+        at_unix_ms: 0,
+        base: None,
+        digest: [0; 32],
+        part: 0,
+        of: 1,
+        bytes: b"never a part".as_slice().into(),
+    };
+    let stage = Command::Stage(stage).encode().expect("small").0.to_vec();
+    for command in [Vec::new(), b"\x01no command".to_vec(), vec![0xff; 64], stage] {
         for node in [leader, follower] {
             let request = Request::Propose { command: command.clone() };
             let ticket = cluster.ask(node, request, Duration::from_secs(2));

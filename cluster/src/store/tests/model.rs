@@ -292,7 +292,8 @@ impl Run {
                 self.model.event();
             }
             Step::Nothing => {
-                self.log.store.apply_command(self.log.store.applied_index().next(), Term(1), None);
+                let index = self.log.store.applied_index().next();
+                self.log.store.apply_command(index, Term(1), None).expect("nothing to read");
             }
             Step::Restore => self.restore(),
         }

@@ -192,7 +192,7 @@ pub struct ResponseBody {
 enum Source {
     Empty,
     Full(Bytes),
-    Upstream { incoming: Incoming, lease: Option<Lease> },
+    Upstream { incoming: Incoming, lease: Option<Box<Lease>> },
     Tunnel(Option<Box<Tunnel>>),
 }
 
@@ -210,7 +210,7 @@ impl ResponseBody {
     }
 
     /// Content streamed from an upstream; `lease` goes back to the pool at the end if the return rule allows it.
-    pub(crate) fn upstream(incoming: Incoming, mut lease: Lease) -> Self {
+    pub(crate) fn upstream(incoming: Incoming, mut lease: Box<Lease>) -> Self {
         if incoming.is_end_stream() {
             lease.response_ended(Instant::now());
             return Self { source: Source::Empty, exchange: None };
@@ -233,9 +233,8 @@ impl ResponseBody {
     }
 
     /// Binds the exchange to this body, so that it ends with it.
-    pub(crate) fn with_exchange(mut self, exchange: Exchange) -> Self {
+    pub(crate) fn bind(&mut self, exchange: Exchange) {
         self.exchange = Some(exchange);
-        self
     }
 
     /// The upstream's answer was read to its end.

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, Version};
-use smallvec::SmallVec;
 
 use crate::access_log::WorkerLog;
 use crate::body::Tracker;
@@ -19,8 +18,7 @@ use crate::middleware::in_flight_req::Place;
 #[derive(Default)]
 pub struct Exchange {
     pub(crate) entry: Option<Box<Entry>>,
-    places: SmallVec<[Place; 1]>,
-    ended: Option<Instant>,
+    places: Vec<Place>,
 }
 
 /// What a log line is made of. Names and values are shared, not copied.
@@ -48,6 +46,8 @@ pub(crate) struct Entry {
     /// `None` until there is an answer: the client left before.
     pub(crate) status: Option<StatusCode>,
     pub(crate) sent_bytes: u64,
+    /// When the answer came to its end, where that was told.
+    pub(crate) ended: Option<Instant>,
 }
 
 /// The service's answer.
@@ -59,7 +59,7 @@ pub(crate) struct Origin {
 impl Exchange {
     /// An exchange that ends with a log line.
     pub(crate) fn logged(entry: Entry) -> Self {
-        Self { entry: Some(Box::new(entry)), places: SmallVec::new(), ended: None }
+        Self { entry: Some(Box::new(entry)), places: Vec::new() }
     }
 
     /// Bytes of content were handed to the client's connection.
@@ -71,7 +71,9 @@ impl Exchange {
 
     /// The answer came to its end at `now`; this is then not asked of the clock again.
     pub(crate) fn ended(&mut self, now: Instant) {
-        self.ended = Some(now);
+        if let Some(entry) = &mut self.entry {
+            entry.ended = Some(now);
+        }
     }
 
     /// Keeps a place until the exchange ends.
@@ -103,7 +105,7 @@ impl Drop for Exchange {
     fn drop(&mut self) {
         if let Some(entry) = self.entry.take() {
             let log = entry.log.clone();
-            log.write(&entry, self.ended.unwrap_or_else(Instant::now));
+            log.write(&entry, entry.ended.unwrap_or_else(Instant::now));
         }
     }
 }
@@ -147,7 +149,8 @@ mod tests {
         let kept = Kept::Place(enter().expect("a place"));
         exchange.hold(chain[0].response(kept, &mut response).expect("the place outlives the response half"));
         assert!(exchange.matters());
-        let body = ResponseBody::full("x").with_exchange(exchange);
+        let mut body = ResponseBody::full("x");
+        body.bind(exchange);
         assert!(enter().is_none(), "the answer is still on its way");
         drop(body);
         assert!(enter().is_some());

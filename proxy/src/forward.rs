@@ -30,7 +30,7 @@ pub mod tunnel;
 pub(crate) struct Outgoing {
     pub(crate) method: Method,
     pub(crate) target: PathAndQuery,
-    /// All of the header policy is done, except Host.
+    /// All of the header policy is done, except Host, which may be there as the client sent it.
     pub(crate) headers: HeaderMap,
     /// Which of them may be there.
     pub(crate) present: Present,
@@ -117,7 +117,7 @@ async fn send(
     upstream: &Arc<Upstream>,
     outgoing: &mut Outgoing,
     asked: &Asked,
-) -> Result<(Response<Incoming>, Lease, Option<Switching>), RequestError> {
+) -> Result<(Response<Incoming>, Box<Lease>, Option<Switching>), RequestError> {
     let mut fresh = false;
     loop {
         let mut lease = pools.lease(upstream, asked.upgrade.is_some(), fresh).await?;
@@ -235,7 +235,9 @@ impl Outgoing {
             headers.remove(HOST);
             absolute(upstream.scheme, host, &self.target)?
         } else {
-            headers.insert(HOST, host.clone());
+            if headers.get(HOST) != Some(host) {
+                headers.insert(HOST, host.clone());
+            }
             Uri::from(self.target.clone())
         };
         let mut request = Request::new(body);
@@ -278,7 +280,7 @@ fn is_framing_known(response: &Response<Incoming>) -> bool {
 fn answer(
     response: Response<Incoming>,
     present: Present,
-    mut lease: Lease,
+    mut lease: Box<Lease>,
     asked: &Asked,
 ) -> Response<ResponseBody> {
     let (mut parts, incoming) = response.into_parts();
@@ -319,7 +321,7 @@ fn observe(seen: &mut Observed, parts: &http::response::Parts, present: Present,
 /// A tunnel, if the 101 is what was asked for; else the server's answer is no answer.
 async fn switch(
     response: Response<Incoming>,
-    lease: Lease,
+    lease: Box<Lease>,
     switching: Option<Switching>,
     asked: &Asked,
 ) -> Result<Response<ResponseBody>, RequestError> {

@@ -5,12 +5,13 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use http::header::{HOST, HeaderName};
 use http::{HeaderMap, HeaderValue, Method, Response};
 use ravelin_config::dynamic;
 
 use crate::body::ResponseBody;
 use crate::error::RequestError;
-use crate::forwarded::PolicyError;
+use crate::forwarded::{PolicyError, Present};
 use crate::path::PathOptions;
 use crate::upstream::{TransportError, UrlError};
 
@@ -93,7 +94,12 @@ pub struct Head<'a> {
     /// The method.
     pub method: &'a Method,
     /// The fields; ours are among them already, `X-Forwarded-For` is not.
+    ///
+    /// `Host` may be among them as the client sent it, which no middleware looks at: [`Head::host`] is what counts.
+    /// A field that a configuration names is found by [`Head::field`].
     pub headers: &'a mut HeaderMap,
+    /// Which of them may be there. Who adds a field says so here.
+    pub(crate) present: Present,
     /// The one normalised path. Who changes it sets it by [`Head::rewrite_path`].
     pub path: PathText,
     /// The query as the client sent it, without the question mark. `None`: the target has none.
@@ -132,6 +138,11 @@ impl PathText {
 }
 
 impl Head<'_> {
+    /// The first value of the field that a configuration names. The Host is none, as in Traefik.
+    pub(crate) fn field(&self, name: &HeaderName) -> Option<&HeaderValue> {
+        if *name == HOST { None } else { self.headers.get(name) }
+    }
+
     /// Sets a rewritten path after bringing it into its one form again.
     ///
     /// # Errors
@@ -163,7 +174,7 @@ pub enum Kept {
     /// `headers`: the Origin, and whether the request came over TLS.
     Headers {
         /// The value of Origin.
-        origin: Option<HeaderValue>,
+        origin: Option<Box<HeaderValue>>,
         /// The client's side is TLS.
         secure: bool,
     },
@@ -223,7 +234,7 @@ impl Middleware {
     ) -> Option<in_flight_req::Place> {
         match (self, kept) {
             (Self::Headers(middleware), Kept::Headers { origin, secure }) => {
-                middleware.response(origin.as_ref(), secure, response);
+                middleware.response(origin.as_deref(), secure, response);
                 None
             }
             (_, Kept::Place(place)) => Some(place),

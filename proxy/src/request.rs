@@ -41,7 +41,7 @@ pub async fn answer(
     request: Request<ClientBody>,
 ) -> Response<ResponseBody> {
     let (mut parts, incoming) = request.into_parts();
-    let mut host = parts.headers.remove(HOST);
+    let mut host = take_host(&mut parts);
     let mut exchange = begin(state, connection, &parts, host.as_ref());
     let mut body = RequestBody::new(incoming);
     let served = serve(state, table, connection, &mut exchange, &mut parts, &mut host, &mut body);
@@ -53,7 +53,23 @@ pub async fn answer(
         response.headers_mut().remove(CONNECTION);
     }
     finish(&mut exchange, &mut response);
-    if exchange.matters() { response.map(|body| body.with_exchange(exchange)) } else { response }
+    if exchange.matters() {
+        response.body_mut().bind(exchange);
+    }
+    response
+}
+
+/// The Host field. Over HTTP/1 it stays among the others, as it is mostly forwarded unchanged; nothing on the way looks at it there.
+fn take_host(parts: &mut Parts) -> Option<HeaderValue> {
+    if parts.version > Version::HTTP_11 || parts.uri.authority().is_some() {
+        return parts.headers.remove(HOST);
+    }
+    let mut values = parts.headers.get_all(HOST).iter();
+    let (first, second) = (values.next().cloned(), values.next());
+    if second.is_some() {
+        parts.headers.remove(HOST);
+    }
+    first
 }
 
 async fn serve(
@@ -109,6 +125,7 @@ async fn serve(
     let mut head = Head {
         method: &parts.method,
         headers: &mut parts.headers,
+        present: present.and(Present::FORWARDING),
         path,
         query: parts.uri.query(),
         host: host_value.clone(),
@@ -228,7 +245,8 @@ impl<'r> Journey<'r> {
             Destination::Internal(service) => return Ok(Box::pin(self.internal(service, head)).await),
         };
         let tracker = body.tracker();
-        let present = Present::of(head.headers);
+        let present = head.present;
+        debug_assert!(present.covers(Present::of(head.headers)), "who adds a field says so");
         log_server(self.exchange, server, head, present, tracker.as_ref());
         let target = outgoing_target(&head.path, &server.base_path, head.query, self.uri_query)?;
         let upgrade =
@@ -310,7 +328,9 @@ struct Fields<'h>(&'h HeaderMap);
 
 impl HeaderLookup for Fields<'_> {
     fn any_value(&self, name: &str, accept: &mut dyn FnMut(&[u8]) -> bool) -> bool {
-        self.0.get_all(name).iter().any(|value| accept(value.as_bytes()))
+        // As in Traefik the Host is no field.
+        !name.eq_ignore_ascii_case(HOST.as_str())
+            && self.0.get_all(name).iter().any(|value| accept(value.as_bytes()))
     }
 }
 
@@ -478,6 +498,7 @@ fn begin(
         response_headers: None,
         status: None,
         sent_bytes: 0,
+        ended: None,
     };
     Exchange::logged(entry)
 }
@@ -522,7 +543,9 @@ fn log_server(
         entry.forwarded_for = head.headers.get(X_FORWARDED_FOR).cloned();
     }
     if entry.log.log().keeps_headers() {
-        entry.request_headers = Some(head.headers.clone());
+        let mut fields = head.headers.clone();
+        fields.remove(HOST);
+        entry.request_headers = Some(fields);
     }
 }
 

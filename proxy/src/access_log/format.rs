@@ -51,7 +51,8 @@ fn combined(out: &mut Vec<u8>, entry: &Entry, settings: &Settings, clock: &mut S
     out.extend_from_slice(b" - - [");
     out.extend_from_slice(clock.common(entry.started_at).as_bytes());
     out.extend_from_slice(b"] \"");
-    dash_or(out, settings.keeps("RequestMethod").then(|| entry.method.as_str()));
+    // A method is a token, which needs no escape; nor does a protocol.
+    plain_or_dash(out, settings.keeps("RequestMethod").then(|| entry.method.as_str()));
     out.push(b' ');
     if settings.keeps("RequestPath") {
         escaped(out, target(entry, settings).as_bytes())
@@ -59,7 +60,7 @@ fn combined(out: &mut Vec<u8>, entry: &Entry, settings: &Settings, clock: &mut S
         out.push(b'-')
     }
     out.push(b' ');
-    dash_or(out, settings.keeps("RequestProtocol").then(|| protocol(entry.version)));
+    plain_or_dash(out, settings.keeps("RequestProtocol").then(|| protocol(entry.version)));
     out.extend_from_slice(b"\" ");
     if settings.keeps("DownstreamStatus") {
         number(out, u64::from(entry.final_status().as_u16()));
@@ -271,6 +272,11 @@ fn number(out: &mut Vec<u8>, mut value: u64) {
 
 fn dash_or(out: &mut Vec<u8>, value: Option<&str>) {
     escaped(out, value.unwrap_or("-").as_bytes());
+}
+
+/// Text that needs no escape.
+fn plain_or_dash(out: &mut Vec<u8>, value: Option<&str>) {
+    out.extend_from_slice(value.unwrap_or("-").as_bytes());
 }
 
 /// The client, as the proxy before us says if it is believed.

@@ -76,6 +76,7 @@ fn entry(log: &WorkerLog) -> Entry {
         response_headers: None,
         status: Some(StatusCode::OK),
         sent_bytes: 2,
+        ended: None,
     }
 }
 

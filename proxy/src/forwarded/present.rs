@@ -52,6 +52,22 @@ impl Present {
         )
     }
 
+    /// Of the field of this name, which is about to be added.
+    pub(crate) fn of_name(name: &http::HeaderName) -> Self {
+        Self::named(name.as_str())
+    }
+
+    /// With what was added since.
+    #[must_use]
+    pub(crate) const fn and(self, added: Self) -> Self {
+        Self(self.0 | added.0)
+    }
+
+    /// Whether none of `found` is missing here.
+    pub(crate) const fn covers(self, found: Self) -> bool {
+        found.0 & !self.0 == 0
+    }
+
     /// Whether any of `fields` may be there.
     pub(crate) const fn any(self, fields: Self) -> bool {
         self.0 & fields.0 != 0

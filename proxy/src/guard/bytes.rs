@@ -77,16 +77,23 @@ impl TargetPart {
 /// Length of the longest prefix of token bytes: eight at a time while they are letters and hyphens, as most are.
 pub(super) fn token_prefix(bytes: &[u8]) -> usize {
     let mut at = 0;
-    while let Some(word) = bytes.get(at..).and_then(<[u8]>::first_chunk::<8>)
-        && is_letters(u64::from_le_bytes(*word))
-    {
-        at += 8;
+    while let Some(word) = bytes.get(at..).and_then(<[u8]>::first_chunk::<8>) {
+        let others = other_than_letters(u64::from_le_bytes(*word));
+        if others == 0 {
+            at += 8;
+            continue;
+        }
+        at += (others.trailing_zeros() / 8) as usize;
+        if !bytes.get(at).is_some_and(|&byte| is_token(byte)) {
+            return at;
+        }
+        at += 1;
     }
     at + prefix(bytes.get(at..).unwrap_or_default(), is_token)
 }
 
-/// Whether each of eight bytes is a letter or a hyphen.
-fn is_letters(word: u64) -> bool {
+/// The top bit of each of eight bytes that is neither a letter nor a hyphen.
+fn other_than_letters(word: u64) -> u64 {
     let lower = word | (ONES * 0x20);
     // Without their top bits no sum of two bytes reaches the next one.
     let low = lower & !HIGHS;
@@ -95,7 +102,7 @@ fn is_letters(word: u64) -> bool {
     let hyphen = (word & !HIGHS) ^ (ONES * b'-' as u64);
     // Its top bit is set unless the byte is zero.
     let not_hyphen = hyphen + ONES * 0x7F;
-    ((from_a & !beyond_z) | !not_hyphen) & !word & HIGHS == HIGHS
+    !(((from_a & !beyond_z) | !not_hyphen) & !word) & HIGHS
 }
 
 fn prefix(bytes: &[u8], allowed: impl Fn(u8) -> bool) -> usize {
@@ -110,9 +117,15 @@ pub(super) fn is_value(byte: u8) -> bool {
 const ONES: u64 = u64::MAX / 0xFF;
 const HIGHS: u64 = ONES * 0x80;
 
-/// Length of the longest prefix of bytes that may stand in a field value, eight at a time.
+/// Length of the longest prefix of bytes that may stand in a field value: many at a time, then eight, then the last ones.
 pub(super) fn value_prefix(bytes: &[u8]) -> usize {
     let mut at = 0;
+    // No early end within a chunk: so the compiler looks at all of it at once. Tabs are rare and left to the words below.
+    while let Some(chunk) = bytes.get(at..).and_then(<[u8]>::first_chunk::<32>)
+        && chunk.iter().fold(true, |all, &byte| all & (byte >= b' ') & (byte != 0x7F))
+    {
+        at += chunk.len();
+    }
     while let Some(word) = bytes.get(at..).and_then(<[u8]>::first_chunk::<8>) {
         let word = u64::from_le_bytes(*word);
         // A byte below 0x20 borrows into its top bit; 0x7F becomes zero by the exclusive or and then borrows too.
@@ -214,7 +227,7 @@ mod tests {
                 let in_word = place % 8;
                 let word: [u8; 8] = std::array::from_fn(|at| if at == in_word { odd } else { b'-' });
                 let want = odd.is_ascii_alphabetic() || odd == b'-';
-                assert_eq!(is_letters(u64::from_le_bytes(word)), want, "byte {odd:#x}");
+                assert_eq!(other_than_letters(u64::from_le_bytes(word)) == 0, want, "byte {odd:#x}");
             }
         }
     }

@@ -109,8 +109,9 @@ impl Draft {
         if !target.is_ascii() && std::str::from_utf8(target).is_err() {
             return Err(Refusal::Target);
         }
-        let path = target.split(|&byte| byte == b'?').next().unwrap_or_default();
-        if !escapes_are_whole(path) {
+        let escaped = target.contains(&b'%');
+        let path = || target.split(|&byte| byte == b'?').next().unwrap_or_default();
+        if escaped && !escapes_are_whole(path()) {
             return Err(Refusal::Target);
         }
         let legal = match target {

@@ -9,6 +9,7 @@ use regex::Regex;
 use super::{CompileError, Flow, Head, Kept, answer, field_value, joined};
 use crate::body::ResponseBody;
 use crate::error::{bare, plain_text};
+use crate::forwarded::Present;
 
 mod security;
 
@@ -18,6 +19,8 @@ use security::Security;
 #[derive(Debug)]
 pub struct Headers {
     request: Box<[Change]>,
+    /// What `request` may add.
+    added: Present,
     host: Option<HeaderValue>,
     omit_forwarded_for: bool,
     response: Box<[Change]>,
@@ -76,8 +79,12 @@ impl Headers {
             .iter()
             .map(|(name, value)| change("customResponseHeaders", name, value))
             .collect::<Result<_, _>>()?;
+        let added = request
+            .iter()
+            .fold(Present::default(), |all, change: &Change| all.and(Present::of_name(&change.name)));
         Ok(Self {
             request: request.into(),
+            added,
             host,
             omit_forwarded_for,
             response,
@@ -96,6 +103,7 @@ impl Headers {
         for change in &self.request {
             change.apply(head.headers);
         }
+        head.present = head.present.and(self.added);
         head.omit_forwarded_for |= self.omit_forwarded_for;
         if let Some(host) = &self.host {
             head.host = host.clone();
@@ -103,7 +111,7 @@ impl Headers {
         if !self.security.allows_host(head) {
             return answer(plain_text(StatusCode::INTERNAL_SERVER_ERROR, "Bad Host\n"));
         }
-        Flow::Next(Kept::Headers { origin, secure: self.security.is_secure(head) })
+        Flow::Next(Kept::Headers { origin: origin.map(Box::new), secure: self.security.is_secure(head) })
     }
 
     pub(super) fn response(

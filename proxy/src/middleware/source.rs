@@ -65,7 +65,7 @@ impl Source {
         match self {
             Self::Host => key.extend_from_slice(head.host.as_bytes()),
             Self::Field(name) => {
-                key.extend_from_slice(head.headers.get(name).map_or(&[][..], |value| value.as_bytes()))
+                key.extend_from_slice(head.field(name).map_or(&[][..], |value| value.as_bytes()))
             }
             Self::Address(strategy) => strategy.key(head, key),
         }
@@ -168,7 +168,9 @@ mod tests {
         let mut sample = Sample::new("GET", "/")
             .host("a.test")
             .field("x-forwarded-for", "9.9.9.9, 10.0.0.1")
+            .field("host", "b.test")
             .field("x-id", "7");
+        assert_eq!(key(&Source::Field(http::header::HOST), &mut sample), "", "the Host is no field");
         assert_eq!(key(&Source::Host, &mut sample), "a.test");
         assert_eq!(key(&Source::Field("x-id".parse().expect("a name")), &mut sample), "7");
         assert_eq!(key(&Source::Field("x-no".parse().expect("a name")), &mut sample), "");

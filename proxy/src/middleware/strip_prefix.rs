@@ -7,7 +7,7 @@ use http::HeaderValue;
 use ravelin_config::dynamic;
 
 use super::{Flow, Head, Kept};
-use crate::forwarded::X_FORWARDED_PREFIX;
+use crate::forwarded::{Present, X_FORWARDED_PREFIX};
 
 /// The compiled middleware.
 #[derive(Debug)]
@@ -36,6 +36,7 @@ impl StripPrefix {
         };
         let rest = rest.into_owned();
         head.headers.append(X_FORWARDED_PREFIX, value.clone());
+        head.present = head.present.and(Present::FORWARDING);
         match head.rewrite_path(&rest) {
             Ok(()) => Flow::Next(Kept::Nothing),
             Err(error) => Flow::Refuse(error),

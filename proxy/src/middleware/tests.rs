@@ -53,6 +53,7 @@ impl Sample {
     pub(crate) fn run<R>(&mut self, act: impl FnOnce(&mut Head<'_>) -> R) -> R {
         let mut head = Head {
             method: &self.method,
+            present: Present::of(&self.headers),
             headers: &mut self.headers,
             path: PathText::Own(self.path.as_str().into()),
             query: self.query.as_deref(),

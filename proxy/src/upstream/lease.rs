@@ -32,7 +32,7 @@ enum Held {
     Gone,
 }
 
-/// A connection held by one request.
+/// A connection held by one request. Boxed where it is made: it passes through many hands.
 pub(crate) struct Lease {
     pools: UpstreamPools,
     upstream: Arc<Upstream>,
@@ -66,9 +66,9 @@ impl Lease {
         upstream: Arc<Upstream>,
         connection: Http1Connection,
         reused: bool,
-    ) -> Self {
+    ) -> Box<Self> {
         let read_before = connection.meter.read.get();
-        Self {
+        Box::new(Self {
             pools,
             upstream,
             held: Held::Http1(connection),
@@ -76,7 +76,7 @@ impl Lease {
             read_before,
             body: None,
             seen: Observed::fresh(),
-        }
+        })
     }
 
     pub(crate) fn http2(
@@ -84,10 +84,10 @@ impl Lease {
         upstream: Arc<Upstream>,
         connection: Rc<Http2Connection>,
         reused: bool,
-    ) -> Self {
+    ) -> Box<Self> {
         connection.streams.set(connection.streams.get() + 1);
         let read_before = connection.meter.read.get();
-        Self {
+        Box::new(Self {
             pools,
             upstream,
             held: Held::Http2(connection),
@@ -95,7 +95,7 @@ impl Lease {
             read_before,
             body: None,
             seen: Observed::fresh(),
-        }
+        })
     }
 
     /// The connection carried a request before.

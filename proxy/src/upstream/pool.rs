@@ -85,7 +85,7 @@ impl UpstreamPools {
         upstream: &Arc<Upstream>,
         http1_only: bool,
         fresh: bool,
-    ) -> Result<Lease, RequestError> {
+    ) -> Result<Box<Lease>, RequestError> {
         if !fresh && let Some(lease) = self.checkout(upstream, http1_only) {
             self.0.reused.set(self.0.reused.get() + 1);
             return Ok(lease);
@@ -114,7 +114,7 @@ impl UpstreamPools {
         })
     }
 
-    fn checkout(&self, upstream: &Arc<Upstream>, http1_only: bool) -> Option<Lease> {
+    fn checkout(&self, upstream: &Arc<Upstream>, http1_only: bool) -> Option<Box<Lease>> {
         let mut servers = self.0.servers.borrow_mut();
         let server = servers.get_mut(&upstream.id)?;
         if !http1_only && let Some(connection) = server.http2.iter().find(|connection| connection.has_room())

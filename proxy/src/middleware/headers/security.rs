@@ -61,7 +61,7 @@ impl Security {
             return true;
         }
         let named =
-            self.host_fields.iter().find_map(|name| head.headers.get(name).filter(|value| !value.is_empty()));
+            self.host_fields.iter().find_map(|name| head.field(name).filter(|value| !value.is_empty()));
         let host = named.unwrap_or(&head.host).as_bytes();
         self.allowed_hosts.iter().any(|allowed| allowed.as_bytes().eq_ignore_ascii_case(host))
     }
@@ -69,9 +69,10 @@ impl Security {
     /// Whether the client speaks TLS, to us or, by a configured field, to the proxy before us.
     pub(super) fn is_secure(&self, head: &Head<'_>) -> bool {
         head.tls
-            || self.tls_fields.iter().any(|(name, value)| {
-                head.headers.get(name).is_some_and(|said| said.as_bytes() == value.as_bytes())
-            })
+            || self
+                .tls_fields
+                .iter()
+                .any(|(name, value)| head.field(name).is_some_and(|said| said.as_bytes() == value.as_bytes()))
     }
 
     pub(super) fn apply(&self, secure: bool, headers: &mut HeaderMap) {

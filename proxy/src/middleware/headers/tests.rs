@@ -33,7 +33,7 @@ fn through(
                     .headers_mut()
                     .append(name, HeaderValue::from_bytes(value.as_bytes()).expect("a value"));
             }
-            middleware.response(origin.as_ref(), secure, &mut response);
+            middleware.response(origin.as_deref(), secure, &mut response);
             Ok(lines(response.headers()))
         }
         Flow::Answer(answer) => Err((answer.status().as_u16(), lines(answer.headers()))),

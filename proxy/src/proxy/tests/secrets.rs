@@ -27,7 +27,7 @@ fn with_certificate(url: &str, certificate: &rcgen::CertifiedKey<rcgen::KeyPair>
     let bytes = serde_json::to_vec(&json!({"certFile": chain, "keyFile": key})).expect("JSON");
     let object = Object::new(Kind::TlsCertificate, 1, bytes.into());
     let record = Record { object, status: Status::enabled(), last_good: None };
-    let (record, secrets) = seal_record(&record, &sealing());
+    let (record, secrets) = seal_record(&record, &sealing()).expect("it can be sealed");
     assert_eq!(secrets.len(), 1);
     map.put(Key::new("tls/certificates/c@file").expect("a key"), encode(&record));
     let view = view_key();

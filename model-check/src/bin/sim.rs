@@ -13,7 +13,7 @@ use ravelin_model_check::cores::timed;
 use ravelin_model_check::sim::{Report, Script, Trace, shrink};
 
 /// From so many seeds on, a campaign must reach every mark.
-const SEEDS_FOR_ALL_MARKS: u64 = 300;
+const SEEDS_FOR_ALL_MARKS: u64 = 1_000;
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();

@@ -22,12 +22,18 @@ pub(crate) fn run(listen: SocketAddr) -> anyhow::Result<()> {
     })
 }
 
-async fn connection(mut stream: TcpStream) {
-    let _ = stream.set_nodelay(true);
+/// The one answer.
+pub(crate) fn answer() -> Vec<u8> {
     let mut answer =
         format!("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {BODY_BYTES}\r\n\r\n")
             .into_bytes();
     answer.resize(answer.len() + BODY_BYTES, b'x');
+    answer
+}
+
+async fn connection(mut stream: TcpStream) {
+    let _ = stream.set_nodelay(true);
+    let answer = answer();
     let mut buffer = vec![0; 16 << 10];
     let mut filled = 0;
     loop {

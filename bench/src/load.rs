@@ -26,7 +26,8 @@ impl Head {
         }
     }
 
-    fn bytes(self) -> Vec<u8> {
+    /// The request.
+    pub(crate) fn bytes(self) -> Vec<u8> {
         let mut text = "GET /bench/path?query=1 HTTP/1.1\r\nHost: bench.test\r\n".to_owned();
         if self == Self::Browser {
             text.push_str(

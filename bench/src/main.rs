@@ -8,6 +8,7 @@ mod floor;
 mod load;
 mod peer;
 mod proxy;
+mod same_work;
 mod start;
 mod stats;
 
@@ -24,7 +25,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum What {
-    /// Requests through one worker: CPU, system calls, allocations, latency, memory, ratios.
+    /// Requests through one worker: CPU, instructions, system calls, allocations, latency, memory, ratios.
     Proxy {
         /// Alternated rounds; 0: only the counts per request.
         #[arg(long, default_value_t = 7)]
@@ -48,7 +49,7 @@ enum What {
     /// The backend of `proxy` (a process of its own).
     #[command(hide = true)]
     Backend { listen: SocketAddr },
-    /// The floor of `proxy` (a process of its own): bare hyper, own pool, a host map, one header, a log.
+    /// The floor of `proxy` (a process of its own): bare hyper, own pool, a host map, the same fields, a log.
     #[command(hide = true)]
     Floor { listen: SocketAddr, upstream: SocketAddr, log: std::path::PathBuf },
 }

@@ -1,5 +1,6 @@
 //! `proxy`: the same requests through Ravelin, the floor and nginx, in alternated rounds: CPU seconds
-//! per 100,000 requests, latency, system calls, allocations, memory, ratios. It judges nothing.
+//! per 100,000 requests, latency, instructions, system calls, allocations, memory, ratios. It judges nothing but
+//! whether they do the same work.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -9,6 +10,7 @@ use anyhow::{Context, bail};
 
 use super::load::{self, Head};
 use super::peer::{self, Kind, Peer};
+use super::same_work;
 use super::stats::{Spread, cpu_seconds, percentile, resident_mib};
 
 const KINDS: [Kind; 3] = [Kind::Ravelin, Kind::Floor, Kind::Nginx];
@@ -29,6 +31,7 @@ struct Rounds {
 /// Measures both heads and prints a table each.
 pub(crate) fn run(rounds: u32, requests: u64) -> anyhow::Result<()> {
     let folder = tempfile::tempdir().context("a temporary folder")?;
+    same_work::check(&KINDS, folder.path())?;
     peer::pin(None, LOAD_CORE)?;
     let backend = peer::backend(LOAD_CORE)?;
     println!(
@@ -125,16 +128,20 @@ fn send(target: SocketAddr, head: Head, requests: u64) -> anyhow::Result<Vec<u32
 fn counts(folder: &Path, upstream: SocketAddr) -> anyhow::Result<()> {
     println!("counts per request (two runs, the difference divided), {}", Head::Browser.name());
     for kind in KINDS {
-        let calls = counted(kind, folder, upstream, "strace", SYSTEM_CALL_REQUESTS);
-        let allocations = counted(kind, folder, upstream, "valgrind", ALLOCATION_REQUESTS);
-        let shown = |count: anyhow::Result<f64>| {
-            count.map_or_else(|error| format!("({error:#})"), |count| format!("{count:.2}"))
-        };
+        let count =
+            |tool, head, requests, digits: usize| match counted(kind, folder, upstream, tool, head, requests)
+            {
+                Ok(count) => format!("{count:.digits$}"),
+                Err(error) => format!("({error:#})"),
+            };
         println!(
-            "  {:<20} system calls {:<10} allocations {}",
+            "  {:<20} system calls {:<10} allocations {:<10} instructions outside the kernel {} ({}: {})",
             kind.name(),
-            shown(calls),
-            shown(allocations)
+            count(Tool::SystemCalls, Head::Browser, SYSTEM_CALL_REQUESTS, 2),
+            count(Tool::Allocations, Head::Browser, ALLOCATION_REQUESTS, 2),
+            count(Tool::Instructions, Head::Browser, ALLOCATION_REQUESTS, 0),
+            Head::Small.name(),
+            count(Tool::Instructions, Head::Small, ALLOCATION_REQUESTS, 0)
         );
     }
     Ok(())
@@ -144,45 +151,60 @@ fn counted(
     kind: Kind,
     folder: &Path,
     upstream: SocketAddr,
-    tool: &str,
+    tool: Tool,
+    head: Head,
     requests: u64,
 ) -> anyhow::Result<f64> {
-    if Command::new(tool).arg("--version").output().is_err() {
-        bail!("{tool} is not installed");
+    let program = if tool == Tool::SystemCalls { "strace" } else { "valgrind" };
+    if Command::new(program).arg("--version").output().is_err() {
+        bail!("{program} is not installed");
     }
-    let few = traced(kind, folder, upstream, tool, requests)?;
-    let many = traced(kind, folder, upstream, tool, requests * 2)?;
+    let few = traced(kind, folder, upstream, tool, head, requests)?;
+    let many = traced(kind, folder, upstream, tool, head, requests * 2)?;
     Ok((many - few) / requests as f64)
 }
 
+/// What a tracer counts.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Tool {
+    SystemCalls,
+    Allocations,
+    Instructions,
+}
+
 /// The total that a tracer counts while the process answers `requests`.
-fn traced(kind: Kind, folder: &Path, upstream: SocketAddr, tool: &str, requests: u64) -> anyhow::Result<f64> {
-    let out = folder.join(format!("{tool}.out"));
+fn traced(
+    kind: Kind,
+    folder: &Path,
+    upstream: SocketAddr,
+    tool: Tool,
+    head: Head,
+    requests: u64,
+) -> anyhow::Result<f64> {
+    let out = folder.join("traced.out");
     let out_text = out.display().to_string();
-    let wrap: Vec<String> = match tool {
-        "strace" => ["strace", "-f", "-c", "-o", &out_text].map(str::to_owned).to_vec(),
-        _ => [
-            "valgrind".to_owned(),
-            "--tool=dhat".to_owned(),
-            format!("--log-file={out_text}"),
-            "--dhat-out-file=/dev/null".to_owned(),
-        ]
-        .to_vec(),
+    let log = format!("--log-file={out_text}");
+    let wrap = match tool {
+        Tool::SystemCalls => vec!["strace", "-f", "-c", "-o", &out_text],
+        Tool::Allocations => vec!["valgrind", "--tool=dhat", &log, "--dhat-out-file=/dev/null"],
+        Tool::Instructions => vec!["valgrind", "--tool=callgrind", &log, "--callgrind-out-file=/dev/null"],
     };
+    let wrap: Vec<String> = wrap.into_iter().map(str::to_owned).collect();
     let peer = peer::proxy(kind, folder, upstream, &wrap, None)?;
-    send(peer.address, Head::Browser, requests)?;
+    send(peer.address, head, requests)?;
     peer.terminate()?;
     let text = std::fs::read_to_string(&out).context("the tracer's output")?;
     let total = match tool {
-        "strace" => text
+        Tool::SystemCalls => text
             .lines()
             .rev()
             .find(|line| line.ends_with("total"))
             .and_then(|line| line.split_whitespace().nth(3)),
-        _ => text
+        Tool::Allocations => text
             .lines()
             .find_map(|line| line.split("Total:").nth(1))
             .and_then(|rest| rest.split(" in ").nth(1)?.split(' ').next()),
+        Tool::Instructions => text.lines().find_map(|line| line.split("Collected :").nth(1)),
     };
     let digits: String = total.context("the tracer's total")?.chars().filter(char::is_ascii_digit).collect();
     digits.parse().context("the tracer's total")

@@ -83,7 +83,7 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-const FUZZ_OWNER: Owner = Owner { cluster: [0x11; 16], node: 1, incarnation: 1 };
+const FUZZ_OWNER: Owner = Owner { cluster: [0x11; 16], recovery_epoch: 0, node: 1, incarnation: 1 };
 const FUZZ_LIMITS: WalLimits = WalLimits { segment_bytes: 2048 };
 
 fn fuzz_directory(disk: &MemoryDisk) -> DataDirectory {

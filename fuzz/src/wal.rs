@@ -4,6 +4,7 @@
 use ravelin_cluster::storage::{Recovered, fuzz_recover};
 
 const SEGMENT_HEADER_BYTES: usize = 88;
+const SEGMENT_EPOCH_AT: usize = 80;
 const SEGMENT_CHECKSUM_AT: usize = 84;
 const RECORD_HEADER_BYTES: usize = 32;
 const RECORD_ALIGNMENT: usize = 8;
@@ -27,9 +28,10 @@ pub fn recovers(input: &[u8]) -> Option<Recovered> {
 pub fn mend(segment: &mut [u8]) {
     let Some(header) = segment.get(..SEGMENT_CHECKSUM_AT) else { return };
     let checksum = crc32c::crc32c(header);
-    // As the log salts its records: by cluster, node and incarnation, then by the segment's number.
+    // As the log salts its records: by cluster, node and incarnation, then by the segment's number and the recovery epoch.
     let salt = crc32c::crc32c(header.get(24..56).unwrap_or_default());
     let salt = crc32c::crc32c_append(salt, header.get(16..24).unwrap_or_default());
+    let salt = crc32c::crc32c_append(salt, header.get(SEGMENT_EPOCH_AT..).unwrap_or_default());
     put(segment, SEGMENT_CHECKSUM_AT, checksum);
     let mut at = SEGMENT_HEADER_BYTES;
     while let Some(length) = segment.get(at + 4..at + 8).and_then(|field| field.first_chunk()) {

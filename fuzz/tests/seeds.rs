@@ -26,7 +26,7 @@ fn seed(target: &str, name: &str, made: &[u8]) -> Vec<u8> {
 }
 
 /// As the fuzz entry of storage wants it.
-const OWNER: Owner = Owner { cluster: [0x11; 16], node: 1, incarnation: 1 };
+const OWNER: Owner = Owner { cluster: [0x11; 16], recovery_epoch: 0, node: 1, incarnation: 1 };
 
 fn members() -> Configuration {
     Configuration::of_voters([1, 2, 3].map(|node| (NodeId(node), Incarnation(1))))

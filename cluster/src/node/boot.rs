@@ -132,7 +132,12 @@ pub fn boot(
     seed: u64,
 ) -> Result<Booted, BootError> {
     options.params.check().map_err(BootError::Params)?;
-    let owner = Owner { cluster: member.cluster, node: member.node, incarnation: member.incarnation };
+    let owner = Owner {
+        cluster: member.cluster,
+        recovery_epoch: member.recovery_epoch,
+        node: member.node,
+        incarnation: member.incarnation,
+    };
     let directory = DataDirectory::open(disk, owner)?;
     let known = Known::read(&**directory.disk());
     let (store, beside) = (SnapshotStore::new(directory.clone()), directory.clone());

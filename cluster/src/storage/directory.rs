@@ -1,6 +1,7 @@
-//! The header of a data directory: which format, whose cluster, which node, which life. Nothing in a directory is read
-//! before it; it must not be guessed, repaired or overwritten when it does not fit.
+//! The header of a data directory: which format, whose cluster, which epoch, which node, which life. Nothing in a
+//! directory is read before it; it must not be guessed, repaired or overwritten when it does not fit.
 
+use std::cmp::Ordering;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
@@ -36,6 +37,8 @@ const HEADER_BYTES_MAX: u64 = 4096;
 pub struct Owner {
     /// The cluster.
     pub cluster: [u8; 16],
+    /// Counts the cluster's fenced recoveries: what a directory of an earlier epoch holds was given up.
+    pub recovery_epoch: u32,
     /// The node.
     pub node: u64,
     /// The life of this node's data directory.
@@ -81,6 +84,33 @@ pub enum DirectoryError {
         found: String,
         /// Node and incarnation of the identity.
         expected: String,
+    },
+    /// It is from before a recovery of the cluster.
+    #[error(
+        "{path} is of recovery epoch {found}, but this node's identity is of epoch {expected}: the directory is older than \
+         a recovery of the cluster, which gave up what only this directory holds. This node must rejoin as a new one: \
+         keep a copy of the directory, and start with an empty one. Nothing was changed"
+    )]
+    BeforeRecovery {
+        /// The header.
+        path: String,
+        /// The epoch in the header.
+        found: u32,
+        /// The epoch of the identity.
+        expected: u32,
+    },
+    /// The identity is from before a recovery of the cluster, and the directory is not.
+    #[error(
+        "{path} is of recovery epoch {found}, but this node's identity is of epoch {expected}: the identity file is older \
+         than a recovery of the cluster. Put back the identity file that belongs to the directory. Nothing was changed"
+    )]
+    AfterRecovery {
+        /// The header.
+        path: String,
+        /// The epoch in the header.
+        found: u32,
+        /// The epoch of the identity.
+        expected: u32,
     },
     /// A newer Ravelin wrote it.
     #[error(
@@ -209,8 +239,9 @@ pub(super) fn node_of(node: u64, incarnation: u64) -> String {
 
 fn header(owner: &Owner, fresh: bool) -> String {
     let mut text = format!(
-        "{TITLE}\nformat = {FORMAT_VERSION}\ncluster = {}\nnode = {}\nincarnation = {:016x}\nlog = {}\n",
+        "{TITLE}\nformat = {FORMAT_VERSION}\ncluster = {}\nrecovery epoch = {}\nnode = {}\nincarnation = {:016x}\nlog = {}\n",
         cluster_hex(&owner.cluster),
+        owner.recovery_epoch,
         owner.node,
         owner.incarnation,
         if fresh { "starting" } else { "started" },
@@ -256,12 +287,22 @@ fn check_header(path: &str, bytes: &[u8], owner: &Owner) -> Result<bool, Directo
             expected: node_of(owner.node, owner.incarnation),
         });
     }
+    check_epoch(path, field("recovery epoch")?.parse().map_err(|_| damaged("recovery epoch"))?, owner)?;
     let fresh = field("log")? == "starting";
     if text != header(owner, fresh) {
         // Its checksum holds, so it was written on purpose.
         return Err(newer("it says more than this version knows".to_owned()));
     }
     Ok(fresh)
+}
+
+fn check_epoch(path: &str, found: u32, owner: &Owner) -> Result<(), DirectoryError> {
+    let (path, expected) = (path.to_owned(), owner.recovery_epoch);
+    match found.cmp(&expected) {
+        Ordering::Equal => Ok(()),
+        Ordering::Less => Err(DirectoryError::BeforeRecovery { path, found, expected }),
+        Ordering::Greater => Err(DirectoryError::AfterRecovery { path, found, expected }),
+    }
 }
 
 fn refuse_foreign_data(disk: &dyn Disk, path: &str) -> Result<(), DirectoryError> {

@@ -11,7 +11,7 @@
 //! 56  u64       sequence of the first record
 //! 64  u64       where the previous segment ended, in bytes (0: there is none)
 //! 72  u64       bytes reserved for the file: one that is shorter was cut off
-//! 80  4 × 0
+//! 80  u32       recovery epoch
 //! 84  u32       crc32c of everything before
 //! 88  records
 //! ```
@@ -25,6 +25,7 @@ pub(crate) const SEGMENT_HEADER_BYTES: usize = 88;
 pub(crate) const SEGMENT_VERSION: u8 = 1;
 
 const MAGIC: &[u8; 8] = b"RAVELWAL";
+const EPOCH_AT: usize = 80;
 const CHECKSUM_AT: usize = 84;
 const SUFFIX: &str = ".wal";
 const NUMBER_DIGITS: usize = 20;
@@ -48,7 +49,7 @@ pub(crate) enum HeaderError {
 impl SegmentHeader {
     pub(crate) fn encode(&self) -> [u8; SEGMENT_HEADER_BYTES] {
         let mut bytes = [0; SEGMENT_HEADER_BYTES];
-        let fields: [(usize, &[u8]); 7] = [
+        let fields: [(usize, &[u8]); 8] = [
             (0, MAGIC),
             (8, &[SEGMENT_VERSION]),
             (16, &self.number.to_le_bytes()),
@@ -56,6 +57,7 @@ impl SegmentHeader {
             (56, &self.first_sequence.to_le_bytes()),
             (64, &self.previous_end.to_le_bytes()),
             (72, &self.reserved.to_le_bytes()),
+            (EPOCH_AT, &self.owner.recovery_epoch.to_le_bytes()),
         ];
         for (at, field) in fields {
             bytes.iter_mut().skip(at).zip(field).for_each(|(target, byte)| *target = *byte);
@@ -77,9 +79,13 @@ impl SegmentHeader {
         };
         let mut cluster = [0; 16];
         cluster.copy_from_slice(&bytes[24..40]);
+        let recovery_epoch = bytes
+            .get(EPOCH_AT..)
+            .and_then(|rest| rest.first_chunk())
+            .map_or(0, |chunk| u32::from_le_bytes(*chunk));
         let header = Self {
             number: u64_at(16),
-            owner: Owner { cluster, node: u64_at(40), incarnation: u64_at(48) },
+            owner: Owner { cluster, recovery_epoch, node: u64_at(40), incarnation: u64_at(48) },
             first_sequence: u64_at(56),
             previous_end: u64_at(64),
             reserved: u64_at(72),
@@ -90,10 +96,13 @@ impl SegmentHeader {
 
     /// Binds the checksums of the segment's records to this log and this segment.
     pub(crate) fn salt(&self) -> u32 {
-        crc32c::crc32c_append(crc32c::crc32c(&identity(&self.owner)), &self.number.to_le_bytes())
+        let of_log = crc32c::crc32c(&identity(&self.owner));
+        let of_segment = crc32c::crc32c_append(of_log, &self.number.to_le_bytes());
+        crc32c::crc32c_append(of_segment, &self.owner.recovery_epoch.to_le_bytes())
     }
 }
 
+/// Cluster, node and incarnation as they lie in the header.
 fn identity(owner: &Owner) -> [u8; 32] {
     let mut bytes = [0; 32];
     bytes[..16].copy_from_slice(&owner.cluster);

@@ -12,7 +12,8 @@ use ravelin_consensus::{
 
 use super::{CommandBytes, DataDirectory, Disk, Owner, Recovered};
 
-pub(crate) const OWNER: Owner = Owner { cluster: *b"ravelin-cluster!", node: 7, incarnation: 0x0102_0304 };
+pub(crate) const OWNER: Owner =
+    Owner { cluster: *b"ravelin-cluster!", recovery_epoch: 5, node: 7, incarnation: 0x0102_0304 };
 
 pub(crate) fn directory(disk: impl Disk) -> DataDirectory {
     DataDirectory::open(Arc::new(disk), OWNER).expect("the directory is fresh or this owner's")

@@ -10,7 +10,7 @@ use ravelin_consensus::{
 
 use crate::node::boot::{BootError, Booted, Member, boot};
 use crate::node::{HEAVY_BYTES, NodeOptions};
-use crate::storage::{SimDisk, WalError, WalLimits};
+use crate::storage::{DirectoryError, SimDisk, WalError, WalLimits};
 
 fn member(voters: &[(u64, u64)]) -> Member {
     Member { cluster: [0xc1; 16], recovery_epoch: 0, node: 1, incarnation: 1, voters: voters.to_vec() }
@@ -57,6 +57,23 @@ fn an_identity_with_other_controllers_than_the_log_began_with_is_refused() {
     let again = start(&disk, &whole).expect("the identity it began with");
     let members = [1, 2, 3].map(|node| (NodeId(node), Incarnation(1)));
     assert_eq!(again.node.core.configuration(), &Configuration::of_voters(members));
+}
+
+#[test]
+fn a_directory_from_before_a_recovery_is_refused() {
+    let before = member(&[(1, 1), (2, 1), (3, 1)]);
+    let disk = SimDisk::new(1);
+    drop(start(&disk, &before).expect("fresh"));
+    let kept = contents(&disk);
+    let after = Member { recovery_epoch: 1, ..before.clone() };
+    let error = start(&disk, &after).expect_err("its votes and entries were given up");
+    assert!(
+        matches!(&error, BootError::Directory(DirectoryError::BeforeRecovery { found: 0, expected: 1, .. })),
+        "{error}"
+    );
+    assert!(error.to_string().contains("rejoin as a new one"), "{error}");
+    assert_eq!(contents(&disk), kept, "nothing was changed");
+    start(&disk, &before).expect("the identity it belongs to");
 }
 
 fn assert_refused(error: &BootError, wanted_found: &str, wanted_expected: &str) {

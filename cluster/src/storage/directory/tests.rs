@@ -53,6 +53,23 @@ fn another_node_or_another_life_is_refused() {
 }
 
 #[test]
+fn a_directory_and_an_identity_of_different_recoveries_are_refused_with_what_to_do() {
+    for (recovery_epoch, parts) in [
+        (6, ["epoch 5", "of epoch 6", "rejoin as a new one"]),
+        (4, ["epoch 5", "of epoch 4", "Put back the identity file"]),
+    ] {
+        let disk = used();
+        let before: Vec<_> = disk.paths().iter().map(|path| disk.content(path)).collect();
+        let text = open(&disk, Owner { recovery_epoch, ..OWNER }).expect_err("another epoch's").to_string();
+        for part in parts {
+            assert!(text.contains(part), "{text}");
+        }
+        let after: Vec<_> = disk.paths().iter().map(|path| disk.content(path)).collect();
+        assert_eq!(after, before, "nothing was changed");
+    }
+}
+
+#[test]
 fn a_newer_format_is_refused_whatever_else_it_says() {
     let disk = used();
     disk.put(VERSION_NAME, b"format = 2\nwho knows\n");

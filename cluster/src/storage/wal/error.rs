@@ -62,8 +62,8 @@ pub enum WalError {
     },
     /// A segment of another log lies in this directory.
     #[error(
-        "{path} belongs to another cluster, node or incarnation than its directory. Put back the file that belongs \
-         there; nothing was changed"
+        "{path} belongs to another cluster, recovery epoch, node or incarnation than its directory. Put back the file \
+         that belongs there; nothing was changed"
     )]
     Foreign {
         /// The file.

@@ -217,13 +217,14 @@ fn segments_of_others_and_of_the_future_are_refused() {
     drop(filled(&disk, 3));
     let whole = disk.content(&segment_path(1)).expect("there");
 
-    let other = Owner { node: 8, ..OWNER };
-    let mut header = SegmentHeader::decode(&whole).expect("whole");
-    header.owner = other;
-    let mut foreign = whole.clone();
-    foreign.splice(..SEGMENT_HEADER_BYTES, header.encode());
-    disk.put(&segment_path(1), &foreign);
-    assert!(matches!(refused(&disk), WalError::Foreign { .. }));
+    for other in [Owner { node: 8, ..OWNER }, Owner { recovery_epoch: 4, ..OWNER }] {
+        let mut header = SegmentHeader::decode(&whole).expect("whole");
+        header.owner = other;
+        let mut foreign = whole.clone();
+        foreign.splice(..SEGMENT_HEADER_BYTES, header.encode());
+        disk.put(&segment_path(1), &foreign);
+        assert!(matches!(refused(&disk), WalError::Foreign { .. }));
+    }
 
     let mut newer = whole;
     newer[8] = 2;

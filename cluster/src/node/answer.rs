@@ -211,17 +211,18 @@ impl Node {
         }
     }
 
-    /// Why a command is not put into the log: no node could read it, which would stop them all, or it would pass a bound.
+    /// Why a command is not put into the log: no node could read it, which would stop them all, it would pass a bound, or
+    /// an operator writes where this version knows nothing.
     /// Whose epoch and base it is, apply alone decides, the same everywhere.
     fn unfit(&self, payload: &CommandBytes) -> Option<Refusal> {
-        let read = Command::decode(payload).and_then(|command| {
-            if let Command::Stage(stage) = &command {
-                stage.keys()?;
-            }
-            Ok(command)
-        });
+        let read = Command::decode(payload).and_then(|command| Ok((command.unknown_key()?, command)));
         let command = match read {
-            Ok(command) => command,
+            Ok((None, command)) => command,
+            Ok((Some(key), _)) => {
+                let problem =
+                    format!("it is not put into the log: this version knows no keys like \"{key}\"");
+                return Some(Refusal::new(RefusalReason::BadRequest, problem));
+            }
             Err(error) => {
                 let problem =
                     format!("it is not put into the log, as no node could read it: {}", chain(&error));

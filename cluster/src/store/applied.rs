@@ -147,6 +147,8 @@ pub enum Quota {
     LiveBytes,
     /// Live keys.
     Keys,
+    /// Bytes of one key.
+    KeyBytes,
     /// Bytes of one value.
     ValueBytes,
     /// Bytes of parts.
@@ -162,6 +164,7 @@ impl Quota {
     pub fn mend(self) -> &'static str {
         match self {
             Self::LiveBytes | Self::Keys => "delete what is no longer needed first",
+            Self::KeyBytes => "give it a shorter name",
             Self::ValueBytes => "split the object into several smaller ones",
             Self::StagedBytes | Self::Parts | Self::PartBytes => {
                 "make the change in several smaller ones (a directory of files, or several `apply`)"
@@ -175,6 +178,7 @@ impl std::fmt::Display for Quota {
         f.write_str(match self {
             Self::LiveBytes => "the store's size in bytes",
             Self::Keys => "the number of keys",
+            Self::KeyBytes => "the length of one key in bytes",
             Self::ValueBytes => "the size of one value in bytes",
             Self::StagedBytes => "the size of incomplete changes in bytes",
             Self::Parts => "the number of parts of one change",

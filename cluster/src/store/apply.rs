@@ -197,6 +197,7 @@ impl Store {
             }
             let new = put.map(|put| New { bytes: Arc::clone(&put.value), secrets: Arc::clone(&put.secrets) });
             if let Some(New { bytes, secrets }) = &new {
+                within(Quota::KeyBytes, key.bytes(), self.limits.key_bytes_max)?;
                 within(Quota::ValueBytes, bytes.len() as u64, self.limits.value_bytes_max)?;
                 if !secrets.is_empty() && !matches!(key, StoreKey::Config(_)) {
                     return Err(Refusal::References { key: key.to_string() });

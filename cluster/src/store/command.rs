@@ -189,6 +189,27 @@ impl Command {
         wire::decode(&bytes.0)
     }
 
+    /// The first key in an operator's change that this version knows nothing of: refused before it is proposed, never in
+    /// apply. The controller's own keys are the business of its version.
+    ///
+    /// # Errors
+    /// [`CommandError`] if it is a part that cannot be read, whoever its author.
+    pub fn unknown_key(&self) -> Result<Option<StoreKey>, CommandError> {
+        let first = |author: &Author, puts: &[Put], deletes: &[StoreKey]| {
+            let mut keys = puts.iter().map(|put| &put.key).chain(deletes);
+            let is_operator = matches!(author, Author::Operator { .. });
+            keys.find(|key| is_operator && !key.is_known()).cloned()
+        };
+        Ok(match self {
+            Self::Change(change) => first(&change.author, &change.puts, &change.deletes),
+            Self::Stage(stage) => {
+                let (puts, deletes) = wire::decode_part(&stage.bytes)?;
+                first(&stage.author, &puts, &deletes)
+            }
+            Self::AppointController { .. } | Self::DropStaged { .. } | Self::Event(_) => None,
+        })
+    }
+
     /// The change it belongs to, if any.
     pub fn change_id(&self) -> Option<ChangeId> {
         match self {
@@ -197,16 +218,6 @@ impl Command {
             Self::DropStaged { id } => Some(*id),
             Self::AppointController { .. } | Self::Event(_) => None,
         }
-    }
-}
-
-impl Stage {
-    /// What this part puts and deletes. The leader asks before it proposes, apply when all parts are there.
-    ///
-    /// # Errors
-    /// [`CommandError`], as [`Command::decode`].
-    pub fn keys(&self) -> Result<(Vec<Put>, Vec<StoreKey>), CommandError> {
-        wire::decode_part(&self.bytes)
     }
 }
 

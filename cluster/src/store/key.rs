@@ -1,5 +1,5 @@
-//! Keys of the replicated store: configuration objects by their own key, everything else under a fixed prefix.
-//! It must not know what the values mean.
+//! Keys of the replicated store: configuration objects by their own key, everything else under a prefix.
+//! It must not know what the values mean, nor refuse a prefix for being unknown: a later version may have written it.
 
 use std::borrow::Borrow;
 use std::fmt;
@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use ravelin_config::{Key, KeyError, SecretId};
 
-/// Prefix of configuration objects. It sorts before every other prefix.
+/// Prefix of configuration objects.
 pub const CONFIG_PREFIX: &str = "config/";
 /// Prefix of events; only the store itself writes here.
 pub const EVENTS_PREFIX: &str = "events/";
@@ -20,9 +20,14 @@ pub const SECRETS_PREFIX: &str = "secrets/";
 /// Prefix of the user's own keys.
 pub const USER_PREFIX: &str = "user/";
 
-const PREFIXES: [&str; 5] = [EVENTS_PREFIX, NODES_PREFIX, ROLES_PREFIX, SECRETS_PREFIX, USER_PREFIX];
+/// The prefixes that mean something to this version, beside the configuration's and the secrets'.
+const PREFIXES: [&str; 4] = [EVENTS_PREFIX, NODES_PREFIX, ROLES_PREFIX, USER_PREFIX];
 
-/// A key of the store. Ordered as its text is.
+/// The longest text that is read as a plain key, in bytes: damage, beyond. How long a key may be, the bounds in the state
+/// say, which are far below.
+const PLAIN_KEY_BYTES_MAX: usize = 64 << 10;
+
+/// A key of the store. The configuration comes first; the others follow by their text.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum StoreKey {
     /// `config/` and the object's key.
@@ -31,26 +36,26 @@ pub enum StoreKey {
     Plain(PlainKey),
 }
 
-/// A key outside the configuration: one of the fixed prefixes and a name.
+/// A key outside the configuration: a prefix of small letters and hyphens, a slash, and a name.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PlainKey(Arc<str>);
 
 /// Why a text is no key of the store.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StoreKeyError {
-    /// No known prefix, or nothing after it.
-    #[error("\"{key}\" is not under a known prefix (config/, nodes/, user/ …)")]
+    /// No prefix, or nothing after it.
+    #[error("\"{key}\" is not a name under a prefix (config/, nodes/, user/ …)")]
     Prefix {
         /// The text, cut short.
         key: String,
     },
-    /// A secret whose name is no keyed digest.
-    #[error("\"{key}\" is not the name of a secret, which has 64 hexadecimal digits")]
-    Secret {
-        /// The text, cut short.
-        key: String,
+    /// Longer than any version's keys.
+    #[error("a key of {bytes} bytes is longer than the {PLAIN_KEY_BYTES_MAX} that are read")]
+    TooLong {
+        /// The length found, in bytes.
+        bytes: usize,
     },
-    /// Too long, or unprintable.
+    /// Unprintable, or a configuration key that is empty or too long.
     #[error(transparent)]
     Text(#[from] KeyError),
 }
@@ -64,15 +69,27 @@ impl StoreKey {
         if let Some(key) = text.strip_prefix(CONFIG_PREFIX) {
             return Ok(Self::Config(Key::new(key)?));
         }
-        // The same bounds hold for all keys.
-        Key::new(text)?;
-        if text.strip_prefix(SECRETS_PREFIX).is_some_and(|name| SecretId::parse(name).is_none()) {
-            return Err(StoreKeyError::Secret { key: text.chars().take(80).collect() });
+        if text.len() > PLAIN_KEY_BYTES_MAX {
+            return Err(StoreKeyError::TooLong { bytes: text.len() });
         }
-        if PREFIXES.iter().any(|prefix| text.strip_prefix(prefix).is_some_and(|name| !name.is_empty())) {
+        if let Some(found) = text.chars().find(|c| c.is_control()) {
+            return Err(KeyError::Control { code: u32::from(found) }.into());
+        }
+        if text.split_once('/').is_some_and(|(prefix, name)| is_prefix(prefix) && !name.is_empty()) {
             return Ok(Self::Plain(PlainKey(Arc::from(text))));
         }
         Err(StoreKeyError::Prefix { key: text.chars().take(80).collect() })
+    }
+
+    /// Whether this version knows what such a key is for. Asked before an operator's change is proposed; apply must never
+    /// ask, as nodes of other versions know others.
+    pub fn is_known(&self) -> bool {
+        match self {
+            Self::Config(_) => true,
+            Self::Plain(key) => {
+                key.secret_id().is_some() || PREFIXES.iter().any(|prefix| key.0.starts_with(prefix))
+            }
+        }
     }
 
     /// Whether only the store itself writes under this key.
@@ -85,7 +102,7 @@ impl StoreKey {
 
     /// Whether it is the key of a secret.
     pub fn is_secret(&self) -> bool {
-        matches!(self, Self::Plain(key) if key.0.starts_with(SECRETS_PREFIX))
+        matches!(self, Self::Plain(key) if key.secret_id().is_some())
     }
 
     /// Length of the full text, in bytes.
@@ -99,6 +116,12 @@ impl StoreKey {
             Self::Plain(key) => key.0.len(),
         }
     }
+}
+
+/// A small letter, then small letters and hyphens.
+fn is_prefix(text: &str) -> bool {
+    text.starts_with(|c: char| c.is_ascii_lowercase())
+        && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-')
 }
 
 impl PlainKey {
@@ -183,11 +206,44 @@ mod tests {
     }
 
     #[test]
-    fn unknown_prefixes_and_unprintable_texts_are_refused() {
-        for text in
-            ["", "config/", "nodes/", "other/x", "nodes", "user/a\nb", &format!("user/{}", "x".repeat(1024))]
-        {
-            assert!(StoreKey::new(text).is_err(), "{text:?}");
+    fn texts_without_prefix_or_name_and_unprintable_ones_are_no_keys() {
+        let (long, long_config) =
+            (format!("user/{}", "x".repeat(64 << 10)), format!("config/{}", "x".repeat(1025)));
+        for text in [
+            "",
+            "config/",
+            "nodes/",
+            "/x",
+            "nodes",
+            "Other/x",
+            "-other/x",
+            "oth3r/x",
+            "user/a\nb",
+            &long,
+            &long_config,
+        ] {
+            assert!(StoreKey::new(text).is_err(), "{text:.80?}");
+        }
+    }
+
+    #[test]
+    fn prefixes_of_a_later_version_are_keys_that_this_one_knows_nothing_of() {
+        let secret = format!("secrets/{}", "11".repeat(32));
+        for text in ["config/x", "nodes/1", "user/x", "roles/controller", "events/1", &secret] {
+            assert!(StoreKey::new(text).expect("a key").is_known(), "{text}");
+        }
+        for text in [
+            "acme/account",
+            "audit-log/1",
+            "tokens/x/y",
+            "secrets/short",
+            &secret.to_uppercase().replace("SECRETS", "secrets").replace('1', "A"),
+        ] {
+            let key = StoreKey::new(text).expect("a key");
+            assert_eq!(
+                (key.is_known(), key.is_reserved(), key.is_secret(), key.to_string()),
+                (false, false, false, text.to_owned())
+            );
         }
     }
 

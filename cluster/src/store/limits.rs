@@ -10,6 +10,8 @@ pub struct Limits {
     pub live_bytes_max: u64,
     /// Live keys.
     pub keys_max: u64,
+    /// One key, as its full text.
+    pub key_bytes_max: u64,
     /// One value.
     pub value_bytes_max: u64,
     /// Keys and values of the changes kept for deltas and watches.
@@ -41,6 +43,7 @@ impl Limits {
         version: 1,
         live_bytes_max: 256 << 20,
         keys_max: 1_000_000,
+        key_bytes_max: 1031,
         value_bytes_max: 768 << 10,
         history_bytes_max: 16 << 20,
         history_revisions_max: 4096,

@@ -11,6 +11,7 @@ use crate::storage::CommandBytes;
 use crate::storage::testing::assert_golden;
 
 mod model;
+mod versions;
 
 const CLUSTER: [u8; 16] = *b"ravelin-cluster!";
 
@@ -395,37 +396,6 @@ fn entries_must_come_in_order_and_be_readable() {
     assert_eq!(store.applied_index(), Index(2), "nothing was changed");
 }
 
-/// What one version cannot read another may take: a refusal here would make the nodes differ for ever.
-#[test]
-fn what_cannot_be_read_is_never_refused_but_stops_the_node_with_nothing_changed() {
-    let good = part(&[("config/a", "1")]);
-    let mut newer = good.to_vec();
-    newer[0] += 1;
-    let mut cut = good.to_vec();
-    cut.pop();
-    let text = good.windows(6).position(|window| window == b"config").expect("the key");
-    let mut no_key = good.to_vec();
-    no_key[text..text + 8].copy_from_slice(b"No-Key/a");
-    for bad in [newer, cut, no_key, b"never a part".to_vec(), Vec::new()].map(Bytes::from) {
-        for (parts, last) in
-            [(vec![bad.clone()], 0), (vec![bad.clone(), good.clone()], 1), (vec![good.clone(), bad], 1)]
-        {
-            let mut log = Log::new(Limits { staged_changes_max: 1, ..Limits::GENESIS });
-            log.appoint(1);
-            let first = if last == 0 { (3, vec![good.clone(), good.clone()]) } else { (2, parts.clone()) };
-            log.apply(&Command::Stage(stage(first.0, operator(), 0, &first.1)));
-            let chunks =
-                |store: &Store| store.snapshot_chunks().collect::<Result<Vec<_>, _>>().expect("small");
-            let before = chunks(&log.store);
-            let completing = Command::Stage(stage(2, operator(), last, &parts)).encode().expect("small");
-            let entry = Entry { term: Term(1), kind: EntryKind::Command(completing) };
-            let error = log.store.apply(log.store.applied_index().next(), &entry).expect_err("unreadable");
-            assert!(matches!(error, ApplyError::Unreadable { index: Index(3), .. }), "{error}");
-            assert_eq!(chunks(&log.store), before, "nothing was changed");
-        }
-    }
-}
-
 #[test]
 fn large_changes_are_split_into_entries_that_fit_and_small_ones_are_not() {
     let mut log = Log::new(Limits::GENESIS);
@@ -567,7 +537,6 @@ fn nobody_keeps_a_secret_that_nothing_refers_to_and_only_objects_refer() {
     assert!(log.store.get(&lone).is_none());
     let user = refusal(log.apply(&Command::Change(with_secret(2, "user/x", 0x33, Some("sealed")))));
     assert_eq!(user, Refusal::References { key: "user/x".to_owned() });
-    assert!(StoreKey::new("secrets/short").is_err() && StoreKey::new(&lone.to_uppercase()).is_err());
 }
 
 #[test]

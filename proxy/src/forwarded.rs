@@ -54,6 +54,9 @@ const IMMUNE: [&str; 12] = [
     "x-real-ip",
 ];
 
+/// Fields that are written to a usual request: ours, and one of a middleware.
+const FIELDS_ADDED: usize = 7;
+
 /// What one entry point believes and passes on.
 #[derive(Clone, Debug, Default)]
 pub struct ForwardedPolicy {
@@ -134,6 +137,8 @@ impl ForwardedPolicy {
         if present.any(Present::UNDERSCORE) || (!trusted && present.any(Present::FORWARDING)) {
             self.drop_unwanted(headers, trusted)?;
         }
+        // At once, in place of twice where a client sends few.
+        headers.reserve(FIELDS_ADDED);
         // Before ours are written, so that ours survive.
         drop_listed(headers, present, &self.connection);
         if trusted && present.any(Present::FORWARDING) {

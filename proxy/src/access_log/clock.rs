@@ -1,6 +1,8 @@
-//! Dates as log lines write them. The text of a second is made once per second and worker; the rest of a date is digits.
+//! Dates as log lines write them, and the last client's address. The text of a second is made once per second and worker; the
+//! rest of a date is digits.
 
 use std::io::Write as _;
+use std::net::IpAddr;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use jiff::Timestamp;
@@ -18,9 +20,21 @@ pub(super) struct Stamps {
     local: String,
     /// That zone's offset: `+02:00`.
     offset: String,
+    /// The last address that was asked for: a client's requests come in rows.
+    client: Option<IpAddr>,
+    client_text: String,
 }
 
 impl Stamps {
+    /// An address as text.
+    pub(super) fn client(&mut self, address: IpAddr) -> &str {
+        if self.client != Some(address) {
+            self.client = Some(address);
+            self.client_text = address.to_string();
+        }
+        &self.client_text
+    }
+
     /// `02/Jan/2006:15:04:05 +0000`.
     pub(super) fn common(&mut self, at: SystemTime) -> &str {
         self.turn_to(at);

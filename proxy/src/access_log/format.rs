@@ -2,7 +2,6 @@
 
 use std::fmt::Write as _;
 use std::io::Write as _;
-use std::net::IpAddr;
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue, Version};
@@ -43,7 +42,7 @@ pub(super) fn generic(out: &mut Vec<u8>, entry: &Entry, settings: &Settings, clo
 
 fn combined(out: &mut Vec<u8>, entry: &Entry, settings: &Settings, clock: &mut Stamps) {
     if settings.keeps("ClientHost") {
-        client_host(out, entry)
+        client_host(out, entry, clock)
     } else {
         out.push(b'-')
     }
@@ -118,7 +117,7 @@ fn upper_case_fields(object: &mut Object<'_>, entry: &Entry, duration: Duration,
     let settings = object.settings;
     let peer = entry.peer();
     object.display("ClientAddr", peer);
-    object.field("ClientHost", |out| quoted(out, |out| client_host(out, entry)));
+    object.field("ClientHost", |out| quoted(out, |out| client_host(out, entry, clock)));
     object.display("ClientPort", peer.port());
     object.text("ClientUsername", b"-");
     object.number("DownstreamContentSize", entry.sent_bytes);
@@ -280,23 +279,10 @@ fn plain_or_dash(out: &mut Vec<u8>, value: Option<&str>) {
 }
 
 /// The client, as the proxy before us says if it is believed.
-fn client_host(out: &mut Vec<u8>, entry: &Entry) {
+fn client_host(out: &mut Vec<u8>, entry: &Entry, clock: &mut Stamps) {
     match &entry.forwarded_for {
         Some(value) if !value.is_empty() => escaped(out, value.as_bytes()),
-        _ => match entry.peer().ip() {
-            IpAddr::V4(address) => {
-                for (place, octet) in address.octets().into_iter().enumerate() {
-                    if place > 0 {
-                        out.push(b'.');
-                    }
-                    number(out, u64::from(octet));
-                }
-            }
-            IpAddr::V6(address) => {
-                // Writing into a vector cannot fail.
-                let _ = write!(out, "{address}");
-            }
-        },
+        _ => out.extend_from_slice(clock.client(entry.peer().ip()).as_bytes()),
     }
 }
 

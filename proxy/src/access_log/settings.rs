@@ -83,6 +83,7 @@ impl Settings {
     }
 
     /// Whether the field of this name is logged.
+    #[inline]
     pub(super) fn keeps(&self, field: &str) -> bool {
         self.fields.mode(field) == Mode::Keep
     }
@@ -108,10 +109,13 @@ impl Choice {
         Ok(Self { unnamed: mode(unnamed, unset)?, named })
     }
 
+    #[inline]
     fn mode(&self, name: &str) -> Mode {
-        if self.named.is_empty() {
-            return self.unnamed;
-        }
+        // Mostly none is named.
+        if self.named.is_empty() { self.unnamed } else { self.named_mode(name) }
+    }
+
+    fn named_mode(&self, name: &str) -> Mode {
         let named = self.named.get(name).or_else(|| self.named.get(&name.to_ascii_lowercase()));
         named.copied().unwrap_or(self.unnamed)
     }

@@ -117,15 +117,9 @@ pub(super) fn is_value(byte: u8) -> bool {
 const ONES: u64 = u64::MAX / 0xFF;
 const HIGHS: u64 = ONES * 0x80;
 
-/// Length of the longest prefix of bytes that may stand in a field value: many at a time, then eight, then the last ones.
+/// Length of the longest prefix of bytes that may stand in a field value, eight at a time.
 pub(super) fn value_prefix(bytes: &[u8]) -> usize {
     let mut at = 0;
-    // No early end within a chunk: so the compiler looks at all of it at once. Tabs are rare and left to the words below.
-    while let Some(chunk) = bytes.get(at..).and_then(<[u8]>::first_chunk::<32>)
-        && chunk.iter().fold(true, |all, &byte| all & (byte >= b' ') & (byte != 0x7F))
-    {
-        at += chunk.len();
-    }
     while let Some(word) = bytes.get(at..).and_then(<[u8]>::first_chunk::<8>) {
         let word = u64::from_le_bytes(*word);
         // A byte below 0x20 borrows into its top bit; 0x7F becomes zero by the exclusive or and then borrows too.

@@ -58,17 +58,18 @@ pub(super) const KNOWN_NAME_BYTES_MAX: usize = 17;
 impl Known {
     /// The field called `name`, in any case. Asked for every field of every head: most are told apart by length and first
     /// letter.
+    #[inline]
     pub(super) fn of(name: &[u8]) -> Option<Self> {
-        let (known, text): (Self, &[u8]) = match (name.len(), name.first()? | 0x20) {
-            (4, b'h') => (Self::Host, b"host"),
-            (14, b'c') => (Self::ContentLength, b"content-length"),
-            (17, b't') => (Self::TransferEncoding, b"transfer-encoding"),
-            (10, b'c') => (Self::Connection, b"connection"),
-            (7, b'u') => (Self::Upgrade, b"upgrade"),
-            (6, b'e') => (Self::Expect, b"expect"),
+        let (known, text): (Self, &[u8]) = match name.len() {
+            4 => (Self::Host, b"host"),
+            14 => (Self::ContentLength, b"content-length"),
+            17 => (Self::TransferEncoding, b"transfer-encoding"),
+            10 => (Self::Connection, b"connection"),
+            7 => (Self::Upgrade, b"upgrade"),
+            6 => (Self::Expect, b"expect"),
             _ => return None,
         };
-        name.eq_ignore_ascii_case(text).then_some(known)
+        (name.first()? | 0x20 == *text.first()? && name.eq_ignore_ascii_case(text)).then_some(known)
     }
 }
 

@@ -32,7 +32,7 @@ pub use applied::{Applied, ApplyError, Quota, Refusal};
 pub use command::{Author, COMMAND_BYTES_MAX, Change, ChangeId, Command, CommandError, Event, Put, Stage};
 pub use history::{KeyChange, Revision};
 pub use key::{PlainKey, StoreKey, StoreKeyError};
-pub use limits::Limits;
+pub use limits::{FEATURE_LEVEL, Limits};
 pub use snapshot::{RestoreError, SnapshotChunks, StoreRestore};
 
 use history::History;
@@ -72,6 +72,7 @@ pub struct Outcome {
 pub struct Store {
     cluster: [u8; 16],
     recovery_epoch: u32,
+    feature_level: u16,
     limits: Limits,
     applied: (Index, Term),
     revision: u64,
@@ -103,6 +104,7 @@ impl Store {
         Self {
             cluster,
             recovery_epoch,
+            feature_level: limits::GENESIS_LEVEL,
             limits,
             applied: (Index::ZERO, Term(0)),
             revision: 0,
@@ -129,6 +131,11 @@ impl Store {
     /// Counts fenced recoveries.
     pub fn recovery_epoch(&self) -> u32 {
         self.recovery_epoch
+    }
+
+    /// The feature level in force: what every member supports. What apply does may depend on it, never on the version.
+    pub fn feature_level(&self) -> u16 {
+        self.feature_level
     }
 
     /// The bounds in force.

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use ravelin_cluster::storage::disk::read_all;
 use ravelin_cluster::storage::{CommandBytes, DataDirectory, MemoryDisk, Owner, Wal, WalLimits};
-use ravelin_cluster::store::{Author, Change, ChangeId, Command, Event, PlainKey, Put, Store, StoreKey};
+use ravelin_cluster::store::{
+    Author, Change, ChangeId, Command, Event, Limits, PlainKey, Put, Store, StoreKey,
+};
 use ravelin_config::SecretId;
 use ravelin_consensus::{
     Batch, Configuration, Entry, EntryKind, HardState, Incarnation, Index, NodeId, SnapshotMeta, Term, Token,
@@ -124,6 +126,7 @@ fn certificate(id: u8, author: Author) -> Command {
 fn commands() -> Vec<Command> {
     let controller = |epoch| Author::Controller { node: NodeId(1), epoch };
     let operator = Author::Operator { name: "operator-1".to_owned() };
+    let raiser = operator.clone();
     let appoint = |epoch| Command::AppointController { node: NodeId(1), epoch, at_unix_ms: 1 };
     let event = Event { at_unix_ms: 2, node: NodeId(3), name: "seen".to_owned(), text: "x".to_owned() };
     vec![
@@ -137,6 +140,12 @@ fn commands() -> Vec<Command> {
         certificate(5, operator),
         Command::Event(event),
         Command::DropStaged { id: ChangeId([9; 16]) },
+        Command::RaiseFeatureLevel { author: raiser.clone(), at_unix_ms: 3, level: 1 },
+        Command::SetLimits {
+            author: raiser,
+            at_unix_ms: 3,
+            limits: Limits { version: 2, keys_max: 2_000_000, ..Limits::GENESIS },
+        },
     ]
 }
 
@@ -152,6 +161,7 @@ fn commands_are_applied_and_their_snapshot_is_taken_back() {
     let applied = store::takes(&seed("store", "commands", &listed)).expect("a list of commands");
     assert_eq!(applied.applied_index(), Index(commands().len() as u64));
     assert_eq!((applied.config().len(), applied.stale_writes_refused()), (3, 1));
+    assert_eq!((applied.feature_level(), applied.limits().version), (1, 2));
     assert_eq!(applied.config().secrets().len(), 1);
 
     let empty: Vec<_> = Store::new([7; 16], 0).snapshot_chunks().collect();

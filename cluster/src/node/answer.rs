@@ -217,6 +217,12 @@ impl Node {
     fn unfit(&self, payload: &CommandBytes) -> Option<Refusal> {
         let read = Command::decode(payload).and_then(|command| Ok((command.unknown_key()?, command)));
         let command = match read {
+            Ok((None, Command::SetLimits { .. } | Command::RaiseFeatureLevel { .. })) => {
+                // A node of an older version stops at such an entry, and nobody knows the members' versions.
+                let problem =
+                    "it is not put into the log: it is not known of every member that it supports this";
+                return Some(Refusal::new(RefusalReason::BadRequest, problem));
+            }
             Ok((None, command)) => command,
             Ok((Some(key), _)) => {
                 let problem =

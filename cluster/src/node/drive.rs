@@ -134,7 +134,11 @@ impl Node {
     pub(super) fn applied(&mut self, now: Time, applied: Applied, actions: &mut Actions) {
         let generation = self.store.generation();
         let (id, decision) = match applied {
-            Applied::Nothing | Applied::Dropped { .. } | Applied::Recorded { .. } => return,
+            Applied::Nothing
+            | Applied::Dropped { .. }
+            | Applied::Recorded { .. }
+            | Applied::LimitsSet { .. }
+            | Applied::FeatureLevelRaised { .. } => return,
             Applied::Appointed { node, epoch } => {
                 return self.note(now, EventKind::ControllerAppointed { node: node.0, epoch }, actions);
             }

@@ -5,6 +5,7 @@ use ravelin_config::GenerationId;
 use ravelin_consensus::{Index, NodeId};
 
 use super::command::{Author, ChangeId, CommandError};
+use super::limits::FEATURE_LEVEL;
 
 /// What became of an entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,6 +62,16 @@ pub enum Applied {
     Recorded {
         /// Its revision.
         revision: u64,
+    },
+    /// Other bounds are in force.
+    LimitsSet {
+        /// Their version.
+        version: u32,
+    },
+    /// Another feature level is in force.
+    FeatureLevelRaised {
+        /// The level.
+        level: u16,
     },
     /// Refused: no key was changed (but a stale write is recorded as an event).
     Refused {
@@ -130,6 +141,42 @@ pub enum Refusal {
         /// What the command would lead to.
         needed: u64,
         /// The bound.
+        max: u64,
+    },
+    /// A command that a higher feature level brings.
+    #[error("the cluster is at feature level {found}, and this needs level {needed}")]
+    FeatureLevel {
+        /// The level that brings it.
+        needed: u16,
+        /// The level in force.
+        found: u16,
+    },
+    /// A feature level that does not follow the one in force.
+    #[error("feature level {found} is not the next one, {expected}")]
+    LevelNotNext {
+        /// The level that would have been accepted.
+        expected: u16,
+        /// The level in the command.
+        found: u16,
+    },
+    /// Bounds that do not follow those in force.
+    #[error("version {found} of the bounds is not the next one, {expected}")]
+    LimitsNotNext {
+        /// The version that would have been accepted.
+        expected: u32,
+        /// The version in the command.
+        found: u32,
+    },
+    /// A bound that may not be set so: lower than it is, or too high for any node.
+    #[error("the bound {limit} cannot be set to {wanted}: it may be from {min} to {max}")]
+    LimitOutOfRange {
+        /// The bound's name.
+        limit: &'static str,
+        /// The value in the command.
+        wanted: u64,
+        /// The value in force.
+        min: u64,
+        /// The most that it may be.
         max: u64,
     },
     /// The parts do not belong together, or are no change.
@@ -208,6 +255,17 @@ pub enum ApplyError {
         index: Index,
         /// The reason.
         source: CommandError,
+    },
+    /// It raises the feature level beyond what this version knows.
+    #[error(
+        "entry {index} raises the feature level to {level}, and this version knows only {FEATURE_LEVEL}: start the \
+         version of the newer controllers here too"
+    )]
+    FeatureLevel {
+        /// The entry.
+        index: Index,
+        /// The level.
+        level: u16,
     },
     /// What comes of it has no encoded form, which bounded texts and numbers always have.
     #[error("what comes of entry {index} cannot be encoded")]

@@ -12,6 +12,7 @@ use super::command::{Author, Change, ChangeId, Command, CommandError, Put, Stage
 use super::event::{Kind, Recorded};
 use super::history::{KeyChange, Revision};
 use super::key::{EVENTS_PREFIX, PlainKey, StoreKey};
+use super::limits::{FEATURE_LEVEL, LIMITS_LEVEL, Limits};
 use super::secrets::REFERENCE_BYTES;
 use super::staged::{Attempt, Placed};
 use super::{Outcome, Stamp, Store, Value, wire};
@@ -67,8 +68,7 @@ impl Store {
                 self.staged.completes(&stage).is_some_and(|bytes| bytes >= heavy_bytes)
             }
             Ok(Command::Change(_)) => entry.size_bytes() >= heavy_bytes,
-            Ok(Command::AppointController { .. } | Command::DropStaged { .. } | Command::Event(_))
-            | Err(_) => false,
+            Ok(_) | Err(_) => false,
         }
     }
 
@@ -93,6 +93,8 @@ impl Store {
             Some(Command::Event(event)) => self
                 .event_bytes(event.into())
                 .map(|event| Applied::Recorded { revision: self.record(&event) }),
+            Some(Command::SetLimits { author, limits, .. }) => Ok(self.set_limits(author, limits)),
+            Some(Command::RaiseFeatureLevel { author, level, .. }) => self.raise_level(author, *level),
         };
         if applied.is_err() {
             self.applied = before;
@@ -116,6 +118,8 @@ impl Store {
             }
             Command::Stage(stage) if self.recent.contains_key(&stage.id) => Ok(()),
             Command::Stage(stage) => self.check_stage(stage),
+            Command::SetLimits { author, limits, .. } => self.check_limits(author, limits),
+            Command::RaiseFeatureLevel { author, level, .. } => self.check_level(author, *level),
             Command::DropStaged { .. } | Command::Event(_) => Ok(()),
         }
     }
@@ -147,6 +151,20 @@ impl Store {
             }
             Author::Controller { .. } | Author::Operator { .. } => Ok(()),
         }
+    }
+
+    fn check_limits(&self, author: &Author, limits: &Limits) -> Result<(), Refusal> {
+        self.check_author(author)?;
+        if self.feature_level < LIMITS_LEVEL {
+            return Err(Refusal::FeatureLevel { needed: LIMITS_LEVEL, found: self.feature_level });
+        }
+        self.limits.check_next(limits)
+    }
+
+    fn check_level(&self, author: &Author, level: u16) -> Result<(), Refusal> {
+        self.check_author(author)?;
+        let expected = self.feature_level.saturating_add(1);
+        if level == expected { Ok(()) } else { Err(Refusal::LevelNotNext { expected, found: level }) }
     }
 
     fn check_base(&self, base: Option<u64>) -> Result<(), Refusal> {
@@ -257,6 +275,26 @@ impl Store {
         self.put_all(Wanted::from([(key, Some(new))]), live_bytes);
         self.record(&event);
         Ok(Applied::Appointed { node, epoch })
+    }
+
+    fn set_limits(&mut self, author: &Author, limits: &Limits) -> Applied {
+        if let Err(refusal) = self.check_limits(author, limits) {
+            return Applied::Refused { id: None, refusal };
+        }
+        self.limits = *limits;
+        Applied::LimitsSet { version: limits.version }
+    }
+
+    fn raise_level(&mut self, author: &Author, level: u16) -> Result<Applied, ApplyError> {
+        if let Err(refusal) = self.check_level(author, level) {
+            return Ok(Applied::Refused { id: None, refusal });
+        }
+        // Refusing what newer nodes take would make this one differ from them.
+        if level > FEATURE_LEVEL {
+            return Err(ApplyError::FeatureLevel { index: self.applied.0, level });
+        }
+        self.feature_level = level;
+        Ok(Applied::FeatureLevelRaised { level })
     }
 
     fn change(&mut self, change: &Change) -> Result<Applied, ApplyError> {

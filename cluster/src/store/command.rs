@@ -15,6 +15,7 @@ use ravelin_transport::codec::CodecError;
 use sha2::{Digest as _, Sha256};
 
 use super::key::StoreKey;
+use super::limits::Limits;
 use super::wire;
 use crate::storage::CommandBytes;
 
@@ -141,6 +142,24 @@ pub enum Command {
     },
     /// Records an event.
     Event(Event),
+    /// Puts other bounds in force, from [`LIMITS_LEVEL`](super::limits::LIMITS_LEVEL) on. None may be lower than it is.
+    SetLimits {
+        /// Who wants it.
+        author: Author,
+        /// As in [`Change`].
+        at_unix_ms: u64,
+        /// All bounds; their version is one more than that of those in force.
+        limits: Limits,
+    },
+    /// Raises the feature level by one. A node that does not know the level stops.
+    RaiseFeatureLevel {
+        /// Who wants it.
+        author: Author,
+        /// As in [`Change`].
+        at_unix_ms: u64,
+        /// One more than the level in force.
+        level: u16,
+    },
 }
 
 /// Why a command has no encoded form.
@@ -206,7 +225,11 @@ impl Command {
                 let (puts, deletes) = wire::decode_part(&stage.bytes)?;
                 first(&stage.author, &puts, &deletes)
             }
-            Self::AppointController { .. } | Self::DropStaged { .. } | Self::Event(_) => None,
+            Self::AppointController { .. }
+            | Self::DropStaged { .. }
+            | Self::Event(_)
+            | Self::SetLimits { .. }
+            | Self::RaiseFeatureLevel { .. } => None,
         })
     }
 
@@ -216,7 +239,10 @@ impl Command {
             Self::Change(change) => Some(change.id),
             Self::Stage(stage) => Some(stage.id),
             Self::DropStaged { id } => Some(*id),
-            Self::AppointController { .. } | Self::Event(_) => None,
+            Self::AppointController { .. }
+            | Self::Event(_)
+            | Self::SetLimits { .. }
+            | Self::RaiseFeatureLevel { .. } => None,
         }
     }
 }

@@ -15,6 +15,7 @@ use ravelin_transport::codec::{self, CodecError};
 use super::command::ChangeId;
 use super::history::{History, KeyChange, Revision};
 use super::key::{EVENTS_PREFIX, StoreKey, StoreKeyError};
+use super::limits::FEATURE_LEVEL;
 use super::secrets::REFERENCE_BYTES;
 use super::staged::Staged;
 use super::{Outcome, Stamp, Store, Value};
@@ -40,6 +41,12 @@ pub enum RestoreError {
     /// It holds a text that is no key.
     #[error("the snapshot holds a text that is no key")]
     Key(#[from] StoreKeyError),
+    /// It is of a feature level that this version does not know.
+    #[error("the snapshot is of feature level {found}, and this version knows only {FEATURE_LEVEL}")]
+    FeatureLevel {
+        /// The level found.
+        found: u16,
+    },
     /// It does not add up.
     #[error("the snapshot does not add up: {0}")]
     Inconsistent(&'static str),
@@ -119,6 +126,7 @@ fn header_of(store: &Store) -> HeaderV1 {
     HeaderV1 {
         cluster: store.cluster,
         recovery_epoch: store.recovery_epoch,
+        feature_level: store.feature_level,
         applied_index: store.applied.0.0,
         applied_term: store.applied.1.0,
         revision: store.revision,
@@ -181,6 +189,9 @@ impl StoreRestore {
     ) -> Result<(), RestoreError> {
         let (item, store) = match (item, &mut self.building) {
             (ItemV1::Header(header), building @ None) => {
+                if header.feature_level > FEATURE_LEVEL {
+                    return Err(RestoreError::FeatureLevel { found: header.feature_level });
+                }
                 let store = empty_store(&header);
                 *building = Some((header, store));
                 return Ok(());
@@ -267,6 +278,7 @@ impl StoreRestore {
 /// What the header alone says; the rest comes with the items.
 fn empty_store(header: &HeaderV1) -> Store {
     let mut store = Store::with_limits(header.cluster, header.recovery_epoch, (&header.limits).into());
+    store.feature_level = header.feature_level;
     store.applied = (Index(header.applied_index), Term(header.applied_term));
     store.revision = header.revision;
     store.config_revision = header.config_revision;

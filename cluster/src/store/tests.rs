@@ -491,6 +491,14 @@ fn commands_have_their_golden_bytes() {
         ("command-stage", Command::Stage(staged)),
         ("command-drop-staged", Command::DropStaged { id: ChangeId([0xcc; 16]) }),
         ("command-event", Command::Event(event)),
+        (
+            "command-set-limits",
+            Command::SetLimits { author: operator(), at_unix_ms: 9, limits: Limits::GENESIS },
+        ),
+        (
+            "command-raise-feature-level",
+            Command::RaiseFeatureLevel { author: operator(), at_unix_ms: 9, level: 1 },
+        ),
     ] {
         let bytes = command.encode().expect("small");
         assert_golden(name, &bytes.0);

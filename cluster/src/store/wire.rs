@@ -12,6 +12,7 @@ use ravelin_transport::codec;
 use super::command::{Author, Change, ChangeId, Command, CommandError, Event, Put, Stage};
 use super::event::{Kind, Recorded};
 use super::key::StoreKey;
+use super::limits::Limits;
 
 /// Version of every form in this file.
 pub(super) const COMMAND_VERSION: u8 = 1;
@@ -36,6 +37,16 @@ enum CommandV1 {
         id: [u8; 16],
     },
     Event(EventV1),
+    SetLimits {
+        author: AuthorV1,
+        at_unix_ms: u64,
+        limits: LimitsV1,
+    },
+    RaiseFeatureLevel {
+        author: AuthorV1,
+        at_unix_ms: u64,
+        level: u16,
+    },
 }
 
 #[derive(Debug, Encode, Decode)]
@@ -87,6 +98,26 @@ struct PutV1 {
     secrets: Arc<[SecretId]>,
 }
 
+/// Bounds, in a command and in a snapshot.
+#[derive(Debug, PartialEq, Eq, Encode, Decode)]
+pub(super) struct LimitsV1 {
+    version: u32,
+    live_bytes_max: u64,
+    keys_max: u64,
+    key_bytes_max: u64,
+    value_bytes_max: u64,
+    history_bytes_max: u64,
+    history_revisions_max: u64,
+    staged_bytes_max: u64,
+    staged_changes_max: u64,
+    parts_max: u32,
+    part_bytes_max: u64,
+    event_name_bytes_max: u64,
+    event_text_bytes_max: u64,
+    events_max: u64,
+    recent_max: u64,
+}
+
 /// Puts and deletes of one part.
 #[derive(Debug, Encode, Decode)]
 struct PartV1 {
@@ -116,6 +147,12 @@ pub(super) fn encode(command: &Command) -> Result<Bytes, CommandError> {
         Command::Stage(stage) => CommandV1::Stage(stage.into()),
         Command::DropStaged { id } => CommandV1::DropStaged { id: id.0 },
         Command::Event(event) => CommandV1::Event(event.into()),
+        Command::SetLimits { author, at_unix_ms, limits } => {
+            CommandV1::SetLimits { author: author.into(), at_unix_ms: *at_unix_ms, limits: limits.into() }
+        }
+        Command::RaiseFeatureLevel { author, at_unix_ms, level } => {
+            CommandV1::RaiseFeatureLevel { author: author.into(), at_unix_ms: *at_unix_ms, level: *level }
+        }
     };
     Ok(codec::encode(COMMAND_VERSION, &wire)?)
 }
@@ -139,6 +176,12 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Command, CommandError> {
         CommandV1::Stage(stage) => Command::Stage(stage.into()),
         CommandV1::DropStaged { id } => Command::DropStaged { id: ChangeId(id) },
         CommandV1::Event(event) => Command::Event(event.into()),
+        CommandV1::SetLimits { author, at_unix_ms, limits } => {
+            Command::SetLimits { author: author.into(), at_unix_ms, limits: (&limits).into() }
+        }
+        CommandV1::RaiseFeatureLevel { author, at_unix_ms, level } => {
+            Command::RaiseFeatureLevel { author: author.into(), at_unix_ms, level }
+        }
     })
 }
 
@@ -268,3 +311,37 @@ impl From<EventV1> for Event {
         Self { at_unix_ms, node: NodeId(node), name, text }
     }
 }
+
+macro_rules! limits {
+    ($($field:ident),*) => {
+        impl From<&Limits> for LimitsV1 {
+            fn from(limits: &Limits) -> Self {
+                Self { $($field: limits.$field),* }
+            }
+        }
+
+        impl From<&LimitsV1> for Limits {
+            fn from(limits: &LimitsV1) -> Self {
+                Self { $($field: limits.$field),* }
+            }
+        }
+    };
+}
+
+limits!(
+    version,
+    live_bytes_max,
+    keys_max,
+    key_bytes_max,
+    value_bytes_max,
+    history_bytes_max,
+    history_revisions_max,
+    staged_bytes_max,
+    staged_changes_max,
+    parts_max,
+    part_bytes_max,
+    event_name_bytes_max,
+    event_text_bytes_max,
+    events_max,
+    recent_max
+);

@@ -140,6 +140,39 @@ fn what_is_no_command_is_refused_before_it_reaches_the_log() {
 }
 
 #[test]
+fn what_not_every_member_is_known_to_support_is_refused_before_it_reaches_the_log() {
+    let mut cluster = Cluster::ready(3);
+    let leader = cluster.leader().expect("it is ready");
+    let author = Author::Operator { name: "operator-1".to_owned() };
+    let limits = Limits { version: 2, ..Limits::GENESIS };
+    let later = Change {
+        id: ChangeId([9; 16]),
+        author: author.clone(),
+        at_unix_ms: 0,
+        base: None,
+        puts: vec![Put::new(StoreKey::new("tokens/x").expect("a key"), [1_u8].as_slice().into())],
+        deletes: Vec::new(),
+    };
+    let last = cluster.machine(leader).node().core().last_index();
+    for (command, expected) in [
+        (
+            Command::RaiseFeatureLevel { author: author.clone(), at_unix_ms: 0, level: 1 },
+            "not known of every member",
+        ),
+        (Command::SetLimits { author, at_unix_ms: 0, limits }, "not known of every member"),
+        (Command::Change(later), "no keys like \"tokens/x\""),
+    ] {
+        let command = command.encode().expect("small").0.to_vec();
+        let ticket = cluster.ask(leader, Request::Propose { command }, Duration::from_secs(2));
+        let Response::Refused(refusal) = cluster.answer(ticket) else { panic!("it was taken") };
+        assert_eq!(refusal.reason, RefusalReason::BadRequest);
+        let text = refusal.problems.join("; ");
+        assert!(text.contains(expected), "{text}");
+    }
+    assert_eq!(cluster.machine(leader).node().core().last_index(), last, "the log does not know of them");
+}
+
+#[test]
 fn a_command_over_its_quota_is_refused_before_the_log_with_the_mend_and_stops_nobody() {
     let mut cluster = Cluster::ready(3);
     let (node, epoch) = cluster.controller().expect("it is ready");

@@ -8,9 +8,8 @@ use bytes::Bytes;
 use ravelin_config::SecretId;
 
 use crate::store::command::{Author, ChangeId};
-use crate::store::limits::Limits;
 use crate::store::staged::{Attempt, AttemptKey};
-use crate::store::wire::AuthorV1;
+use crate::store::wire::{AuthorV1, LimitsV1};
 
 /// One item; a chunk is a list of them.
 #[derive(Debug, Encode, Decode)]
@@ -28,6 +27,7 @@ pub(super) enum ItemV1 {
 pub(super) struct HeaderV1 {
     pub(super) cluster: [u8; 16],
     pub(super) recovery_epoch: u32,
+    pub(super) feature_level: u16,
     pub(super) applied_index: u64,
     pub(super) applied_term: u64,
     pub(super) revision: u64,
@@ -45,25 +45,6 @@ pub(super) struct HeaderV1 {
     pub(super) staged_attempts: u64,
     pub(super) staged_bytes: u64,
     pub(super) recent: u64,
-}
-
-#[derive(Debug, PartialEq, Eq, Encode, Decode)]
-pub(super) struct LimitsV1 {
-    version: u32,
-    live_bytes_max: u64,
-    keys_max: u64,
-    key_bytes_max: u64,
-    value_bytes_max: u64,
-    history_bytes_max: u64,
-    history_revisions_max: u64,
-    staged_bytes_max: u64,
-    staged_changes_max: u64,
-    parts_max: u32,
-    part_bytes_max: u64,
-    event_name_bytes_max: u64,
-    event_text_bytes_max: u64,
-    events_max: u64,
-    recent_max: u64,
 }
 
 /// A live configuration object, and the secrets that it refers to.
@@ -169,37 +150,3 @@ impl StagedV1 {
         ((ChangeId(self.id), self.digest), attempt, self.part, Bytes::from_owner(self.bytes))
     }
 }
-
-macro_rules! limits {
-    ($($field:ident),*) => {
-        impl From<&Limits> for LimitsV1 {
-            fn from(limits: &Limits) -> Self {
-                Self { $($field: limits.$field),* }
-            }
-        }
-
-        impl From<&LimitsV1> for Limits {
-            fn from(limits: &LimitsV1) -> Self {
-                Self { $($field: limits.$field),* }
-            }
-        }
-    };
-}
-
-limits!(
-    version,
-    live_bytes_max,
-    keys_max,
-    key_bytes_max,
-    value_bytes_max,
-    history_bytes_max,
-    history_revisions_max,
-    staged_bytes_max,
-    staged_changes_max,
-    parts_max,
-    part_bytes_max,
-    event_name_bytes_max,
-    event_text_bytes_max,
-    events_max,
-    recent_max
-);

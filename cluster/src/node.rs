@@ -33,7 +33,7 @@ use crate::reconcile::{Ground, Reconcile};
 use crate::request::status::{EventKind, ProviderStatus};
 use crate::request::{RequestId, Response};
 use crate::roles::{Roles, Standing};
-use crate::storage::CommandBytes;
+use crate::storage::{CommandBytes, chain};
 use crate::store::{ChangeId, Store};
 
 mod act;
@@ -94,6 +94,8 @@ pub struct Node {
     random: Random,
     journal: Journal,
     appends: AppendCache,
+    /// Frames of lane Raft that could not be read since the start, by control node.
+    unreadable_frames: BTreeMap<NodeId, u64>,
     roles: Roles,
     reconcile: Reconcile,
     feed: Feed,
@@ -175,6 +177,7 @@ impl Node {
             random: Random::new(seed),
             journal: Journal::new(params.id.0),
             appends: AppendCache::default(),
+            unreadable_frames: BTreeMap::new(),
             roles: Roles::default(),
             reconcile: Reconcile::default(),
             feed: Feed::new(params.cluster.0, options.sealing.clone()),
@@ -211,7 +214,7 @@ impl Node {
         match event {
             Event::Start => self.start(now, actions),
             Event::Wake => self.wake(now, actions),
-            Event::RaftFrame { from, frame } => self.raft_frame(now, from, &frame),
+            Event::RaftFrame { from, frame } => self.raft_frame(now, from, &frame, actions),
             Event::Unreachable(node) => self.step(now, Input::Unreachable(node)),
             Event::Persisted(token) => self.step(now, Input::Persisted(token)),
             Event::PersistFailed { reason } => {
@@ -284,9 +287,21 @@ impl Node {
         }
     }
 
-    fn raft_frame(&mut self, now: Time, from: NodeId, frame: &[u8]) {
-        // Bytes that cannot be read are a lost frame: the sender is authenticated, so this is a version or a bug of ours.
-        let Ok(frame) = wire::decode(frame) else { return };
+    fn raft_frame(&mut self, now: Time, from: NodeId, frame: &[u8], actions: &mut Actions) {
+        let frame = match wire::decode(frame) {
+            Ok(frame) => frame,
+            Err(error) => {
+                // A lost frame. The sender is authenticated, so this is another version or a bug of ours: it will not pass.
+                let times = self.unreadable_frames.entry(from).or_default();
+                *times += 1;
+                let times = *times;
+                if 10_u64.pow(times.ilog10()) == times {
+                    let kind = EventKind::FramesUnreadable { from: from.0, reason: chain(&error), times };
+                    self.note(now, kind, actions);
+                }
+                return;
+            }
+        };
         match frame {
             Frame::Presence(presence) => {
                 if presence.term == self.core.term().0 {

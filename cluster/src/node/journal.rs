@@ -73,6 +73,7 @@ fn size_bytes(record: &EventRecord) -> usize {
         | EventKind::ProxyRefused { generation: name, reasons: texts, .. } => name.len() + all(texts),
         EventKind::GenerationCommitted { generation: text, .. }
         | EventKind::Halted { reason: text }
+        | EventKind::FramesUnreadable { reason: text, .. }
         | EventKind::ProxyTurnedAway { reason: text, .. } => text.len(),
         _ => 0,
     };

@@ -4,6 +4,7 @@ mod applying;
 mod boot;
 mod changes;
 mod chaos;
+mod frames;
 mod harness;
 mod providers;
 mod roles;

@@ -15,7 +15,8 @@ use ravelin_transport::codec::{self, CodecError};
 
 use crate::storage::CommandBytes;
 
-/// The version byte of every frame on lane Raft.
+/// The version byte of every frame on lane Raft. Any change of a form in this file, a new variant of an enum too, needs a
+/// higher one: a reader of this one drops what it cannot read.
 pub const RAFT_VERSION: u8 = 1;
 
 /// A frame of lane Raft.

@@ -293,4 +293,13 @@ pub enum EventKind {
         /// How often so far, this time included; not each one is noted.
         times: u64,
     },
+    /// A control node sends what this one cannot read: another version, which must be told before anything else.
+    FramesUnreadable {
+        /// The sender.
+        from: u64,
+        /// Why.
+        reason: String,
+        /// How often since this node's start, this time included; noted at first and at each tenfold.
+        times: u64,
+    },
 }

@@ -12,7 +12,8 @@ use ravelin_transport::codec::{self, CodecError};
 
 use super::CommandBytes;
 
-/// Version of every form in this file; the codec puts it before each value.
+/// Version of every form in this file; the codec puts it before each value. Any change of a form, a new variant of an enum
+/// too, needs a higher one: what is whole but cannot be decoded under its own version is damage, and says so.
 pub(crate) const WIRE_VERSION: u8 = 1;
 
 /// Why the payload of a record or snapshot is not one, although its checksum holds.
@@ -239,5 +240,29 @@ impl From<SnapshotMetaV1> for SnapshotMeta {
             digest: value.digest,
             configuration: value.configuration.into(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bincode::error::{AllowedEnumVariants, DecodeError};
+
+    use super::*;
+
+    /// A new variant of a versioned enum needs a new version byte: a reader of the old one takes it for damage.
+    #[test]
+    fn a_new_variant_needs_a_new_version() {
+        fn variants<T: Decode<()>>() -> u32 {
+            let unknown = [&[WIRE_VERSION], u32::MAX.to_le_bytes().as_slice()].concat();
+            match codec::decode::<T>(WIRE_VERSION, &unknown).err() {
+                Some(CodecError::Malformed(DecodeError::UnexpectedVariant {
+                    allowed: AllowedEnumVariants::Range { max, .. },
+                    ..
+                })) => max + 1,
+                other => panic!("an unknown variant is refused as such: {other:?}"),
+            }
+        }
+        let found = variants::<EntryKindV1>();
+        assert_eq!((WIRE_VERSION, found), (1, 3), "raise the version with the variants");
     }
 }

@@ -1,5 +1,7 @@
 //! Golden bytes of lane Raft and the way back of every message.
 
+use bincode::error::AllowedEnumVariants;
+
 use super::*;
 
 fn configuration() -> Configuration {
@@ -139,4 +141,21 @@ proptest::proptest! {
             }
         }
     }
+}
+
+/// A new variant of a versioned enum needs a new version byte: a reader of the old one takes it for damage, or loses the frame.
+#[test]
+fn a_new_variant_needs_a_new_version() {
+    fn variants<T: Decode<()>>() -> u32 {
+        let unknown = [&[RAFT_VERSION], u32::MAX.to_le_bytes().as_slice()].concat();
+        match codec::decode::<T>(RAFT_VERSION, &unknown).err() {
+            Some(CodecError::Malformed(DecodeError::UnexpectedVariant {
+                allowed: AllowedEnumVariants::Range { max, .. },
+                ..
+            })) => max + 1,
+            other => panic!("an unknown variant is refused as such: {other:?}"),
+        }
+    }
+    let found = (variants::<FrameV1>(), variants::<BodyV1>(), variants::<EntryKindV1>());
+    assert_eq!((RAFT_VERSION, found), (1, (2, 12, 3)), "raise the version with the variants");
 }

@@ -21,6 +21,7 @@ use crate::key::Key;
 use crate::object::{Kind, Object};
 use crate::options::{self, Field, Finding, Type};
 use crate::problem::{Position, Problem, Severity};
+use crate::secret::PRIVATE_KEY;
 
 /// What a provider wants.
 #[derive(Clone, Debug, Default)]
@@ -158,7 +159,8 @@ impl Drafting<'_> {
         }
     }
 
-    /// Certificates have no names: their key is made from what `certFile` says.
+    /// Certificates have no names: their key is made from what `certFile` says. Where that says nothing, or holds a private
+    /// key, from the place in the text: a name tells nothing of a secret, not even whether a guess is right.
     fn certificates(&mut self, fields: &'static [Field], node: &Node, path: &str) {
         let items = match &node.value {
             Value::List(items) => items.as_slice(),
@@ -170,10 +172,10 @@ impl Drafting<'_> {
         };
         for (index, item) in items.iter().enumerate() {
             let path = format!("{path}[{index}]");
-            let file = item.entry("certFile").map(|entry| entry.node.to_json()).unwrap_or_default();
-            let digest = match file.as_str() {
-                Some(text) => Digest::of(text.as_bytes()),
-                None => Digest::of(item.to_json().to_string().as_bytes()),
+            let file = item.entry("certFile").map(|entry| &entry.node.value);
+            let digest = match file {
+                Some(Value::Text(text)) if !text.contains(PRIVATE_KEY) => Digest::of(text.as_bytes()),
+                _ => Digest::of(format!("{}: {path}", self.document).as_bytes()),
             };
             let name = format!("{digest}@{}", self.draft.provider);
             self.object(Kind::TlsCertificate, &name, fields, item, item.at, path);

@@ -1,7 +1,8 @@
 //! Secrets: values that no log, disk, answer or digest may show. An object holds a reference where one stood; the value
 //! travels beside the configuration, in an envelope.
 //!
-//! Which strings are secrets and how they leave an object and come back is in `places`; keys and envelopes in `seal`; what a
+//! How secrets leave an object and come back is in `places`; which strings are secrets in `within` by the options' table and
+//! in `names` by names; keys and envelopes in `seal`; what a
 //! configuration carries beside its records in `beside`. Nothing here may print a value.
 
 use std::fmt;
@@ -10,11 +11,14 @@ use bincode::{Decode, Encode};
 use zeroize::Zeroizing;
 
 mod beside;
+mod names;
 mod places;
 mod seal;
+mod within;
 
 pub use beside::{SecretMap, VIEW_KEYS_MAX};
-pub use places::{FillError, fill, fill_record, seal_object, seal_record};
+pub(crate) use names::{PRIVATE_KEY, looks_secret, may_hold_secrets, shown_address};
+pub use places::{FillError, SealError, Sealed, fill, fill_record, seal_object, seal_record};
 pub use seal::{ENVELOPE_VERSION, KEY_BYTES, KeyId, OpenError, SealingKeys, ViewKey};
 
 /// The name of a secret: a keyed digest of its value. `Display` prints all 64 hexadecimal digits.

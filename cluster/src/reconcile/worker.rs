@@ -20,7 +20,7 @@ use crate::request::{
     ApplyMode, Refusal, RefusalReason, SourceDocument, SourceFormat, VERDICTS_MAX, Verdict as ObjectVerdict,
 };
 use crate::storage::{CommandBytes, chain};
-use crate::store::{Change, ChangeId, CommandError, PlainKey, Put, Store, StoreKey};
+use crate::store::{Change, ChangeId, PlainKey, Put, Store, StoreKey};
 
 /// The provider of objects that come by request: `name@cluster`.
 pub const CLUSTER_PROVIDER: &str = "cluster";
@@ -135,7 +135,7 @@ impl Worker {
 
     /// Makes commands of a change that fits the store.
     fn prepare(&mut self, stamp: &Stamp, change: &RecordChange, store: &Store) -> Result<Prepared, Refusal> {
-        let made = encode(stamp, change, &self.sealing).map_err(|error| chain(&error)).and_then(|made| {
+        let made = encode(stamp, change, &self.sealing).and_then(|made| {
             // Before anything is proposed: in the log it would be refused too, part by part and late.
             store.check_fit(&made.change, &made.commands).map_err(|refusal| refusal.to_string())?;
             Ok(made)
@@ -311,7 +311,8 @@ struct Made {
     commands: Vec<CommandBytes>,
 }
 
-fn encode(stamp: &Stamp, change: &RecordChange, sealing: &SealingKeys) -> Result<Made, CommandError> {
+/// The error says why, for a person; where it is an object whose secrets cannot be sealed, which.
+fn encode(stamp: &Stamp, change: &RecordChange, sealing: &SealingKeys) -> Result<Made, String> {
     let mut prepared = Prepared {
         put: change.puts.len() as u64,
         deleted: change.deletes.len() as u64,
@@ -328,8 +329,9 @@ fn encode(stamp: &Stamp, change: &RecordChange, sealing: &SealingKeys) -> Result
             });
         }
         // From here on nobody sees a value: not the log, not a disk, not an answer.
-        let (record, found) = secret::seal_record(record, sealing);
-        let bytes = codec::encode(RECORD_VERSION, &record.to_wire()).map_err(CommandError::Codec)?;
+        let (record, found) =
+            secret::seal_record(record, sealing).map_err(|error| format!("{key} is not taken: {error}"))?;
+        let bytes = codec::encode(RECORD_VERSION, &record.to_wire()).map_err(|error| chain(&error))?;
         let put = Put::new(StoreKey::Config(key.clone()), Arc::from(bytes.as_ref()));
         puts.push(Put { secrets: record.secrets().collect(), ..put });
         secrets.extend(found);
@@ -347,7 +349,8 @@ fn encode(stamp: &Stamp, change: &RecordChange, sealing: &SealingKeys) -> Result
         puts,
         deletes,
     };
-    let commands = if change.is_empty() { Vec::new() } else { made.encode()? };
+    let commands =
+        if change.is_empty() { Vec::new() } else { made.encode().map_err(|error| chain(&error))? };
     Ok(Made { change: made, prepared, commands })
 }
 

@@ -12,7 +12,7 @@ use crate::dynamic::{
 };
 use crate::key::Key;
 use crate::object::{Kind, Object};
-use crate::options;
+use crate::options::{self, Field, Type};
 use crate::problem::Severity;
 use crate::rule::{self, HostKeys, PRIORITY_MAX};
 use crate::static_config::EntryPoint;
@@ -116,7 +116,11 @@ impl Own {
             let texts = if later { &mut own.warnings } else { &mut own.errors };
             texts.push(finding.status_text());
         }
-        own.typed(key, object.kind, reading.json);
+        let mut json = reading.json;
+        if !own.errors.is_empty() {
+            drop_misshapen(fields, &mut json);
+        }
+        own.typed(key, object.kind, json);
         own
     }
 
@@ -317,6 +321,31 @@ pub(super) fn qualified(name: &str, provider: &str) -> String {
 /// The name without its provider.
 fn name_of(key: &Key) -> &str {
     key.name().rsplit_once('@').map_or(key.name(), |(name, _)| name)
+}
+
+/// Drops what stands as a list where a group is due: the types would take it for the group's options in their order, and so
+/// any text, a password too, for the name of something, which messages show.
+fn drop_misshapen(fields: &[Field], json: &mut Json) {
+    let Json::Object(members) = json else { return };
+    for field in fields {
+        let Some(value) = members.get_mut(field.name) else { continue };
+        let fits = match (&field.ty, &mut *value) {
+            (Type::Group(_) | Type::Switch(_) | Type::Named(_), Json::Array(_)) => false,
+            (Type::Group(fields) | Type::Switch(fields), value) => {
+                drop_misshapen(fields, value);
+                true
+            }
+            (Type::Groups(fields), Json::Array(items)) => {
+                items.retain(Json::is_object);
+                items.iter_mut().for_each(|item| drop_misshapen(fields, item));
+                true
+            }
+            _ => true,
+        };
+        if !fits {
+            members.remove(field.name);
+        }
+    }
 }
 
 /// The typed form. What the table found fault with may not fit; then what fits field by field is taken.

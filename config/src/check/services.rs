@@ -3,6 +3,7 @@
 use rustls_pki_types::ServerName;
 
 use crate::dynamic::{HttpService, LoadBalancer};
+use crate::secret::shown_address;
 
 /// Longest host of a server in bytes, with its port.
 const AUTHORITY_BYTES_MAX: usize = 261;
@@ -49,7 +50,7 @@ pub(super) fn internal(name: &str) -> Option<String> {
 fn servers(load_balancer: &LoadBalancer, errors: &mut Vec<String>) {
     for server in &load_balancer.servers {
         if let Err(reason) = server_url(&server.url) {
-            errors.push(format!("error parsing server URL {}: {reason}", server.url));
+            errors.push(format!("error parsing server URL {}: {reason}", shown_address(&server.url)));
         }
     }
 }

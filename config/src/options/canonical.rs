@@ -2,7 +2,7 @@
 
 use serde_json::Value as Json;
 
-use crate::canonical::{CanonicalError, value_to_bytes};
+use crate::canonical::{CANONICAL_DEPTH_MAX, CanonicalError, value_to_bytes};
 use crate::object::{Kind, Object};
 
 /// The version of the options' table that objects are written with.
@@ -11,9 +11,22 @@ pub const SCHEMA_VERSION: u16 = 1;
 /// An object of this kind with these options.
 ///
 /// # Errors
-/// [`CanonicalError`] if the options are nested deeper than any text that was read can be.
+/// [`CanonicalError`] if the options are nested too deep: a reference to a secret, one level deeper than what it stands for,
+/// must fit too.
 pub fn object(kind: Kind, json: &Json) -> Result<Object, CanonicalError> {
+    if depth(json) >= CANONICAL_DEPTH_MAX {
+        return Err(CanonicalError::TooDeep);
+    }
     Ok(Object::new(kind, SCHEMA_VERSION, value_to_bytes(json)?))
+}
+
+/// Lists and groups around the innermost value. Recursion is bounded by the depth that documents may have.
+fn depth(json: &Json) -> usize {
+    match json {
+        Json::Array(items) => 1 + items.iter().map(depth).max().unwrap_or_default(),
+        Json::Object(members) => 1 + members.values().map(depth).max().unwrap_or_default(),
+        _ => 0,
+    }
 }
 
 /// The options of an object, whoever wrote it.

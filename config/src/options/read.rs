@@ -1,7 +1,7 @@
 //! Brings a positioned tree into canonical form by the table, and says what does not fit.
 //!
 //! Whatever does not fit stays in the result as it was written, so that reading the result again finds the same: an
-//! object's bytes alone are enough to judge it. Scalars are taken as Traefik takes them: a number or flag where text is
+//! object's bytes alone are enough to judge it. What may be a secret is in no message. Scalars are taken as Traefik takes them: a number or flag where text is
 //! due, text where a number is due, one text separated by commas where a list is due.
 
 use serde_json::{Map, Value as Json};
@@ -10,6 +10,7 @@ use super::{Field, Support, Type, nearest};
 use crate::document::{Entry, Node, Value};
 use crate::duration::GoDuration;
 use crate::problem::{Position, Problem, Severity};
+use crate::secret::{looks_secret, may_hold_secrets};
 
 /// Most findings of one reading: more help nobody, and a text can hold a million faults.
 const FINDINGS_MAX: usize = 200;
@@ -76,7 +77,7 @@ pub fn read(fields: &[Field], node: &Node, path: &str, with_uses: bool) -> Readi
     let json = match &node.value {
         Value::Map(entries) => Json::Object(reader.group(fields, entries)),
         Value::Null => Json::Object(Map::new()),
-        _ => reader.wrong(node, "keys with values", None),
+        _ => reader.wrong_group(node, "keys with values", None),
     };
     Reading { json, findings: reader.findings, uses: reader.uses }
 }
@@ -90,6 +91,8 @@ struct Reader {
     with_uses: bool,
     /// Inside an option that does not work yet, what is below it need not be said again.
     within_not_yet: bool,
+    /// Inside an option that may hold secrets no message shows a value.
+    is_sensitive: bool,
 }
 
 impl Reader {
@@ -104,12 +107,12 @@ impl Reader {
                 fields.iter().zip(&winners).find(|(field, _)| field.name.eq_ignore_ascii_case(&entry.key));
             let Some((field, winner)) = known else {
                 self.unknown(fields, entry);
-                json.insert(entry.key.clone(), entry.node.to_json());
+                json.insert(entry.key.clone(), in_texts(&entry.node, true));
                 continue;
             };
             if *winner != Some(place) {
                 self.found(entry, format!("`{}` is given twice, in different case", field.name), None);
-                json.insert(entry.key.clone(), entry.node.to_json());
+                json.insert(entry.key.clone(), in_texts(&entry.node, true));
                 continue;
             }
             if let Some(value) = self.field(field, entry) {
@@ -120,13 +123,15 @@ impl Reader {
     }
 
     fn field(&mut self, field: &Field, entry: &Entry) -> Option<Json> {
-        let (path, option, within) = (self.path.len(), self.option.len(), self.within_not_yet);
+        let (path, option) = (self.path.len(), self.option.len());
+        let (within, is_sensitive) = (self.within_not_yet, self.is_sensitive);
         push(&mut self.path, field.name);
         push(&mut self.option, field.name);
         let before = self.findings.len();
         self.within_not_yet |= matches!(field.support, Support::NotYet(_));
+        self.is_sensitive |= may_hold_secrets(field.name);
         let value = self.value(&field.ty, &entry.node);
-        self.within_not_yet = within;
+        (self.within_not_yet, self.is_sensitive) = (within, is_sensitive);
         if let Some(value) = &value {
             self.support(field, value, entry, before);
         }
@@ -172,10 +177,10 @@ impl Reader {
 
     fn value(&mut self, ty: &Type, node: &Node) -> Option<Json> {
         match ty {
-            Type::Free => Some(node.to_json()),
+            Type::Free => Some(in_texts(node, false)),
             Type::Group(fields) => match &node.value {
                 Value::Map(entries) => Some(Json::Object(self.group(fields, entries))),
-                _ => Some(self.wrong(node, ty.describe(), None)),
+                _ => Some(self.wrong_group(node, ty.describe(), None)),
             },
             Type::Switch(fields) => self.switch(fields, node),
             Type::Groups(fields) => self.groups(fields, node),
@@ -210,13 +215,13 @@ impl Reader {
             (_, Some(true)) => Some(Json::Object(Map::new())),
             (_, Some(false)) => None,
             (Value::Text(text), None) if text.is_empty() => Some(Json::Object(Map::new())),
-            _ => Some(self.wrong(node, "keys with values, `{}` or true", None)),
+            _ => Some(self.wrong_group(node, "keys with values, `{}` or true", None)),
         }
     }
 
     fn groups(&mut self, fields: &[Field], node: &Node) -> Option<Json> {
         let Value::List(items) = &node.value else {
-            return Some(self.wrong(node, "a list", Some("begin each item with `- `")));
+            return Some(self.wrong_group(node, "a list", Some("begin each item with `- `")));
         };
         if items.is_empty() {
             return None;
@@ -230,7 +235,7 @@ impl Reader {
                 Value::Map(entries) => Json::Object(self.group(fields, entries)),
                 _ => {
                     let mend = fields.first().map(|field| format!("write `- {}: …`", field.name));
-                    self.wrong(item, "keys with values", mend.as_deref())
+                    self.wrong_group(item, "keys with values", mend.as_deref())
                 }
             });
             self.path.truncate(path);
@@ -241,7 +246,7 @@ impl Reader {
 
     fn named(&mut self, fields: &[Field], node: &Node) -> Option<Json> {
         let Value::Map(entries) = &node.value else {
-            return Some(self.wrong(node, "names, each with keys and values", None));
+            return Some(self.wrong_group(node, "names, each with keys and values", None));
         };
         let (path, option) = (self.path.len(), self.option.len());
         let mut json = Map::new();
@@ -251,7 +256,7 @@ impl Reader {
             let value = match &entry.node.value {
                 Value::Map(inner) => Some(Json::Object(self.group(fields, inner))),
                 Value::Null => None,
-                _ => Some(self.wrong(&entry.node, "keys with values", None)),
+                _ => Some(self.wrong_group(&entry.node, "keys with values", None)),
             };
             json.extend(value.map(|value| (entry.key.clone(), value)));
             self.path.truncate(path);
@@ -262,7 +267,7 @@ impl Reader {
 
     fn text_map(&mut self, node: &Node) -> Option<Json> {
         let Value::Map(entries) = &node.value else {
-            return Some(self.wrong(node, "keys with texts", None));
+            return Some(self.wrong_group(node, "keys with texts", None));
         };
         let mut json = Map::new();
         for entry in entries {
@@ -323,8 +328,11 @@ impl Reader {
         match parsed {
             Some(Ok(duration)) => Json::String(duration.to_string()),
             Some(Err(error)) => {
-                let mend = "write `500ms`, `1m30s`, or a whole number of seconds".to_owned();
-                self.push(node.at, error.to_string(), Some(mend));
+                let mend = "write `500ms`, `1m30s`, or a whole number of seconds";
+                if self.is_sensitive {
+                    return self.wrong(node, "a duration", Some(mend));
+                }
+                self.push(node.at, error.to_string(), Some(mend.to_owned()));
                 node.to_json()
             }
             None => self.wrong(node, Type::Duration.describe(), None),
@@ -353,9 +361,19 @@ impl Reader {
 
     /// Notes a wrong type; gives the value as it was written.
     fn wrong(&mut self, node: &Node, due: &str, mend: Option<&str>) -> Json {
+        if self.is_sensitive {
+            return self.wrong_group(node, due, mend);
+        }
         let message = format!("expected {due}, found {}", shown(&node.value));
         self.push(node.at, message, mend.map(str::to_owned));
         node.to_json()
+    }
+
+    /// As `wrong` where what was written may be anything, a password too: nothing shows it.
+    fn wrong_group(&mut self, node: &Node, due: &str, mend: Option<&str>) -> Json {
+        let message = format!("expected {due}, found {}", described(&node.value));
+        self.push(node.at, message, mend.map(str::to_owned));
+        in_texts(node, true)
     }
 
     fn push(&mut self, at: Position, message: String, mend: Option<String>) {
@@ -386,6 +404,31 @@ fn winners(fields: &[Field], entries: &[Entry]) -> Vec<Option<usize>> {
         }
     }
     winners
+}
+
+/// A value's type and length.
+fn described(value: &Value) -> String {
+    match text_of(value) {
+        Some(text) => format!("a text of {} characters", text.chars().count()),
+        None => shown(value),
+    }
+}
+
+/// The value as it was written, but numbers as texts where they may be secrets: only texts are sealed. With `all` every
+/// number may be one, else those under names that say so.
+fn in_texts(node: &Node, all: bool) -> Json {
+    match &node.value {
+        Value::Integer(_) | Value::Float(_) if all => text_of(&node.value).map_or(Json::Null, Json::String),
+        Value::List(items) => Json::Array(items.iter().map(|item| in_texts(item, all)).collect()),
+        Value::Map(entries) => {
+            let member = |entry: &Entry| {
+                let value = in_texts(&entry.node, all || looks_secret(&entry.key));
+                (entry.key.clone(), value)
+            };
+            Json::Object(entries.iter().map(member).collect())
+        }
+        _ => node.to_json(),
+    }
 }
 
 /// A value for a message, cut so that no message grows with it.

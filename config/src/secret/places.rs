@@ -1,44 +1,19 @@
 //! Which strings of an object are secrets, and how they leave it and come back.
 //!
 //! A place is filled only if the record lists it: text that merely looks like a reference stays what it is. It must not
-//! judge the object: what is wrong in it is sealed too.
+//! judge the object: what is wrong in it is sealed too, and of what the options' table does not know nothing is taken for
+//! public. What cannot be sealed goes nowhere.
 
 use std::sync::Arc;
 
 use serde_json::{Map, Value as Json};
 
 use super::seal::{OpenError, SealingKeys};
-use super::{Secret, SecretId, SecretPlace};
-use crate::canonical::value_to_bytes;
+use super::within::Within;
+use super::{Secret, SecretId, SecretPlace, names};
+use crate::canonical::{CANONICAL_DEPTH_MAX, value_to_bytes};
 use crate::object::{Object, Record};
 
-/// Options whose strings, at whatever depth below them, are secrets. In lower case; matched in any case, whether the option
-/// is known, misplaced or comes later.
-pub(super) const SECRET_OPTIONS: &[&str] = &[
-    "accesskey",
-    "apikey",
-    "apitoken",
-    "bearertoken",
-    "clientsecret",
-    "hmac",
-    "hmacencoded",
-    "key",
-    "keyfile",
-    "passphrase",
-    "password",
-    "privatekey",
-    "secret",
-    "secretaccesskey",
-    "secretkey",
-    "signingsecret",
-    "tlskey",
-    "token",
-    "users",
-    "usersfile",
-];
-
-/// What every PEM private key holds, of whatever kind.
-const PRIVATE_KEY: &str = "PRIVATE KEY-----";
 /// The only entry of what stands in a secret's place.
 const REFERENCE: &str = "secret";
 
@@ -66,10 +41,27 @@ pub enum FillError {
     Json,
 }
 
+/// Why an object's secrets cannot be sealed: then it must not be shown to anybody. Tells nothing of what the object holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum SealError {
+    /// It cannot be read, so nobody knows what in it is a secret.
+    #[error("it is no JSON, so that its secrets cannot be found")]
+    Json,
+    /// A reference would stand deeper than anything may.
+    #[error("with its secrets sealed it is nested deeper than {CANONICAL_DEPTH_MAX}")]
+    TooDeep,
+}
+
+/// An object or a record with references in place of its secrets, and those by name.
+pub type Sealed<T> = (T, Vec<(SecretId, Secret)>);
+
 /// The object with references in place of its secrets, and those by name. An object without any stays as it is.
-pub fn seal_object(object: &Object, keys: &SealingKeys) -> (Object, Vec<(SecretId, Secret)>) {
+///
+/// # Errors
+/// [`SealError`]: the object must not be used then.
+pub fn seal_object(object: &Object, keys: &SealingKeys) -> Result<Sealed<Object>, SealError> {
     let mut found = Vec::new();
-    let Ok(mut json) = serde_json::from_slice::<Json>(&object.bytes) else { return (object.clone(), found) };
+    let mut json = serde_json::from_slice::<Json>(&object.bytes).map_err(|_| SealError::Json)?;
     // What stands for a secret already was listed when it was sealed.
     let mut places = object.secrets.to_vec();
     let mut taking = Taking {
@@ -83,27 +75,30 @@ pub fn seal_object(object: &Object, keys: &SealingKeys) -> (Object, Vec<(SecretI
             reference(&id)
         },
     };
-    taking.take(&mut json, false);
+    taking.take(&mut json, Within::object(object.kind));
     if found.is_empty() {
-        return (object.clone(), found);
+        return Ok((object.clone(), found));
     }
     places.sort_unstable();
-    let Ok(bytes) = value_to_bytes(&json) else { return (object.clone(), Vec::new()) };
-    (Object { kind: object.kind, schema: object.schema, bytes, secrets: places.into() }, found)
+    let bytes = value_to_bytes(&json).map_err(|_| SealError::TooDeep)?;
+    Ok((Object { kind: object.kind, schema: object.schema, bytes, secrets: places.into() }, found))
 }
 
 /// As [`seal_object`], for the wanted value and the last good one. The second is every secret that the record refers to
 /// by name, in order, each once.
-pub fn seal_record(record: &Record, keys: &SealingKeys) -> (Record, Vec<(SecretId, Secret)>) {
-    let (object, mut found) = seal_object(&record.object, keys);
-    let last_good = record.last_good.as_ref().map(|object| {
-        let (object, more) = seal_object(object, keys);
+///
+/// # Errors
+/// [`SealError`] of either: the record must not be used then.
+pub fn seal_record(record: &Record, keys: &SealingKeys) -> Result<Sealed<Record>, SealError> {
+    let (object, mut found) = seal_object(&record.object, keys)?;
+    let last_good = record.last_good.as_ref().map(|object| seal_object(object, keys)).transpose()?;
+    let last_good = last_good.map(|(object, more)| {
         found.extend(more);
         object
     });
     found.sort_unstable_by_key(|(id, _)| *id);
     found.dedup_by_key(|(id, _)| *id);
-    (Record { object, status: record.status.clone(), last_good }, found)
+    Ok((Record { object, status: record.status.clone(), last_good }, found))
 }
 
 /// The object with its secrets in their places.
@@ -161,24 +156,25 @@ struct Taking<'a> {
 
 impl Taking<'_> {
     /// Recursion is bounded by the depth of canonical JSON.
-    fn take(&mut self, json: &mut Json, below_secret: bool) {
+    fn take(&mut self, json: &mut Json, within: Within) {
         if self.sealed.iter().any(|place| place.pointer == self.pointer) {
             return;
         }
         match json {
-            Json::String(text) if (below_secret && !text.is_empty()) || text.contains(PRIVATE_KEY) => {
-                let value = std::mem::take(text);
-                *json = (self.replace)(&self.pointer, value);
+            Json::String(text) => {
+                if !text.is_empty() && (within.seals(text) || names::is_secret_text(text)) {
+                    let value = std::mem::take(text);
+                    *json = (self.replace)(&self.pointer, value);
+                }
             }
             Json::Array(items) => {
                 for (index, item) in items.iter_mut().enumerate() {
-                    self.below(&index.to_string(), item, below_secret);
+                    self.below(&index.to_string(), item, within.item());
                 }
             }
             Json::Object(members) => {
                 for (name, member) in members.iter_mut() {
-                    let is_secret = SECRET_OPTIONS.contains(&name.to_ascii_lowercase().as_str());
-                    self.below(name, member, below_secret || is_secret);
+                    self.below(name, member, within.member(name));
                 }
             }
             _ => {}
@@ -186,11 +182,11 @@ impl Taking<'_> {
     }
 
     /// One step down in the pointer, and back.
-    fn below(&mut self, step: &str, json: &mut Json, below_secret: bool) {
+    fn below(&mut self, step: &str, json: &mut Json, within: Within) {
         let length = self.pointer.len();
         self.pointer.push('/');
         self.pointer.push_str(&step.replace('~', "~0").replace('/', "~1"));
-        self.take(json, below_secret);
+        self.take(json, within);
         self.pointer.truncate(length);
     }
 }

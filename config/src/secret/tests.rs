@@ -5,12 +5,14 @@ use std::sync::Arc;
 
 use serde_json::{Value as Json, json};
 
-use super::places::SECRET_OPTIONS;
+use super::names::SECRET_OPTIONS;
 use super::*;
-use crate::canonical::value_to_bytes;
+use crate::canonical::{CANONICAL_DEPTH_MAX, value_to_bytes};
 use crate::dynamic::{TlsCertificate, TransportCertificate};
 use crate::object::{Kind, Object, Record, Status};
 use crate::options::{self, Field, Type};
+
+mod slips;
 
 const CLUSTER: [u8; 16] = [3; 16];
 const PEM: &str = "-----BEGIN EC PRIVATE KEY-----\nQUJDREVGR0g=\n-----END EC PRIVATE KEY-----\n";
@@ -21,6 +23,14 @@ fn keys() -> SealingKeys {
 
 fn object(json: &Json) -> Object {
     Object::new(Kind::TlsCertificate, 1, value_to_bytes(json).expect("shallow"))
+}
+
+fn middleware(json: &Json) -> Object {
+    Object { kind: Kind::HttpMiddleware, ..object(json) }
+}
+
+fn sealed(object: &Object) -> (Object, Vec<(SecretId, Secret)>) {
+    seal_object(object, &keys()).expect("it can be sealed")
 }
 
 fn json_of(object: &Object) -> Json {
@@ -50,28 +60,28 @@ fn golden_names_envelopes_and_keys() {
 #[test]
 fn secrets_leave_an_object_and_come_back() {
     let keys = keys();
-    let wanted = json!({
+    let wanted = json!({"plugin": {
         "certFile": "-----BEGIN CERTIFICATE-----",
         "keyFile": PEM,
         "a/b": {"~": [1, {"PassWord": "p"}, "plain"], "users": ["one", "", "two"]},
         "stray": ["x", PEM],
-    });
-    let (sealed, found) = seal_object(&object(&wanted), &keys);
+    }});
+    let (sealed, found) = self::sealed(&middleware(&wanted));
     let pointers: Vec<&str> = sealed.secrets.iter().map(|place| place.pointer.as_str()).collect();
     let expected = ["/a~1b/users/0", "/a~1b/users/2", "/a~1b/~0/1/PassWord", "/keyFile", "/stray/1"];
-    assert_eq!(pointers, expected);
+    assert_eq!(pointers, expected.map(|place| format!("/plugin{place}")));
     let text = String::from_utf8(sealed.bytes.to_vec()).expect("JSON is UTF-8");
     assert!(!text.contains("QUJD") && !text.contains("\"two\"") && text.contains("plain"), "{text}");
     let reference = json!({"secret": keys.name(PEM).to_string()});
-    assert_eq!(json_of(&sealed).pointer("/keyFile"), Some(&reference));
+    assert_eq!(json_of(&sealed).pointer("/plugin/keyFile"), Some(&reference));
 
     let open = |id: &SecretId| {
         let found = found.iter().find(|(found, _)| found == id);
         found.map(|(_, secret)| secret.clone()).ok_or(OpenError::Absent)
     };
-    assert_eq!(fill(&sealed, open), Ok(object(&wanted)));
-    assert_eq!(seal_object(&object(&wanted), &keys).0, sealed, "the same values have the same names");
-    assert_eq!(seal_object(&sealed, &keys), (sealed.clone(), Vec::new()), "what is sealed stays as it is");
+    assert_eq!(fill(&sealed, open), Ok(middleware(&wanted)));
+    assert_eq!(self::sealed(&middleware(&wanted)).0, sealed, "the same values have the same names");
+    assert_eq!(self::sealed(&sealed), (sealed.clone(), Vec::new()), "what is sealed stays as it is");
     let missing = fill(&sealed, |_| Err(OpenError::Absent));
     assert!(matches!(missing, Err(FillError::Open { source: OpenError::Absent, .. })), "{missing:?}");
 }
@@ -80,11 +90,11 @@ fn secrets_leave_an_object_and_come_back() {
 fn what_only_looks_like_a_reference_is_never_filled() {
     let keys = keys();
     let id = keys.name(PEM);
-    let look_alike = json!({"customRequestHeaders": {"x": {"Secrets": id.to_string()}}});
-    let (sealed, found) = seal_object(&object(&look_alike), &keys);
+    let look_alike = json!({"plugin": {"x": {"Place": id.to_string()}}});
+    let (sealed, found) = self::sealed(&middleware(&look_alike));
     assert!(found.is_empty() && sealed.secrets.is_empty());
     let forged = json!({"headers": {"secret": id.to_string()}});
-    let (sealed, found) = seal_object(&object(&forged), &keys);
+    let (sealed, found) = self::sealed(&object(&forged));
     assert_eq!(found.len(), 1, "its text is sealed like any other under that name");
     let filled = fill(&sealed, |asked| {
         assert_ne!(*asked, id, "the secret that it names is not asked for");
@@ -107,7 +117,7 @@ fn both_values_of_a_record_are_sealed_and_what_cannot_be_opened_stays_sealed() {
         status: Status::disabled("no"),
         last_good: Some(last_good.clone()),
     };
-    let (sealed, found) = seal_record(&record, &keys);
+    let (sealed, found) = seal_record(&record, &keys).expect("it can be sealed");
     assert_eq!(found.len(), 2);
     let all = |id: &SecretId| Ok(found.iter().find(|(found, _)| found == id).expect("named").1.clone());
     assert_eq!(fill_record(&sealed, all), (record.clone(), Vec::new()));

@@ -161,11 +161,9 @@ impl Taking<'_> {
             return;
         }
         match json {
-            Json::String(text) => {
-                if !text.is_empty() && (within.seals(text) || names::is_secret_text(text)) {
-                    let value = std::mem::take(text);
-                    *json = (self.replace)(&self.pointer, value);
-                }
+            Json::String(text) if !text.is_empty() && (within.seals(text) || names::is_secret_text(text)) => {
+                let value = std::mem::take(text);
+                *json = (self.replace)(&self.pointer, value);
             }
             Json::Array(items) => {
                 for (index, item) in items.iter_mut().enumerate() {

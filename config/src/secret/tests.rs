@@ -66,7 +66,7 @@ fn secrets_leave_an_object_and_come_back() {
         "a/b": {"~": [1, {"PassWord": "p"}, "plain"], "users": ["one", "", "two"]},
         "stray": ["x", PEM],
     }});
-    let (sealed, found) = self::sealed(&middleware(&wanted));
+    let (sealed, found) = sealed(&middleware(&wanted));
     let pointers: Vec<&str> = sealed.secrets.iter().map(|place| place.pointer.as_str()).collect();
     let expected = ["/a~1b/users/0", "/a~1b/users/2", "/a~1b/~0/1/PassWord", "/keyFile", "/stray/1"];
     assert_eq!(pointers, expected.map(|place| format!("/plugin{place}")));
@@ -91,7 +91,7 @@ fn what_only_looks_like_a_reference_is_never_filled() {
     let keys = keys();
     let id = keys.name(PEM);
     let look_alike = json!({"plugin": {"x": {"Place": id.to_string()}}});
-    let (sealed, found) = self::sealed(&middleware(&look_alike));
+    let (sealed, found) = sealed(&middleware(&look_alike));
     assert!(found.is_empty() && sealed.secrets.is_empty());
     let forged = json!({"headers": {"secret": id.to_string()}});
     let (sealed, found) = self::sealed(&object(&forged));
@@ -205,7 +205,7 @@ fn every_option_that_holds_a_secret_is_known_as_one() {
         let tells = telling.iter().any(|word| name.contains(word)) && !matches!(field.ty, Type::Flag);
         if holds_file || tells {
             seen += 1;
-            missing.extend((!SECRET_OPTIONS.contains(&&*name)).then(|| field.name));
+            missing.extend((!SECRET_OPTIONS.contains(&&*name)).then_some(field.name));
         }
     };
     walk(options::DYNAMIC, &mut check);

@@ -89,6 +89,16 @@ pub const DIFFERENCES: &[Difference] = &[
         concerns: &["providers.file.directory"],
     },
     Difference {
+        title: "a provided file is read when it has rested",
+        traefik: "a file is read at the first sign of a change, also one that is half written but happens to be valid; a \
+                  renewed certificate file is read only when a configuration file changes",
+        ravelin: "a changed file is read once it, and the files that it names, have been left alone for 100 ms (after \
+                  5 s of unbroken change as they stand), and a change of a named file is a change",
+        reason: "half a file is a configuration that nobody wrote",
+        restore: None,
+        concerns: &["providers.file"],
+    },
+    Difference {
         title: "unknown words in TLS options are errors",
         traefik: "an unknown minVersion is ignored; an unknown suite or group closes that name's connections, or is 500 towards servers",
         ravelin: "the TLS options or the servers transport are in error, and so are the routers that need them",
@@ -103,6 +113,17 @@ pub const DIFFERENCES: &[Difference] = &[
         reason: "nothing else can be meant",
         restore: None,
         concerns: &["http.serversTransports"],
+    },
+    Difference {
+        title: "routers that ask for client certificates are not reached without",
+        traefik: "where two routers give one host different TLS options, and where a rule names no host, the default \
+                  options hold: a router whose options ask for a client certificate then serves clients that were never \
+                  asked",
+        ravelin: "such a request is answered 421 unless the connection was made with the router's own options",
+        reason: "a router that asks who the client is must not serve whoever comes; options that ask for no certificate \
+                 hold as in Traefik",
+        restore: None,
+        concerns: &["http.routers.*.tls", "tls.options"],
     },
     Difference {
         title: "TLS 1.2 is the oldest version",

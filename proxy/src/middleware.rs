@@ -96,7 +96,7 @@ pub struct Head<'a> {
     /// The fields; ours are among them already, `X-Forwarded-For` is not.
     ///
     /// `Host` may be among them as the client sent it, which no middleware looks at: [`Head::host`] is what counts.
-    /// A field that a configuration names is found by [`Head::field`].
+    /// A field that a configuration names is found by `field`.
     pub headers: &'a mut HeaderMap,
     /// Which of them may be there. Who adds a field says so here.
     pub(crate) present: Present,

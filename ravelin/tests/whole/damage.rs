@@ -88,6 +88,9 @@ fn content(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     found
 }
 
+/// What is done to a data directory.
+type Damage<'a> = &'a dyn Fn(&Path);
+
 /// The first segment of the log.
 fn segment(data: &Path) -> PathBuf {
     let entries = fs::read_dir(data.join("wal")).expect("the log");
@@ -113,10 +116,10 @@ fn a_damaged_newer_or_foreign_data_directory_is_refused_untouched_while_traffic_
     let newer =
         |data: &Path| fs::write(data.join("VERSION"), "format = 99\n").expect("the header is written");
     let nothing = |_: &Path| {};
-    let cases: [(&str, &dyn Fn(&Path), &str, &str); 4] = [
+    let cases: [(&str, Damage<'_>, &str, &str); 4] = [
         ("a flipped byte", &flip, "i", "is damaged at byte"),
         ("a truncated log", &truncate, "i", "is damaged at byte"),
-        ("a newer format", &newer, "i", "reads only up to"),
+        ("a newer format", &newer, "i", "this version knows only"),
         ("another cluster's directory", &nothing, "other", "belongs to cluster"),
     ];
     for (case, damage, identity, said) in cases {

@@ -142,7 +142,7 @@ fn plan(seed: u64, mix: Mix, dice: &mut StdRng) -> Plan {
         large_percent: if small_log { 0 } else { maybe(dice, 10, 8) },
         file_micros: dice.random_range(200_000..2_000_000),
         log_bytes_max: if small_log { dice.random_range(8..40) << 10 } else { 8 << 20 },
-        segment_bytes: 4 << dice.random_range(10..18),
+        segment_bytes: 1 << dice.random_range(10..18),
         heavy_bytes: if chance(dice, 50) { 1 } else { 1 << 20 },
         faults_micros: dice.random_range(4_000_000..14_000_000),
     }

@@ -260,7 +260,7 @@ impl Cluster {
     fn idle(&self) -> anyhow::Result<Vec<f64>> {
         let nothing = vec![0.0; self.processes.len()];
         let used = self.used(&nothing, || {
-            std::thread::sleep(IDLE);
+            std::thread::sleep(IDLE); // the window that is measured: nothing is to happen in it
             Ok(())
         })?;
         Ok(used.iter().map(|ms| ms / IDLE.as_secs_f64()).collect())

@@ -32,6 +32,16 @@ impl Bench {
         }
     }
 
+    /// One request was asked for and judged, and comes to so many parts.
+    fn judged(parts: u8) -> Self {
+        let mut bench = Self::new();
+        bench.ask(ID).expect("there is room");
+        let jobs = bench.advance();
+        bench.judge(&jobs, parts);
+        bench.advance();
+        bench
+    }
+
     fn generation(&self) -> GenerationId {
         GenerationId {
             cluster: [7; 16],
@@ -134,11 +144,7 @@ fn a_request_goes_from_the_check_to_the_log_to_its_answer() {
 
 #[test]
 fn parts_go_a_few_at_a_time_and_again_where_they_were_lost() {
-    let mut bench = Bench::new();
-    bench.ask(ID).expect("there is room");
-    let jobs = bench.advance();
-    bench.judge(&jobs, 20);
-    bench.advance();
+    let mut bench = Bench::judged(20);
     assert_eq!(bench.proposed(), (0..8).collect::<Vec<_>>());
     for part in 0..3 {
         bench.decide(ID, Decision::Staged { part });
@@ -158,11 +164,7 @@ fn parts_go_a_few_at_a_time_and_again_where_they_were_lost() {
 
 #[test]
 fn a_part_that_was_turned_away_goes_again_though_later_ones_are_applied() {
-    let mut bench = Bench::new();
-    bench.ask(ID).expect("there is room");
-    let jobs = bench.advance();
-    bench.judge(&jobs, 3);
-    bench.advance();
+    let mut bench = Bench::judged(3);
     assert_eq!(bench.proposed(), [0, 1, 2]);
     bench.turned_away(0);
     bench.decide(ID, Decision::Staged { part: 1 });
@@ -184,11 +186,7 @@ fn a_part_that_was_turned_away_goes_again_though_later_ones_are_applied() {
 
 #[test]
 fn what_was_proposed_once_may_take_effect_whatever_was_turned_away_since() {
-    let mut bench = Bench::new();
-    bench.ask(ID).expect("there is room");
-    let jobs = bench.advance();
-    bench.judge(&jobs, 1);
-    bench.advance();
+    let mut bench = Bench::judged(1);
     assert_eq!(bench.proposed(), [0]);
     bench.turned_away(0);
     bench.reconcile.end(5);
@@ -199,11 +197,7 @@ fn what_was_proposed_once_may_take_effect_whatever_was_turned_away_since() {
 
 #[test]
 fn a_conflict_is_judged_anew_and_an_earlier_attempt_does_not_count() {
-    let mut bench = Bench::new();
-    bench.ask(ID).expect("there is room");
-    let jobs = bench.advance();
-    bench.judge(&jobs, 1);
-    bench.advance();
+    let mut bench = Bench::judged(1);
     bench.revision = 9;
     bench.decide(ID, Decision::Conflict { base: 7 });
     let jobs = bench.advance();
@@ -339,11 +333,7 @@ fn what_the_log_has_no_room_for_goes_again_later_and_later() {
 
 #[test]
 fn a_part_that_can_never_be_taken_ends_the_change_at_once() {
-    let mut bench = Bench::new();
-    bench.ask(ID).expect("there is room");
-    let jobs = bench.advance();
-    bench.judge(&jobs, 2);
-    bench.advance();
+    let mut bench = Bench::judged(2);
     assert_eq!(bench.proposed(), [0, 1]);
     bench.refuse(bench.attempt() + 1, 1);
     assert!(bench.answers().is_empty(), "of another attempt");
@@ -357,11 +347,7 @@ fn a_part_that_can_never_be_taken_ends_the_change_at_once() {
 
 #[test]
 fn a_refused_copy_of_a_part_that_may_be_in_the_log_leaves_the_outcome_open() {
-    let mut bench = Bench::new();
-    bench.ask(ID).expect("there is room");
-    let jobs = bench.advance();
-    bench.judge(&jobs, 1);
-    bench.advance();
+    let mut bench = Bench::judged(1);
     assert_eq!(bench.proposed(), [0]);
     bench.turned_away(0);
     bench.now.micros += 60_000;

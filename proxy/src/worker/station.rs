@@ -186,6 +186,7 @@ impl<A: Application> Station<A> {
         let counters = self.application.counters();
         // A client that is gone already has no address to speak of; its first read will tell.
         let Ok(local) = socket.local_addr() else { return };
+        let (peer, local) = (canonical(peer), canonical(local));
         Counters::add(&counters.connections);
         let id = (u64::try_from(self.index).unwrap_or_default() << 48) | self.next_id.get();
         self.next_id.set(self.next_id.get() + 1);
@@ -204,6 +205,12 @@ impl<A: Application> Station<A> {
             drop((place, load));
         });
     }
+}
+
+/// The address as the rest of the proxy knows it: a socket of both families gives an IPv4 client as `::ffff:192.0.2.1`,
+/// which no trusted network of IPv4 holds and no log or forwarding field should show.
+fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
 /// Places what one entry point's socket accepts.

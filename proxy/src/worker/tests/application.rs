@@ -236,6 +236,7 @@ impl Application for TestApplication {
                 tokio::task::yield_now().await;
                 response("final")
             }
+            "/ends" => response(format!("{} and {}", connection.peer.ip(), connection.local.ip())),
             "/upgrade" => {
                 let mut switching = status(StatusCode::SWITCHING_PROTOCOLS);
                 switching.body_mut().tunnel = true;

@@ -1,7 +1,7 @@
 //! Listeners that come and go, connections that are spread, an orderly end.
 
 use std::collections::BTreeMap;
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -31,6 +31,16 @@ fn an_entry_point_moves_without_losing_its_connections() {
         assert!(start.elapsed() < Duration::from_secs(20), "the old address stays open");
         std::thread::yield_now();
     }
+}
+
+#[test]
+fn a_client_of_ipv4_is_known_by_its_ipv4_address_where_the_socket_takes_both_families() {
+    let mut rig = Rig::new();
+    let status = rig.workers.listen(web(":0", Settings::default()));
+    let port = status["web"].as_ref().expect("a free port").port();
+    let mut client = connect(SocketAddr::from(([127, 0, 0, 1], port)));
+    client.send(&get("/ends"));
+    client.until("127.0.0.1 and 127.0.0.1");
 }
 
 #[test]

@@ -7,7 +7,7 @@ use ravelin_consensus::{
     Ticket, Timer,
 };
 
-use crate::cluster::Text;
+use super::cluster::Text;
 
 fn members(ids: impl Iterator<Item = NodeId>) -> String {
     ids.map(|id| id.to_string()).collect::<Vec<_>>().join(",")

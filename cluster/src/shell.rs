@@ -82,7 +82,7 @@ impl ControllerOptions {
                 recovery_epoch: identity.recovery_epoch(),
                 node: identity.node(),
                 incarnation: identity.incarnation(),
-                voters: controllers.iter().map(|peer| (peer.node, peer.incarnation)).collect(),
+                voters: identity.founders().iter().map(|founder| (founder.node, founder.incarnation)).collect(),
             },
             controllers: controllers.iter().map(|peer| (peer.node, peer.address.clone())).collect(),
             data_dir: Some(data_dir),

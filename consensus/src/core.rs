@@ -85,7 +85,9 @@ impl<P: Payload> Core<P> {
         for entry in durable.entries {
             log.append(entry);
         }
-        if !log.configuration().is_usable() {
+        // A node that joins later knows of no members at all until its leader tells it: then it decides nothing.
+        let knows_none = log.configuration().members().next().is_none();
+        if !knows_none && !log.configuration().is_usable() {
             return Err(Corrupt::Members);
         }
         log.take_change();

@@ -36,7 +36,7 @@ pub struct Durable<P> {
     pub hard_state: HardState,
     /// The newest snapshot that the log continues from.
     pub snapshot: Option<SnapshotMeta>,
-    /// The members at genesis; used while there is no snapshot.
+    /// The members at genesis; used while there is no snapshot. None at all in a node that joins later.
     pub configuration: Configuration,
     /// The entries after the snapshot, or from index 1 if there is none.
     pub entries: Vec<Entry<P>>,

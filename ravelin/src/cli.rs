@@ -31,7 +31,7 @@ pub(crate) enum Command {
     },
     /// A whole cluster on this machine: three controllers, two proxies, two backends.
     Demo(DemoOptions),
-    /// Makes the identities of a new cluster: its CA, one file per node and one for the operator.
+    /// Makes the identities of a new cluster (its CA, one file per node and one for the operator), or of further nodes.
     Init(InitOptions),
     /// A node of the control plane.
     Controller(ControllerOptions),
@@ -87,10 +87,21 @@ pub(crate) struct DemoOptions {
 /// Flags of `ravelin init`.
 #[derive(Args)]
 pub(crate) struct InitOptions {
-    /// The nodes: `controller-1=10.0.0.1:7400` (an odd number of controllers, each with the address
-    /// where the others reach it) and `proxy-1`, separated by commas.
-    #[arg(long, value_delimiter = ',', required = true)]
+    /// The nodes of a new cluster: `controller-1=10.0.0.1:7400` (an odd number of controllers, each with
+    /// the address where the others reach it) and `proxy-1`, separated by commas.
+    #[arg(long, value_delimiter = ',', required_unless_present = "add", conflicts_with = "add")]
     pub(crate) nodes: Vec<String>,
+    /// Further nodes of a cluster that stands, written in the same way. A controller takes part only after
+    /// `ravelin node add`.
+    #[arg(long, value_delimiter = ',')]
+    pub(crate) add: Vec<String>,
+    /// With --add: the cluster's CA; `cluster-ca.pem` in the folder of --out if absent.
+    #[arg(long, requires = "add")]
+    pub(crate) ca: Option<PathBuf>,
+    /// With --add: any identity of the cluster, which tells where it is; `operator.toml` in the folder of
+    /// --out if absent.
+    #[arg(long, requires = "add")]
+    pub(crate) like: Option<PathBuf>,
     /// Folder for the identity files; made if it is missing.
     #[arg(long, default_value = ".")]
     pub(crate) out: PathBuf,

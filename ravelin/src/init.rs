@@ -1,15 +1,26 @@
-//! `ravelin init`: makes the identities of a new cluster. It must never overwrite an identity.
+//! `ravelin init`: makes the identities of a new cluster, and later of nodes that join it. It must never overwrite an
+//! identity, nor speak to a cluster.
+
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, bail};
-use ravelin_transport::identity::{self, ClusterPlan};
+use ravelin_transport::PeerRole;
+use ravelin_transport::identity::{self, Authority, ClusterPlan, Identity, NewNode};
 
 use crate::cli::InitOptions;
 
-/// Makes a new cluster and writes one identity file per node, one for the operator, and the cluster's CA.
+/// How long the identity of a node that joins is valid, until renewal exists.
+const VALIDITY: Duration = Duration::from_secs(365 * 86_400);
+
+/// Makes a new cluster and writes one identity file per node, one for the operator, and the cluster's CA; or, with
+/// `--add`, identities for further nodes.
 ///
 /// # Errors
 /// The nodes make no plan, or a file exists already or cannot be written.
 pub(crate) fn run(options: &InitOptions) -> anyhow::Result<()> {
+    if !options.add.is_empty() {
+        return add(options);
+    }
     let plan = plan(&options.nodes)?;
     let cluster = identity::init(&plan)?;
     let files = cluster.save(&options.out)?;
@@ -23,6 +34,26 @@ pub(crate) fn run(options: &InitOptions) -> anyhow::Result<()> {
         println!("  {}", file.display());
     }
     println!("Each node needs its own file and no other. Keep the CA's file offline; it makes identities.");
+    Ok(())
+}
+
+/// Identities for nodes that join a cluster.
+fn add(options: &InitOptions) -> anyhow::Result<()> {
+    let beside =
+        |given: &Option<std::path::PathBuf>, name| given.clone().unwrap_or_else(|| options.out.join(name));
+    let authority = Authority::load(&beside(&options.ca, "cluster-ca.pem")).context("the cluster's CA")?;
+    let like =
+        Identity::load(&beside(&options.like, "operator.toml")).context("an identity of the cluster")?;
+    let nodes = options.add.iter().map(|text| Ok(node(text)?.added())).collect::<anyhow::Result<Vec<_>>>()?;
+    let identities = identity::add(&authority, &like, &nodes, SystemTime::now(), VALIDITY)?;
+    let files = identity::save_added(&nodes, &identities, &options.out)?;
+    println!("cluster {}: {} further node(s)", like.cluster(), nodes.len());
+    for (file, new) in files.iter().zip(&nodes) {
+        println!("  {}", file.display());
+        if new.role == PeerRole::Controller {
+            println!("    takes part after: ravelin node add {}", file.display());
+        }
+    }
     Ok(())
 }
 
@@ -53,6 +84,17 @@ fn plan(nodes: &[String]) -> anyhow::Result<ClusterPlan> {
 enum Node {
     Controller { number: u64, address: String },
     Proxy { number: u64 },
+}
+
+impl Node {
+    fn added(self) -> NewNode {
+        match self {
+            Self::Controller { number, address } => {
+                NewNode { role: PeerRole::Controller, node: number, address: Some(address) }
+            }
+            Self::Proxy { number } => NewNode { role: PeerRole::Proxy, node: number, address: None },
+        }
+    }
 }
 
 /// `controller-1=ADDRESS` or `proxy-1`.

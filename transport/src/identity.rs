@@ -1,12 +1,15 @@
-//! The identity of one node: who it is, its certificate and private key, its cluster's authority, and where the controllers are.
+//! The identity of one node: who it is, its certificate and private key, its cluster's authority, who founded the cluster, and
+//! where the controllers were when it was made.
 //!
 //! Nothing here may guess or generate what it was not asked for: identities are born in [`init()`] and otherwise only read.
 //! Private keys must not leave this module except into the TLS stack, and never into a log or an error.
 
+mod add;
 mod authority;
 mod file;
 mod init;
 
+pub use add::{NewNode, add, save as save_added};
 pub use authority::Authority;
 pub use init::{ClusterPlan, NewCluster, init};
 
@@ -20,17 +23,25 @@ use std::io;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
-/// A control node as every other node knows it.
+/// Where a control node was, and its key, when the identity was made: how a node finds the cluster. What the cluster's log says of
+/// its members wins over it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Controller {
     /// Its number among the controllers.
     pub node: u64,
-    /// Which life of its data directory the cluster was told of.
-    pub incarnation: u64,
     /// `host:port` at which it is dialled.
     pub address: String,
     /// SHA-256 of its public key (the DER of the SubjectPublicKeyInfo). Authenticates it to other controllers when dates do not.
     pub public_key_sha256: [u8; 32],
+}
+
+/// A voter at the birth of the cluster. The first record of every founder's log says the same, and never changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Founder {
+    /// Its number among the controllers.
+    pub node: u64,
+    /// Which life of its data directory.
+    pub incarnation: u64,
 }
 
 /// One node's identity, checked: the certificate names this peer and belongs to the key.
@@ -43,6 +54,7 @@ pub struct Identity {
     private_key_pem: String,
     authority_pem: String,
     certificate: CertificateDer<'static>,
+    founders: Vec<Founder>,
     controllers: Vec<Controller>,
     sealing_keys: Vec<SealingKey>,
 }
@@ -101,6 +113,16 @@ pub enum IdentityError {
         #[source]
         source: io::Error,
     },
+    /// The file is of a form that was given up before the first release.
+    #[error("{}: format {found} is no longer read (this version reads {known}); make identities anew with `ravelin init`", .path.display())]
+    OlderFormat {
+        /// The file.
+        path: PathBuf,
+        /// What the file says.
+        found: u32,
+        /// What this version reads.
+        known: u32,
+    },
     /// The file is of a later Ravelin.
     #[error("{}: format {found} is newer than the {known} this version reads; use a newer ravelin", .path.display())]
     NewerFormat {
@@ -132,6 +154,7 @@ struct Parts {
     certificate_pem: String,
     private_key_pem: String,
     authority_pem: String,
+    founders: Vec<Founder>,
     controllers: Vec<Controller>,
     sealing_keys: Vec<SealingKey>,
 }
@@ -165,11 +188,13 @@ impl Identity {
             private_key_pem: parts.private_key_pem,
             authority_pem: parts.authority_pem,
             certificate,
+            founders: parts.founders,
             controllers: parts.controllers,
             sealing_keys: parts.sealing_keys,
         };
         certificate::Trust::of(&identity).map_err(|error| format!("authority: {error}"))?;
         check_controllers(&identity.controllers)?;
+        identity.check_founders()?;
         match (identity.role(), identity.sealing_keys.len()) {
             (PeerRole::Controller, 0) => {
                 Err("sealing_keys: none; a controller needs one, `ravelin init` draws it".to_owned())
@@ -178,6 +203,28 @@ impl Identity {
             (PeerRole::Controller, _) => Err(format!("sealing_keys: more than {SEALING_KEYS_MAX}")),
             (role, _) => Err(format!("sealing_keys: a {role} must not hold any; remove them from the file")),
         }
+    }
+
+    fn check_founders(&self) -> Result<(), String> {
+        if self.founders.is_empty() {
+            return Ok(());
+        }
+        if self.role() != PeerRole::Controller {
+            return Err(format!("founders: a {} is none; remove them from the file", self.role()));
+        }
+        let ascending =
+            self.founders.windows(2).all(|pair| matches!(pair, [one, next] if one.node < next.node));
+        if !ascending {
+            return Err("founders: must be listed by ascending node, each once".to_owned());
+        }
+        let own = Founder { node: self.node(), incarnation: self.incarnation };
+        if !self.founders.contains(&own) {
+            return Err(format!(
+                "founders: this node ({}, incarnation {}) is not among them; the file of a node that joined later lists none",
+                own.node, own.incarnation
+            ));
+        }
+        Ok(())
     }
 
     /// Who this node is to its peers.
@@ -216,7 +263,14 @@ impl Identity {
         self.incarnation
     }
 
-    /// The controllers known when the identity was made, by node.
+    /// The voters at the birth of the cluster, by node, this one among them. Empty in every identity but a founder's: a control node
+    /// that joins later knows of no members until the cluster tells it.
+    #[must_use]
+    pub fn founders(&self) -> &[Founder] {
+        &self.founders
+    }
+
+    /// The controllers known when the identity was made, by node: where to look for the cluster.
     #[must_use]
     pub fn controllers(&self) -> &[Controller] {
         &self.controllers
@@ -277,6 +331,7 @@ impl fmt::Debug for Identity {
             .field("peer", &self.peer.uri())
             .field("recovery_epoch", &self.recovery_epoch)
             .field("incarnation", &self.incarnation)
+            .field("founders", &self.founders)
             .field("controllers", &self.controllers)
             .finish_non_exhaustive()
     }

@@ -22,7 +22,7 @@ use crate::storage::{
 };
 use crate::store::{RestoreError, Store, StoreRestore};
 
-/// Who a node is and who its fellow voters are, from its identity file.
+/// Who a node is, and who founded the cluster if it did, from its identity file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Member {
     /// The cluster.
@@ -33,7 +33,8 @@ pub struct Member {
     pub node: u64,
     /// The life of its data directory that the cluster was told of.
     pub incarnation: u64,
-    /// The voters at the birth of the cluster, with their incarnations; this node among them.
+    /// The voters at the birth of the cluster, with their incarnations; this node among them. None in a node that joined later:
+    /// it knows of no members, so it decides nothing and never campaigns, until the cluster's log or snapshot tells it.
     pub voters: Vec<(u64, u64)>,
 }
 

@@ -2,8 +2,8 @@
 //! never to run a node, and so must never be part of an identity file.
 
 use super::file::write_secret;
-use super::{Identity, IdentityError, Parts};
-use crate::peer::{ClusterId, PeerId};
+use super::{Identity, IdentityError, Parts, SealingKey};
+use crate::peer::{ClusterId, PeerId, hex_bytes};
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, SanType,
@@ -20,20 +20,28 @@ const CLOCK_SKEW: Duration = Duration::from_secs(3600);
 /// How long the authority itself is valid: ten years.
 const AUTHORITY_VALIDITY: Duration = Duration::from_secs(10 * 365 * 86_400);
 
-/// The certificate and private key of a cluster's authority.
+/// The certificate and private key of a cluster's authority, and the keys that a further controller must be given.
 pub struct Authority {
     certificate_pem: String,
     key: KeyPair,
+    sealing_keys: Vec<SealingKey>,
 }
 
+/// The label of a sealing key's section in the authority's file; its content is 64 hexadecimal digits.
+const SEALING_KEY_LABEL: &str = "RAVELIN SEALING KEY";
+
 impl Authority {
-    pub(super) fn create(cluster: ClusterId, issued_at: SystemTime) -> Result<Self, IdentityError> {
+    pub(super) fn create(
+        cluster: ClusterId,
+        issued_at: SystemTime,
+        sealing_keys: Vec<SealingKey>,
+    ) -> Result<Self, IdentityError> {
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
         let mut params = params(&format!("Ravelin cluster {cluster}"), issued_at, AUTHORITY_VALIDITY)?;
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let certificate_pem = params.self_signed(&key)?.pem();
-        Ok(Self { certificate_pem, key })
+        Ok(Self { certificate_pem, key, sealing_keys })
     }
 
     /// The authority's certificate in PEM, as it stands in every identity file.
@@ -63,21 +71,40 @@ impl Authority {
         if public_key != rcgen::PublicKeyData::subject_public_key_info(&key) {
             return Err(malformed("the private key does not belong to the certificate"));
         }
-        Ok(Self { certificate_pem, key })
+        let begin = format!("-----BEGIN {SEALING_KEY_LABEL}-----\n");
+        let sealing_keys = text.split(&begin).skip(1).map(|rest| {
+            let digits = rest.lines().next().unwrap_or_default();
+            hex_bytes(digits)
+                .map(SealingKey)
+                .ok_or_else(|| malformed("a sealing key is not 64 hexadecimal digits"))
+        });
+        let sealing_keys = sealing_keys.collect::<Result<_, _>>()?;
+        Ok(Self { certificate_pem, key, sealing_keys })
     }
 
-    /// Writes certificate and private key to a new file of mode 0600. Keep it offline: whoever has it can be any node.
+    /// The cluster's sealing keys, the one in use first, for a controller that joins.
+    pub(super) fn sealing_keys(&self) -> &[SealingKey] {
+        &self.sealing_keys
+    }
+
+    /// Writes certificate, private key and sealing keys to a new file of mode 0600. Keep it offline: whoever has it can be any node.
     ///
     /// # Errors
     /// [`IdentityError::Exists`] or [`IdentityError::Write`].
     pub fn save(&self, path: &Path) -> Result<(), IdentityError> {
-        let text = format!(
-            "The certificate authority of a Ravelin cluster, with its private key.\n\
+        let mut text = format!(
+            "The certificate authority of a Ravelin cluster, with its private key and the key that its secrets are sealed with.\n\
              Whoever has this file can be any node of the cluster. No node needs it to run: keep it offline.\n\
              {}{}",
             self.certificate_pem,
             self.key.serialize_pem()
         );
+        for SealingKey(key) in &self.sealing_keys {
+            let digits: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
+            text.push_str(&format!(
+                "-----BEGIN {SEALING_KEY_LABEL}-----\n{digits}\n-----END {SEALING_KEY_LABEL}-----\n"
+            ));
+        }
         write_secret(path, &text)
     }
 

@@ -2,7 +2,7 @@
 //!
 //! Errors must name the file and the mend, and never quote the file: a line of it may be part of the private key.
 
-use super::{Controller, Identity, IdentityError, Parts, SealingKey};
+use super::{Controller, Founder, Identity, IdentityError, Parts, SealingKey};
 use crate::peer::{ClusterId, PeerId, PeerRole, hex_bytes};
 use serde::Deserialize;
 use std::fmt::Write as _;
@@ -11,8 +11,8 @@ use std::io::{self, Read, Write as _};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-/// The format this version writes, and the newest that it reads.
-const FORMAT: u32 = 1;
+/// The one format that this version writes and reads. Format 1 told no founders from controllers and was never released.
+const FORMAT: u32 = 2;
 
 /// The largest file that is read, in bytes: thousands of controllers would fit.
 const FILE_BYTES_MAX: u64 = 1 << 20;
@@ -24,7 +24,7 @@ struct FormatOnly {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct IdentityV1 {
+struct IdentityV2 {
     #[serde(rename = "format")]
     _format: u32,
     cluster: String,
@@ -35,7 +35,9 @@ struct IdentityV1 {
     certificate: String,
     private_key: String,
     authority: String,
-    controllers: Vec<ControllerV1>,
+    #[serde(default)]
+    founders: Vec<FounderV2>,
+    controllers: Vec<ControllerV2>,
     #[serde(default)]
     sealing_keys: Vec<SealingKeyV1>,
 }
@@ -53,9 +55,15 @@ const UNPROTECTED: &str = "none";
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct ControllerV1 {
+struct FounderV2 {
     node: u64,
     incarnation: u64,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ControllerV2 {
+    node: u64,
     address: String,
     public_key_sha256: String,
 }
@@ -81,7 +89,10 @@ impl Identity {
         if format == 0 {
             return Err(malformed("format 0 does not exist".to_owned()));
         }
-        let file: IdentityV1 = toml::from_str(&text).map_err(|error| at_line(&error))?;
+        if format < FORMAT {
+            return Err(IdentityError::OlderFormat { path: path.to_owned(), found: format, known: FORMAT });
+        }
+        let file: IdentityV2 = toml::from_str(&text).map_err(|error| at_line(&error))?;
         file.parts().and_then(Self::checked).map_err(malformed)
     }
 
@@ -112,12 +123,15 @@ impl Identity {
             let pem = pem.replace("\r\n", "\n");
             let _ = writeln!(text, "{name} = \"\"\"\n{}\n\"\"\"", pem.trim_end());
         }
+        for Founder { node, incarnation } in &self.founders {
+            let _ = write!(text, "\n[[founders]]\nnode = {node}\nincarnation = {incarnation}\n");
+        }
         for controller in &self.controllers {
             let key: String = controller.public_key_sha256.iter().map(|byte| format!("{byte:02x}")).collect();
             let _ = write!(
                 text,
-                "\n[[controllers]]\nnode = {}\nincarnation = {}\naddress = \"{}\"\npublic_key_sha256 = \"{key}\"\n",
-                controller.node, controller.incarnation, controller.address
+                "\n[[controllers]]\nnode = {}\naddress = \"{}\"\npublic_key_sha256 = \"{key}\"\n",
+                controller.node, controller.address
             );
         }
         for SealingKey(key) in &self.sealing_keys {
@@ -128,14 +142,13 @@ impl Identity {
     }
 }
 
-impl IdentityV1 {
+impl IdentityV2 {
     fn parts(self) -> Result<Parts, String> {
         let cluster: ClusterId = self.cluster.parse().map_err(|error| format!("cluster: {error}"))?;
         let role: PeerRole = self.role.parse().map_err(|error| format!("role: {error}"))?;
-        let controller = |controller: ControllerV1| {
+        let controller = |controller: ControllerV2| {
             Ok(Controller {
                 node: controller.node,
-                incarnation: controller.incarnation,
                 public_key_sha256: hex_bytes(&controller.public_key_sha256).ok_or_else(|| {
                     format!("controller {}: public_key_sha256 is not 64 hexadecimal digits", controller.node)
                 })?,
@@ -149,7 +162,9 @@ impl IdentityV1 {
             let bytes = hex_bytes(&key.key).ok_or("sealing_keys: a key is not 64 hexadecimal digits")?;
             Ok(SealingKey(bytes))
         };
+        let founder = |FounderV2 { node, incarnation }| Founder { node, incarnation };
         Ok(Parts {
+            founders: self.founders.into_iter().map(founder).collect(),
             sealing_keys: self.sealing_keys.into_iter().map(sealing_key).collect::<Result<_, String>>()?,
             peer: PeerId::new(cluster, role, self.node),
             recovery_epoch: self.recovery_epoch,

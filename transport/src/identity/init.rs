@@ -1,6 +1,6 @@
 //! The birth of a cluster: its id, its authority, and one identity for each node planned. Done once, by an explicit command.
 
-use super::{Authority, Controller, Identity, IdentityError, Parts, SealingKey, check_address};
+use super::{Authority, Controller, Founder, Identity, IdentityError, Parts, SealingKey, check_address};
 use crate::certificate;
 use crate::peer::{ClusterId, PeerId, PeerRole};
 use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, PublicKeyData};
@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 /// The first life of every data directory.
-const FIRST_INCARNATION: u64 = 1;
+pub(super) const FIRST_INCARNATION: u64 = 1;
 
 /// Most proxies that one `init` makes identities for; more join later.
 const PROXIES_MAX: u64 = 10_000;
@@ -88,15 +88,16 @@ pub fn init(plan: &ClusterPlan) -> Result<NewCluster, IdentityError> {
         .and_then(|()| aws_lc_rs::rand::fill(&mut sealing_key))
         .map_err(|_| IdentityError::Plan { reason: "the system has no random numbers".to_owned() })?;
     let cluster = ClusterId(id);
-    let authority = Authority::create(cluster, plan.issued_at)?;
+    let sealing_keys = vec![SealingKey(sealing_key)];
+    let authority = Authority::create(cluster, plan.issued_at, sealing_keys.clone())?;
 
-    let mut controllers = Vec::new();
+    let (mut founders, mut controllers) = (Vec::new(), Vec::new());
     let mut keys = Vec::new();
     for (node, address) in (1..).zip(&plan.controllers) {
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
+        founders.push(Founder { node, incarnation: FIRST_INCARNATION });
         controllers.push(Controller {
             node,
-            incarnation: FIRST_INCARNATION,
             address: address.clone(),
             public_key_sha256: certificate::sha256(&key.subject_public_key_info()),
         });
@@ -111,7 +112,8 @@ pub fn init(plan: &ClusterPlan) -> Result<NewCluster, IdentityError> {
     let identity = |(peer, key): (PeerId, KeyPair)| {
         let is_controller = peer.role() == PeerRole::Controller;
         authority.identity(Parts {
-            sealing_keys: is_controller.then_some(SealingKey(sealing_key)).into_iter().collect(),
+            sealing_keys: if is_controller { sealing_keys.clone() } else { Vec::new() },
+            founders: if is_controller { founders.clone() } else { Vec::new() },
             certificate_pem: authority.sign(&peer, &key, plan.issued_at, plan.validity)?,
             peer,
             recovery_epoch: 0,

@@ -173,10 +173,14 @@ fn files_that_are_no_identity_say_why() {
         refusal(&text.replacen(from, to, 1))
     };
     assert_eq!(
-        changed("format = 1", "format = 2"),
-        "format 2 is newer than the 1 this version reads; use a newer ravelin"
+        changed("format = 2", "format = 3"),
+        "format 3 is newer than the 2 this version reads; use a newer ravelin"
     );
-    assert_eq!(changed("format = 1", "format = 0"), "format 0 does not exist");
+    assert_eq!(changed("format = 2", "format = 0"), "format 0 does not exist");
+    assert_eq!(
+        changed("format = 2", "format = 1"),
+        "format 1 is no longer read (this version reads 2); make identities anew with `ravelin init`"
+    );
     assert!(changed("node = 1", "node = 2").starts_with("the certificate is for spiffe://"));
     assert!(
         changed("role = \"controller\"", "role = \"proxy\"").starts_with("the certificate is for spiffe://")
@@ -187,7 +191,12 @@ fn files_that_are_no_identity_say_why() {
             || changed("recovery_epoch", "recovery_epic").contains("unknown field `recovery_epic`")
     );
     assert!(changed("127.0.0.1:7101", "127.0.0.1").contains("is not host:port"));
-    assert!(changed("node = 2", "node = 1").contains("by ascending node, each once"));
+    assert!(
+        changed("node = 2", "node = 1").contains("founders: must be listed by ascending node, each once")
+    );
+    let listed = text.split("[[controllers]]").nth(2).expect("three are listed");
+    let doubled = text.replacen(listed, &listed.replacen("node = 2", "node = 1", 1), 1);
+    assert!(refusal(&doubled).contains("controllers: must be listed by ascending node, each once"));
     assert!(
         changed("public_key_sha256 = \"", "public_key_sha256 = \"0").contains("is not 64 hexadecimal digits")
     );
@@ -206,12 +215,82 @@ fn files_that_are_no_identity_say_why() {
 }
 
 #[test]
+fn founders_stand_apart_from_addresses_and_only_a_founder_lists_them() {
+    let new = new_cluster();
+    let text = new.identities[0].to_toml();
+    let founders = (1..=3).map(|node| Founder { node, incarnation: 1 }).collect::<Vec<_>>();
+    assert_eq!(new.identities[0].founders(), founders);
+    for other in new.identities.iter().filter(|identity| identity.role() != PeerRole::Controller) {
+        assert!(other.founders().is_empty());
+    }
+    let part = "\n[[founders]]\nnode = 1\nincarnation = 1\n";
+    assert!(text.contains(part), "{text}");
+    let without_itself = refusal(&text.replacen(part, "", 1));
+    assert!(
+        without_itself.starts_with("founders: this node (1, incarnation 1) is not among them"),
+        "{without_itself}"
+    );
+    let proxy = new.identities.iter().find(|identity| identity.role() == PeerRole::Proxy).expect("two");
+    let meddled = proxy.to_toml().replacen("\n[[controllers]]", &format!("{part}\n[[controllers]]"), 1);
+    assert_eq!(refusal(&meddled), "founders: a proxy is none; remove them from the file");
+
+    // Addresses may change as they like: who founded the cluster does not follow from them.
+    let directory = directory();
+    let path = directory.path().join("moved.toml");
+    let (head, listed) = text.split_once("\n[[controllers]]").expect("three are listed");
+    let sealing = listed.split_once("\n[[sealing_keys]]").expect("a controller's").1;
+    let own = listed.split("\n\n").next().expect("the first of them").replace("127.0.0.1:7101", "10.1.1.1:1");
+    write(&path, &format!("{head}\n[[controllers]]{own}\n\n[[sealing_keys]]{sealing}"), 0o600);
+    let moved = Identity::load(&path).expect("a file with other addresses");
+    assert_eq!((moved.founders(), moved.controllers().len()), (founders.as_slice(), 1));
+}
+
+#[test]
+fn nodes_that_join_later_are_no_founders_and_get_what_they_need_from_the_authority() {
+    let new = new_cluster();
+    let directory = directory();
+    let path = directory.path().join("cluster-ca.pem");
+    new.authority.save(&path).expect("a new file");
+    let authority = Authority::load(&path).expect("just written");
+    let operator = new.identities.last().expect("the operator");
+    let node =
+        |role, node, address: Option<&str>| NewNode { role, node, address: address.map(str::to_owned) };
+    let wanted = [node(PeerRole::Controller, 4, Some("127.0.0.1:7104")), node(PeerRole::Proxy, 9, None)];
+    let now = SystemTime::now();
+    let day = Duration::from_secs(86_400);
+    let made = add(&authority, operator, &wanted, now, day).expect("two that make sense");
+    let paths = save_added(&wanted, &made, directory.path()).expect("new files");
+    assert!(paths[0].ends_with("controller-4.toml") && paths[1].ends_with("proxy-9.toml"));
+    let controller = Identity::load(&paths[0]).expect("its parts belong together");
+    assert!(controller.founders().is_empty() && controller.incarnation() > 1);
+    assert_eq!(controller.sealing_keys().next(), new.identities[0].sealing_keys().next());
+    let numbers = |identity: &Identity| identity.controllers().iter().map(|it| it.node).collect::<Vec<_>>();
+    assert_eq!((numbers(&controller), numbers(&made[1])), (vec![1, 2, 3, 4], vec![1, 2, 3, 4]));
+    let key = certificate::public_key(controller.certificate()).expect("a certificate just made");
+    assert_eq!(controller.controllers()[3].public_key_sha256, certificate::sha256(&key));
+    let replaced = add(&authority, operator, &wanted[..1], now + day, day).expect("the same number, later");
+    assert!(replaced[0].incarnation() > controller.incarnation());
+
+    let error = save_added(&wanted, &made, directory.path()).expect_err("the names are taken");
+    assert!(matches!(error, IdentityError::Exists { .. }), "{error}");
+    let refused = |like: &Identity, nodes: &[NewNode]| {
+        add(&authority, like, nodes, now, day).expect_err("it makes no sense").to_string()
+    };
+    assert!(refused(&new_cluster().identities[0], &wanted).contains("another authority"));
+    assert!(refused(operator, &[]).contains("0 nodes"));
+    assert!(refused(operator, &[wanted[1].clone(), wanted[1].clone()]).contains("proxy-9 is named twice"));
+    assert!(refused(operator, &[node(PeerRole::Controller, 5, None)]).contains("needs an address"));
+    assert!(refused(operator, &[node(PeerRole::Proxy, 5, Some("a:1"))]).contains("only a controller"));
+    assert!(refused(operator, &[node(PeerRole::Controller, 0, Some("a:1"))]).contains("numbered from 1"));
+}
+
+#[test]
 fn no_error_quotes_the_private_key() {
     let text = new_cluster().identities[0].to_toml();
     let from = text.find("-----BEGIN PRIVATE KEY-----").expect("a key");
     let secret: Vec<&str> = text[from..].lines().skip(1).take(2).collect();
     let one_line =
-        text.replace("private_key = \"\"\"\n", "private_key = \"").replace("format = 1", "format = \"1\"");
+        text.replace("private_key = \"\"\"\n", "private_key = \"").replace("format = 2", "format = \"2\"");
     let as_number =
         text.replace("recovery_epoch = 0", &format!("recovery_epoch = \"{}\\\"{}\"", secret[0], secret[1]));
     let bare = text.replace("private_key = \"\"\"\n-----BEGIN PRIVATE KEY-----\n", "private_key = ");
@@ -277,15 +356,15 @@ fn the_authority_reads_back_and_renews() {
     assert!(error.to_string().ends_with("no private key in PEM"), "{error}");
 }
 
-/// A file written by the first version. Its key is known to everybody: it is of no use but here.
-const GOLDEN: &str = include_str!("../../tests/golden/identity-v1.toml");
+/// A file of the form of today. Its key is known to everybody: it is of no use but here.
+const GOLDEN: &str = include_str!("../../tests/golden/identity-v2.toml");
 
 #[test]
 fn the_golden_file_reads_and_writes_unchanged() {
     let directory = directory();
     let path = directory.path().join("identity.toml");
     write(&path, GOLDEN, 0o600);
-    let identity = Identity::load(&path).expect("a file of the first version");
+    let identity = Identity::load(&path).expect("a file of this form");
     assert_eq!(identity.peer().uri(), "spiffe://83d794a860c7e08a0c6bbc589e46b55c/proxy/2");
     assert_eq!(identity.recovery_epoch(), 0);
     assert_eq!(identity.incarnation(), 1);

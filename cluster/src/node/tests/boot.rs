@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use ravelin_config::SealingKeys;
 use ravelin_consensus::{
-    Batch, Configuration, Entry, EntryKind, HardState, Incarnation, Index, NodeId, Term, Token,
+    Batch, Configuration, Entry, EntryKind, HardState, Incarnation, Index, NodeId, Term, Time, Token,
 };
 
 use crate::node::boot::{BootError, Booted, Member, boot};
+use crate::node::event::{Action, Actions, Event};
 use crate::node::{HEAVY_BYTES, NodeOptions};
 use crate::storage::{DirectoryError, SimDisk, WalError, WalLimits};
 
@@ -85,4 +86,23 @@ fn assert_refused(error: &BootError, wanted_found: &str, wanted_expected: &str) 
     for part in ["simulated:wal", wanted_found, wanted_expected, "put back the identity file"] {
         assert!(text.contains(part), "{text}");
     }
+}
+
+#[test]
+fn an_identity_without_founders_knows_of_nobody_and_never_campaigns() {
+    let joiner = member(&[]);
+    let disk = SimDisk::new(1);
+    let mut booted = start(&disk, &joiner).expect("fresh");
+    let mut actions = Actions::new();
+    booted.node.handle(Time { micros: 0 }, Event::Start, &mut actions);
+    for second in 1..60 {
+        booted.node.handle(Time { micros: second * 1_000_000 }, Event::Wake, &mut actions);
+    }
+    let campaigns = |action: &Action| matches!(action, Action::SendRaft { .. } | Action::Persist(_));
+    assert!(!actions.as_slice().iter().any(campaigns), "{actions:?}");
+    assert_eq!((booted.node.core.term(), booted.node.core.configuration().members().count()), (Term(0), 0));
+    drop(booted);
+    let founder = start(&disk, &member(&[(1, 1)])).expect_err("a log that began without founders");
+    assert_refused(&founder, "(none)", "1 (incarnation 0000000000000001)");
+    start(&disk, &joiner).expect("the identity it began with");
 }

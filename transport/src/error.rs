@@ -73,6 +73,18 @@ pub enum Refusal {
         /// The control node that the certificate names.
         node: u64,
     },
+    /// This control node was a member of the cluster and is not any more.
+    #[error("controller {node} was removed from the cluster")]
+    Removed {
+        /// The control node.
+        node: u64,
+    },
+    /// The authority has signed for this control node, but the cluster was not told of it.
+    #[error("controller {node} is not a member of the cluster; `ravelin node add` makes it one")]
+    NotAMember {
+        /// The control node.
+        node: u64,
+    },
     /// The peer, or all peers together, have as many connections here as they may.
     #[error(
         "too many connections: {connections} {}", if *.of_this_peer { "of this peer stand already; is its identity used twice?" } else { "stand already" }
@@ -128,6 +140,10 @@ pub enum RefusalKind {
     WrongKey,
     /// See [`Refusal::Crowded`].
     Crowded,
+    /// See [`Refusal::Removed`].
+    Removed,
+    /// See [`Refusal::NotAMember`].
+    NotAMember,
 }
 
 impl Refusal {
@@ -145,6 +161,8 @@ impl Refusal {
             Self::Version { .. } => RefusalKind::Version,
             Self::WrongKey { .. } => RefusalKind::WrongKey,
             Self::Crowded { .. } => RefusalKind::Crowded,
+            Self::Removed { .. } => RefusalKind::Removed,
+            Self::NotAMember { .. } => RefusalKind::NotAMember,
         }
     }
 }

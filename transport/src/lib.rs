@@ -31,6 +31,6 @@ pub mod seam;
 
 pub use error::{LaneRefusal, Refusal, RefusalKind, Side, TransportError};
 pub use lane::{FRAME_BYTES_MAX, Lane};
-pub use members::{KeySha256, Members};
+pub use members::{KeySha256, Members, Roster};
 pub use peer::{ClusterId, PeerId, PeerRole};
 pub use seam::{BoxFuture, Connection, Expected, LaneReceiver, LaneSender, Target, Transport};

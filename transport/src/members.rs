@@ -1,43 +1,105 @@
-//! The recorded public keys of the control nodes: by these they know each other, whatever the authority has signed.
+//! Who the control nodes are, as far as this node was told: by their recorded public keys they know each other, whatever the
+//! authority has signed, and who is no member is not heard.
 //!
 //! It begins with what the identity file says. Once the cluster's log says more, the shell of the control plane records that
-//! instead: what the log says wins. It must not decide anything but "which key", and knows nothing of logs.
+//! instead: what the log says wins. It must not decide who is a member, and knows nothing of logs.
 
-use std::collections::BTreeMap;
+use crate::error::Refusal;
+use std::collections::{BTreeMap, BTreeSet};
 use tokio::sync::watch;
 
 /// SHA-256 of a public key (the DER of the SubjectPublicKeyInfo).
 pub type KeySha256 = [u8; 32];
 
-/// The keys by node, shared by everything that judges peers; a change is seen by connections that stand.
+/// The control nodes that a node may speak with, each list by number.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Roster {
+    /// The recorded keys.
+    pub keys: BTreeMap<u64, KeySha256>,
+    /// Members, whether or not their key is recorded.
+    pub members: BTreeSet<u64>,
+    /// Nodes that were members and are not any more: never heard again.
+    pub removed: BTreeSet<u64>,
+    /// Whether nodes that are neither are heard as well. A member that was away must be able to hear of members that came
+    /// meanwhile, from them; one that has caught up hears nobody whom the log does not name.
+    pub strangers: bool,
+}
+
+/// The roster, shared by everything that judges peers; a change is seen by connections that stand.
 #[derive(Debug)]
 pub struct Members {
-    keys: watch::Sender<BTreeMap<u64, KeySha256>>,
+    roster: watch::Sender<Roster>,
 }
 
 impl Members {
     pub(crate) fn new(keys: BTreeMap<u64, KeySha256>) -> Self {
-        Self { keys: watch::Sender::new(keys) }
+        Self { roster: watch::Sender::new(Roster { keys, strangers: true, ..Roster::default() }) }
     }
 
-    /// Puts these in the place of all that was recorded. Connections of control nodes whose recorded key is now another end at once.
-    ///
-    /// A control node that is not recorded is judged by its certificate alone: a member that was away must be able to hear of members
-    /// that came meanwhile, from them.
-    pub fn record(&self, keys: BTreeMap<u64, KeySha256>) {
-        self.keys.send_replace(keys);
+    /// Puts this in the place of all that was recorded. Connections of control nodes that it does not admit end at once.
+    pub fn record(&self, roster: Roster) {
+        self.roster.send_if_modified(|recorded| {
+            let is_news = *recorded != roster;
+            *recorded = roster;
+            is_news
+        });
     }
 
     pub(crate) fn key_of(&self, node: u64) -> Option<KeySha256> {
-        self.keys.borrow().get(&node).copied()
+        self.roster.borrow().keys.get(&node).copied()
     }
 
-    /// Waits until this node is recorded with another key than this one. Cancel safe.
-    pub(crate) async fn contradict(&self, node: u64, key: KeySha256) {
-        let mut keys = self.keys.subscribe();
-        let other = keys.wait_for(|keys| keys.get(&node).is_some_and(|recorded| *recorded != key));
-        if other.await.is_err() {
-            std::future::pending().await
+    /// Whether a control node that proved this key is admitted.
+    pub(crate) fn judge(&self, node: u64, key: KeySha256) -> Result<(), Refusal> {
+        self.roster.borrow().judge(node, key)
+    }
+
+    /// Waits until a control node that proved this key is no longer admitted, and says why. Cancel safe.
+    pub(crate) async fn contradict(&self, node: u64, key: KeySha256) -> Refusal {
+        let mut roster = self.roster.subscribe();
+        match roster
+            .wait_for(|roster| roster.judge(node, key).is_err())
+            .await
+            .map(|roster| roster.judge(node, key))
+        {
+            Ok(Err(refusal)) => refusal,
+            Ok(Ok(())) | Err(_) => std::future::pending().await,
         }
+    }
+}
+
+impl Roster {
+    fn judge(&self, node: u64, key: KeySha256) -> Result<(), Refusal> {
+        if self.removed.contains(&node) {
+            return Err(Refusal::Removed { node });
+        }
+        if self.keys.get(&node).is_some_and(|recorded| *recorded != key) {
+            return Err(Refusal::WrongKey { node });
+        }
+        if !self.strangers && !self.members.contains(&node) {
+            return Err(Refusal::NotAMember { node });
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: KeySha256 = [1; 32];
+
+    #[test]
+    fn the_removed_are_never_heard_and_strangers_only_while_they_may_be_news() {
+        let mut roster =
+            Roster { keys: [(2, KEY)].into(), members: [2, 3].into(), removed: [4].into(), strangers: false };
+        assert_eq!(roster.judge(2, KEY), Ok(()));
+        assert_eq!(roster.judge(2, [2; 32]), Err(Refusal::WrongKey { node: 2 }));
+        assert_eq!(roster.judge(3, KEY), Ok(()), "a member whose key is not recorded");
+        assert_eq!(roster.judge(4, KEY), Err(Refusal::Removed { node: 4 }));
+        assert_eq!(roster.judge(5, KEY), Err(Refusal::NotAMember { node: 5 }));
+        roster.strangers = true;
+        assert_eq!(roster.judge(5, KEY), Ok(()));
+        assert_eq!(roster.judge(4, KEY), Err(Refusal::Removed { node: 4 }), "whoever else is heard");
     }
 }

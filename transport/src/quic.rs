@@ -346,6 +346,10 @@ impl Core {
             .cloned()
             .unwrap_or_else(|| Err(Refusal::Certificate { reason: "none was presented".to_owned() }));
         let admitted = judged.and_then(|verified| {
+            // Said after the handshake: a TLS alert has no room for why.
+            if (self.me.role(), verified.peer.role()) == (PeerRole::Controller, PeerRole::Controller) {
+                self.tls.trust().members().judge(verified.peer.node(), verified.key)?;
+            }
             if Lane::any_between(self.me.role(), verified.peer.role()) {
                 Ok(verified)
             } else {

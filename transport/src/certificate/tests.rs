@@ -73,6 +73,11 @@ fn dates_refuse_all_but_controllers_among_themselves() {
     }
 }
 
+fn record(trust: &Trust, keys: &[(u64, [u8; 32])]) {
+    let keys = keys.iter().copied().collect();
+    trust.members().record(crate::Roster { keys, strangers: true, ..crate::Roster::default() });
+}
+
 #[test]
 fn the_recorded_key_decides_between_controllers_and_dates_only_without_one() {
     let new = cluster();
@@ -88,10 +93,10 @@ fn the_recorded_key_decides_between_controllers_and_dates_only_without_one() {
     assert!(matches!(verdict(&valid), Ok(Standing::Full { .. })));
     assert_eq!(verdict(&expired), Ok(Standing::Pinned));
     let own = trust.members().key_of(2).expect("it is listed");
-    trust.members().record([(2, [7; 32]), (3, own)].into());
+    record(&trust, &[(2, [7; 32]), (3, own)]);
     assert_eq!(verdict(&valid), Err(Refusal::WrongKey { node: 2 }), "signed, and not who is recorded");
     assert_eq!(verdict(&expired), Err(Refusal::WrongKey { node: 2 }));
-    trust.members().record([(3, own)].into());
+    record(&trust, &[(3, own)]);
     assert!(matches!(verdict(&valid), Ok(Standing::Full { .. })), "one that came while this one was away");
     assert_eq!(verdict(&expired), Err(Refusal::Expired), "a key recorded for another node is no proof");
 }
@@ -101,7 +106,7 @@ fn an_old_list_of_keys_keeps_no_proxy_from_a_control_node_that_the_authority_sig
     let new = cluster();
     let algorithms = rustls::crypto::aws_lc_rs::default_provider().signature_verification_algorithms.all;
     let trust = Trust::of(&identity(&new, PeerRole::Proxy, 1)).expect("an authority just made");
-    trust.members().record([(2, [7; 32])].into());
+    record(&trust, &[(2, [7; 32])]);
     let peer = identity(&new, PeerRole::Controller, 2);
     let judged = trust.verify(peer.certificate(), &[], UnixTime::now(), Usage::Server, algorithms);
     assert!(judged.is_ok(), "{judged:?}");

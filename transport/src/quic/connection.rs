@@ -206,13 +206,12 @@ impl Policy {
             && self.peer.role() == PeerRole::Controller
     }
 
-    /// Waits until a control node at the other end is recorded with another key than the one that it proved.
+    /// Waits until a control node at the other end is one that is no longer admitted.
     async fn revoked(&self) -> Refusal {
         if (self.here, self.peer.role()) != (PeerRole::Controller, PeerRole::Controller) {
             return std::future::pending().await;
         }
-        self.members.contradict(self.peer.node(), self.key).await;
-        Refusal::WrongKey { node: self.peer.node() }
+        self.members.contradict(self.peer.node(), self.key).await
     }
 
     fn judge_greeting(&self, [code, version]: [u8; 2]) -> Result<Lane, LaneRefusal> {

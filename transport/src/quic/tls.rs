@@ -148,6 +148,8 @@ fn alert(refusal: &Refusal) -> rustls::Error {
         | Refusal::WrongNode { .. }
         | Refusal::Certificate { .. }
         | Refusal::Crowded { .. }
+        | Refusal::Removed { .. }
+        | Refusal::NotAMember { .. }
         | Refusal::Version { .. } => CertificateError::BadEncoding,
     })
 }

@@ -25,7 +25,7 @@ pub(super) const STREAM_TORN: VarInt = VarInt::from_u32(2);
 pub(super) const STREAM_NOT_TAKEN: VarInt = VarInt::from_u32(3);
 
 /// Kinds of refusal in the order of their codes; never reordered.
-const REFUSALS: [RefusalKind; 10] = [
+const REFUSALS: [RefusalKind; 12] = [
     RefusalKind::WrongCluster,
     RefusalKind::WrongRole,
     RefusalKind::NoLanes,
@@ -36,6 +36,8 @@ const REFUSALS: [RefusalKind; 10] = [
     RefusalKind::Version,
     RefusalKind::WrongKey,
     RefusalKind::Crowded,
+    RefusalKind::Removed,
+    RefusalKind::NotAMember,
 ];
 
 pub(super) fn close_code(kind: RefusalKind) -> VarInt {
@@ -202,12 +204,12 @@ mod tests {
     #[test]
     fn close_codes_of_refusals_are_fixed_and_read_back() {
         let codes: Vec<u64> = REFUSALS.iter().map(|kind| close_code(*kind).into_inner()).collect();
-        assert_eq!(codes, [0x10, 0x11, 0x12, 0x13, 0x14, 0x15, 0x16, 0x17, 0x18, 0x19]);
+        assert_eq!(codes, [0x10, 0x11, 0x12, 0x13, 0x14, 0x15, 0x16, 0x17, 0x18, 0x19, 0x1a, 0x1b]);
         for kind in REFUSALS {
             assert_eq!(refusal_of(close_code(kind)), Some(kind));
         }
         assert_eq!(refusal_of(CLOSE_BY_USER), None);
-        assert_eq!(refusal_of(VarInt::from_u32(0x1a)), None);
+        assert_eq!(refusal_of(VarInt::from_u32(0x1c)), None);
         assert_eq!(refusal_of(VarInt::MAX), None);
     }
 

@@ -1,6 +1,7 @@
 //! Impostors, crowds and bulk: who is let in, who is sent away, and what goes first on the wire.
 
 use super::*;
+use crate::Roster;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -44,7 +45,8 @@ async fn what_is_recorded_later_ends_connections_that_stand_and_lets_the_new_key
     let key =
         crate::certificate::sha256(&crate::certificate::public_key(after.certificate()).expect("a key"));
     let keys = BTreeMap::from([(1, own(identity, 1)), (2, key), (3, own(identity, 3))]);
-    controller.members().expect("QUIC knows keys").record(keys);
+    let roster = Roster { keys, strangers: true, ..Roster::default() };
+    controller.members().expect("QUIC knows keys").record(roster);
     let error = within("ending", dialled.closed()).await;
     assert!(matches!(error, TransportError::RefusedByPeer { kind: RefusalKind::WrongKey, .. }), "{error}");
     drop(accepted);
@@ -146,4 +148,35 @@ async fn bulk_does_not_hold_up_heartbeats_of_the_same_connection() {
     assert_eq!(arrived.load(Ordering::SeqCst), BULK_BYTES);
     // At most what was in flight when it was sent may come before it, never the queue.
     assert!(beats >= 5 && worst <= 4 << 20, "{beats} heartbeats, the slowest behind {worst} bytes");
+}
+
+#[tokio::test]
+async fn a_control_node_that_is_no_member_is_told_so_whatever_the_authority_has_signed() {
+    let cluster = small_cluster();
+    let controller = member(&cluster, Controller, 1);
+    let second = member(&cluster, Controller, 2);
+    let (dialled, _accepted) = connected(&second, &controller, Controller).await;
+    let members = controller.members().expect("QUIC knows keys");
+    members.record(Roster { members: [1, 2].into(), removed: [3].into(), ..Roster::default() });
+    let third = member(&cluster, Controller, 3);
+    let (told, refused) = both_errors(&third, &controller, Controller).await;
+    let kind = |error: &TransportError| match error {
+        TransportError::RefusedByPeer { kind, .. } => Some(*kind),
+        _ => None,
+    };
+    assert_eq!(kind(&told), Some(RefusalKind::Removed), "{told}");
+    assert!(told.to_string().contains("controller 3 was removed from the cluster"), "{told}");
+    assert!(
+        matches!(refused, TransportError::Refused { refusal: Refusal::Removed { node: 3 }, .. }),
+        "{refused}"
+    );
+
+    dialled.open(Lane::Raft).await.expect("a member goes on");
+    members.record(Roster { members: [1].into(), ..Roster::default() });
+    let ended = within("ending", dialled.closed()).await;
+    assert_eq!(kind(&ended), Some(RefusalKind::NotAMember), "{ended}");
+    let (told, _) = both_errors(&second, &controller, Controller).await;
+    assert_eq!(kind(&told), Some(RefusalKind::NotAMember), "{told}");
+    members.record(Roster { strangers: true, ..Roster::default() });
+    connected(&second, &controller, Controller).await;
 }

@@ -4,6 +4,8 @@
 //! the process starts, so that one build serves all probes. The shipped sources know nothing of it.
 
 mod copy;
+pub mod page;
+mod show;
 mod table;
 
 use std::fmt;
@@ -12,6 +14,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 pub use copy::{CopyError, weave};
+pub use show::show;
 pub use table::MUTANTS;
 
 /// Name of the environment variable that chooses a mutant, by its place in the table counted from 1.
@@ -64,38 +67,63 @@ impl Mutant {
     }
 }
 
+/// One kind of check.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Layer {
+    /// The bounded exhaustive searches.
+    Model,
+    /// The whole-cluster simulation.
+    Simulation,
+    /// The golden scripts of the core.
+    Scripts,
+}
+
+/// How a layer caught a mutant.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Death {
+    /// By which layer.
+    pub by: Layer,
+    /// The layer's own words for where: a configuration and how many events, a seed, a script.
+    pub at: String,
+    /// What is broken.
+    pub what: String,
+    /// How long that took.
+    pub elapsed: Duration,
+}
+
 /// What became of one mutant.
 #[derive(Clone, Debug)]
 pub struct Verdict {
     /// Which.
     pub mutant: Mutant,
-    /// The probe's first line about what is broken; `None` if it survived.
-    pub broken: Option<String>,
-    /// The probe's first line.
-    pub summary: String,
-    /// How long the probe took.
+    /// Everything that caught it; nothing if it survived.
+    pub deaths: Vec<Death>,
+    /// How long all its probes took.
     pub elapsed: Duration,
 }
 
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Verdict { mutant, broken, elapsed, summary } = self;
+        let Verdict { mutant, deaths, elapsed } = self;
         let seconds = elapsed.as_secs_f64();
-        match broken {
-            Some(broken) => write!(f, "{:<28} caught   {seconds:5.1} s  {broken}", mutant.id),
-            None => write!(f, "{:<28} SURVIVED {seconds:5.1} s  {summary}", mutant.id),
+        match deaths.first() {
+            Some(Death { what, at, .. }) => {
+                write!(f, "{:<28} caught   {seconds:5.1} s  {what} ({at})", mutant.id)
+            }
+            None => write!(f, "{:<28} SURVIVED {seconds:5.1} s", mutant.id),
         }
     }
 }
 
-/// Builds the copy and probes every chosen mutant, after the unmutated copy has passed the control probe.
-/// `report` is told of each verdict as it comes.
+/// Builds the copy and probes every chosen mutant, after the unmutated copy has passed the control probe. With
+/// `every_layer` not only the probe of the table is asked. `report` is told of each verdict as it comes.
 ///
 /// # Errors
 /// The table does not fit the sources, the copy does not build, or a probe neither held nor named what is broken.
 pub fn run(
     root: &Path,
     choice: &Choice,
+    every_layer: bool,
     mut report: impl FnMut(&Verdict),
 ) -> Result<Vec<Verdict>, MutantError> {
     let numbered = MUTANTS.iter().enumerate().map(|(at, mutant)| (at + 1, mutant));
@@ -103,7 +131,7 @@ pub fn run(
     if chosen.is_empty() {
         return Err(MutantError::NoneChosen);
     }
-    let core_only = chosen.iter().all(|(_, mutant)| mutant.is_of_the_core());
+    let core_only = !every_layer && chosen.iter().all(|(_, mutant)| mutant.is_of_the_core());
     let binaries = build(root, core_only)?;
     control(&binaries, table::CONTROL)?;
     if !core_only {
@@ -111,7 +139,7 @@ pub fn run(
     }
     let mut verdicts = Vec::new();
     for (choice, mutant) in chosen {
-        let verdict = probe(&binaries, choice, mutant)?;
+        let verdict = judge(&binaries, choice, mutant, every_layer)?;
         report(&verdict);
         verdicts.push(verdict);
     }
@@ -161,15 +189,55 @@ fn control(binaries: &Path, probe: &[&str]) -> Result<(), MutantError> {
     if code == Some(0) { Ok(()) } else { Err(MutantError::Control(text)) }
 }
 
-fn probe(binaries: &Path, choice: usize, mutant: &Mutant) -> Result<Verdict, MutantError> {
-    let (code, text, elapsed) = start(binaries, choice, mutant.probe)?;
+/// Asks the probe of the table, and with `every_layer` the other layers that may catch it too.
+fn judge(binaries: &Path, choice: usize, mutant: &Mutant, every_layer: bool) -> Result<Verdict, MutantError> {
+    let more: &[&[&str]] = match every_layer {
+        true if mutant.is_of_the_core() => &[table::SCRIPTS, table::SHORT_SIMULATION],
+        _ => &[],
+    };
+    let begun = Instant::now();
+    let mut deaths = Vec::new();
+    for words in [mutant.probe].into_iter().chain(more.iter().copied()) {
+        deaths.extend(probe(binaries, choice, mutant, words)?);
+    }
+    Ok(Verdict { mutant: *mutant, deaths, elapsed: begun.elapsed() })
+}
+
+/// Runs one probe; `None` if nothing broke.
+fn probe(
+    binaries: &Path,
+    choice: usize,
+    mutant: &Mutant,
+    words: &[&str],
+) -> Result<Option<Death>, MutantError> {
+    let (code, text, elapsed) = start(binaries, choice, words)?;
     let broken = text.lines().find_map(|line| line.trim().strip_prefix("BROKEN"));
     let broken = broken.map(|line| line.trim_start_matches([':', ' ']).to_owned());
-    let summary = text.lines().next().unwrap_or_default().to_owned();
-    match (code, &broken) {
-        (Some(0), None) | (Some(1), Some(_)) => Ok(Verdict { mutant: *mutant, broken, summary, elapsed }),
+    match (code, broken) {
+        (Some(0), None) => Ok(None),
+        (Some(1), Some(broken)) => Ok(Some(death(words, &text, broken, elapsed))),
         _ => Err(MutantError::Probe { id: mutant.id, code, text }),
     }
+}
+
+/// Reads out of what a probe printed where it found what is broken.
+fn death(words: &[&str], text: &str, broken: String, elapsed: Duration) -> Death {
+    let (by, at, what) = match words {
+        ["model", "scripts"] => {
+            let (name, what) = broken.split_once(' ').unwrap_or((&broken, ""));
+            (Layer::Scripts, name.trim_end_matches(':').to_owned(), what.to_owned())
+        }
+        ["model", .., configuration] => {
+            let events = text.lines().find_map(|line| line.trim().strip_prefix("after ")?.split(',').next());
+            let at = events.map(|events| format!("{configuration}, {events}"));
+            (Layer::Model, at.unwrap_or_else(|| format!("{configuration}, whole")), broken)
+        }
+        _ => {
+            let (seed, what) = broken.split_once(": ").unwrap_or((&broken, ""));
+            (Layer::Simulation, seed.to_owned(), what.to_owned())
+        }
+    };
+    Death { by, at, what, elapsed }
 }
 
 /// Why mutants could not be judged.

@@ -12,6 +12,7 @@ mod model;
 mod network;
 mod property;
 mod run;
+pub mod script;
 mod state;
 mod symmetry;
 
@@ -19,5 +20,5 @@ pub use action::{Action, Event};
 pub use bounds::{Bounds, CONFIGURATIONS, Disk, Wanted, Watch};
 pub use model::Raft;
 pub use property::Mark;
-pub use run::{Order, Report, check};
+pub use run::{Broken, Order, Report, check, explore};
 pub use state::State;

@@ -2,10 +2,15 @@
 //!
 //! `model check [NAME…]`: the configurations that every change must pass. `model probe NAME…`: the same breadth-first,
 //! until something breaks; `model harm NAME…`: the same, watching only what nodes have done to each other. `model reach NAME…`: whether all rare
-//! things were seen. `model explore key=value…`: bounds by hand, `threads=N` among them.
+//! things were seen. `model bounds key=value…`: bounds by hand, `threads=N` among them. `model explore NAME [ADDRESS]`:
+//! stateright's explorer, in a browser. `model scripts`: the committed golden scripts. `model script FILE [--step]`: one,
+//! whatever breaks, with `--step` stanza by stanza, each at a line of input.
 
+use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
 use std::process::ExitCode;
 
+use ravelin_model_check::golden;
 use ravelin_model_check::raft::{self, Bounds, Order, Report, Watch};
 
 fn main() -> ExitCode {
@@ -17,8 +22,13 @@ fn main() -> ExitCode {
         "probe" => named(rest, Order::BreadthFirst, Watch::Everything),
         "reach" => reach(rest),
         "harm" => named(rest, Order::BreadthFirst, Watch::Harm),
+        "bounds" => by_hand(rest),
         "explore" => explore(rest),
-        other => Err(format!("unknown command {other}: check, probe, harm, reach or explore")),
+        "scripts" => scripts(),
+        "script" => script(rest),
+        other => Err(format!(
+            "unknown command {other}: check, probe, harm, reach, bounds, explore, scripts or script"
+        )),
     };
     match outcome {
         Ok(true) => ExitCode::SUCCESS,
@@ -30,13 +40,20 @@ fn main() -> ExitCode {
     }
 }
 
+fn configuration(name: &str) -> Result<Bounds, String> {
+    Bounds::named(name).ok_or_else(|| {
+        let names: Vec<&str> = raft::CONFIGURATIONS.iter().map(|bounds| bounds.name).collect();
+        format!("there is no configuration {name}, only {}", names.join(", "))
+    })
+}
+
 fn print(report: &Report) -> bool {
     println!("{report}");
     report.holds()
 }
 
 fn named(names: &[String], order: Order, watch: Watch) -> Result<bool, String> {
-    let find = |name: &String| Bounds::named(name).ok_or_else(|| format!("there is no configuration {name}"));
+    let find = |name: &String| configuration(name);
     let chosen = match names {
         [] => raft::CONFIGURATIONS.to_vec(),
         names => names.iter().map(find).collect::<Result<_, _>>()?,
@@ -64,7 +81,7 @@ fn named(names: &[String], order: Order, watch: Watch) -> Result<bool, String> {
 fn reach(names: &[String]) -> Result<bool, String> {
     let mut whole = true;
     for name in names {
-        let bounds = Bounds::named(name).ok_or_else(|| format!("there is no configuration {name}"))?;
+        let bounds = configuration(name)?;
         let report = raft::check(bounds, Order::DepthFirst, Watch::Harm, 2);
         println!("{report}");
         for unseen in &report.unseen {
@@ -75,7 +92,7 @@ fn reach(names: &[String]) -> Result<bool, String> {
     Ok(whole)
 }
 
-fn explore(settings: &[String]) -> Result<bool, String> {
+fn by_hand(settings: &[String]) -> Result<bool, String> {
     let mut bounds = Bounds::default();
     let mut threads = 1;
     for setting in settings {
@@ -85,4 +102,42 @@ fn explore(settings: &[String]) -> Result<bool, String> {
         }
     }
     Ok(print(&raft::check(bounds, Order::DepthFirst, Watch::Everything, threads)))
+}
+
+/// Serves the explorer until the process is ended.
+fn explore(words: &[String]) -> Result<bool, String> {
+    let [name, rest @ ..] = words else { return Err("explore which configuration?".to_owned()) };
+    let bounds = configuration(name)?;
+    let address = rest.first().map_or("127.0.0.1:3000", String::as_str);
+    let address: SocketAddr = address.parse().map_err(|_| format!("{address} is no address"))?;
+    // The explorer does not say which port it got, so a free one is found before.
+    let free = TcpListener::bind(address).and_then(|listener| listener.local_addr());
+    let address = free.map_err(|error| format!("{address}: {error}"))?;
+    println!("{bounds}\nhttp://{address}/ shows its states until this is ended");
+    raft::explore(bounds, address);
+    Ok(true)
+}
+
+/// The committed golden scripts, on this build's core.
+fn scripts() -> Result<bool, String> {
+    // What panics here is part of the answer.
+    std::panic::set_hook(Box::new(|_| {}));
+    let folder = golden::folder();
+    let broken = golden::check(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+    broken.iter().for_each(|line| println!("BROKEN: {line}"));
+    println!("scripts: {} do not answer as written", broken.len());
+    Ok(broken.is_empty())
+}
+
+/// One golden script.
+fn script(words: &[String]) -> Result<bool, String> {
+    let [file, rest @ ..] = words else { return Err("which script?".to_owned()) };
+    let text = std::fs::read_to_string(Path::new(file)).map_err(|error| format!("{file}: {error}"))?;
+    if rest.iter().any(|word| word == "--step") {
+        let broken = golden::step_through(&text, &mut std::io::stdin().lock(), &mut std::io::stdout());
+        return broken.map(|broken| !broken).map_err(|error| error.to_string());
+    }
+    let answer = golden::answered(&text);
+    print!("{answer}");
+    Ok(!answer.contains("BROKEN: "))
 }

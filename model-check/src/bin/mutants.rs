@@ -1,22 +1,33 @@
 //! Builds the sources with every mutant woven in, and shows for each what catches it.
 //!
-//! `mutants [core | ID]`: with `core`, only those of the consensus core. Fails if one survives.
+//! `mutants [core | ID]`: with `core`, only those of the consensus core. Fails if one survives. `mutants --write`: asks every
+//! layer, and writes the page about them. `mutants --show ID [--step]`: one, with a script that shows it.
 
 use std::path::Path;
 use std::process::ExitCode;
 
-use ravelin_model_check::mutant::{self, Choice};
+use ravelin_model_check::mutant::{self, Choice, MutantError, Verdict, page};
 
 fn main() -> ExitCode {
-    let choice = match std::env::args().nth(1) {
-        None => Choice::All,
-        Some(word) if word == "core" => Choice::Core,
-        Some(id) => Choice::One(id),
-    };
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let Some(root) = Path::new(env!("CARGO_MANIFEST_DIR")).parent() else { return ExitCode::from(2) };
-    match mutant::run(root, &choice, |verdict| println!("{verdict}")) {
+    let told = |verdict: &Verdict| println!("{verdict}");
+    let outcome = match words.as_slice() {
+        [] => mutant::run(root, &Choice::All, false, told),
+        ["--write"] => mutant::run(root, &Choice::All, true, told).and_then(|found| write(root, found)),
+        ["--show", id] => mutant::show(root, id, false).map(|verdict| vec![verdict]),
+        ["--show", id, "--step"] => mutant::show(root, id, true).map(|verdict| vec![verdict]),
+        ["core"] => mutant::run(root, &Choice::Core, false, told),
+        [id] => mutant::run(root, &Choice::One((*id).to_owned()), false, told),
+        _ => {
+            eprintln!("mutants [core | ID | --write | --show ID [--step]]");
+            return ExitCode::from(2);
+        }
+    };
+    match outcome {
         Ok(verdicts) => {
-            let caught = verdicts.iter().filter(|verdict| verdict.broken.is_some()).count();
+            let caught = verdicts.iter().filter(|verdict| !verdict.deaths.is_empty()).count();
             println!("mutants: {caught} of {} killed", verdicts.len());
             if caught == verdicts.len() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
         }
@@ -25,4 +36,12 @@ fn main() -> ExitCode {
             ExitCode::from(2)
         }
     }
+}
+
+fn write(root: &Path, verdicts: Vec<Verdict>) -> Result<Vec<Verdict>, MutantError> {
+    let path = page::path(root);
+    let old = std::fs::read_to_string(&path).unwrap_or_default();
+    let written = std::fs::write(&path, page::page(&page::with(&old, &verdicts)));
+    written.map_err(|source| MutantError::Start { what: path.display().to_string(), source })?;
+    Ok(verdicts)
 }

@@ -2,7 +2,7 @@
 //! failing seed prints its trail, the one command that replays it, and the smallest script that fails the same way.
 //!
 //! `sim --seed S [--trace]` runs one seed and prints its digest, with a line for each event; `sim --script FILE [--trace]`
-//! runs a script. `sim --core [--seeds N]` runs clusters of cores with nothing around them and measures how fast: on one
+//! runs a script; with `--step` each line of the trace waits for a line of input. `sim --core [--seeds N]` runs clusters of cores with nothing around them and measures how fast: on one
 //! core, once as they are and once with the catalogue checked after each event. `--probe` ends with the first seed that fails and asks nothing of the others: for mutants.
 
 use std::process::ExitCode;
@@ -22,11 +22,15 @@ fn main() -> ExitCode {
         let at = words.iter().position(|word| word == name);
         at.and_then(|at| words.get(at + 1))
     };
+    let trace = || {
+        let step = has("--step");
+        has("--trace").then(|| Box::new(move |line: &str| shown(line, step)) as Trace)
+    };
     let number = |name: &str| text(name).and_then(|word| word.parse().ok());
     let outcome = match (number("--seed"), text("--script")) {
         _ if has("--core") => cores_alone(number("--from").unwrap_or(0), number("--seeds").unwrap_or(20)),
-        (Some(seed), _) => one(Script::of_seed(seed), has("--trace"), !has("--probe")),
-        (None, Some(path)) => read(path).and_then(|script| one(script, has("--trace"), !has("--probe"))),
+        (Some(seed), _) => one(Script::of_seed(seed), trace(), !has("--probe")),
+        (None, Some(path)) => read(path).and_then(|script| one(script, trace(), !has("--probe"))),
         (None, None) => {
             campaign(number("--from").unwrap_or(0), number("--seeds").unwrap_or(100), has("--probe"))
         }
@@ -98,10 +102,18 @@ fn run(script: &Script, trace: Option<Trace>) -> Result<Report, Failed> {
     }
 }
 
+/// A line of a trace, and with `step` a line of input before it goes on.
+fn shown(line: &str, step: bool) {
+    println!("{line}");
+    if step {
+        // At the end of the input it just goes on.
+        let _ = std::io::stdin().read_line(&mut String::new());
+    }
+}
+
 /// Runs one script, and shrinks it if it fails.
-fn one(script: Script, trace: bool, shrinks: bool) -> Result<(), String> {
-    let lines: Option<Trace> = trace.then(|| Box::new(|line: &str| println!("{line}")) as Trace);
-    match run(&script, lines) {
+fn one(script: Script, trace: Option<Trace>, shrinks: bool) -> Result<(), String> {
+    match run(&script, trace) {
         Ok(report) => {
             println!("{report}");
             println!("sim: seed {}, digest {:016x}", script.seed(), report.digest);

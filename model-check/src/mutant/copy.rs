@@ -34,6 +34,9 @@ pub(crate) fn write(root: &Path, home: &Path, mutants: &[&Mutant]) -> Result<(),
         let mutated = by_file.keys().any(|file| file.starts_with(&from));
         copy_folder(&from.join("src"), &to.join("src"), &mut by_file, mutated)?;
     }
+    // The golden scripts and their language, which the copied model check includes by path.
+    let of_scripts = Path::new("consensus").join("tests");
+    copy_folder(&root.join(&of_scripts), &home.join(&of_scripts), &mut by_file, false)?;
     match by_file.into_keys().next() {
         Some(file) => Err(CopyError::NoSuchFile(file)),
         None => Ok(()),
@@ -114,7 +117,7 @@ pub fn weave(source: &str, slips: &[(usize, &Mutant)]) -> Result<String, CopyErr
 }
 
 /// Where the expression that a mutant replaces begins and ends.
-fn place(source: &str, mutant: &Mutant) -> Result<(usize, usize), CopyError> {
+pub(crate) fn place(source: &str, mutant: &Mutant) -> Result<(usize, usize), CopyError> {
     let (before, rest) = mutant.original.split_once('«').unwrap_or(("", mutant.original));
     let (expression, after) = rest.split_once('»').unwrap_or((rest, ""));
     let whole = format!("{before}{expression}{after}");
@@ -135,7 +138,7 @@ fn workspace(manifest: &str) -> String {
     lines.collect()
 }
 
-fn text(path: &Path) -> Result<String, CopyError> {
+pub(crate) fn text(path: &Path) -> Result<String, CopyError> {
     fs::read_to_string(path).map_err(|source| CopyError::Io { path: path.to_owned(), source })
 }
 

@@ -27,11 +27,16 @@ const REPLACE_STEP: &[&str] = &["model", "probe", "replace-leader"];
 const TRANSFER_STEP: &[&str] = &["model", "probe", "transfer"];
 /// What must be possible is not: only the whole search can tell.
 const REPLACE_REACH: &[&str] = &["model", "reach", "replace-leader"];
+const CHECK_QUORUM_REACH: &[&str] = &["model", "reach", "check-quorum"];
 
 /// Outside the core the whole cluster is simulated, until a seed breaks. Some slips need a rare one.
 const SIMULATION: &[&str] = &["sim", "--seeds", "1000", "--probe"];
 /// Without a mutant, none does.
 pub(crate) const SIMULATION_CONTROL: &[&str] = &["sim", "--seeds", "300", "--probe"];
+
+/// Of the core's mutants it is also asked, apart from CI, which of these layers catch them.
+pub(crate) const SCRIPTS: &[&str] = &["model", "scripts"];
+pub(crate) const SHORT_SIMULATION: &[&str] = &["sim", "--seeds", "40", "--probe"];
 
 /// All mutants. A probe chooses one by its place, counted from 1.
 pub const MUTANTS: &[Mutant] = &[
@@ -307,7 +312,7 @@ pub const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         id: "read-round-reused",
-        stands_for: "I31, B11: etcd's ReadIndex of 2026",
+        stands_for: "I31, B11: ReadIndex of etcd until 2026 (etcd #20418)",
         slip: "reads that come later wait for a round that was answered before they came",
         file: "consensus/src/read.rs",
         original: "Round(self.round.0.saturating_add(1))",
@@ -331,6 +336,35 @@ pub const MUTANTS: &[Mutant] = &[
         original: "Ticket { life, number: 0 }",
         wrong: "Ticket { life: Life(0), number: 0 }",
         probe: FOLLOWER_READ,
+    },
+    Mutant {
+        id: "term-without-stepping-down",
+        stands_for: "I23, I1, B9: a heartbeat beside the main loop (hashicorp/raft #695)",
+        slip: "an append raises the term, and the leader goes on leading in it",
+        file: "consensus/src/core.rs",
+        original: "vote: None };\n            «self.become_follower(None, out)»;",
+        wrong: "if !(matches!(message.body, Body::Append { .. }) && matches!(self.role, Role::Leader(_))) \
+                { self.become_follower(None, out) }",
+        probe: REORDER,
+    },
+    Mutant {
+        id: "vote-in-a-second-write",
+        stands_for: "I4, I2, B1: term and vote are one record (hashicorp/raft #661)",
+        slip: "writes the term first and the vote with the next record",
+        file: "consensus/src/core.rs",
+        original: "token,\n            hard_state: «self.hard_state»,",
+        wrong: "HardState { vote: self.hard_state.vote.filter(|_| \
+                self.persistence.hard_state().term == self.hard_state.term), ..self.hard_state }",
+        probe: CRASH,
+    },
+    Mutant {
+        id: "leader-without-quorum-stays",
+        stands_for: "L1, B23: a bridge that hears an old leader (openraft #2080)",
+        slip: "goes on leading those few that can still hear it",
+        file: "consensus/src/role/leader.rs",
+        original: "if «stalled || !quorum::reached(self.log.configuration(), heard)» {",
+        wrong: "stalled",
+        probe: CHECK_QUORUM_REACH,
     },
     Mutant {
         id: "wal-ack-before-sync",
@@ -456,6 +490,69 @@ pub const MUTANTS: &[Mutant] = &[
         file: "config/src/generation.rs",
         original: "«(self.recovery_epoch, self.revision) > (other.recovery_epoch, other.revision)»",
         wrong: "(self.recovery_epoch, self.revision) != (other.recovery_epoch, other.revision)",
+        probe: SIMULATION,
+    },
+    Mutant {
+        id: "wal-write-error-ignored",
+        stands_for: "B28: a write that failed",
+        slip: "syncs after a write that failed, and goes on",
+        file: "cluster/src/storage/wal.rs",
+        original: "«self.file.write_at(self.offset, bytes)?»;\n        self.file.sync()?;",
+        wrong: "drop(self.file.write_at(self.offset, bytes))",
+        probe: SIMULATION,
+    },
+    Mutant {
+        id: "wal-damage-taken-for-torn",
+        stands_for: "I37, B27",
+        slip: "takes every unreadable end of the log for a torn write",
+        file: "cluster/src/storage/recovery.rs",
+        original: "«find_behind(bytes, at, salt, self.next_sequence)»",
+        wrong: "None::<Behind>",
+        probe: SIMULATION,
+    },
+    Mutant {
+        id: "wal-sealed-damage-taken-for-end",
+        stands_for: "I37, B27",
+        slip: "goes on with the next segment where one ends too soon",
+        file: "cluster/src/storage/recovery.rs",
+        original: "«at as u64 == following.previous_end && self.next_sequence == following.first_sequence»",
+        wrong: "true",
+        probe: SIMULATION,
+    },
+    Mutant {
+        id: "wal-success-not-noted",
+        stands_for: "I37, B27: a record that was durable is told from a torn one",
+        slip: "leaves no mark behind a write that was synced",
+        file: "cluster/src/storage/wal.rs",
+        original: "self.durable = self.next_sequence - 1;\n        «self.note_synced()»",
+        wrong: "Ok::<(), WalError>(())",
+        probe: SIMULATION,
+    },
+    Mutant {
+        id: "wal-cache-taken-for-disk",
+        stands_for: "B28: after a sync that failed, the next one claims success",
+        slip: "only syncs at start what an earlier process may have failed to write",
+        file: "cluster/src/storage/wal.rs",
+        original: "«rewrite(&*file, doubtful, end)?»;",
+        wrong: "()",
+        probe: SIMULATION,
+    },
+    Mutant {
+        id: "wal-torn-end-kept",
+        stands_for: "I36, B29",
+        slip: "writes on after a torn write without cleaning what lies beyond",
+        file: "cluster/src/storage/wal.rs",
+        original: "«clean(&*file, end, dirty_end)?»;",
+        wrong: "()",
+        probe: SIMULATION,
+    },
+    Mutant {
+        id: "read-before-apply",
+        stands_for: "I31, B10: a read waits for its index",
+        slip: "answers a confirmed read from what is applied by chance",
+        file: "cluster/src/node/answer.rs",
+        original: "self.api.readable(«self.core.applied_index().0»)",
+        wrong: "u64::MAX",
         probe: SIMULATION,
     },
 ];

@@ -1,14 +1,19 @@
 //! One search from beginning to end, and what may be said about it.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use stateright::{Checker, HasDiscoveries, Model};
 
+use crate::golden::shrunk;
+use crate::raft::action::Action;
 use crate::raft::bounds::{Bounds, Watch};
 use crate::raft::model::Raft;
 use crate::raft::property;
+use crate::raft::script::tell;
+use crate::raft::state::State;
 
 /// What a search has found.
 #[derive(Clone, Debug)]
@@ -26,9 +31,20 @@ pub struct Report {
     /// Whether every state that was found had all its transitions taken, by the model's own count.
     pub exhaustive: bool,
     /// Broken invariants, each with the path that breaks it.
-    pub violations: Vec<(String, String)>,
+    pub violations: Vec<Broken>,
     /// Witnesses that were not found.
     pub unseen: Vec<&'static str>,
+}
+
+/// A broken invariant, and how it came to that.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Broken {
+    /// What is broken.
+    pub what: String,
+    /// Events that lead there.
+    pub steps: usize,
+    /// The same events as a golden script.
+    pub script: String,
 }
 
 /// In which order states are visited.
@@ -51,6 +67,11 @@ pub fn check(bounds: Bounds, order: Order, watch: Watch, threads: usize) -> Repo
     }
 }
 
+/// Serves stateright's explorer, which searches only where one looks, until the process is ended.
+pub fn explore(bounds: Bounds, address: SocketAddr) {
+    Raft::new(bounds, Watch::Everything).checker().serve(address);
+}
+
 fn report(bounds: Bounds, checker: impl Checker<Raft>, begun: Instant) -> Report {
     let model = checker.model();
     // Counted before paths are rebuilt, which runs the model again.
@@ -64,8 +85,15 @@ fn report(bounds: Bounds, checker: impl Checker<Raft>, begun: Instant) -> Report
         let found = discoveries.get(question.name);
         match (property::is_invariant(&question), found) {
             (true, Some(path)) => {
-                let step = path.last_state().violation().map(ToString::to_string);
-                violations.push((step.unwrap_or_else(|| question.name.to_owned()), explain(path.clone())));
+                let what = path.last_state().violation().map(ToString::to_string);
+                let steps = path.clone().into_vec();
+                let event =
+                    |(state, action): (State, Option<Action>)| (state, action.map(|action| action.event));
+                let events: Vec<_> = steps.into_iter().map(event).collect();
+                let what = what.unwrap_or_else(|| question.name.to_owned());
+                let id = what.split([' ', ':']).next().unwrap_or_default();
+                let script = shrunk(&tell(&bounds, &events).text, id);
+                violations.push(Broken { steps: events.len() - 1, script, what });
             }
             (false, None) => unseen.push(question.name),
             _ => {}
@@ -83,18 +111,6 @@ fn report(bounds: Bounds, checker: impl Checker<Raft>, begun: Instant) -> Report
         violations,
         unseen,
     }
-}
-
-fn explain(path: stateright::Path<crate::raft::State, crate::raft::Action>) -> String {
-    let steps = path.into_vec();
-    let mut text = String::new();
-    for (at, (state, action)) in steps.iter().enumerate() {
-        text.push_str(&format!("state {at}\n{state:?}"));
-        if let Some(action) = action {
-            text.push_str(&format!("then {:?}\n", action.event));
-        }
-    }
-    text
 }
 
 impl Report {
@@ -130,8 +146,8 @@ impl fmt::Display for Report {
         for name in &self.unseen {
             write!(f, "\n  never seen: {name}")?;
         }
-        for (name, path) in &self.violations {
-            write!(f, "\n  BROKEN: {name}\n{path}")?;
+        for Broken { what, steps, script } in &self.violations {
+            write!(f, "\n  BROKEN: {what}\n  after {steps} events, as a golden script:\n\n{script}")?;
         }
         Ok(())
     }

@@ -25,7 +25,7 @@ pub enum BodyError {
     Client(#[source] ClientBodyError),
     /// The upstream's body could not be read to its end.
     #[error("the upstream's body broke off")]
-    Upstream(#[source] hyper::Error),
+    Upstream(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The upstream's answer ended first: nobody takes the rest of the client's body.
     #[error("the upstream has answered and takes no more")]
     Unwanted,
@@ -192,7 +192,9 @@ pub struct ResponseBody {
 enum Source {
     Empty,
     Full(Bytes),
-    Upstream { incoming: Incoming, lease: Option<Box<Lease>> },
+    Http1(Lease),
+    /// Boxed: it is the larger one, and every answer is moved.
+    Http2(Box<(Incoming, Lease)>),
     Tunnel(Option<Box<Tunnel>>),
 }
 
@@ -209,13 +211,21 @@ impl ResponseBody {
         Self { source, exchange: None }
     }
 
-    /// Content streamed from an upstream; `lease` goes back to the pool at the end if the return rule allows it.
-    pub(crate) fn upstream(incoming: Incoming, mut lease: Box<Lease>) -> Self {
-        if incoming.is_end_stream() {
-            lease.response_ended(Instant::now());
-            return Self { source: Source::Empty, exchange: None };
-        }
-        Self { source: Source::Upstream { incoming, lease: Some(lease) }, exchange: None }
+    /// Content streamed from an upstream; its lease goes back to the pool at the end if the return rule allows it.
+    pub(crate) fn upstream(content: UpstreamContent, mut lease: Lease) -> Self {
+        let source = match content {
+            UpstreamContent::Http1 if lease.is_answer_ended() => {
+                lease.response_ended(Instant::now());
+                Source::Empty
+            }
+            UpstreamContent::Http1 => Source::Http1(lease),
+            UpstreamContent::Http2(incoming) if incoming.is_end_stream() => {
+                lease.response_ended(Instant::now());
+                Source::Empty
+            }
+            UpstreamContent::Http2(incoming) => Source::Http2(Box::new((incoming, lease))),
+        };
+        Self { source, exchange: None }
     }
 
     /// The body of a 101: no content, and the upstream's half of the tunnel.
@@ -239,38 +249,50 @@ impl ResponseBody {
 
     /// The upstream's answer was read to its end.
     fn upstream_ended(&mut self) {
-        if let Source::Upstream { lease, .. } = &mut self.source
-            && let Some(mut lease) = lease.take()
-        {
+        let lease = match &mut self.source {
+            Source::Http1(lease) => Some(lease),
+            Source::Http2(stream) => Some(&mut stream.1),
+            Source::Empty | Source::Full(_) | Source::Tunnel(_) => None,
+        };
+        if let Some(lease) = lease {
             let now = Instant::now();
             lease.response_ended(now);
             if let Some(exchange) = &mut self.exchange {
                 exchange.ended(now);
             }
         }
+        self.source = Source::Empty;
     }
 
     fn poll_upstream(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let Source::Upstream { incoming, .. } = &mut self.source else { return Poll::Ready(None) };
-        match Pin::new(&mut *incoming).poll_frame(cx) {
-            Poll::Pending => Poll::Pending,
-            Poll::Ready(Some(Ok(frame))) => {
-                if incoming.is_end_stream() {
-                    self.upstream_ended();
-                }
-                Poll::Ready(Some(Ok(frame)))
+        let (polled, ended) = match &mut self.source {
+            Source::Http1(lease) => {
+                let polled = lease.poll_frame(cx).map_err(|fault| BodyError::Upstream(fault.into()));
+                (polled, lease.is_answer_ended())
             }
-            Poll::Ready(None) => {
-                self.upstream_ended();
-                self.source = Source::Empty;
-                Poll::Ready(None)
+            Source::Http2(stream) => {
+                let incoming = &mut stream.0;
+                let polled = Pin::new(&mut *incoming).poll_frame(cx);
+                let ended = matches!(polled, Poll::Ready(Some(Ok(_)))) && incoming.is_end_stream();
+                (polled.map_err(|error| BodyError::Upstream(error.into())), ended)
             }
-            Poll::Ready(Some(Err(error))) => {
-                self.source = Source::Empty;
-                Poll::Ready(Some(Err(BodyError::Upstream(error))))
-            }
+            Source::Empty | Source::Full(_) | Source::Tunnel(_) => (Poll::Ready(None), false),
+        };
+        match &polled {
+            Poll::Ready(Some(Err(_))) => self.source = Source::Empty,
+            Poll::Ready(None) => self.upstream_ended(),
+            Poll::Ready(Some(Ok(_))) if ended => self.upstream_ended(),
+            Poll::Ready(Some(Ok(_))) | Poll::Pending => {}
         }
+        polled
     }
+}
+
+/// Where the content of a server's answer comes from.
+pub(crate) enum UpstreamContent {
+    /// The connection that the lease holds.
+    Http1,
+    Http2(Incoming),
 }
 
 impl Body for ResponseBody {
@@ -289,7 +311,7 @@ impl Body for ResponseBody {
                 this.source = Source::Empty;
                 Poll::Ready(Some(Ok(Frame::data(content))))
             }
-            Source::Upstream { .. } => this.poll_upstream(cx),
+            Source::Http1(_) | Source::Http2(_) => this.poll_upstream(cx),
         };
         if let (Some(exchange), Poll::Ready(Some(Ok(frame)))) = (this.exchange.as_mut(), &polled)
             && let Some(data) = frame.data_ref()
@@ -303,7 +325,8 @@ impl Body for ResponseBody {
         match &self.source {
             Source::Empty | Source::Tunnel(_) => true,
             Source::Full(content) => content.is_empty(),
-            Source::Upstream { incoming, .. } => incoming.is_end_stream(),
+            Source::Http1(lease) => lease.is_answer_ended(),
+            Source::Http2(stream) => stream.0.is_end_stream(),
         }
     }
 
@@ -311,7 +334,8 @@ impl Body for ResponseBody {
         match &self.source {
             Source::Empty | Source::Tunnel(_) => SizeHint::with_exact(0),
             Source::Full(content) => SizeHint::with_exact(content.len() as u64),
-            Source::Upstream { incoming, .. } => incoming.size_hint(),
+            Source::Http1(lease) => lease.size_hint(),
+            Source::Http2(stream) => stream.0.size_hint(),
         }
     }
 }

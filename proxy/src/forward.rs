@@ -1,26 +1,26 @@
 //! One request to one server and its answer back: the head as the server gets it, sending with at most one safe repeat, the
 //! answer's head as the client gets it. It chooses no server, and what goes back to the pool is the return rule's decision.
 
-use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderValue, TRANSFER_ENCODING, UPGRADE, USER_AGENT,
-    WWW_AUTHENTICATE,
+    CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderName, HeaderValue, TRAILER, TRANSFER_ENCODING,
+    UPGRADE, USER_AGENT, WWW_AUTHENTICATE,
 };
 use http::uri::{Authority, PathAndQuery, Scheme as UriScheme};
 use http::{Method, Request, Response, StatusCode, Uri, Version};
-use hyper::body::Incoming;
 
-use crate::body::{Progress, RequestBody, ResponseBody, Tracker};
+use crate::body::{Progress, RequestBody, ResponseBody, Tracker, UpstreamContent};
 use crate::connection::ConnectionFacts;
 use crate::error::{RequestError, UpstreamFailure};
 use crate::forwarded::{self, Present};
-use crate::upstream::interim::InterimWatch;
-use crate::upstream::lease::{Lease, SendFailure};
+use crate::upstream::http1::{AnswerHead, Fault, RequestHead};
+use crate::upstream::interim::Relay;
+use crate::upstream::lease::Lease;
 use crate::upstream::return_rule::Observed;
 use crate::upstream::{Scheme, Upstream, UpstreamPools};
 
@@ -58,10 +58,9 @@ pub(crate) async fn forward(
         outgoing.headers.remove(UPGRADE);
     }
     let asked = Asked::of(outgoing, connection);
-    let (response, lease, switching) = send(pools, connection, upstream, outgoing, &asked).await?;
+    let (response, lease) = send(pools, connection, upstream, outgoing, &asked).await?;
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-        // Boxed: it is rare, while every request in flight carries this future.
-        return Box::pin(switch(response, lease, switching, &asked)).await;
+        return switch(response, lease, &asked);
     }
     let present = Present::of(response.headers());
     if present.any(Present::TRANSFER_ENCODING) && !is_framing_known(&response) {
@@ -109,7 +108,8 @@ fn binds_connection(credentials: Option<&HeaderValue>) -> bool {
     })
 }
 
-type Switching = tokio::sync::oneshot::Receiver<crate::upstream::connect::Switched>;
+/// An answer's head, and where its content comes from.
+type Answered = (Response<UpstreamContent>, Lease);
 
 async fn send(
     pools: &UpstreamPools,
@@ -117,75 +117,128 @@ async fn send(
     upstream: &Arc<Upstream>,
     outgoing: &mut Outgoing,
     asked: &Asked,
-) -> Result<(Response<Incoming>, Box<Lease>, Option<Switching>), RequestError> {
+) -> Result<Answered, RequestError> {
+    outgoing.drop_framing();
     let mut fresh = false;
     loop {
         let mut lease = pools.lease(upstream, asked.upgrade.is_some(), fresh).await?;
         lease.watch_body(outgoing.tracker.clone());
-        let switching = asked.upgrade.as_ref().and_then(|_| lease.expect_switch());
-        // The head is kept only where it may be needed: on a connection that may have died unseen while it lay idle.
-        let repeatable = lease.reused() && asked.repeatable;
-        let copy = (repeatable && lease.is_http2()).then(|| outgoing.headers.clone());
-        if repeatable {
-            lease.keep_head();
+        if lease.is_http2() {
+            // Boxed, so that requests to servers of HTTP/1 do not carry it.
+            match Box::pin(send_http2(lease, upstream, outgoing, asked)).await? {
+                Some(answered) => return Ok(answered),
+                None => continue,
+            }
         }
-        let request = outgoing.take_request(upstream, lease.is_http2())?;
-        let sending = std::pin::pin!(lease.send(request));
-        let head = await_head(&lease, sending, connection, upstream, asked, outgoing.tracker.as_deref());
-        let failure = match head.await? {
-            Ok(response) => return Ok((response, lease, switching)),
-            Err(failure) => failure,
+        let fault = match send_http1(&mut lease, connection, upstream, outgoing, asked).await? {
+            Ok(head) => return Ok((response_of(head), lease)),
+            Err(fault) => fault,
         };
-        lease.seen.failed = true;
-        let kept = if repeatable && lease.unanswered() { copy.or_else(|| lease.kept_head()) } else { None };
-        match (failure.request, kept) {
-            // Nothing was written: another connection, any method. Idle ones run out, so that this ends.
-            (Some(request), _) if lease.reused() => outgoing.put_back(request),
-            (None, Some(headers)) => {
-                outgoing.headers = headers;
-                fresh = true;
+        if lease.reused() {
+            if let Some(body) = lease.unwritten() {
+                // Another connection, any method. Idle ones run out, so that this ends.
+                outgoing.body = body;
+                continue;
             }
-            (request, _) => {
-                return Err(failed(failure.error, request.is_some(), outgoing.tracker.as_deref()));
+            if asked.repeatable && lease.unanswered() {
+                fresh = true;
+                continue;
             }
         }
+        return Err(failed(fault, lease.unwritten().is_some(), outgoing.tracker.as_deref()));
     }
 }
 
-/// Sends, and waits for the head of the final answer, at most as long as the transport allows.
-async fn await_head(
-    lease: &Lease,
-    mut sending: Pin<&mut impl Future<Output = Result<Response<Incoming>, SendFailure>>>,
+/// Sends over HTTP/1, and waits for the head of the final answer, at most as long as the transport allows. The fields of the
+/// request stay where they are until an answer begins.
+async fn send_http1(
+    lease: &mut Lease,
     connection: &Rc<ConnectionFacts>,
     upstream: &Upstream,
+    outgoing: &mut Outgoing,
     asked: &Asked,
-    tracker: Option<&Tracker>,
-) -> Result<Result<Response<Incoming>, SendFailure>, RequestError> {
-    let meter = lease.http1_meter().filter(|_| asked.relay_interim);
-    if let Some(meter) = meter {
-        *meter.interim.borrow_mut() = Some(InterimWatch::new(Rc::clone(connection), asked.relay_continue));
-    }
-    let watched = std::future::poll_fn(|cx| {
-        if let Some(meter) = meter
-            && let Some(watch) = meter.interim.borrow_mut().as_mut()
-        {
-            watch.wakes(cx.waker());
+) -> Result<Result<AnswerHead, Fault>, RequestError> {
+    let body = std::mem::replace(&mut outgoing.body, RequestBody::empty());
+    let head = RequestHead {
+        method: &outgoing.method,
+        target: outgoing.target.as_str(),
+        host: outgoing.host_for(upstream),
+        fields: &outgoing.headers,
+    };
+    lease.begin(&head, body, outgoing.announced());
+    let relay = asked.relay_interim.then_some(Relay { connection, relay_continue: asked.relay_continue });
+    let tracker = outgoing.tracker.as_deref();
+    // Boxed, as it is rare: every request in flight would carry it.
+    let limit = upstream.transport.response_header_timeout;
+    let mut overdue = limit.map(|limit| Box::pin(overdue(limit, tracker)));
+    let fields = &mut outgoing.headers;
+    let sent = std::future::poll_fn(|cx| {
+        if let Poll::Ready(sent) = lease.poll_answer(cx, fields, relay) {
+            return Poll::Ready(Ok(sent));
         }
-        sending.as_mut().poll(cx)
+        match &mut overdue {
+            Some(overdue) => overdue.as_mut().poll(cx).map(Err),
+            None => Poll::Pending,
+        }
     });
+    let sent =
+        sent.await.map_err(|()| RequestError::upstream(UpstreamFailure::HeaderTimeout, None, false))?;
+    if sent.is_ok() {
+        lease.answered();
+    }
+    Ok(sent)
+}
+
+fn response_of(head: AnswerHead) -> Response<UpstreamContent> {
+    let mut response = Response::new(UpstreamContent::Http1);
+    *response.status_mut() = head.status;
+    *response.version_mut() = head.version;
+    *response.headers_mut() = head.fields;
+    response
+}
+
+/// Sends over HTTP/2. `None`: not carried out, so that another connection is to be tried.
+async fn send_http2(
+    mut lease: Lease,
+    upstream: &Upstream,
+    outgoing: &mut Outgoing,
+    asked: &Asked,
+) -> Result<Option<Answered>, RequestError> {
+    let repeatable = lease.reused() && asked.repeatable;
+    let copy = repeatable.then(|| outgoing.headers.clone());
+    let request = outgoing.take_request(upstream)?;
+    let Some(sending) = lease.send_http2(request) else {
+        return Err(RequestError::Internal("a connection of HTTP/2 speaks HTTP/1"));
+    };
+    let tracker = outgoing.tracker.as_deref();
     let sent = match upstream.transport.response_header_timeout {
-        None => watched.await,
+        None => sending.await,
         Some(limit) => tokio::select! {
-            sent = watched => sent,
+            sent = sending => sent,
             () = overdue(limit, tracker) => {
                 return Err(RequestError::upstream(UpstreamFailure::HeaderTimeout, None, false));
             }
         },
     };
-    if let Some(meter) = meter {
-        meter.interim.borrow_mut().take();
+    let failure = match sent {
+        Ok(response) => {
+            lease.answered();
+            return Ok(Some((response.map(UpstreamContent::Http2), lease)));
+        }
+        Err(failure) => failure,
+    };
+    match (failure.request, copy) {
+        // Nothing was written: another connection, any method.
+        (Some(request), _) if lease.reused() => {
+            outgoing.put_back(request);
+            Ok(None)
+        }
+        (None, Some(headers)) => {
+            outgoing.headers = headers;
+            Ok(None)
+        }
+        (request, _) => Err(failed_http2(failure.error, request.is_some(), tracker)),
     }
-    Ok(sent)
 }
 
 /// Resolves when the answer's head is overdue: `limit` after the request went out completely, measured in steps of `limit`.
@@ -198,7 +251,19 @@ async fn overdue(limit: Duration, tracker: Option<&Tracker>) {
     }
 }
 
-fn failed(error: hyper::Error, unwritten: bool, tracker: Option<&Tracker>) -> RequestError {
+fn failed(fault: Fault, unwritten: bool, tracker: Option<&Tracker>) -> RequestError {
+    if tracker.is_some_and(|tracker| tracker.progress() == Progress::Failed) {
+        return RequestError::ClientBody;
+    }
+    let what = match fault {
+        Fault::Closed(_) => UpstreamFailure::Closed,
+        Fault::Malformed(_) => UpstreamFailure::Malformed,
+        Fault::Body(_) | Fault::Length => return RequestError::ClientBody,
+    };
+    RequestError::upstream(what, Some(fault.into()), unwritten)
+}
+
+fn failed_http2(error: hyper::Error, unwritten: bool, tracker: Option<&Tracker>) -> RequestError {
     if tracker.is_some_and(|tracker| tracker.progress() == Progress::Failed) {
         return RequestError::ClientBody;
     }
@@ -207,44 +272,51 @@ fn failed(error: hyper::Error, unwritten: bool, tracker: Option<&Tracker>) -> Re
 }
 
 impl Outgoing {
-    /// The request as hyper writes it; fields and body are taken out. Framing fields are hyper's to write: what came is never
-    /// passed on.
-    fn take_request(
-        &mut self,
-        upstream: &Upstream,
-        http2: bool,
-    ) -> Result<Request<RequestBody>, RequestError> {
-        let host = if self.host.is_empty() { &upstream.authority } else { &self.host };
+    /// What came of framing is never passed on: whoever writes the request frames it anew.
+    fn drop_framing(&mut self) {
+        if self.present.any(Present::TRANSFER_ENCODING) {
+            self.headers.remove(TRANSFER_ENCODING);
+        }
+        if self.present.any(Present::CONTENT_LENGTH) {
+            self.headers.remove(CONTENT_LENGTH);
+        }
+        if self.present.any(Present::USER_AGENT)
+            && self.headers.get(USER_AGENT).is_some_and(HeaderValue::is_empty)
+        {
+            self.headers.remove(USER_AGENT);
+        }
+    }
+
+    fn host_for<'h>(&'h self, upstream: &'h Upstream) -> &'h HeaderValue {
+        if self.host.is_empty() { &upstream.authority } else { &self.host }
+    }
+
+    /// The trailer fields that the head announces.
+    fn announced(&self) -> Vec<HeaderName> {
+        if !self.present.any(Present::TRAILER) {
+            return Vec::new();
+        }
+        let values = self.headers.get_all(TRAILER).iter().filter_map(|value| value.to_str().ok());
+        let names = values.flat_map(|value| value.split(','));
+        names.filter_map(|name| HeaderName::from_bytes(name.trim().as_bytes()).ok()).collect()
+    }
+
+    /// The request as hyper writes it over HTTP/2; fields and body are taken out.
+    fn take_request(&mut self, upstream: &Upstream) -> Result<Request<RequestBody>, RequestError> {
+        let uri = absolute(upstream.scheme, self.host_for(upstream), &self.target)?;
         let body = std::mem::replace(&mut self.body, RequestBody::empty());
         let mut headers = std::mem::take(&mut self.headers);
-        if self.present.any(Present::TRANSFER_ENCODING) {
-            headers.remove(TRANSFER_ENCODING);
-        }
-        if self.present.any(Present::USER_AGENT) && headers.get(USER_AGENT).is_some_and(HeaderValue::is_empty)
-        {
-            headers.remove(USER_AGENT);
-        }
+        headers.remove(HOST);
         // A method that usually carries content says so when it carries none; every other length is hyper's to write.
         let usually_full = matches!(self.method, Method::POST | Method::PUT | Method::PATCH);
         if usually_full && http_body::Body::is_end_stream(&body) {
             headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
-        } else if self.present.any(Present::CONTENT_LENGTH) {
-            headers.remove(CONTENT_LENGTH);
         }
-        let uri = if http2 {
-            headers.remove(HOST);
-            absolute(upstream.scheme, host, &self.target)?
-        } else {
-            if headers.get(HOST) != Some(host) {
-                headers.insert(HOST, host.clone());
-            }
-            Uri::from(self.target.clone())
-        };
         let mut request = Request::new(body);
         *request.method_mut() = self.method.clone();
         *request.uri_mut() = uri;
         *request.headers_mut() = headers;
-        *request.version_mut() = if http2 { Version::HTTP_2 } else { Version::HTTP_11 };
+        *request.version_mut() = Version::HTTP_2;
         Ok(request)
     }
 
@@ -267,7 +339,7 @@ fn absolute(scheme: Scheme, host: &HeaderValue, target: &PathAndQuery) -> Result
 
 /// Whether an HTTP/1 answer's `Transfer-Encoding`, if it has one, is exactly `chunked`. Another coding would pass for content, and
 /// its end for that of the connection.
-fn is_framing_known(response: &Response<Incoming>) -> bool {
+fn is_framing_known(response: &Response<UpstreamContent>) -> bool {
     let mut codings = response.headers().get_all(TRANSFER_ENCODING).iter();
     match (codings.next(), codings.next()) {
         (None, _) => true,
@@ -278,13 +350,12 @@ fn is_framing_known(response: &Response<Incoming>) -> bool {
 
 /// The answer as the client gets it.
 fn answer(
-    response: Response<Incoming>,
+    response: Response<UpstreamContent>,
     present: Present,
-    mut lease: Box<Lease>,
+    mut lease: Lease,
     asked: &Asked,
 ) -> Response<ResponseBody> {
-    let (mut parts, incoming) = response.into_parts();
-    lease.forget_switch();
+    let (mut parts, content) = response.into_parts();
     observe(&mut lease.seen, &parts, present, asked);
     let keep_trailer = !present.any(Present::CONTENT_LENGTH);
     forwarded::strip_answer(&mut parts.headers, present, keep_trailer);
@@ -293,7 +364,7 @@ fn answer(
     }
     parts.version = Version::HTTP_11;
     parts.extensions.clear();
-    Response::from_parts(parts, ResponseBody::upstream(incoming, lease))
+    Response::from_parts(parts, ResponseBody::upstream(content, lease))
 }
 
 /// What the head of an answer, of which `present` was just seen, says about its connection.
@@ -319,10 +390,9 @@ fn observe(seen: &mut Observed, parts: &http::response::Parts, present: Present,
 }
 
 /// A tunnel, if the 101 is what was asked for; else the server's answer is no answer.
-async fn switch(
-    response: Response<Incoming>,
-    lease: Box<Lease>,
-    switching: Option<Switching>,
+fn switch(
+    response: Response<UpstreamContent>,
+    lease: Lease,
     asked: &Asked,
 ) -> Result<Response<ResponseBody>, RequestError> {
     let malformed = || RequestError::upstream(UpstreamFailure::Malformed, None, false);
@@ -332,17 +402,15 @@ async fn switch(
         (Some(asked), Some(agreed)) => same_protocol(asked, agreed),
         _ => false,
     };
-    let (Some(switching), Some(agreed), true) = (switching, agreed, matches) else { return Err(malformed()) };
-    let switched = switching.await.map_err(|_| malformed())?;
-    drop(lease);
+    let (Some(agreed), true) = (agreed, matches) else { return Err(malformed()) };
+    let (io, read_ahead) = lease.switched().ok_or_else(malformed)?;
     let present = Present::of(&parts.headers);
     forwarded::strip_answer(&mut parts.headers, present, false);
     parts.headers.remove(CONTENT_LENGTH);
     parts.headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
     parts.headers.insert(UPGRADE, agreed);
     parts.extensions.clear();
-    let tunnel = tunnel::Tunnel::new(switched.io, switched.read_ahead);
-    Ok(Response::from_parts(parts, ResponseBody::tunnel(tunnel)))
+    Ok(Response::from_parts(parts, ResponseBody::tunnel(tunnel::Tunnel::new(io, read_ahead))))
 }
 
 fn same_protocol(asked: &HeaderValue, agreed: &HeaderValue) -> bool {

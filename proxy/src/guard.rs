@@ -1,8 +1,8 @@
 //! The HTTP/1 guard: stands between a connection's bytes and hyper, so that hyper reads only messages whose framing was
 //! accepted here. It edits no byte, knows no route, and answers what it refuses by itself.
 
-mod bytes;
-mod chunk;
+pub(crate) mod bytes;
+pub(crate) mod chunk;
 pub mod clock;
 pub mod exchanges;
 mod head;

@@ -3,12 +3,12 @@
 //! written.
 
 pub mod connect;
+pub(crate) mod http1;
 pub(crate) mod interim;
 pub(crate) mod io;
 pub(crate) mod lease;
 pub(crate) mod pool;
 pub mod return_rule;
-pub(crate) mod sent;
 pub mod transport;
 
 use std::collections::HashMap;

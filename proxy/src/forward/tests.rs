@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
 
 use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use ravelin_config::dynamic::ServersTransport;
@@ -293,6 +294,62 @@ fn a_request_that_a_dead_connection_took_is_sent_again_whole_unless_it_may_not_b
         let refused = ask(Method::POST).await.expect_err("it may have been carried out");
         assert!(!refused.retry_safe());
         assert_eq!(seen.borrow().len(), 1);
+    });
+}
+
+async fn read_head(socket: &mut TcpStream) {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") && socket.read_buf(&mut head).await.is_ok_and(|bytes| bytes > 0) {}
+}
+
+#[test]
+fn a_connection_that_died_while_it_lay_idle_takes_no_request_whatever_the_method() {
+    on_worker(async || {
+        let (tell, mut told) = tokio::sync::mpsc::channel(1);
+        let port = raw_server(async move |mut socket| {
+            read_head(&mut socket).await;
+            let _ = socket.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await;
+            drop(socket);
+            let _ = tell.send(()).await;
+        })
+        .await;
+        let rig = Rig::new("http", port, "{}");
+        for number in 1..4 {
+            let answer = rig.send(Outgoing { method: Method::POST, ..get("/x") }).await.expect("answered");
+            assert_eq!(text(answer).await, "ok");
+            told.recv().await.expect("the server has closed");
+            // A few turns of the runtime, so that it has heard of the end.
+            for _ in 0..4 {
+                tokio::task::yield_now().await;
+            }
+            assert_eq!((rig.pools.counts().opened, rig.pools.counts().reused), (number, 0));
+        }
+    });
+}
+
+#[test]
+fn bytes_behind_an_answer_close_its_connection_and_interim_answers_end() {
+    on_worker(async || {
+        let port = raw_server(async |mut socket| {
+            read_head(&mut socket).await;
+            let _ = socket.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nokHTTP/1.1 200 OK").await;
+            let _ = socket.read_to_end(&mut Vec::new()).await;
+        })
+        .await;
+        let rig = Rig::new("http", port, "{}");
+        assert_eq!(text(rig.send(get("/x")).await.expect("answered")).await, "ok");
+        assert_eq!((rig.pools.counts().idle, rig.pools.counts().closed), (0, 1));
+        for (count, status) in [(100, None), (101, Some(StatusCode::BAD_GATEWAY))] {
+            let port = raw_server(async move |mut socket| {
+                read_head(&mut socket).await;
+                let _ = socket.write_all(&b"HTTP/1.1 102 Processing\r\n\r\n".repeat(count)).await;
+                let _ = socket.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await;
+                let _ = socket.read_to_end(&mut Vec::new()).await;
+            })
+            .await;
+            let answer = Rig::new("http", port, "{}").send(get("/x")).await;
+            assert_eq!(answer.err().map(|error| error.status()), status, "{count}");
+        }
     });
 }
 

@@ -118,7 +118,7 @@ const ONES: u64 = u64::MAX / 0xFF;
 const HIGHS: u64 = ONES * 0x80;
 
 /// Length of the longest prefix of bytes that may stand in a field value, eight at a time.
-pub(super) fn value_prefix(bytes: &[u8]) -> usize {
+pub(crate) fn value_prefix(bytes: &[u8]) -> usize {
     let mut at = 0;
     while let Some(word) = bytes.get(at..).and_then(<[u8]>::first_chunk::<8>) {
         let word = u64::from_le_bytes(*word);
@@ -144,18 +144,18 @@ pub(super) fn value_prefix(bytes: &[u8]) -> usize {
 
 /// A whole field line without a fault: a name, a colon, a value, CR and LF.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct FieldLine<'l> {
+pub(crate) struct FieldLine<'l> {
     /// Token bytes, at least one.
-    pub(super) name: &'l [u8],
+    pub(crate) name: &'l [u8],
     /// With the blanks around it.
-    pub(super) value: &'l [u8],
+    pub(crate) value: &'l [u8],
     /// Of the line, its end included.
-    pub(super) bytes: usize,
+    pub(crate) bytes: usize,
 }
 
 impl<'l> FieldLine<'l> {
     /// The line that `bytes` begin with, if it is one.
-    pub(super) fn of(bytes: &'l [u8]) -> Option<Self> {
+    pub(crate) fn of(bytes: &'l [u8]) -> Option<Self> {
         let name = bytes.get(..token_prefix(bytes)).filter(|name| !name.is_empty())?;
         let rest = bytes.get(name.len()..)?.strip_prefix(b":")?;
         let value = rest.get(..value_prefix(rest))?;
@@ -168,7 +168,7 @@ impl<'l> FieldLine<'l> {
 }
 
 /// `bytes` without spaces and tabs at its ends.
-pub(super) fn trim(bytes: &[u8]) -> &[u8] {
+pub(crate) fn trim(bytes: &[u8]) -> &[u8] {
     let blank = |byte: &u8| matches!(byte, b' ' | b'\t');
     let start = bytes.iter().position(|byte| !blank(byte)).unwrap_or(bytes.len());
     let end = bytes.iter().rposition(|byte| !blank(byte)).map_or(start, |last| last + 1);

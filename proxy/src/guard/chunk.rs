@@ -11,6 +11,8 @@ const SIZE_DIGITS_MAX: u8 = 16;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Size,
+    /// Blanks behind a size.
+    Padding,
     SizeLf,
     Extension,
     Quoted,
@@ -28,8 +30,10 @@ enum State {
 
 /// Where in a chunked body the scan stands. A few words, no buffer.
 #[derive(Clone, Debug)]
-pub(super) struct Chunks {
+pub(crate) struct Chunks {
     state: State,
+    /// Blanks may stand behind a size.
+    padded: bool,
     size: u64,
     digits: u8,
     extension_bytes: usize,
@@ -40,7 +44,7 @@ pub(super) struct Chunks {
 
 /// How far a call came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Progress {
+pub(crate) enum Progress {
     /// Took this many bytes (at least one), the body goes on.
     Taken(usize),
     /// Took this many bytes, the last of which ends the body.
@@ -49,9 +53,10 @@ pub(super) enum Progress {
 
 impl Chunks {
     /// At the first byte of a body.
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             state: State::Size,
+            padded: false,
             size: 0,
             digits: 0,
             extension_bytes: 0,
@@ -61,11 +66,40 @@ impl Chunks {
         }
     }
 
+    /// At the first byte of an answer's body: old servers pad their sizes with blanks, which every reader skips.
+    pub(crate) fn of_a_server() -> Self {
+        Self { padded: true, ..Self::new() }
+    }
+
+    /// What comes next is content.
+    pub(crate) fn is_in_data(&self) -> bool {
+        matches!(self.state, State::Data(_))
+    }
+
+    /// What comes next belongs to the trailer section.
+    pub(crate) fn is_in_trailers(&self) -> bool {
+        matches!(
+            self.state,
+            State::Trailer | State::TrailerName | State::TrailerValue | State::TrailerLf | State::EndLf
+        )
+    }
+
     /// Takes a run of `input`, which must not be empty. An error names the fault of its first byte.
-    pub(super) fn feed(&mut self, input: &[u8], limits: &Limits) -> Result<Progress, Refusal> {
+    pub(crate) fn feed(&mut self, input: &[u8], limits: &Limits) -> Result<Progress, Refusal> {
         let Some(&byte) = input.first() else { return Ok(Progress::Taken(0)) };
         match self.state {
             State::Size => self.size_byte(byte)?,
+            State::Padding => {
+                self.extension_bytes += 1;
+                self.state = match byte {
+                    b' ' | b'\t' if self.extension_bytes <= limits.chunk_extension_bytes_max => {
+                        State::Padding
+                    }
+                    b';' => State::Extension,
+                    b'\r' => State::SizeLf,
+                    _ => return Err(Refusal::Chunk),
+                };
+            }
             State::SizeLf => {
                 expect(byte, b'\n', Refusal::Chunk)?;
                 self.state = if self.size == 0 { State::Trailer } else { State::Data(self.size) };
@@ -107,6 +141,10 @@ impl Chunks {
             }
             b';' if self.digits > 0 => {
                 self.state = State::Extension;
+                return Ok(());
+            }
+            b' ' | b'\t' if self.digits > 0 && self.padded => {
+                self.state = State::Padding;
                 return Ok(());
             }
             _ => return Err(Refusal::Chunk),

@@ -1,6 +1,6 @@
 //! Opening a connection to a server: name, TCP, TLS, HTTP handshake, all under the one connect timeout. It pools nothing.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
@@ -9,13 +9,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use hyper::client::conn::{http1, http2};
+use hyper::client::conn::http2;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpStream;
-use tokio::sync::oneshot;
 use tokio_rustls::TlsConnector;
 
-use super::io::{Meter, UpstreamIo};
+use super::http1::Client;
+use super::io::UpstreamIo;
 use super::{Address, Scheme, Upstream};
 use crate::body::RequestBody;
 use crate::error::{RequestError, UpstreamFailure};
@@ -24,33 +24,15 @@ use crate::error::{RequestError, UpstreamFailure};
 const STAGGER: Duration = Duration::from_millis(250);
 /// Addresses of one name that are tried.
 const ADDRESSES_MAX: usize = 8;
-/// Most bytes of an answer's head; also the most hyper reads ahead.
-const READ_BUFFER_BYTES_MAX: usize = 256 * 1024;
 const HTTP2_STREAM_WINDOW_BYTES: u32 = 1 << 20;
 const HTTP2_CONNECTION_WINDOW_BYTES: u32 = 4 << 20;
-/// Fields of an answer.
-const FIELDS_MAX: usize = 100;
-
-/// What an HTTP/1 connection's driver gives back after a 101.
-pub(crate) struct Switched {
-    pub(crate) io: UpstreamIo,
-    pub(crate) read_ahead: bytes::Bytes,
-}
-
-/// Where the driver of an HTTP/1 connection puts [`Switched`]; set before a request that asks for it is sent.
-pub(crate) type SwitchSlot = Rc<RefCell<Option<oneshot::Sender<Switched>>>>;
 
 /// A connection that is ready for its first request.
 pub(crate) enum Connected {
-    Http1 {
-        sender: http1::SendRequest<RequestBody>,
-        meter: Rc<Meter>,
-        switch: SwitchSlot,
-    },
+    Http1(Client),
     /// `allowed`: streams that the server takes at once, kept up to date by the driver.
     Http2 {
         sender: http2::SendRequest<RequestBody>,
-        meter: Rc<Meter>,
         allowed: Rc<Cell<usize>>,
     },
 }
@@ -84,7 +66,7 @@ async fn open(upstream: &Arc<Upstream>, http1_only: bool) -> Result<Connected, R
     };
     stream.set_nodelay(true).map_err(connect_error)?;
     let io = match upstream.scheme {
-        Scheme::Http | Scheme::H2c => UpstreamIo::plain(stream),
+        Scheme::Http | Scheme::H2c => UpstreamIo::Plain(stream),
         Scheme::Https => {
             let transport = &upstream.transport;
             let config = if http1_only { &transport.tls_http1 } else { &transport.tls };
@@ -95,13 +77,13 @@ async fn open(upstream: &Arc<Upstream>, http1_only: bool) -> Result<Connected, R
             let connecting = TlsConnector::from(Arc::clone(config)).connect(name, stream);
             let tls =
                 |error: io::Error| RequestError::upstream(UpstreamFailure::Tls, Some(error.into()), true);
-            UpstreamIo::tls(connecting.await.map_err(tls)?)
+            UpstreamIo::Tls(Box::new(connecting.await.map_err(tls)?))
         }
     };
     if upstream.scheme == Scheme::H2c || io.chose_http2() {
         start_http2(upstream, io).await
     } else {
-        start_http1(io).await
+        Ok(Connected::Http1(Client::new(io)))
     }
 }
 
@@ -146,30 +128,7 @@ async fn connect_name(host: &str, port: u16) -> Result<TcpStream, RequestError> 
     }
 }
 
-async fn start_http1(io: UpstreamIo) -> Result<Connected, RequestError> {
-    let meter = Rc::clone(io.meter());
-    let (sender, mut connection) = http1::Builder::new()
-        .max_buf_size(READ_BUFFER_BYTES_MAX)
-        .max_headers(FIELDS_MAX)
-        .handshake(TokioIo::new(io))
-        .await
-        .map_err(handshake_error)?;
-    let switch = SwitchSlot::default();
-    let slot = Rc::clone(&switch);
-    tokio::task::spawn_local(async move {
-        let ended = std::future::poll_fn(|cx| connection.poll_without_shutdown(cx)).await;
-        let wanted = slot.borrow_mut().take();
-        if let (Ok(()), Some(wanted)) = (ended, wanted) {
-            let parts = connection.into_parts();
-            // Nobody waits any more if the client has left: the connection then closes here.
-            let _ = wanted.send(Switched { io: parts.io.into_inner(), read_ahead: parts.read_buf });
-        }
-    });
-    Ok(Connected::Http1 { sender, meter, switch })
-}
-
 async fn start_http2(upstream: &Upstream, io: UpstreamIo) -> Result<Connected, RequestError> {
-    let meter = Rc::clone(io.meter());
     let mut builder = http2::Builder::new(LocalExecutor);
     builder
         .initial_stream_window_size(HTTP2_STREAM_WINDOW_BYTES)
@@ -193,7 +152,7 @@ async fn start_http2(upstream: &Upstream, io: UpstreamIo) -> Result<Connected, R
         })
         .await;
     });
-    Ok(Connected::Http2 { sender, meter, allowed })
+    Ok(Connected::Http2 { sender, allowed })
 }
 
 fn handshake_error(error: hyper::Error) -> RequestError {

@@ -1,45 +1,46 @@
 //! One connection in the hands of one request. It watches what the return rule asks about and gives the connection back, or
 //! closes it, exactly once. It never decides by itself: `return_rule::verdict` does.
 
+use std::cell::RefCell;
+use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Instant;
 
+use bytes::Bytes;
 use futures_util::TryFutureExt;
-use futures_util::future::Either;
+use http::{HeaderMap, HeaderName};
+use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
-use hyper::client::conn::http1;
-use tokio::sync::oneshot;
+use tokio::task::AbortHandle;
 
 use super::Upstream;
-use super::connect::{SwitchSlot, Switched};
-use super::io::Meter;
+use super::http1::{AnswerHead, Client, Fault, RequestHead};
+use super::interim::Relay;
+use super::io::UpstreamIo;
 use super::pool::{Http2Connection, UpstreamPools};
 use super::return_rule::{Observed, Verdict, verdict};
 use crate::body::{Progress, RequestBody, Tracker};
 
-/// An HTTP/1 connection that no request uses.
-pub(crate) struct Http1Connection {
-    pub(crate) sender: http1::SendRequest<RequestBody>,
-    pub(crate) meter: Rc<Meter>,
-    pub(crate) switch: SwitchSlot,
-}
+/// An HTTP/1 connection: of one request, and of the task that sends the rest of its body while the answer is read.
+pub(crate) type SharedClient = Rc<RefCell<Client>>;
 
 enum Held {
-    Http1(Http1Connection),
+    Http1(SharedClient),
     Http2(Rc<Http2Connection>),
     /// Given back, or on its way to being closed.
     Gone,
 }
 
-/// A connection held by one request. Boxed where it is made: it passes through many hands.
+/// A connection held by one request.
 pub(crate) struct Lease {
     pools: UpstreamPools,
     upstream: Arc<Upstream>,
     held: Held,
     reused: bool,
-    read_before: u64,
     body: Option<Rc<Tracker>>,
+    sender: Option<AbortHandle>,
     /// What the return rule will be asked with; the forwarder adds what it learns from the heads.
     pub(crate) seen: Observed,
 }
@@ -53,7 +54,7 @@ impl std::fmt::Debug for Lease {
     }
 }
 
-/// A request that got no answer.
+/// A request over HTTP/2 that got no answer.
 pub(crate) struct SendFailure {
     pub(crate) error: hyper::Error,
     /// The request, if nothing of it was written.
@@ -64,19 +65,10 @@ impl Lease {
     pub(crate) fn http1(
         pools: UpstreamPools,
         upstream: Arc<Upstream>,
-        connection: Http1Connection,
+        client: SharedClient,
         reused: bool,
-    ) -> Box<Self> {
-        let read_before = connection.meter.read.get();
-        Box::new(Self {
-            pools,
-            upstream,
-            held: Held::Http1(connection),
-            reused,
-            read_before,
-            body: None,
-            seen: Observed::fresh(),
-        })
+    ) -> Self {
+        Self::new(pools, upstream, Held::Http1(client), reused)
     }
 
     pub(crate) fn http2(
@@ -84,18 +76,13 @@ impl Lease {
         upstream: Arc<Upstream>,
         connection: Rc<Http2Connection>,
         reused: bool,
-    ) -> Box<Self> {
+    ) -> Self {
         connection.streams.set(connection.streams.get() + 1);
-        let read_before = connection.meter.read.get();
-        Box::new(Self {
-            pools,
-            upstream,
-            held: Held::Http2(connection),
-            reused,
-            read_before,
-            body: None,
-            seen: Observed::fresh(),
-        })
+        Self::new(pools, upstream, Held::Http2(connection), reused)
+    }
+
+    fn new(pools: UpstreamPools, upstream: Arc<Upstream>, held: Held, reused: bool) -> Self {
+        Self { pools, upstream, held, reused, body: None, sender: None, seen: Observed::fresh() }
     }
 
     /// The connection carried a request before.
@@ -108,88 +95,129 @@ impl Lease {
         matches!(self.held, Held::Http2(_))
     }
 
-    /// No byte of an answer came since the lease began. On HTTP/2, where other streams are read too, a request that failed before
-    /// its answer's head is one.
-    pub(crate) fn unanswered(&self) -> bool {
+    fn client(&self) -> Option<&SharedClient> {
         match &self.held {
-            Held::Http1(connection) => connection.meter.read.get() == self.read_before,
-            Held::Http2(_) => true,
-            Held::Gone => false,
-        }
-    }
-
-    /// The meter of an HTTP/1 connection, for watching interim answers.
-    pub(crate) fn http1_meter(&self) -> Option<&Rc<Meter>> {
-        match &self.held {
-            Held::Http1(connection) => Some(&connection.meter),
+            Held::Http1(client) => Some(client),
             Held::Http2(_) | Held::Gone => None,
         }
     }
 
-    /// From here on the head that is sent is kept until an answer begins. HTTP/1 only.
-    pub(crate) fn keep_head(&self) {
-        if let Held::Http1(connection) = &self.held {
-            connection.meter.sent.borrow_mut().begin();
-        }
-    }
-
-    /// The fields of the head that [`Lease::keep_head`] kept, if all of it went out.
-    pub(crate) fn kept_head(&self) -> Option<http::HeaderMap> {
-        self.http1_meter()?.sent.borrow().fields()
-    }
-
-    /// Which progress decides whether the request went out completely.
+    /// Which progress decides whether a request over HTTP/2 went out completely, and who is told that its body is not wanted any
+    /// more.
     pub(crate) fn watch_body(&mut self, body: Option<Rc<Tracker>>) {
         self.body = body;
     }
 
-    /// Asks for the socket after a 101. Call it before sending; HTTP/1 only.
-    pub(crate) fn expect_switch(&mut self) -> Option<oneshot::Receiver<Switched>> {
-        let Held::Http1(connection) = &self.held else { return None };
-        let (sender, receiver) = oneshot::channel();
-        *connection.switch.borrow_mut() = Some(sender);
-        Some(receiver)
-    }
-
-    /// Takes the wish of [`Lease::expect_switch`] back: the answer is no 101.
-    pub(crate) fn forget_switch(&mut self) {
-        if let Held::Http1(connection) = &self.held {
-            connection.switch.borrow_mut().take();
+    /// Begins a request. HTTP/1 only.
+    pub(crate) fn begin(&self, head: &RequestHead<'_>, body: RequestBody, announced: Vec<HeaderName>) {
+        if let Some(client) = self.client() {
+            client.borrow_mut().begin(head, body, announced);
         }
     }
 
-    /// Sends the request; the future waits for the answer's head and does not borrow the lease. Dropping it abandons the request;
-    /// the connection is then closed with the lease (HTTP/1) or the stream reset (HTTP/2).
-    pub(crate) fn send(
-        &mut self,
+    /// Sends what was begun and waits for the head of the final answer. Dropping the lease abandons the request: the connection
+    /// is closed with it. HTTP/1 only.
+    pub(crate) fn poll_answer(
+        &self,
+        cx: &mut Context<'_>,
+        fields: &mut HeaderMap,
+        relay: Option<Relay<'_>>,
+    ) -> Poll<Result<AnswerHead, Fault>> {
+        match self.client() {
+            Some(client) => client.borrow_mut().poll_answer(cx, fields, relay),
+            None => Poll::Ready(Err(Fault::Closed(None))),
+        }
+    }
+
+    /// The body of a request of which nothing was written. `None`: something was. HTTP/1 only.
+    pub(crate) fn unwritten(&self) -> Option<RequestBody> {
+        let mut client = self.client()?.borrow_mut();
+        client.is_unwritten().then(|| client.take_body())
+    }
+
+    /// No byte of an answer came since the lease began. On HTTP/2, where other streams are read too, a request that failed before
+    /// its answer's head is one.
+    pub(crate) fn unanswered(&self) -> bool {
+        self.client().is_none_or(|client| client.borrow().is_unanswered())
+    }
+
+    /// The answer's head is there. What is left of the request is sent beside the answer, whether that is being read or not.
+    pub(crate) fn answered(&mut self) {
+        if self.reused {
+            self.pools.count_reused();
+        }
+        let Some(client) = self.client().filter(|client| !client.borrow().is_sent()) else { return };
+        let client = Rc::downgrade(client);
+        let sending = poll_fn(move |cx| match client.upgrade() {
+            // A body that breaks off leaves the request incomplete: the return rule closes its connection.
+            Some(client) => client.borrow_mut().poll_send(cx).map(drop),
+            None => Poll::Ready(()),
+        });
+        self.sender = Some(tokio::task::spawn_local(sending).abort_handle());
+    }
+
+    /// After a 101 over HTTP/1: the stream, and what was read behind the head.
+    pub(crate) fn switched(mut self) -> Option<(UpstreamIo, Bytes)> {
+        match std::mem::replace(&mut self.held, Held::Gone) {
+            Held::Http1(client) => Rc::try_unwrap(client).ok().map(|client| client.into_inner().into_parts()),
+            Held::Http2(connection) => {
+                self.held = Held::Http2(connection);
+                None
+            }
+            Held::Gone => None,
+        }
+    }
+
+    /// Sends a request; the future waits for the answer's head and does not borrow the lease. Dropping it resets the stream.
+    /// `None`: the connection speaks HTTP/1.
+    pub(crate) fn send_http2(
+        &self,
         request: http::Request<RequestBody>,
-    ) -> impl Future<Output = Result<http::Response<Incoming>, SendFailure>> + use<> {
-        let sent = match &mut self.held {
-            Held::Http1(connection) => Either::Left(connection.sender.try_send_request(request)),
-            Held::Http2(connection) => Either::Right(connection.sender.clone().try_send_request(request)),
-            Held::Gone => unreachable!("a lease is sent on before its answer ended"),
-        };
-        sent.map_err(|mut failure| SendFailure {
+    ) -> Option<impl Future<Output = Result<http::Response<Incoming>, SendFailure>> + use<>> {
+        let Held::Http2(connection) = &self.held else { return None };
+        let sent = connection.sender.clone().try_send_request(request);
+        Some(sent.map_err(|mut failure| SendFailure {
             request: failure.take_message(),
             error: failure.into_error(),
-        })
+        }))
+    }
+
+    /// The next piece of an answer's content over HTTP/1.
+    pub(crate) fn poll_frame(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Fault>>> {
+        match self.client() {
+            Some(client) => client.borrow_mut().poll_frame(cx),
+            None => Poll::Ready(None),
+        }
+    }
+
+    /// The answer's content over HTTP/1 has come to its end, or the lease is over.
+    pub(crate) fn is_answer_ended(&self) -> bool {
+        self.client().is_none_or(|client| client.borrow().is_answer_ended())
+    }
+
+    /// How much of the answer's content over HTTP/1 is still to come.
+    pub(crate) fn size_hint(&self) -> SizeHint {
+        self.client().map_or_else(|| SizeHint::with_exact(0), |client| client.borrow().size_hint())
     }
 
     /// The answer's body was read to its end at `now`: the connection goes back if the rule allows it.
     pub(crate) fn response_ended(&mut self, now: Instant) {
         self.seen.response_complete = true;
-        self.seen.request_complete =
-            self.body.as_ref().is_none_or(|body| body.progress() == Progress::Complete);
+        self.seen.request_complete = match &self.held {
+            Held::Http1(client) => client.borrow().is_sent(),
+            _ => self.body.as_ref().is_none_or(|body| body.progress() == Progress::Complete),
+        };
         if let Some(body) = self.body.as_ref().filter(|_| !self.seen.request_complete) {
             body.stop();
         }
         self.seen.draining = self.pools.is_draining();
         self.seen.server_gone = !self.upstream.is_in_use();
         match std::mem::replace(&mut self.held, Held::Gone) {
-            Held::Http1(connection) => {
-                self.seen.failed |= connection.sender.is_closed();
+            Held::Http1(client) => {
+                self.seen.failed |= client.borrow().is_ended();
+                self.seen.surplus |= client.borrow().has_surplus();
                 match verdict(&self.seen) {
-                    Verdict::Return => self.pools.put(&self.upstream, connection, now),
+                    Verdict::Return => self.pools.put(&self.upstream, client, now),
                     Verdict::Close(reason) => {
                         tracing::debug!(
                             upstream = self.upstream.id,
@@ -208,6 +236,9 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
+        if let Some(sender) = &self.sender {
+            sender.abort();
+        }
         if let Held::Http2(connection) = &self.held {
             connection.streams.set(connection.streams.get().saturating_sub(1));
         }

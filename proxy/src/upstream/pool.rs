@@ -5,14 +5,13 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::{Arc, Weak};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use hyper::client::conn::http2;
 
 use super::Upstream;
 use super::connect::{Connected, connect};
-use super::io::Meter;
-use super::lease::{Http1Connection, Lease};
+use super::lease::{Lease, SharedClient};
 use super::return_rule::Reason;
 use crate::body::RequestBody;
 use crate::error::RequestError;
@@ -20,7 +19,6 @@ use crate::error::RequestError;
 /// One multiplexed connection, shared by the requests of this worker.
 pub(crate) struct Http2Connection {
     pub(crate) sender: http2::SendRequest<RequestBody>,
-    pub(crate) meter: Rc<Meter>,
     /// Requests under way.
     pub(crate) streams: Cell<usize>,
     allowed: Rc<Cell<usize>>,
@@ -34,8 +32,11 @@ impl Http2Connection {
     }
 }
 
+/// How long an idle connection keeps its buffers.
+const BUFFERS_KEPT: Duration = Duration::from_secs(1);
+
 struct Idle {
-    connection: Http1Connection,
+    client: SharedClient,
     since: Instant,
 }
 
@@ -61,7 +62,7 @@ struct Pools {
 pub struct PoolCounts {
     /// Connections opened.
     pub opened: u64,
-    /// Requests that went out on a connection that stood already.
+    /// Requests that were answered on a connection that stood already.
     pub reused: u64,
     /// Connections the return rule refused after an answer.
     pub closed: u64,
@@ -85,24 +86,19 @@ impl UpstreamPools {
         upstream: &Arc<Upstream>,
         http1_only: bool,
         fresh: bool,
-    ) -> Result<Box<Lease>, RequestError> {
+    ) -> Result<Lease, RequestError> {
         if !fresh && let Some(lease) = self.checkout(upstream, http1_only) {
-            self.0.reused.set(self.0.reused.get() + 1);
             return Ok(lease);
         }
         self.0.opened.set(self.0.opened.get() + 1);
         // Boxed: it is large and rare, while every request in flight carries this future.
         Ok(match Box::pin(connect(upstream, http1_only)).await? {
-            Connected::Http1 { sender, meter, switch } => Lease::http1(
-                self.clone(),
-                Arc::clone(upstream),
-                Http1Connection { sender, meter, switch },
-                false,
-            ),
-            Connected::Http2 { sender, meter, allowed } => {
+            Connected::Http1(client) => {
+                Lease::http1(self.clone(), Arc::clone(upstream), Rc::new(RefCell::new(client)), false)
+            }
+            Connected::Http2 { sender, allowed } => {
                 let connection = Http2Connection {
                     sender,
-                    meter,
                     streams: Cell::new(0),
                     allowed,
                     idle_since: Cell::new(Instant::now()),
@@ -114,7 +110,7 @@ impl UpstreamPools {
         })
     }
 
-    fn checkout(&self, upstream: &Arc<Upstream>, http1_only: bool) -> Option<Box<Lease>> {
+    fn checkout(&self, upstream: &Arc<Upstream>, http1_only: bool) -> Option<Lease> {
         let mut servers = self.0.servers.borrow_mut();
         let server = servers.get_mut(&upstream.id)?;
         if !http1_only && let Some(connection) = server.http2.iter().find(|connection| connection.has_room())
@@ -122,21 +118,16 @@ impl UpstreamPools {
             connection.idle_since.set(Instant::now());
             return Some(Lease::http2(self.clone(), Arc::clone(upstream), Rc::clone(connection), true));
         }
-        while let Some(idle) = server.idle.pop() {
-            let sender = &idle.connection.sender;
-            // Not ready means that the driver found bytes or an end that no idle connection has.
-            if !sender.is_closed() && sender.is_ready() {
-                return Some(Lease::http1(self.clone(), Arc::clone(upstream), idle.connection, true));
-            }
-        }
-        None
+        // Whether it still stands shows before anything is written to it: the request then takes the next one.
+        let idle = server.idle.pop()?;
+        Some(Lease::http1(self.clone(), Arc::clone(upstream), idle.client, true))
     }
 
     /// Keeps a connection that the return rule let pass, idle since `now`. Beyond the limit the oldest goes.
-    pub(crate) fn put(&self, upstream: &Arc<Upstream>, connection: Http1Connection, now: Instant) {
+    pub(crate) fn put(&self, upstream: &Arc<Upstream>, client: SharedClient, now: Instant) {
         let limit = upstream.transport.idle_connections_max.div_ceil(self.0.workers);
         self.with_server(upstream, |server| {
-            server.idle.push(Idle { connection, since: now });
+            server.idle.push(Idle { client, since: now });
             if server.idle.len() > limit {
                 server.idle.remove(0);
             }
@@ -161,7 +152,13 @@ impl UpstreamPools {
             let limit = upstream.transport.idle_timeout;
             let stale =
                 |since: Instant| limit.is_some_and(|limit| now.saturating_duration_since(since) >= limit);
-            server.idle.retain(|idle| !idle.connection.sender.is_closed() && !stale(idle.since));
+            server.idle.retain(|idle| {
+                let mut client = idle.client.borrow_mut();
+                if now.saturating_duration_since(idle.since) >= BUFFERS_KEPT {
+                    client.shed();
+                }
+                !stale(idle.since) && client.is_quiet()
+            });
             server.http2.retain(|connection| {
                 if connection.streams.get() > 0 {
                     connection.idle_since.set(now);
@@ -180,6 +177,10 @@ impl UpstreamPools {
 
     pub(crate) fn is_draining(&self) -> bool {
         self.0.draining.get()
+    }
+
+    pub(crate) fn count_reused(&self) {
+        self.0.reused.set(self.0.reused.get() + 1);
     }
 
     pub(crate) fn count_closed(&self, _reason: Reason) {

@@ -71,6 +71,37 @@ fn a_body_without_end_stops_when_the_answer_has_ended() {
 }
 
 #[test]
+fn a_body_goes_on_beside_an_answer_that_its_client_does_not_read_yet() {
+    const LENGTH: usize = 32 << 20;
+    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback can be bound");
+    let proxy = proxy(&listener);
+    let server = std::thread::spawn(move || {
+        let (mut socket, _) = listener.accept().expect("the proxy connects");
+        read_head(&mut socket);
+        // More than all buffers on the way take: from here on the proxy cannot write to the client.
+        let mut answering = socket.try_clone().expect("a socket");
+        let answer = std::thread::spawn(move || {
+            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {LENGTH}\r\n\r\n");
+            answering.write_all(head.as_bytes()).and_then(|()| answering.write_all(&vec![b'a'; LENGTH]))
+        });
+        let mut body = vec![0; LENGTH];
+        socket.read_exact(&mut body).expect("the whole body comes");
+        answer.join().expect("no panic").expect("the whole answer is taken");
+        body.iter().all(|&byte| byte == b'b')
+    });
+    let mut client = connect(&proxy);
+    let head = format!("POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: {LENGTH}\r\n\r\n");
+    client.set_write_timeout(Some(PATIENCE)).expect("a plain socket");
+    client.write_all(head.as_bytes()).expect("it is taken");
+    client.write_all(&vec![b'b'; LENGTH]).expect("the body is taken though the answer waits");
+    assert!(read_head(&mut client).starts_with("HTTP/1.1 200 "));
+    let mut answer = vec![0; LENGTH];
+    client.read_exact(&mut answer).expect("the whole answer");
+    assert!(answer.iter().all(|&byte| byte == b'a'));
+    assert!(server.join().expect("no panic"), "the body came as it was sent");
+}
+
+#[test]
 fn bytes_behind_an_answer_without_a_body_are_nobodys_answer() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("loopback can be bound");
     let proxy = proxy(&listener);

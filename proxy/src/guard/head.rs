@@ -95,6 +95,10 @@ pub(super) struct Draft {
 impl Draft {
     /// The method is complete.
     pub(super) fn method(&mut self, method: &[u8]) -> Result<(), Refusal> {
+        if matches!(method, b"GET" | b"HEAD" | b"POST" | b"PUT") {
+            (self.connect, self.options) = (false, false);
+            return Ok(());
+        }
         let miscased = |standard: &&[u8]| method.eq_ignore_ascii_case(standard) && method != *standard;
         if STANDARD_METHODS.iter().any(miscased) {
             return Err(Refusal::MethodCase);

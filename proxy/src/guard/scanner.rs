@@ -210,8 +210,45 @@ impl Scanner {
             },
             State::Hold | State::Closed => Ok((0, None)),
             State::Refused(refusal) => Err(refusal),
+            State::Start { .. } => match self.whole_head(rest) {
+                Some((bytes, head)) => Ok((bytes, Some(Event::Head(head)))),
+                None => self.head(rest),
+            },
             _ => self.head(rest),
         }
+    }
+
+    /// Takes a head that is whole, plain and without a fault in one go, as nearly all are. `None`: nothing was taken; the steps
+    /// below go through it and know at which byte it is refused, if it is.
+    fn whole_head(&mut self, rest: &[u8]) -> Option<(usize, Head)> {
+        let left = self.limits.head_bytes_max.saturating_sub(self.head_bytes);
+        let rest = rest.get(..left).unwrap_or(rest);
+        let mut draft = Draft::default();
+        let (method, behind) =
+            rest.split_at_checked(token_prefix(rest)).filter(|(method, _)| !method.is_empty())?;
+        draft.method(method).ok().filter(|()| method.len() <= METHOD_BYTES_MAX)?;
+        let behind = behind.strip_prefix(b" ")?;
+        let (target, part) = plain_target(behind);
+        draft.target(target, part).ok().filter(|()| target.len() <= self.limits.target_bytes_max)?;
+        let mut lines = behind.get(target.len()..)?.strip_prefix(b" HTTP/1.1\r\n")?;
+        draft.version(b"HTTP/1.1").ok()?;
+        let mut fields = 0;
+        while !lines.starts_with(b"\r\n") {
+            let line = FieldLine::of(lines)?;
+            fields += 1;
+            if fields > self.limits.fields_max || line.name.len() > self.limits.field_name_bytes_max {
+                return None;
+            }
+            if let Some(known) = Known::of(line.name) {
+                draft.field(known, line.value).ok().filter(|()| line.value.len() <= VALUE_BYTES_MAX)?;
+            }
+            lines = lines.get(line.bytes..)?;
+        }
+        let head = draft.finish(target).ok()?;
+        self.draft = draft;
+        self.end_head(&head);
+        // What is left of the lines begins with the empty one.
+        Some((rest.len() - lines.len() + 2, head))
     }
 
     fn head(&mut self, rest: &[u8]) -> Result<(usize, Option<Event>), Refusal> {
@@ -462,6 +499,18 @@ impl Scanner {
             After::Close => State::Closed,
         };
     }
+}
+
+/// The target that these bytes begin with, up to what stands in neither path nor query, and the part that it ends in.
+fn plain_target(bytes: &[u8]) -> (&[u8], TargetPart) {
+    let path = TargetPart::Path.prefix(bytes);
+    let (end, part) = match bytes.get(path + 1..) {
+        Some(query) if bytes.get(path) == Some(&b'?') => {
+            (path + 1 + TargetPart::Query.prefix(query), TargetPart::Query)
+        }
+        _ => (path, TargetPart::Path),
+    };
+    (bytes.get(..end).unwrap_or_default(), part)
 }
 
 fn expect(byte: u8, wanted: u8, otherwise: Refusal) -> Result<(), Refusal> {

@@ -96,6 +96,8 @@ pub struct Compiler {
     routes_max: usize,
     map: ConfigMap,
     state: State,
+    /// How many tables there were.
+    tables: u64,
 }
 
 /// Everything derived from a configuration. Its maps are persistent, so that a copy to work on costs nothing.
@@ -138,7 +140,7 @@ pub fn record(key: &Key, bytes: &[u8]) -> Result<Record, Refusal> {
 impl Compiler {
     /// A compiler that starts from nothing.
     pub fn new(process: Arc<Process>) -> Self {
-        Self { process, routes_max: ROUTES_MAX, map: ConfigMap::new(), state: State::default() }
+        Self { process, routes_max: ROUTES_MAX, map: ConfigMap::new(), state: State::default(), tables: 0 }
     }
 
     /// Compiles the next generation. Equal configurations give tables of equal meaning, whatever came before.
@@ -166,14 +168,16 @@ impl Compiler {
         }
         self.state = run.state;
         self.map = map.clone();
-        Ok(Arc::new(self.state.table(generation, map)))
+        self.tables += 1;
+        Ok(Arc::new(self.state.table(generation, map, self.tables)))
     }
 }
 
 impl State {
-    fn table(&self, generation: GenerationId, map: &ConfigMap) -> Table {
+    fn table(&self, generation: GenerationId, map: &ConfigMap, number: u64) -> Table {
         Table {
             generation: Some(generation),
+            number,
             config: map.clone(),
             sections: Arc::clone(&self.sections),
             tls: self.tls.clone(),

@@ -9,6 +9,7 @@ pub mod connection;
 pub mod drain;
 pub mod error;
 pub mod exchange;
+pub mod failure;
 pub mod feed_client;
 pub mod forward;
 pub mod forwarded;

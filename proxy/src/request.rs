@@ -3,6 +3,7 @@
 //! admitted fields.
 
 use std::borrow::Cow;
+use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,7 +18,7 @@ use smallvec::SmallVec;
 
 use crate::api;
 use crate::body::{RequestBody, ResponseBody, Tracker};
-use crate::connection::{ClientBody, ConnectionFacts, Protocol, RawTarget};
+use crate::connection::{ClientBody, ConnectionFacts, Protocol, RawTarget, TlsFacts};
 use crate::error::{RequestError, bare};
 use crate::exchange::{Entry, Exchange, Origin as OriginAnswer};
 use crate::forward::{self, Outgoing};
@@ -26,7 +27,7 @@ use crate::limits::EntryPointPolicy;
 use crate::middleware::{Flow, Head, Kept, Middleware, PathText};
 use crate::path::{self, PathError};
 use crate::service::{InternalService, Server, Service, ServiceKind};
-use crate::table::{Outcome, Route, RouteIndex, Table};
+use crate::table::{EntryPointTable, Outcome, Route, RouteIndex, Table};
 
 mod state;
 
@@ -117,10 +118,8 @@ async fn serve(
     let route = entry_point.route(connection.tls.is_some(), &facts);
     log_route(exchange, route.map(|route| &**route), policy);
     let route = route.ok_or(RequestError::NoRoute)?;
-    if let Some(tls) = &connection.tls
-        && (*tls.options != *entry_point.tls_options(&host.name) || table.asks_more(route, &tls.options))
-    {
-        return Err(RequestError::Misdirected);
+    if let Some(tls) = &connection.tls {
+        check_connection(table, entry_point, route, &host.name, tls, &connection.outdated)?;
     }
     let mut head = Head {
         method: &parts.method,
@@ -332,6 +331,30 @@ impl HeaderLookup for Fields<'_> {
         !name.eq_ignore_ascii_case(HOST.as_str())
             && self.0.get_all(name).iter().any(|value| accept(value.as_bytes()))
     }
+}
+
+/// Whether a request may come over this connection: the handshake must have asked for what the host's and the router's TLS
+/// options ask for in this table. Connections outlive tables: one whose own name has other options by now is outdated, and ends.
+fn check_connection(
+    table: &Table,
+    entry_point: &EntryPointTable,
+    route: &Route,
+    host: &str,
+    tls: &TlsFacts,
+    outdated: &Cell<bool>,
+) -> Result<(), RequestError> {
+    let is_own = tls.sni.as_deref() == Some(host);
+    if !is_own || tls.settled.get() != table.number {
+        if table.demands(entry_point, host) != Some(tls.demands) {
+            let own = tls.sni.as_deref().unwrap_or_default();
+            outdated.set(is_own || table.demands(entry_point, own) != Some(tls.demands));
+            return Err(RequestError::Misdirected);
+        }
+        if is_own {
+            tls.settled.set(table.number);
+        }
+    }
+    if table.asks_more(route, tls.demands) { Err(RequestError::Misdirected) } else { Ok(()) }
 }
 
 /// What is refused whatever the route. Tells which fields there are.

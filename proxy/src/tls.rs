@@ -18,6 +18,7 @@ pub use certificates::{Loaded, TlsError, generated_default};
 
 pub(crate) use certificates::canonical_name;
 use certificates::{Certificates, Resolver};
+pub use options::Demands;
 use options::Negotiation;
 pub(crate) use options::suite_name;
 
@@ -41,6 +42,8 @@ pub struct Choice {
     pub config: Arc<ServerConfig>,
     /// The name of the options in it.
     pub options: Arc<str>,
+    /// What they ask of the connection.
+    pub demands: Demands,
     /// The options serve names with a certificate of their own only, and this one has none.
     pub unrecognised: bool,
 }
@@ -124,13 +127,7 @@ impl TlsTable {
 
     /// How to answer a client, with the options its name has. `None`: not at all, as these options are unknown or in error.
     pub fn choose(&self, options: &str, hello: &Hello) -> Option<Choice> {
-        let compiled = match options {
-            DEFAULT_OPTIONS => {
-                self.options.iter().find(|(name, _)| is_default(name)).map(|(_, compiled)| compiled)
-            }
-            name => self.options.get(name),
-        }?;
-        let compiled = compiled.as_ref().ok()?;
+        let compiled = self.options(options)?;
         let offers = |wanted: &[u8]| {
             hello.alpn.as_ref().is_some_and(|offered| offered.iter().any(|name| name == wanted))
         };
@@ -143,16 +140,27 @@ impl TlsTable {
         let has_own =
             || hello.server_name.as_deref().is_some_and(|name| !self.certificates.of(name).is_empty());
         let unrecognised = compiled.source.sni_strict && !has_own();
-        Some(Choice { config: Arc::clone(config), options: name, unrecognised })
+        let demands = compiled.negotiation.demands();
+        Some(Choice { config: Arc::clone(config), options: name, demands, unrecognised })
+    }
+
+    /// Options that can be used.
+    fn options(&self, name: &str) -> Option<&Compiled> {
+        let compiled = match name {
+            DEFAULT_OPTIONS => self.options.iter().find(|(name, _)| is_default(name)).map(|(_, found)| found),
+            name => self.options.get(name),
+        };
+        compiled?.as_ref().ok()
+    }
+
+    /// What options ask of a connection. `None`: they are unknown or in error, and no connection is good enough.
+    pub fn demands(&self, options: &str) -> Option<Demands> {
+        Some(self.options(options)?.negotiation.demands())
     }
 
     /// Whether options ask a client for a certificate. Unknown ones, and those in error, do.
     pub fn verifies_clients(&self, options: &str) -> bool {
-        let compiled = match options {
-            DEFAULT_OPTIONS => self.options.iter().find(|(name, _)| is_default(name)).map(|(_, found)| found),
-            name => self.options.get(name),
-        };
-        compiled.and_then(|found| found.as_ref().ok()).is_none_or(|found| found.negotiation.asks_clients())
+        self.options(options).is_none_or(|found| found.negotiation.asks_clients())
     }
 
     /// What could not be used, by name: for logs. The control plane has judged the same objects before.

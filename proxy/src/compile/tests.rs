@@ -377,7 +377,7 @@ fn a_router_whose_tls_options_ask_for_a_certificate_is_reached_by_them_alone() {
     let entry_point = table.entry_point("web").expect("there");
     let refused = |host: &str, path: &str| {
         let route = route(&table, "web", true, host, path).expect("a router");
-        table.asks_more(route, entry_point.tls_options(host))
+        table.demands(entry_point, host).is_none_or(|made_with| table.asks_more(route, made_with))
     };
     assert!(
         refused("a.test", "/admin"),

@@ -9,6 +9,8 @@ use std::time::Instant;
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 
+use crate::tls::Demands;
+
 /// The HTTP version family of a connection, chosen once: by ALPN under TLS, else by its first bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Protocol {
@@ -29,9 +31,12 @@ pub struct TlsFacts {
     pub cipher: &'static str,
     /// The protocol chosen by ALPN. `None`: the client offered none.
     pub alpn: Option<Protocol>,
-    /// Qualified name of the TLS options the handshake used (`default` if none was named): a router whose options
-    /// differ answers 421.
+    /// Qualified name of the TLS options the handshake used (`default` if none was named).
     pub options: Arc<str>,
+    /// What they asked for: a request whose host has options that ask for something else by now is answered 421.
+    pub demands: Demands,
+    /// The number of the last table in which the name asked for still has such options.
+    pub(crate) settled: Cell<u64>,
     /// The client's certificate chain in DER, leaf first, already verified as far as the options ask for. Often empty.
     pub client_certificates: Arc<[rustls_pki_types::CertificateDer<'static>]>,
 }
@@ -60,6 +65,8 @@ pub struct ConnectionFacts {
     /// Interim (1xx) heads waiting to be written before the answer.
     pub(crate) interim: RefCell<Vec<u8>>,
     pub(crate) interim_allowed: Cell<bool>,
+    /// It was made with TLS options that its own name has no more: it takes no further request.
+    pub(crate) outdated: Cell<bool>,
 }
 
 /// Most bytes of interim heads that wait at once; more are dropped: a client needs none of them.
@@ -84,6 +91,7 @@ impl ConnectionFacts {
             accepted_at: Instant::now(),
             interim: RefCell::new(Vec::new()),
             interim_allowed: Cell::new(false),
+            outdated: Cell::new(false),
         }
     }
 

@@ -171,6 +171,7 @@ async fn call<A: Application>(
 fn is_last<A: Application>(shared: &Shared<A>) -> bool {
     let settings = &shared.scope.settings;
     shared.scope.control.stage() > Stage::Open
+        || shared.facts.outdated.get()
         || settings.keep_alive_requests_max.is_some_and(|max| shared.exchanges.requests() >= max)
         || settings.keep_alive_time_max.is_some_and(|max| shared.facts.accepted_at.elapsed() >= max)
 }

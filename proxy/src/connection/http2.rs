@@ -177,6 +177,7 @@ async fn drive<A: Application>(
 fn is_old<A: Application>(scope: &Scope<A>, facts: &ConnectionFacts, streams: &Streams) -> bool {
     let settings = &scope.settings;
     scope.control.stage() > Stage::Open
+        || facts.outdated.get()
         || settings.keep_alive_requests_max.is_some_and(|max| streams.total() >= max)
         || settings.keep_alive_time_max.is_some_and(|max| facts.accepted_at.elapsed() >= max)
 }

@@ -1,6 +1,7 @@
 //! From an accepted socket to a protocol: the first bytes, the TLS handshake, all under one deadline.
 //! What is not decided within it is closed without a word.
 
+use std::cell::Cell;
 use std::future::poll_fn;
 use std::io;
 use std::rc::Rc;
@@ -22,7 +23,7 @@ use super::{
     http2,
 };
 use crate::preface::{Opening, opening};
-use crate::tls::{self, Hello};
+use crate::tls::{self, Demands, Hello};
 
 /// Bytes asked for at once from a new connection: a usual head or ClientHello comes with the first read.
 const FIRST_READ_BYTES: usize = 2048;
@@ -140,7 +141,7 @@ async fn handshake<A: Application>(
     }
     handshakes::turn().await;
     let stream = start.into_stream(choice.config).await?;
-    let facts = tls_facts(&stream, hello, choice.options);
+    let facts = tls_facts(&stream, hello, choice.options, choice.demands);
     let io = ClientStream::Tls(Box::new(stream));
     if facts.alpn == Some(Protocol::Http2) {
         return Ok(Opened::Http2 { io: Rewound::new(bytes::Bytes::new(), io), tls: Some(facts) });
@@ -158,7 +159,12 @@ async fn alerted<S: tokio::io::AsyncWrite + Unpin>(io: &mut S, description: u8) 
     io::Error::other(format!("refused with TLS alert {description}"))
 }
 
-fn tls_facts(stream: &TlsStream<Rewound<TcpStream>>, hello: Hello, options: Arc<str>) -> TlsFacts {
+fn tls_facts(
+    stream: &TlsStream<Rewound<TcpStream>>,
+    hello: Hello,
+    options: Arc<str>,
+    demands: Demands,
+) -> TlsFacts {
     let (_, session) = stream.get_ref();
     let alpn = match session.alpn_protocol() {
         Some(b"h2") => Some(Protocol::Http2),
@@ -171,6 +177,8 @@ fn tls_facts(stream: &TlsStream<Rewound<TcpStream>>, hello: Hello, options: Arc<
         cipher: session.negotiated_cipher_suite().map_or("", |suite| tls::suite_name(suite.suite())),
         alpn,
         options,
+        demands,
+        settled: Cell::new(0),
         client_certificates: session
             .peer_certificates()
             .unwrap_or_default()

@@ -103,7 +103,7 @@ pub(super) struct Tables {
 impl Tables {
     pub(super) fn run(mut self) {
         loop {
-            let held = self.live.free_retired();
+            let held = self.live.free_retired() + self.request.free_retired();
             let failed = self.entry_points.borrow().values().any(Result::is_err);
             let wait = match (held, failed || self.unkept) {
                 (0, false) => None,

@@ -22,6 +22,8 @@ pub struct Shared {
     /// This host's name, for `X-Forwarded-Server`.
     pub(super) server: HeaderValue,
     log: Mutex<Option<Arc<AccessLog>>>,
+    /// Logs that were replaced: ending one waits for its disk, which no worker may.
+    retired: Mutex<Vec<Arc<AccessLog>>>,
     /// Counts changes of `log`, so that workers see one without the lock.
     log_version: AtomicU64,
     terminating: AtomicBool,
@@ -32,6 +34,7 @@ impl Default for Shared {
         Self {
             server: host_name(),
             log: Mutex::new(None),
+            retired: Mutex::new(Vec::new()),
             log_version: AtomicU64::new(0),
             terminating: AtomicBool::new(false),
         }
@@ -39,11 +42,28 @@ impl Default for Shared {
 }
 
 impl Shared {
-    /// Replaces the access log; every worker's next request uses it. The old one is written out and closed when the last worker
-    /// let go of it.
+    /// Replaces the access log; every worker's next request uses it. The old one is written out and closed by
+    /// [`Shared::free_retired`] once the last worker and the last request let go of it.
     pub fn set_access_log(&self, log: Option<Arc<AccessLog>>) {
-        *self.log.lock().unwrap_or_else(PoisonError::into_inner) = log;
+        let old = {
+            let mut current = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+            std::mem::replace(&mut *current, log)
+        };
+        self.retired.lock().unwrap_or_else(PoisonError::into_inner).extend(old);
         self.log_version.fetch_add(1, Ordering::Release);
+    }
+
+    /// Ends the replaced access logs that nobody else holds; to be called off the workers, as it waits for their disks. Returns
+    /// how many are still held.
+    pub fn free_retired(&self) -> usize {
+        let mut retired = self.retired.lock().unwrap_or_else(PoisonError::into_inner);
+        let all = std::mem::take(&mut *retired);
+        let (free, held): (Vec<_>, Vec<_>) = all.into_iter().partition(|log| Arc::strong_count(log) == 1);
+        *retired = held;
+        let count = retired.len();
+        drop(retired);
+        drop(free);
+        count
     }
 
     /// The process ends: from now on ping says so.
@@ -101,6 +121,8 @@ impl State {
         loop {
             tokio::time::sleep(SWEEP_INTERVAL).await;
             self.pools.sweep(Instant::now());
+            // A worker without requests holds no log that was replaced.
+            drop(self.log());
         }
     }
 

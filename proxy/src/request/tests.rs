@@ -87,3 +87,22 @@ fn the_clients_own_target_is_used_where_nothing_changed_it() {
     let bare: http::Uri = "http://b.test?q=1".parse().expect("a URI");
     assert_eq!(target(&PathText::Original(bare), "", Some("q=1")), "/?q=1");
 }
+
+#[test]
+fn a_replaced_access_log_is_ended_by_its_publisher_and_never_by_a_worker() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let file_path = folder.path().join("access.log").display().to_string();
+    let config = ravelin_config::static_config::AccessLog { file_path, ..Default::default() };
+    let log = crate::access_log::AccessLog::open(&config, 1).expect("it can be made");
+    let weak = Arc::downgrade(&log);
+    let shared = Arc::new(Shared::default());
+    shared.set_access_log(Some(log));
+    let state = State::new(Arc::clone(&shared), 1);
+    let held = state.log().expect("a log");
+    shared.set_access_log(None);
+    assert_eq!(shared.free_retired(), 1, "a request still holds it");
+    assert!(state.log().is_none());
+    drop(held);
+    assert_eq!(weak.strong_count(), 1, "the worker's last hold ended nothing");
+    assert_eq!((shared.free_retired(), weak.strong_count()), (0, 0));
+}

@@ -1,6 +1,9 @@
 //! The smooth weighted round: a fixed order in which every member comes as often as its weight says, spread evenly. A pure
 //! function of the weights.
 
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+
 /// Most slots of one round: it bounds a service's memory and the time to make it.
 pub const SCHEDULE_SLOTS_MAX: u64 = 4096;
 
@@ -14,25 +17,48 @@ pub fn schedule(weights: &[u64]) -> Box<[u16]> {
     if weights.iter().all(|&weight| weight == 1) {
         return (0..u16::try_from(members).unwrap_or(u16::MAX)).collect();
     }
-    let mut credit = vec![0_i64; members];
+    let mut by_weight: BTreeMap<i64, Vec<u16>> = BTreeMap::new();
+    for (&weight, member) in weights.iter().zip(0..=u16::MAX) {
+        by_weight.entry(weight).or_default().push(member);
+    }
+    let groups = by_weight.into_iter().map(|(weight, members)| Alike { weight, members, next: 0, rounds: 0 });
+    let mut groups: Vec<Alike> = groups.collect();
     let mut round = Vec::with_capacity(usize::try_from(total).unwrap_or(0));
-    for _ in 0..total {
-        for (credit, weight) in credit.iter_mut().zip(&weights) {
-            *credit += weight;
-        }
-        let mut best = 0;
-        let mut most = i64::MIN;
-        for (member, &credit) in credit.iter().enumerate() {
-            if credit > most {
-                (best, most) = (member, credit);
-            }
-        }
-        if let Some(credit) = credit.get_mut(best) {
-            *credit -= total;
-        }
-        round.push(u16::try_from(best).unwrap_or(u16::MAX));
+    for turn in 1..=total {
+        let most = |group: &&mut Alike| (group.credit(turn, total), Reverse(group.first()));
+        round.extend(groups.iter_mut().max_by_key(most).and_then(Alike::take));
     }
     round.into()
+}
+
+/// Members of one weight. They take turns in their order, so that only the next one has to be compared with other weights: a
+/// round costs its slots times the different weights, of which there are few, as their sum is bounded.
+struct Alike {
+    weight: i64,
+    members: Vec<u16>,
+    next: usize,
+    /// Turns that the next one has had.
+    rounds: i64,
+}
+
+impl Alike {
+    /// What the next one is owed at this turn of a round of `total`.
+    fn credit(&self, turn: i64, total: i64) -> i64 {
+        turn * self.weight - self.rounds * total
+    }
+
+    fn first(&self) -> Option<u16> {
+        self.members.get(self.next).copied()
+    }
+
+    fn take(&mut self) -> Option<u16> {
+        let taken = self.first();
+        self.next += 1;
+        if self.next == self.members.len() {
+            (self.next, self.rounds) = (0, self.rounds + 1);
+        }
+        taken
+    }
 }
 
 fn scaled(weights: &[u64]) -> Vec<i64> {
@@ -66,7 +92,38 @@ mod tests {
         assert_eq!(schedule(&[u64::MAX, 1]).len(), 4096, "the small one keeps one slot");
     }
 
+    /// The rule itself, at the cost of all members for each slot.
+    fn plainly(weights: &[i64]) -> Vec<u16> {
+        let total: i64 = weights.iter().sum();
+        let mut credit = vec![0; weights.len()];
+        let mut turn = || {
+            credit.iter_mut().zip(weights).for_each(|(credit, weight)| *credit += weight);
+            let most = |member: &usize| (credit[*member], Reverse(*member));
+            let best = (0..weights.len()).max_by_key(most).expect("there are members");
+            credit[best] -= total;
+            u16::try_from(best).expect("few members")
+        };
+        (0..total).map(|_| turn()).collect()
+    }
+
+    /// All members times all slots would be four thousand million steps.
+    #[test]
+    fn the_most_members_cost_their_slots_and_no_more() {
+        let heavy = |member: u64| if member.is_multiple_of(700) { 1_000_000 + member * 100 } else { 1 };
+        let weights: Vec<u64> = (0..u64::from(u16::MAX)).map(heavy).collect();
+        let round = schedule(&weights);
+        assert!(round.len() >= weights.len());
+        let mut turns = vec![0; weights.len()];
+        round.iter().for_each(|&member| turns[usize::from(member)] += 1);
+        assert!(turns.iter().all(|&turns| turns > 0), "each has at least one");
+    }
+
     proptest! {
+        #[test]
+        fn members_come_in_the_order_of_the_plain_rule(weights in proptest::collection::vec(1_u64..9, 1..20)) {
+            prop_assert_eq!(schedule(&weights).to_vec(), plainly(&scaled(&weights)));
+        }
+
         #[test]
         fn shares_are_exact_and_spread(weights in proptest::collection::vec(1_u64..40, 1..12)) {
             let round = schedule(&weights);

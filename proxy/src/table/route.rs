@@ -15,13 +15,15 @@ use super::tls_hosts::TlsHosts;
 use crate::limits::EntryPointPolicy;
 use crate::middleware::Middleware;
 use crate::service::Service;
-use crate::tls::TlsTable;
+use crate::tls::{Demands, TlsTable};
 
 /// One compiled generation. A request sees exactly one.
 #[derive(Clone, Default)]
 pub struct Table {
     /// What it was compiled from; `None` before the first generation.
     pub generation: Option<GenerationId>,
+    /// Which of the compiler's tables it is: no other one of the process has its number. 0 before the first.
+    pub number: u64,
     /// The generation itself, for the API.
     pub config: ConfigMap,
     /// The static sections in force.
@@ -128,12 +130,18 @@ impl Table {
         Self::default()
     }
 
+    /// What the TLS options of a host ask of a connection now. `None`: more than any has.
+    pub fn demands(&self, entry_point: &EntryPointTable, host: &str) -> Option<Demands> {
+        self.tls.as_deref()?.demands(entry_point.tls_options(host))
+    }
+
     /// Whether a router asks clients for certificates by other TLS options than those that the connection was made with, as
     /// hosts on which routers disagree, or that a rule does not name, have the default ones. Options that are not known ask for more
     /// than anybody can give.
-    pub fn asks_more(&self, route: &Route, made_with: &str) -> bool {
-        let asks = |wanted: &str| self.tls.as_deref().is_none_or(|tls| tls.verifies_clients(wanted));
-        route.tls_options.as_deref().is_some_and(|wanted| wanted != made_with && asks(wanted))
+    pub fn asks_more(&self, route: &Route, made_with: Demands) -> bool {
+        let Some(wanted) = route.tls_options.as_deref() else { return false };
+        let Some(tls) = self.tls.as_deref() else { return true };
+        tls.verifies_clients(wanted) && tls.demands(wanted) != Some(made_with)
     }
 
     /// The entry point of this name.

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use ravelin_config::Digest;
 use ravelin_config::dynamic::TlsOptions;
 use rustls::crypto::aws_lc_rs::{self, Ticketer, kx_group};
 use rustls::crypto::{CryptoProvider, SupportedKxGroup};
@@ -18,6 +19,43 @@ use super::verifier;
 /// The protocol of a certificate authority's challenge.
 const ACME_TLS: &[u8] = b"acme-tls/1";
 
+/// What a set of options asks of a connection, in a few bytes: equal for options that ask for the same, whatever their names, so
+/// that every request can be held against what its router asks for now. Tickets are left out: they ask for nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Demands(u128);
+
+impl Demands {
+    fn new(
+        options: &TlsOptions,
+        provider: &CryptoProvider,
+        versions: &[&SupportedProtocolVersion],
+        alpn: &[Vec<u8>],
+    ) -> Result<Self, TlsError> {
+        let numbers = |numbers: &mut dyn Iterator<Item = u16>| {
+            numbers.map(|number| number.to_be_bytes().to_vec()).collect::<Vec<_>>()
+        };
+        let lists = [
+            numbers(&mut versions.iter().map(|version| version.version.into())),
+            numbers(&mut provider.cipher_suites.iter().map(|suite| suite.suite().into())),
+            numbers(&mut provider.kx_groups.iter().map(|group| group.name().into())),
+            verifier::demands(options.client_auth.as_ref())?,
+            alpn.to_vec(),
+            vec![vec![u8::from(options.sni_strict)]],
+        ];
+        // Every list and every item says how long it is, so that no two sets of options give the same bytes.
+        let mut bytes = Vec::new();
+        for list in &lists {
+            bytes.extend_from_slice(&list.len().to_be_bytes());
+            for item in list {
+                bytes.extend_from_slice(&item.len().to_be_bytes());
+                bytes.extend_from_slice(item);
+            }
+        }
+        let Digest(digest) = Digest::of(&bytes);
+        Ok(Self(digest.iter().take(16).fold(0, |number, &byte| number << 8 | u128::from(byte))))
+    }
+}
+
 /// One set of options without its certificates. Cloning keeps the keys of session tickets.
 #[derive(Clone, Debug)]
 pub(super) struct Negotiation {
@@ -26,6 +64,7 @@ pub(super) struct Negotiation {
     client: Option<Arc<dyn ClientCertVerifier>>,
     alpn: Vec<Vec<u8>>,
     ticketer: Option<Arc<dyn ProducesTickets>>,
+    demands: Demands,
 }
 
 impl Negotiation {
@@ -49,9 +88,14 @@ impl Negotiation {
         // `acme-tls/1` is answered by a resolver's challenge alone, and there is none. Names that nobody speaks stay: a client
         // that shares none of the list is refused.
         let answered = |name: &&String| name.as_bytes() != ACME_TLS;
-        let alpn =
+        let alpn: Vec<Vec<u8>> =
             options.alpn_protocols.iter().filter(answered).map(|name| name.as_bytes().to_vec()).collect();
-        Ok(Self { provider, versions, client, alpn, ticketer })
+        let demands = Demands::new(options, &provider, &versions, &alpn)?;
+        Ok(Self { provider, versions, client, alpn, ticketer, demands })
+    }
+
+    pub(super) fn demands(&self) -> Demands {
+        self.demands
     }
 
     /// Whether a client is asked for a certificate.

@@ -13,6 +13,9 @@ use rustls_pki_types::{CertificateDer, UnixTime};
 
 use super::certificates::TlsError;
 
+/// Go's word for asking nothing.
+const NONE: &str = "NoClientCert";
+
 /// The verifier for these options. `None`: no client certificate is asked for.
 ///
 /// # Errors
@@ -22,17 +25,12 @@ pub(super) fn client_verifier(
     provider: &Arc<CryptoProvider>,
 ) -> Result<Option<Arc<dyn ClientCertVerifier>>, TlsError> {
     let Some(options) = options else { return Ok(None) };
-    let kind = match options.client_auth_type.as_str() {
-        "" if options.ca_files.is_empty() => "NoClientCert",
-        "" => "RequireAndVerifyClientCert",
-        kind => kind,
-    };
     let presented = |mandatory| {
         let verifier = Presented { provider: Arc::clone(provider), mandatory };
         Ok(Some(Arc::new(verifier) as Arc<dyn ClientCertVerifier>))
     };
-    match kind {
-        "NoClientCert" => Ok(None),
+    match kind(options) {
+        NONE => Ok(None),
         "RequestClientCert" => presented(false),
         "RequireAnyClientCert" => presented(true),
         "VerifyClientCertIfGiven" => verified(options, provider, false).map(Some),
@@ -41,17 +39,45 @@ pub(super) fn client_verifier(
     }
 }
 
+/// The word for what is asked; without one the authorities tell.
+fn kind(options: &ClientAuth) -> &str {
+    match options.client_auth_type.as_str() {
+        "" if options.ca_files.is_empty() => NONE,
+        "" => "RequireAndVerifyClientCert",
+        kind => kind,
+    }
+}
+
+/// What is asked of clients as bytes that are equal where it is: the word for it, and whom certificates are verified against.
+///
+/// # Errors
+/// Authorities that cannot be read.
+pub(super) fn demands(options: Option<&ClientAuth>) -> Result<Vec<Vec<u8>>, TlsError> {
+    let kind = options.map_or(NONE, kind);
+    let mut demands = vec![kind.as_bytes().to_vec()];
+    if let Some(options) = options.filter(|_| kind.contains("Verify")) {
+        let mut known: Vec<Vec<u8>> = authorities(options)?.iter().map(|der| der.to_vec()).collect();
+        known.sort_unstable();
+        known.dedup();
+        demands.extend(known);
+    }
+    Ok(demands)
+}
+
+fn authorities(options: &ClientAuth) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let texts = options.ca_files.iter();
+    let certificates = texts.flat_map(|text| CertificateDer::pem_slice_iter(text.as_bytes()));
+    certificates.collect::<Result<_, _>>().map_err(|_| TlsError::Authorities)
+}
+
 fn verified(
     options: &ClientAuth,
     provider: &Arc<CryptoProvider>,
     mandatory: bool,
 ) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
     let mut roots = RootCertStore::empty();
-    for text in &options.ca_files {
-        for certificate in CertificateDer::pem_slice_iter(text.as_bytes()) {
-            let certificate = certificate.map_err(|_| TlsError::Authorities)?;
-            roots.add(certificate).map_err(|_| TlsError::Authorities)?;
-        }
+    for certificate in authorities(options)? {
+        roots.add(certificate).map_err(|_| TlsError::Authorities)?;
     }
     let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider));
     let builder = if mandatory { builder } else { builder.allow_unauthenticated() };

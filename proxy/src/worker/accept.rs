@@ -4,7 +4,7 @@
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use rustix::io::Errno;
@@ -62,11 +62,27 @@ pub(super) async fn accept(listener: TcpListener, place: impl Place, stop: Cance
             }
         }
     }
-    let mut context = Context::from_waker(Waker::noop());
-    while place.has_room()
-        && let Poll::Ready(Ok((socket, peer))) = listener.poll_accept(&mut context)
-    {
-        place.place(socket, peer);
+    take_queued(listener, &place);
+}
+
+/// Takes what the kernel has queued by now, whether the runtime has heard of it or not.
+fn take_queued(listener: TcpListener, place: &impl Place) {
+    let Ok(listener) = listener.into_std() else { return };
+    while place.has_room() {
+        match listener.accept() {
+            Ok((socket, peer)) => {
+                let socket = socket.set_nonblocking(true).and_then(|()| TcpStream::from_std(socket));
+                match socket {
+                    Ok(socket) => place.place(socket, peer),
+                    Err(error) => {
+                        tracing::warn!(%peer, %error, "a connection was lost as its entry point went")
+                    }
+                }
+            }
+            Err(error) if is_of_connection(&error) => {}
+            // Nothing more, or nothing that could be had.
+            Err(_) => return,
+        }
     }
 }
 

@@ -21,7 +21,7 @@ use crate::connection::{
     Accepted, Application, Control, Registry, Scope, Settings, Stage, panic_text, serve,
 };
 use crate::drain::{CLOSING_TIME_MAX, accepts};
-use crate::listener::{Open, Sockets};
+use crate::listener::{Open, OpenEntryPoints, Sockets};
 
 /// A connection on its way to another worker, before a byte of it is read.
 #[derive(Debug)]
@@ -58,6 +58,8 @@ struct Station<A> {
     others: Arc<[mpsc::Sender<Handed>]>,
     connections_max: usize,
     stage: Cell<Stage>,
+    /// The entry points of the plan as last followed.
+    open: RefCell<Arc<OpenEntryPoints>>,
     next_id: Cell<u64>,
 }
 
@@ -68,8 +70,17 @@ struct Accepting {
     stop: CancellationToken,
 }
 
+/// Why a worker ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ended {
+    /// The plan closed it.
+    AsTold,
+    /// What follows the live table has ended before: its requests would get an old one for ever.
+    Alone,
+}
+
 /// Runs a worker until the plan closes it.
-pub(super) async fn run<A: Application>(application: Rc<A>, ties: Ties) {
+pub(super) async fn run<A: Application>(application: Rc<A>, ties: Ties) -> Ended {
     let Ties { index, mut plan, mut handed, others, loads, connections_max } = ties;
     let station = Rc::new(Station {
         index,
@@ -79,9 +90,10 @@ pub(super) async fn run<A: Application>(application: Rc<A>, ties: Ties) {
         others,
         connections_max,
         stage: Cell::new(Stage::Open),
+        open: RefCell::default(),
         next_id: Cell::new(0),
     });
-    tokio::task::spawn_local(application.follow());
+    let mut following = tokio::task::spawn_local(application.follow());
     tokio::task::spawn_local({
         let station = Rc::clone(&station);
         async move {
@@ -94,9 +106,16 @@ pub(super) async fn run<A: Application>(application: Rc<A>, ties: Ties) {
     loop {
         let now = plan.borrow_and_update().clone();
         station.follow(&now, &mut accepting);
-        // Whoever made the plan is gone: nobody will drain us.
-        if now.stage == Stage::Closing || plan.changed().await.is_err() {
+        if now.stage == Stage::Closing {
             break;
+        }
+        tokio::select! {
+            changed = plan.changed() => match changed {
+                Ok(()) => {}
+                // Whoever made the plan is gone: nobody will drain us.
+                Err(_) => break,
+            },
+            _ = &mut following => return Ended::Alone,
         }
     }
     station.registry.advance(None, Stage::Closing);
@@ -107,6 +126,7 @@ pub(super) async fn run<A: Application>(application: Rc<A>, ties: Ties) {
     };
     // What has not closed by then is dropped with the runtime.
     let _ = tokio::time::timeout(CLOSING_TIME_MAX, closed).await;
+    Ended::AsTold
 }
 
 impl<A: Application> Station<A> {
@@ -117,6 +137,7 @@ impl<A: Application> Station<A> {
             self.registry.advance(None, plan.stage);
             self.application.drain();
         }
+        self.open.replace(Arc::clone(&plan.open));
         let wanted = |name: &Arc<str>, held: &Accepting| {
             accepts(plan.stage)
                 && plan.open.get(name).is_some_and(|open| Arc::ptr_eq(&open.sockets, &held.sockets))
@@ -192,6 +213,10 @@ impl<A: Application> Station<A> {
         self.next_id.set(self.next_id.get() + 1);
         let control = Control::new();
         control.advance(self.stage.get());
+        // It may have waited in the queue of an entry point that is gone by now.
+        if !self.open.borrow().contains_key(&entry_point) {
+            control.advance(Stage::Draining);
+        }
         let place = self.registry.enter(Arc::clone(&entry_point), Rc::clone(&control));
         let load = self.loads.enter(self.index);
         let scope = Scope { application: Rc::clone(&self.application), settings, control };

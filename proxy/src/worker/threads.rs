@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,9 +12,10 @@ use tokio::sync::{mpsc, watch};
 
 use super::Plan;
 use super::load::Loads;
-use super::station::{self, Ties};
+use super::station::{self, Ended, Ties};
 use crate::connection::{Application, Stage};
 use crate::drain::{CLOSING_TIME_MAX, DrainTimes};
+use crate::failure::Failures;
 use crate::listener::{Listeners, Status, Wanted};
 
 /// Connections on their way between two workers.
@@ -25,6 +27,7 @@ pub struct Workers {
     plan: watch::Sender<Plan>,
     listeners: Listeners,
     loads: Arc<Loads>,
+    failures: Failures,
     /// Yields `None` once every worker's thread has ended.
     running: mpsc::Receiver<()>,
 }
@@ -51,10 +54,10 @@ impl WorkerOptions {
 }
 
 impl Workers {
-    /// Starts the threads. `make` is called on each of them with its number.
+    /// Starts the threads, and waits until each of them works. `make` is called on each with its number.
     ///
     /// # Errors
-    /// A thread or its runtime cannot be had.
+    /// A thread or its runtime cannot be had, or `make` panics. Those that had begun end.
     pub fn start<A: Application>(
         options: WorkerOptions,
         make: impl Fn(usize) -> Rc<A> + Send + Sync + 'static,
@@ -66,6 +69,8 @@ impl Workers {
         let (others, receivers): (Vec<_>, Vec<_>) = (0..count).map(|_| mpsc::channel(HANDED_MAX)).unzip();
         let others: Arc<[_]> = others.into();
         let make = Arc::new(make);
+        let failures = Failures::default();
+        let (began, begun) = std::sync::mpsc::channel();
         for (index, handed) in receivers.into_iter().enumerate() {
             let ties = Ties {
                 index,
@@ -75,13 +80,31 @@ impl Workers {
                 loads: Arc::clone(&loads),
                 connections_max: options.connections_max.div_ceil(count),
             };
-            let (make, alive) = (Arc::clone(&make), alive.clone());
+            let (make, alive, failures) = (Arc::clone(&make), alive.clone(), failures.clone());
+            let began = began.clone();
             std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
                 let _alive = alive;
-                run_thread(index, ties, &*make);
+                // A worker is an `Rc` world of its own: nothing of it is seen again after a panic.
+                let run = AssertUnwindSafe(|| run_thread(index, ties, &*make, began));
+                match catch_unwind(run) {
+                    Ok(Ended::AsTold) => {}
+                    Ok(Ended::Alone) => {
+                        failures.report(&format!("worker {index} follows no change any more"))
+                    }
+                    Err(panic) => failures.panicked(&format!("worker {index}"), &*panic),
+                }
             })?;
         }
-        Ok(Self { plan, listeners: Listeners::new(count), loads, running })
+        drop(began);
+        for _ in 0..count {
+            begun.recv().map_err(|_| io::Error::other("a worker ended before it began"))??;
+        }
+        Ok(Self { plan, listeners: Listeners::new(count), loads, failures, running })
+    }
+
+    /// Where a worker's failure is told: the connections that the kernel gives to it would wait for ever.
+    pub fn failures(&self) -> &Failures {
+        &self.failures
     }
 
     /// Makes the open entry points those that are wanted. Blocks for name lookups; connections of entry points that stay are
@@ -145,13 +168,26 @@ impl Workers {
     }
 }
 
-fn run_thread<A: Application>(index: usize, ties: Ties, make: &dyn Fn(usize) -> Rc<A>) {
+/// Runs a worker on this thread. Who starts it hears whether it could begin.
+fn run_thread<A: Application>(
+    index: usize,
+    ties: Ties,
+    make: &dyn Fn(usize) -> Rc<A>,
+    began: std::sync::mpsc::Sender<io::Result<()>>,
+) -> Ended {
+    // Nobody listens once another worker could not begin; the plan then ends this one.
+    let say = move |begun| drop(began.send(begun));
     let runtime = match Builder::new_current_thread().enable_all().build_local(LocalOptions::default()) {
         Ok(runtime) => runtime,
         Err(error) => {
-            tracing::error!(worker = index, %error, "a worker has no runtime");
-            return;
+            say(Err(error));
+            return Ended::AsTold;
         }
     };
-    runtime.block_on(async { station::run(make(index), ties).await });
+    runtime.block_on(async {
+        let application = make(index);
+        say(Ok(()));
+        drop(say);
+        station::run(application, ties).await
+    })
 }

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
@@ -37,6 +37,10 @@ pub(super) struct Record {
     pub(super) open: Notify,
     /// TLS for all entry points, and options by name.
     pub(super) tls: Mutex<Option<(Arc<TlsTable>, OptionsOf)>>,
+    /// Lets a worker's follower panic.
+    pub(super) unfollow: Notify,
+    /// Lets the thread of a worker go on that a request blocks.
+    pub(super) unblocked: AtomicBool,
     /// Connections by worker.
     pub(super) by_worker: Mutex<Vec<usize>>,
 }
@@ -236,6 +240,14 @@ impl Application for TestApplication {
                 tokio::task::yield_now().await;
                 response("final")
             }
+            "/block" => {
+                // The whole worker stands still, as under a long poll of something else.
+                self.record.waiting.fetch_add(1, Ordering::SeqCst);
+                while !self.record.unblocked.load(Ordering::SeqCst) {
+                    std::thread::yield_now();
+                }
+                response("path /block")
+            }
             "/ends" => response(format!("{} and {}", connection.peer.ip(), connection.local.ip())),
             "/upgrade" => {
                 let mut switching = status(StatusCode::SWITCHING_PROTOCOLS);
@@ -282,7 +294,10 @@ impl Application for TestApplication {
         table.choose(options(hello.server_name.as_deref().unwrap_or_default()), hello)
     }
 
-    async fn follow(self: Rc<Self>) {}
+    async fn follow(self: Rc<Self>) {
+        self.record.unfollow.notified().await;
+        panic!("as the test wants it");
+    }
 
     fn counters(&self) -> &Counters {
         &self.counters

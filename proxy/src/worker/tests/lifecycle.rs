@@ -150,6 +150,45 @@ fn what_does_not_end_in_time_is_cut_and_counted() {
 }
 
 #[test]
+fn a_connection_that_waited_while_its_entry_point_went_is_served_and_told_to_close() {
+    let mut rig = Rig::new();
+    let mut blocking = rig.connect();
+    blocking.send(&get("/block"));
+    rig.record.until("the worker stands still", |record| record.waiting.load(Ordering::SeqCst) == 1);
+    // Nobody has accepted it when its entry point goes.
+    let mut waiting = rig.connect();
+    waiting.send(&get("/a"));
+    rig.workers.listen(BTreeMap::new());
+    rig.record.unblocked.store(true, Ordering::SeqCst);
+    let answer = waiting.rest();
+    assert!(answer.contains("connection: close") && answer.ends_with("path /a"), "{answer:?}");
+    assert!(blocking.rest().ends_with("path /block"));
+}
+
+#[test]
+fn a_worker_that_cannot_begin_is_an_error_of_the_start() {
+    use crate::worker::{WorkerOptions, Workers};
+
+    let record = std::sync::Arc::new(super::application::Record::default());
+    let start = move |index| {
+        assert_ne!(index, 1, "as the test wants it");
+        super::application::TestApplication::new(index, std::sync::Arc::clone(&record))
+    };
+    let started = Workers::start(WorkerOptions { workers: 3, connections_max: 10 }, start);
+    let error = started.err().expect("one of three has failed");
+    assert_eq!(error.to_string(), "a worker ended before it began");
+}
+
+#[test]
+fn a_worker_that_follows_no_change_any_more_is_told() {
+    let rig = Rig::with(2, Settings::default());
+    assert!(!rig.workers.failures().any());
+    rig.record.unfollow.notify_one();
+    let what = block_on(rig.workers.failures().first());
+    assert!(what.ends_with("follows no change any more"), "{what}");
+}
+
+#[test]
 fn connections_are_spread_over_the_workers() {
     let rig = Rig::with(2, Settings::default());
     let mut clients: Vec<_> = (0..200).map(|_| rig.connect()).collect();

@@ -5,14 +5,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use bytes::Bytes;
-use ravelin_config::feed::{FEED_VERSION, ToControl, ToProxy};
+use ravelin_config::feed::{FEED_VERSION, FEED_VERSIONS, Hello, ToControl, ToControlV1, ToProxy, ToProxyV1};
 use ravelin_config::{ConfigMap, Delta, GenerationId, SealingKeys};
 use ravelin_consensus::Time;
-use ravelin_transport::codec;
+use ravelin_transport::codec::{self, CodecError};
 
 use crate::node::event::{Action, Actions, LinkId};
 use crate::node::timers::between;
 use crate::request::status::{EventKind, ProxyStatus};
+use crate::request::{PROXIES_PAGE_MAX, Page};
+use crate::storage::chain;
 
 mod conduct;
 mod session;
@@ -34,6 +36,8 @@ const WHOLE_INTERVAL: Duration = Duration::from_secs(1);
 const INLINE_OBJECTS_MAX: usize = 512;
 /// Bytes kept of what a proxy says of its build.
 const BUILD_BYTES_MAX: usize = 64;
+/// Proxies of which it is noted at one time that they do not know a kind; the status names all.
+const LACKS_NOTED_MAX: usize = 16;
 
 /// What the feed needs to know of the store at the moment.
 pub(crate) struct Source<'a> {
@@ -59,6 +63,8 @@ pub(crate) struct Feed {
     /// What is fed; none before the first configuration.
     current: Option<GenerationId>,
     stale: bool,
+    /// This node leads.
+    leads: bool,
     /// The whole generation that is being encoded in the background.
     encoding: Option<GenerationId>,
     /// The last whole that cannot be encoded; another try would end the same way.
@@ -77,6 +83,7 @@ impl Feed {
             transfers: Transfers::default(),
             current: None,
             stale: true,
+            leads: false,
             encoding: None,
             unencodable: None,
         }
@@ -136,9 +143,12 @@ impl Feed {
         let noted = if !self.conduct.may_say(now, proxy) {
             self.turn_away(now, link, "it says more than a proxy has to say", actions)
         } else {
-            match codec::decode(FEED_VERSION, frame) {
-                Ok(message) => self.message(now, link, message, actions),
-                Err(error) => self.turn_away(now, link, &format!("not a feed message: {error}"), actions),
+            match decode(frame) {
+                Ok(message) => self.message(now, link, message, source, actions),
+                Err(error) => {
+                    let reason = format!("not a feed message: {}", chain(&error));
+                    self.turn_away(now, link, &reason, actions)
+                }
             }
         };
         self.pump(now, link, source, actions);
@@ -150,18 +160,17 @@ impl Feed {
         now: Time,
         link: LinkId,
         message: ToControl,
+        source: &Source<'_>,
         actions: &mut Actions,
     ) -> Option<EventKind> {
         let current = self.current;
         let session = self.sessions.get_mut(&link)?;
-        if session.greeted == matches!(message, ToControl::Hello { .. }) {
+        if session.greeted == matches!(message, ToControl::Hello(_)) {
             let reason = if session.greeted { "it said hello twice" } else { "it did not begin with hello" };
             return self.turn_away(now, link, reason, actions);
         }
         match message {
-            ToControl::Hello { generation, view, build } => {
-                self.hello(now, link, generation, &view, &build, actions)
-            }
+            ToControl::Hello(hello) => self.hello(now, link, hello, source, actions),
             ToControl::Acknowledge { generation, stage } => {
                 session.acknowledged(now, generation, stage, current)
             }
@@ -178,35 +187,45 @@ impl Feed {
         &mut self,
         now: Time,
         link: LinkId,
-        held: Option<GenerationId>,
-        view: &str,
-        build: &str,
+        hello: Hello,
+        source: &Source<'_>,
         actions: &mut Actions,
     ) -> Option<EventKind> {
-        let refusal = if !view.is_empty() {
-            Some(format!("there is no view named {view:?}"))
-        } else if held.is_some_and(|held| held.cluster != self.cluster) {
-            Some("the generation held belongs to another cluster".to_owned())
-        } else {
-            None
-        };
-        if let Some(reason) = refusal {
+        if let Some(reason) = self.unfit(&hello) {
             self.refuse(link, reason, actions);
             return None;
         }
         let proxy = self.sessions.get(&link)?.proxy;
         let mut own = self.lanes.get(&proxy).into_iter().flatten();
-        if let Some(before) = own.find(|link| self.sessions.get(link).is_some_and(|it| it.greeted)).copied() {
-            if !self.conduct.may_take_over(now, proxy) {
+        let before =
+            own.find_map(|link| Some((*link, self.sessions.get(link).filter(|it| it.greeted)?.instance)));
+        if let Some((before, instance)) = before {
+            // A process that lost its connection may come back as often as it likes.
+            if instance != hello.instance && !self.conduct.may_take_over(now, proxy) {
                 return self.turn_away(now, link, TWIN, actions);
             }
             self.refuse(before, "this proxy opened another feed".to_owned(), actions);
         }
         let session = self.sessions.get_mut(&link)?;
-        session.greeted = true;
-        session.held = held;
-        session.build = build.chars().take(BUILD_BYTES_MAX).collect();
-        None
+        session.greet(hello);
+        session.lacking(source.map)
+    }
+
+    /// Why this node cannot feed a proxy that says this of itself.
+    fn unfit(&self, hello: &Hello) -> Option<String> {
+        let Hello { generation, view, understands, .. } = hello;
+        if !view.is_empty() {
+            Some(format!("there is no view named {view:?}"))
+        } else if generation.is_some_and(|held| held.cluster != self.cluster) {
+            Some("the generation held belongs to another cluster".to_owned())
+        } else if FEED_VERSIONS.newest_of_both(understands.formats).is_none() {
+            let theirs = understands.formats;
+            Some(format!(
+                "it reads versions {theirs} of the feed, this node {FEED_VERSIONS}: nodes may be one version apart"
+            ))
+        } else {
+            None
+        }
     }
 
     /// Ends a lane on which something happened that never should; it is counted.
@@ -224,25 +243,33 @@ impl Feed {
 
     fn refuse(&mut self, link: LinkId, reason: String, actions: &mut Actions) {
         self.closed(link);
-        if let Some(frame) = encode(&ToProxy::Refused { reason: reason.clone() }) {
+        if let Some(frame) = encode(ToProxy::Refused { reason: reason.clone() }) {
             actions.push(Action::SendLink { link, frame });
         }
         actions.push(Action::CloseLink { link, reason });
     }
 
-    /// Another generation is applied: every proxy gets it, as soon as it has room.
+    /// Another generation is applied: every proxy gets it, as soon as it has room. Gives what is worth noting: the first of
+    /// those that do not know a kind in it.
     pub(crate) fn publish(
         &mut self,
         now: Time,
         generation: GenerationId,
         source: &Source<'_>,
         actions: &mut Actions,
-    ) {
+    ) -> Vec<EventKind> {
         if self.current == Some(generation) {
-            return;
+            return Vec::new();
         }
         self.current = Some(generation);
         self.pump_all(now, source, actions);
+        let greeted = self.sessions.values_mut().filter(|session| session.greeted);
+        greeted.filter_map(|session| session.lacking(source.map)).take(LACKS_NOTED_MAX).collect()
+    }
+
+    /// Whether this node leads: proxies that find another one leave it then.
+    pub(crate) fn set_leads(&mut self, leads: bool) {
+        self.leads = leads;
     }
 
     /// What is fed.
@@ -353,14 +380,14 @@ impl Feed {
             session.whole_sent = if whole { Some(now) } else { session.whole_sent };
             session.sending = Some(Sending { transfer, next: 0 });
         }
-        let stale = self.stale;
+        let (stale, leads) = (self.stale, self.leads);
         self.had_secrets |= !source.map.secrets().is_empty();
         let Some(session) = self.sessions.get_mut(&link) else { return };
         if !self.had_secrets || session.send_key(link, &self.sealing, actions) {
             session.send_parts(link, actions);
         }
         if session.sending.is_none() && session.offered.is_none() {
-            session.say_up_to_date(now, link, current, stale, actions);
+            session.say_up_to_date(now, link, current, (stale, leads), actions);
         }
     }
 
@@ -416,17 +443,32 @@ impl Feed {
         greeted.map(|session| session.serving.map_or(0, |(generation, _)| generation.revision)).min()
     }
 
-    /// The proxies attached here, by number.
-    pub(crate) fn proxies(&self) -> Vec<ProxyStatus> {
+    /// How many proxies are attached here.
+    pub(crate) fn attached(&self) -> u64 {
+        self.sessions.values().filter(|session| session.greeted).count() as u64
+    }
+
+    /// A page of the proxies attached here, by number, and after which one more follow.
+    pub(crate) fn proxies(&self, page: Page) -> (Vec<ProxyStatus>, Option<u64>) {
+        let limit = page.limit.min(PROXIES_PAGE_MAX) as usize;
+        let lanes = self.lanes.range(page.after.saturating_add(1)..).flat_map(|(_, links)| links);
+        let greeted = lanes.filter_map(|link| self.sessions.get(link)).filter(|session| session.greeted);
+        // At most one lane of each proxy has said hello.
         let mut proxies: Vec<ProxyStatus> =
-            self.sessions.values().filter(|session| session.greeted).map(Session::status).collect();
-        proxies.sort_by_key(|proxy| proxy.node);
-        proxies
+            greeted.take(limit.saturating_add(1)).map(Session::status).collect();
+        let next = (proxies.len() > limit).then(|| proxies.pop().and(proxies.last().map(|last| last.node)));
+        (proxies, next.map(|last| last.unwrap_or(page.after)))
     }
 }
 
-fn encode(message: &ToProxy) -> Option<Bytes> {
-    codec::encode(FEED_VERSION, message).ok()
+fn encode(message: ToProxy) -> Option<Bytes> {
+    codec::encode(FEED_VERSION, &ToProxyV1::from(message)).ok()
+}
+
+/// A proxy's word, of any version that this build reads.
+fn decode(frame: &[u8]) -> Result<ToControl, CodecError> {
+    let version = codec::version_within(FEED_VERSIONS.oldest, FEED_VERSIONS.newest, frame)?;
+    codec::decode_into::<ToControlV1, _>(version, frame)
 }
 
 #[cfg(test)]

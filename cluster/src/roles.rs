@@ -62,27 +62,53 @@ pub(crate) struct Roles {
     known_once: bool,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct Heard {
     at: Time,
     presence: Option<Presence>,
 }
 
 impl Roles {
-    /// Any frame of lane Raft is a sign of life.
-    pub(crate) fn heard(&mut self, now: Time, from: NodeId) {
-        self.heard.entry(from).or_insert(Heard { at: now, presence: None }).at = now;
+    /// Any frame of lane Raft is a sign of life of a member. Others are heard by the core alone: nothing is kept of them here.
+    pub(crate) fn heard(&mut self, now: Time, from: NodeId, members: &Configuration) {
+        if let Some(heard) = self.entry(now, from, members) {
+            heard.at = now;
+        }
     }
 
-    /// What a node says of itself.
-    pub(crate) fn presence(&mut self, now: Time, from: NodeId, presence: Presence) {
-        self.heard.insert(from, Heard { at: now, presence: Some(presence) });
+    /// What a member says of itself.
+    pub(crate) fn presence(&mut self, now: Time, from: NodeId, presence: Presence, members: &Configuration) {
+        if let Some(heard) = self.entry(now, from, members) {
+            *heard = Heard { at: now, presence: Some(presence) };
+        }
+    }
+
+    /// What is kept of a member; bounded by how many there are, whatever certificates arrive.
+    fn entry(&mut self, now: Time, from: NodeId, members: &Configuration) -> Option<&mut Heard> {
+        members.incarnation(from)?;
+        if !self.heard.contains_key(&from) {
+            self.heard.retain(|node, _| members.incarnation(*node).is_some());
+        }
+        Some(self.heard.entry(from).or_insert(Heard { at: now, presence: None }))
+    }
+
+    /// What members said of themselves, those that are heard of.
+    pub(crate) fn presences(&self) -> impl Iterator<Item = (NodeId, &Presence)> {
+        self.heard.iter().filter_map(|(node, heard)| Some((*node, heard.presence.as_ref()?)))
+    }
+
+    /// Nodes that were heard of lately and say that they have caught up.
+    pub(crate) fn well(&self, now: Time) -> impl Iterator<Item = NodeId> {
+        let fresh = self.heard.iter().filter(move |(_, heard)| between(heard.at, now) < CONTROLLER_TIMEOUT);
+        let well =
+            fresh.filter(|(_, heard)| heard.presence.as_ref().is_some_and(|presence| presence.healthy));
+        well.map(|(node, _)| *node)
     }
 
     /// The oldest revision of configuration that a proxy of each control node serves that is heard of and feeds any.
     pub(crate) fn served(&self, now: Time) -> impl Iterator<Item = u64> {
         let fresh = self.heard.values().filter(move |heard| between(heard.at, now) < CONTROLLER_TIMEOUT);
-        fresh.filter_map(|heard| heard.presence?.served)
+        fresh.filter_map(|heard| heard.presence.as_ref()?.served)
     }
 
     /// The leader named its commit index: the first one after a (re)connect is what this node has to catch up with.
@@ -179,7 +205,7 @@ impl Roles {
             .filter(|node| *node != standing.me && standing.controller.is_none_or(|(lost, _)| lost != *node))
             .filter_map(|node| {
                 let heard = self.heard.get(&node)?;
-                let presence = heard.presence.filter(|presence| presence.healthy)?;
+                let presence = heard.presence.as_ref().filter(|presence| presence.healthy)?;
                 let fresh = between(heard.at, now) < CONTROLLER_TIMEOUT / 2;
                 fresh.then_some((std::cmp::Reverse(presence.applied), node))
             })
@@ -218,7 +244,16 @@ mod tests {
     }
 
     fn presence(applied: u64, healthy: bool) -> Presence {
-        Presence { term: 3, applied, healthy, providers_epoch: 0, served: None }
+        let understands = ravelin_config::Understands::this_build(crate::node::wire::RAFT_VERSIONS);
+        Presence {
+            term: 3,
+            applied,
+            healthy,
+            providers_epoch: 0,
+            served: None,
+            understands,
+            feature_level: 1,
+        }
     }
 
     fn leading(now: Time) -> Roles {
@@ -245,13 +280,13 @@ mod tests {
         let three = members(3);
         let mut roles = leading(at(0));
         assert_eq!(roles.appoint(at(10), &leader(&three, None)), None, "others get time to report");
-        roles.presence(at(20), NodeId(2), presence(7, true));
-        roles.presence(at(20), NodeId(3), presence(8, true));
+        roles.presence(at(20), NodeId(2), presence(7, true), &three);
+        roles.presence(at(20), NodeId(3), presence(8, true), &three);
         let appointment = roles.appoint(at(30), &leader(&three, None)).expect("a healthy node is there");
         assert_eq!(appointment.node, NodeId(3));
 
         let mut alone = leading(at(0));
-        alone.presence(at(20), NodeId(2), presence(1, false));
+        alone.presence(at(20), NodeId(2), presence(1, false), &three);
         assert_eq!(alone.appoint(at(30), &leader(&three, None)), None);
         let appointment = alone.appoint(at(700), &leader(&three, None)).expect("the grace is over");
         assert_eq!(appointment.node, NodeId(1));
@@ -262,15 +297,29 @@ mod tests {
         let three = members(3);
         let mut roles = leading(at(0));
         let standing = leader(&three, Some((NodeId(2), 4)));
-        roles.presence(at(1000), NodeId(3), presence(9, true));
-        roles.presence(at(1000), NodeId(2), presence(9, true));
+        roles.presence(at(1000), NodeId(3), presence(9, true), &three);
+        roles.presence(at(1000), NodeId(2), presence(9, true), &three);
         assert_eq!(roles.appoint(at(2400), &standing), None, "not silent for long enough");
-        roles.heard(at(2450), NodeId(3));
+        roles.heard(at(2450), NodeId(3), &three);
         let appointment = roles.appoint(at(2600), &standing).expect("silent");
         assert_eq!(appointment, Appointment { node: NodeId(3), epoch: 5, lost: Some((NodeId(2), 4)) });
-        roles.heard(at(3700), NodeId(3));
+        roles.heard(at(3700), NodeId(3), &three);
         let again = roles.appoint(at(3800), &standing).expect("the first was lost");
         assert_eq!((again.epoch, again.lost), (5, None));
+    }
+
+    #[test]
+    fn nothing_is_kept_of_who_is_no_member_however_many_come() {
+        let (three, two) = (members(3), members(2));
+        let mut roles = leading(at(0));
+        for node in 2..10_000 {
+            roles.heard(at(node), NodeId(node), &three);
+            roles.presence(at(node), NodeId(node), presence(9, true), &three);
+        }
+        assert_eq!(roles.heard.keys().copied().collect::<Vec<_>>(), [NodeId(2), NodeId(3)]);
+        roles.heard.remove(&NodeId(2));
+        roles.heard(at(10_000), NodeId(2), &two);
+        assert_eq!(roles.heard.keys().copied().collect::<Vec<_>>(), [NodeId(2)], "the third was removed");
     }
 
     #[test]

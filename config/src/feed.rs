@@ -4,29 +4,22 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use bincode::{Decode, Encode};
-
 use crate::delta::Delta;
 use crate::generation::GenerationId;
 use crate::key::Key;
 use crate::map::{Change, ConfigMap};
 use crate::secret::{SecretId, VIEW_KEYS_MAX, ViewKey};
+use crate::understands::Understands;
 
-/// The version byte that feed messages are encoded under.
-pub const FEED_VERSION: u8 = 1;
+pub mod wire;
+
+pub use wire::{FEED_VERSION, FEED_VERSIONS, ToControlV1, ToProxyV1};
 
 /// What a proxy says to a control node.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ToControl {
     /// The first message on the lane.
-    Hello {
-        /// The generation held, if any: deltas start from it.
-        generation: Option<GenerationId>,
-        /// The named view asked for; empty means the default one, of everything.
-        view: String,
-        /// The proxy's build, for people.
-        build: String,
-    },
+    Hello(Hello),
     /// How far a generation has come in this proxy.
     Acknowledge {
         /// The generation meant.
@@ -41,8 +34,25 @@ pub enum ToControl {
     },
 }
 
+/// Who a proxy is and what it has, as it says on a new lane.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hello {
+    /// The generation held, if any: deltas start from it.
+    pub generation: Option<GenerationId>,
+    /// It takes nothing older than this, which it served before, though it does not hold it any more.
+    pub floor: Option<GenerationId>,
+    /// The named view asked for; empty means the default one, of everything.
+    pub view: String,
+    /// The proxy's build, for people.
+    pub build: String,
+    /// Drawn at the start of its process: two that run under one identity differ in it.
+    pub instance: u64,
+    /// What it can read.
+    pub understands: Understands,
+}
+
 /// How far a generation has come in a proxy.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Stage {
     /// Complete, and its digest is right.
     Received,
@@ -55,10 +65,12 @@ pub enum Stage {
         /// Why, one text each.
         reasons: Vec<String>,
     },
+    /// Neither taken nor refused for too long: what the proxy serves is old, and it knows.
+    Overdue,
 }
 
 /// What a control node says to a proxy.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ToProxy {
     /// The proxy holds what the control node would send. Repeated as a sign of life.
     UpToDate {
@@ -66,6 +78,8 @@ pub enum ToProxy {
         generation: GenerationId,
         /// No quorum stands behind the control node at the moment.
         stale: bool,
+        /// The control node leads: a proxy that finds another one leaves it to its work.
+        leads: bool,
     },
     /// One part of a transfer. Parts come in order; a first part ends any transfer before it.
     Part(Part),
@@ -79,7 +93,7 @@ pub enum ToProxy {
 }
 
 /// One part of a whole generation or of a delta. Each part is usable by itself: a record is never split.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Part {
     /// Which transfer, on this lane.
     pub transfer: u64,
@@ -100,7 +114,7 @@ pub struct Part {
 }
 
 /// What a transfer brings.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Content {
     /// A complete generation.
     Whole {
@@ -233,11 +247,11 @@ pub enum Step {
         /// Why, for people.
         reason: String,
     },
-    /// The control node offers a generation that is not newer than the held one: try another node.
+    /// The control node offers a generation that is older than the held one, or than one served before: try another node.
     GoesBackwards {
         /// What was offered.
         offered: GenerationId,
-        /// What is held.
+        /// What is held, or was served.
         held: GenerationId,
     },
     /// The control node speaks for another cluster, or refuses this proxy: try another node.
@@ -266,7 +280,7 @@ pub struct Receiver {
     held: Option<(GenerationId, ConfigMap)>,
     /// The keys that control nodes gave, the newest last.
     keys: Vec<ViewKey>,
-    /// The generation that was held and forgotten: nothing older is taken.
+    /// Nothing older is taken: it was held and forgotten, or served before this process began.
     floor: Option<GenerationId>,
     transfer: Option<Transfer>,
 }
@@ -275,6 +289,18 @@ impl Receiver {
     /// A receiver for one cluster, with the generation that the proxy already serves, if any.
     pub fn new(cluster: [u8; 16], limits: ReceiverLimits, held: Option<(GenerationId, ConfigMap)>) -> Self {
         Self { cluster, limits, held, keys: Vec::new(), floor: None, transfer: None }
+    }
+
+    /// Takes nothing older than this from now on, whatever is held.
+    pub fn raise_floor(&mut self, floor: GenerationId) {
+        if self.floor.is_none_or(|now| floor.is_newer_than(&now)) {
+            self.floor = Some(floor);
+        }
+    }
+
+    /// What nothing older is taken than, where that is not what is held.
+    pub fn floor(&self) -> Option<GenerationId> {
+        self.floor.filter(|floor| self.held().is_none_or(|held| floor.is_newer_than(&held)))
     }
 
     /// The generation held: what a `Hello` names.
@@ -292,7 +318,7 @@ impl Receiver {
     pub fn forget(&mut self, generation: GenerationId) {
         if self.held() == Some(generation) {
             self.held = None;
-            self.floor = Some(generation);
+            self.raise_floor(generation);
         }
     }
 
@@ -320,6 +346,7 @@ impl Receiver {
     fn up_to_date(&self, generation: GenerationId) -> Step {
         match self.held() {
             _ if generation.cluster != self.cluster => foreign(),
+            _ if self.floor.is_some_and(|floor| floor.is_newer_than(&generation)) => self.behind(generation),
             Some(held) if held == generation => Step::Nothing,
             Some(held) if !generation.is_newer_than(&held) => {
                 Step::GoesBackwards { offered: generation, held }
@@ -336,6 +363,10 @@ impl Receiver {
             self.transfer = None;
             return foreign();
         }
+        if self.floor.is_some_and(|floor| floor.is_newer_than(&target)) {
+            self.transfer = None;
+            return self.behind(target);
+        }
         if let Some(held) = self.held().filter(|held| !target.is_newer_than(held)) {
             self.transfer = None;
             return match held == target {
@@ -343,10 +374,6 @@ impl Receiver {
                 true => Step::Held { generation: held },
                 false => Step::GoesBackwards { offered: target, held },
             };
-        }
-        if let Some(floor) = self.floor.filter(|floor| floor.is_newer_than(&target)) {
-            self.transfer = None;
-            return Step::GoesBackwards { offered: target, held: floor };
         }
         if part.part == 0 {
             if let Content::Delta { base, .. } = part.content
@@ -375,6 +402,11 @@ impl Receiver {
                 Step::NeedWhole { reason }
             }
         }
+    }
+
+    /// The control node is behind what this proxy has served.
+    fn behind(&self, offered: GenerationId) -> Step {
+        Step::GoesBackwards { offered, held: self.floor.unwrap_or(offered) }
     }
 
     fn take(&mut self, part: Part) -> Result<Option<Transfer>, String> {

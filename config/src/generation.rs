@@ -3,14 +3,12 @@
 
 use std::fmt;
 
-use bincode::{Decode, Encode};
-
 use crate::digest::Digest;
 
 /// Names one generation: which cluster, which recovery, which revision, which content.
 ///
 /// `Display` prints `<revision>-<12 hex digits of the digest>`.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct GenerationId {
     /// The cluster that committed it.
     pub cluster: [u8; 16],

@@ -4,10 +4,6 @@
 use std::fmt;
 use std::sync::Arc;
 
-use bincode::de::{BorrowDecode, BorrowDecoder, Decode, Decoder};
-use bincode::enc::{Encode, Encoder};
-use bincode::error::{DecodeError, EncodeError};
-
 use crate::object::Kind;
 
 /// Longest key in bytes; longer names are refused where they are read.
@@ -45,6 +41,11 @@ impl Key {
     /// # Errors
     /// [`KeyError`] if the text is empty, too long, or holds a control character.
     pub fn new(text: &str) -> Result<Self, KeyError> {
+        Self::check(text)?;
+        Ok(Self(Arc::from(text)))
+    }
+
+    fn check(text: &str) -> Result<(), KeyError> {
         if text.is_empty() {
             return Err(KeyError::Empty);
         }
@@ -54,7 +55,7 @@ impl Key {
         if let Some(found) = text.chars().find(|c| c.is_control()) {
             return Err(KeyError::Control { code: u32::from(found) });
         }
-        Ok(Self(Arc::from(text)))
+        Ok(())
     }
 
     /// The key of the object of `kind` with this (qualified) name.
@@ -113,23 +114,19 @@ impl AsRef<str> for Key {
     }
 }
 
-impl Encode for Key {
-    fn encode<E: Encoder>(&self, encoder: &mut E) -> Result<(), EncodeError> {
-        self.0.encode(encoder)
+impl From<Key> for Arc<str> {
+    fn from(key: Key) -> Self {
+        key.0
     }
 }
 
-// Decoding goes through `Key::new`, so that no key from a wire or a disk escapes the bounds.
-impl<C> Decode<C> for Key {
-    fn decode<D: Decoder<Context = C>>(decoder: &mut D) -> Result<Self, DecodeError> {
-        let text = String::decode(decoder)?;
-        Self::new(&text).map_err(|error| DecodeError::OtherString(error.to_string()))
-    }
-}
+/// The only way in from a wire or a disk: no key escapes the bounds.
+impl TryFrom<Arc<str>> for Key {
+    type Error = KeyError;
 
-impl<'de, C> BorrowDecode<'de, C> for Key {
-    fn borrow_decode<D: BorrowDecoder<'de, Context = C>>(decoder: &mut D) -> Result<Self, DecodeError> {
-        Self::decode(decoder)
+    fn try_from(text: Arc<str>) -> Result<Self, KeyError> {
+        Self::check(&text)?;
+        Ok(Self(text))
     }
 }
 

@@ -19,6 +19,7 @@ pub mod problem;
 pub mod rule;
 pub mod secret;
 pub mod static_config;
+pub mod understands;
 pub mod validate;
 
 pub use check::{Checker, RecordChange};
@@ -32,3 +33,4 @@ pub use map::{Change, ConfigMap};
 pub use object::{Kind, Object, Record, RecordError, RecordWire, State, Status};
 pub use problem::{Position, Problem, Severity};
 pub use secret::{SealingKeys, Secret, SecretId, SecretMap};
+pub use understands::{Understands, Versions};

@@ -61,7 +61,9 @@ impl Kind {
         }
     }
 
-    fn code(self) -> u16 {
+    /// The code that names the kind on wire and disk, for good. One with [`MUST_BE_KNOWN`](crate::understands::MUST_BE_KNOWN)
+    /// is for kinds that nobody may leave out.
+    pub fn code(self) -> u16 {
         match self {
             Self::HttpRouter => 1,
             Self::HttpService => 2,

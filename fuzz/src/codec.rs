@@ -2,9 +2,10 @@
 //! decoded has one encoding, which decodes to the same again.
 
 use std::collections::BTreeMap;
+use std::fmt::Debug;
 
 use bincode::{Decode, Encode};
-use ravelin_config::feed::{ToControl, ToProxy};
+use ravelin_config::feed::{ToControl, ToControlV1, ToProxy, ToProxyV1};
 use ravelin_config::object::RecordWire;
 use ravelin_transport::codec::{CodecError, decode, encode, version};
 
@@ -24,8 +25,8 @@ type Kind = (u8, fn(&[u8]) -> bool);
 /// The letters that an input may start with, and what each stands for.
 const KINDS: &[Kind] = &[
     (b's', check::<Shapes>),
-    (b'c', check::<ToControl>),
-    (b'p', check::<ToProxy>),
+    (b'c', means::<ToControlV1, ToControl>),
+    (b'p', means::<ToProxyV1, ToProxy>),
     (b'r', check::<RecordWire>),
 ];
 
@@ -43,6 +44,22 @@ pub fn letters() -> impl Iterator<Item = u8> {
 pub fn decodes(input: &[u8]) -> bool {
     let Some((letter, encoding)) = input.split_first() else { return false };
     KINDS.iter().find(|(known, _)| known == letter).is_some_and(|(_, check)| check(encoding))
+}
+
+/// As [`check`]; and what the wire form means is the same after another journey.
+fn means<Wire, T>(encoding: &[u8]) -> bool
+where
+    Wire: Encode + Decode<()> + From<T> + TryInto<T>,
+    T: Clone + PartialEq + Debug,
+{
+    let Some(version) = version(encoding).filter(|_| check::<Wire>(encoding)) else { return false };
+    let Ok(wire) = decode::<Wire>(version, encoding) else { return false };
+    let Ok(value) = wire.try_into() else { return false };
+    let once = encode(version, &Wire::from(value.clone()));
+    let Ok(once) = once else { return true };
+    let again = decode::<Wire>(version, &once).expect("the encoder checked that it decodes").try_into().ok();
+    assert_eq!(again, Some(value), "what was said is not what is understood");
+    true
 }
 
 fn check<T: Encode + Decode<()>>(encoding: &[u8]) -> bool {

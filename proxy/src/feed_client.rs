@@ -12,8 +12,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ravelin_config::feed::{Receiver, ToControl};
-use ravelin_config::{ConfigMap, GenerationId};
+use ravelin_config::feed::{FEED_VERSIONS, Hello, Receiver, ToControl};
+use ravelin_config::{ConfigMap, GenerationId, Understands};
 use ravelin_transport::backoff::{Backoff, BackoffOptions};
 use ravelin_transport::codec::CodecError;
 use ravelin_transport::{Target, Transport, TransportError};
@@ -99,6 +99,8 @@ pub(crate) struct FeedClient {
     pub(crate) view: String,
     /// This build, for people.
     pub(crate) build: String,
+    /// Drawn at the start of this process: another one under the same identity has another.
+    pub(crate) instance: u64,
     /// Gathers transfers; it holds what is served at the start.
     pub(crate) receiver: Receiver,
     /// Takes each complete generation; a newer one replaces one that waits.
@@ -234,8 +236,14 @@ impl FeedClient {
     }
 
     fn hello(&self) -> ToControl {
-        let (view, build) = (self.view.clone(), self.build.clone());
-        ToControl::Hello { generation: self.receiver.held(), view, build }
+        ToControl::Hello(Hello {
+            generation: self.receiver.held(),
+            floor: self.receiver.floor(),
+            view: self.view.clone(),
+            build: self.build.clone(),
+            instance: self.instance,
+            understands: Understands::this_build(FEED_VERSIONS),
+        })
     }
 
     /// A proxy that was given no control node serves what it has.

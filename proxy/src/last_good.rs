@@ -10,14 +10,14 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use ravelin_config::feed::{ToProxy, whole_to_parts};
+use ravelin_config::feed::{FEED_VERSION, ToProxy, ToProxyV1, whole_to_parts};
 use ravelin_config::{Change, ConfigMap, Delta, GenerationId};
 use ravelin_transport::codec::{self, CodecError};
 
 mod format;
 mod seal;
 
-pub use format::{FORMAT_VERSION, LastGoodError};
+pub use format::{FORMAT_VERSIONS, LastGoodError};
 use format::{Header, SALT_BYTES};
 use seal::Sealer;
 
@@ -128,7 +128,8 @@ impl LastGood {
     ) -> Result<(), LastGoodError> {
         let path = self.directory.join(format::file_name(&generation));
         let temporary = path.with_extension("tmp");
-        let header = Header { cluster: self.sealing.cluster, node: self.sealing.node, salt };
+        let header =
+            Header { feed: FEED_VERSION, cluster: self.sealing.cluster, node: self.sealing.node, salt };
         let written = write_whole(&temporary, &self.sealing, &header, generation, map).and_then(|written| {
             fs::rename(&temporary, &path).map_err(io_error(&path, "rename to"))?;
             Ok(written)
@@ -211,7 +212,7 @@ fn write_chunks(
 ) -> Result<u64, LastGoodError> {
     let mut written = 0;
     for message in messages {
-        let encoded = codec::encode(FORMAT_VERSION, &message);
+        let encoded = codec::encode(FEED_VERSION, &ToProxyV1::from(message));
         let encoded = encoded.map_err(|source: CodecError| LastGoodError::Encode { source })?;
         let chunk = sealer.seal(&encoded)?;
         file.write_all(&chunk).map_err(io_error(path, "write"))?;

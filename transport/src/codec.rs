@@ -65,6 +65,9 @@ pub enum CodecError {
     /// The type itself cannot be encoded.
     #[error("cannot be encoded")]
     Encode(#[source] EncodeError),
+    /// It was decoded, and means nothing.
+    #[error("it was decoded and makes no sense")]
+    Meaning(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The value was encoded, but no reader would accept it back; it was not handed out.
     #[error("would not be accepted back")]
     Unreadable(#[source] Box<CodecError>),
@@ -116,6 +119,29 @@ pub fn decode<T: Decode<()>>(expected_version: u8, bytes: &[u8]) -> Result<T, Co
     match body.len() - used {
         0 => Ok(value),
         bytes => Err(CodecError::Trailing { bytes }),
+    }
+}
+
+/// As [`decode`], and turns the wire form into what it means.
+///
+/// # Errors
+/// As [`decode`]; also [`CodecError::Meaning`].
+pub fn decode_into<Wire, T>(version: u8, bytes: &[u8]) -> Result<T, CodecError>
+where
+    Wire: Decode<()> + TryInto<T, Error: std::error::Error + Send + Sync + 'static>,
+{
+    decode::<Wire>(version, bytes)?.try_into().map_err(|error| CodecError::Meaning(Box::new(error)))
+}
+
+/// The version byte, if it is one of those from `oldest` to `newest`: for readers that understand several.
+///
+/// # Errors
+/// [`CodecError::Empty`]; [`CodecError::Version`], which names the version that comes nearest.
+pub fn version_within(oldest: u8, newest: u8, bytes: &[u8]) -> Result<u8, CodecError> {
+    match version(bytes).ok_or(CodecError::Empty)? {
+        found if found > newest => Err(CodecError::Version { expected: newest, found }),
+        found if found < oldest => Err(CodecError::Version { expected: oldest, found }),
+        found => Ok(found),
     }
 }
 

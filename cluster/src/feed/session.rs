@@ -1,12 +1,12 @@
 //! One proxy's lane: what it holds, what is on its way to it, what it has reported. It must not choose what is fed: the feed
 //! server does, and hands over transfers.
 
-use ravelin_config::GenerationId;
-use ravelin_config::feed::{Stage, ToProxy};
+use ravelin_config::feed::{Hello, Stage, ToProxy};
+use ravelin_config::{ConfigMap, GenerationId, Understands};
 use ravelin_consensus::Time;
 
 use super::transfer::{Transfer, ViewSealing};
-use super::{FRAMES_QUEUED_MAX, SIGN_OF_LIFE_INTERVAL, encode};
+use super::{BUILD_BYTES_MAX, FRAMES_QUEUED_MAX, SIGN_OF_LIFE_INTERVAL, encode};
 use crate::node::event::{Action, Actions, LinkId};
 use crate::node::journal::bound_texts;
 use crate::node::timers::between;
@@ -18,6 +18,14 @@ pub(super) struct Session {
     /// When it was first looked at, for as long as no hello has come.
     pub(super) ungreeted_since: Option<Time>,
     pub(super) build: String,
+    /// Which process it is of those that ever ran under this identity.
+    pub(super) instance: u64,
+    /// What it can read, by its own word.
+    pub(super) understands: Option<Understands>,
+    /// The kinds last noted that it does not know and is fed.
+    lacks: Vec<&'static str>,
+    /// It takes nothing older.
+    floor: Option<GenerationId>,
     /// Nothing is sent before the proxy has said hello.
     pub(super) greeted: bool,
     /// The proxy was given the key of its view.
@@ -39,6 +47,8 @@ pub(super) struct Session {
     pub(super) received: Option<GenerationId>,
     pub(super) validated: Option<GenerationId>,
     pub(super) serving: Option<(GenerationId, Time)>,
+    /// It could not say for too long what became of this one.
+    pub(super) overdue: Option<GenerationId>,
 }
 
 #[derive(Debug)]
@@ -59,6 +69,10 @@ impl Session {
             proxy,
             ungreeted_since: None,
             build: String::new(),
+            instance: 0,
+            understands: None,
+            lacks: Vec::new(),
+            floor: None,
             greeted: false,
             keyed: false,
             held: None,
@@ -73,13 +87,37 @@ impl Session {
             received: None,
             validated: None,
             serving: None,
+            overdue: None,
         }
+    }
+
+    /// The proxy said hello.
+    pub(super) fn greet(&mut self, hello: Hello) {
+        let Hello { generation, floor, view: _, build, instance, understands } = hello;
+        self.greeted = true;
+        self.held = generation;
+        self.floor = floor;
+        self.build = build.chars().take(BUILD_BYTES_MAX).collect();
+        self.instance = instance;
+        self.understands = Some(understands);
+    }
+
+    /// What is to be noted where the proxy is fed kinds that it does not know, and others than were noted before.
+    pub(super) fn lacking(&mut self, map: &ConfigMap) -> Option<EventKind> {
+        let lacks = self.understands.as_ref().map(|understands| understands.lacks(map)).unwrap_or_default();
+        if self.lacks == lacks {
+            return None;
+        }
+        let kinds: Vec<String> = lacks.iter().map(|&prefix| prefix.to_owned()).collect();
+        self.lacks = lacks;
+        (!kinds.is_empty()).then_some(EventKind::ProxyLacks { proxy: self.proxy, kinds })
     }
 
     /// Whether `current` should be sent: newer than what is held, not on its way, not refused.
     pub(super) fn wants(&self, current: GenerationId) -> bool {
         self.offered.is_none()
             && self.refused.as_ref().is_none_or(|refused| refused.generation != current)
+            && self.floor.is_none_or(|floor| !floor.is_newer_than(&current))
             && (self.needs_whole || self.held.is_none_or(|held| current.is_newer_than(&held)))
     }
 
@@ -119,7 +157,7 @@ impl Session {
         now: Time,
         link: LinkId,
         current: GenerationId,
-        stale: bool,
+        (stale, leads): (bool, bool),
         actions: &mut Actions,
     ) {
         let refuses_current = self.refused.as_ref().is_some_and(|refused| refused.generation == current);
@@ -132,7 +170,7 @@ impl Session {
         if fresh || self.queued >= FRAMES_QUEUED_MAX {
             return;
         }
-        if let Some(frame) = encode(&ToProxy::UpToDate { generation, stale }) {
+        if let Some(frame) = encode(ToProxy::UpToDate { generation, stale, leads }) {
             self.said = Some((generation, stale, now));
             self.queued += 1;
             actions.push(Action::SendLink { link, frame });
@@ -158,11 +196,17 @@ impl Session {
                 self.serving = Some((generation, now));
                 self.settle(generation);
             }
+            Stage::Overdue => {
+                let is_news = self.overdue.replace(generation) != Some(generation);
+                let generation = generation.to_string();
+                return is_news.then_some(EventKind::ProxyOverdue { proxy: self.proxy, generation });
+            }
             Stage::Refused { mut reasons } => {
                 bound_texts(&mut reasons);
                 // What is noted is about generations that it could have been given, not whatever it names.
                 let is_ours = current == Some(generation) || self.offered == Some(generation);
                 self.offered = self.offered.filter(|offered| *offered != generation);
+                self.overdue = None;
                 let repeated = self.refused.as_ref().is_some_and(|held| held.generation == generation);
                 let noted = EventKind::ProxyRefused {
                     proxy: self.proxy,
@@ -179,6 +223,7 @@ impl Session {
     /// From here on the proxy holds this generation: deltas may start from it.
     pub(super) fn settle(&mut self, generation: GenerationId) {
         self.held = Some(generation);
+        self.overdue = None;
         self.offered = self.offered.filter(|offered| *offered != generation);
         self.refused = self.refused.take().filter(|refused| refused.generation.is_newer_than(&generation));
     }
@@ -187,9 +232,13 @@ impl Session {
         ProxyStatus {
             node: self.proxy,
             build: self.build.clone(),
+            instance: format!("{:016x}", self.instance),
+            understands: self.understands.clone(),
+            lacks: self.lacks.iter().map(|&prefix| prefix.to_owned()).collect(),
             received: self.received.map(Into::into),
             validated: self.validated.map(Into::into),
             serving: self.serving.map(|(generation, _)| generation.into()),
+            overdue: self.overdue.map(Into::into),
             serving_since_micros: self.serving.map_or(0, |(_, at)| at.micros),
             refused: self.refused.as_ref().map(|refused| RefusedGeneration {
                 generation: refused.generation.into(),

@@ -1,11 +1,12 @@
 //! The feed server alone: sharing, order, bounds, hostile frames.
 
 use ravelin_config::feed::{Content, Receiver, ReceiverLimits, Stage, Step};
-use ravelin_config::{Change, Key, Secret};
+use ravelin_config::{Change, Key, Secret, Understands};
 
 use super::*;
 
 mod hostile;
+mod known;
 mod scale;
 
 const CLUSTER: [u8; 16] = [7; 16];
@@ -32,6 +33,18 @@ fn with_secret(entries: &[(&str, &str)], value: &str) -> ConfigMap {
     let id = sealing().name(value);
     map.change_secrets([(id, Some(sealing().seal(&id, &secret)))]);
     map
+}
+
+/// What process `instance` of a proxy says first.
+fn hello(held: Option<GenerationId>, instance: u64) -> ToControl {
+    ToControl::Hello(Hello {
+        generation: held,
+        floor: None,
+        view: String::new(),
+        build: "b".repeat(1000),
+        instance,
+        understands: Understands::this_build(FEED_VERSIONS),
+    })
 }
 
 /// A feed over a history of generations; deltas are known from `known` on.
@@ -87,12 +100,11 @@ impl Bench {
 
     fn attach(&mut self, link: u64, held: Option<GenerationId>) {
         self.feed.opened(LinkId(link), link, &mut self.actions);
-        let hello = ToControl::Hello { generation: held, view: String::new(), build: "b".repeat(1000) };
-        self.say(link, &hello);
+        self.say(link, &hello(held, link));
     }
 
     fn say(&mut self, link: u64, message: &ToControl) -> Option<EventKind> {
-        let frame = codec::encode(FEED_VERSION, message).expect("small");
+        let frame = codec::encode(FEED_VERSION, &ToControlV1::from(message.clone())).expect("small");
         self.with(|feed, now, source, actions| feed.frame(now, LinkId(link), &frame, source, actions))
     }
 
@@ -121,7 +133,7 @@ impl Bench {
 }
 
 fn read(frame: &Bytes) -> ToProxy {
-    codec::decode(FEED_VERSION, frame).expect("own encoding")
+    codec::decode_into::<ToProxyV1, _>(FEED_VERSION, frame).expect("own encoding")
 }
 
 #[test]
@@ -235,7 +247,7 @@ fn a_proxy_that_is_ahead_is_told_so_and_nothing_else() {
     bench.attach(1, Some(id(8, &map(&[("a", "8")]))));
     let sent = bench.sent();
     let [(_, frame)] = sent.as_slice() else { panic!("{} frames", sent.len()) };
-    assert_eq!(read(frame), ToProxy::UpToDate { generation: current, stale: false });
+    assert_eq!(read(frame), ToProxy::UpToDate { generation: current, stale: false, leads: false });
 }
 
 #[test]
@@ -271,21 +283,20 @@ fn hostile_frames_end_the_lane_and_strangers_are_refused() {
     let said: Vec<Action> = bench.actions.drain().collect();
     assert!(matches!(said.as_slice(), [Action::SendLink { .. }, Action::CloseLink { .. }]), "{said:?}");
     bench.feed.opened(LinkId(3), 3, &mut bench.actions);
-    let hello = ToControl::Hello { generation: None, view: "secret".to_owned(), build: String::new() };
-    bench.say(3, &hello);
+    let ToControl::Hello(other) = hello(None, 3) else { panic!("it is") };
+    bench.say(3, &ToControl::Hello(Hello { view: "secret".to_owned(), ..other }));
     assert!(!bench.feed.owns(LinkId(3)), "there is one view");
     bench.attach(4, None);
-    assert!(bench.feed.proxies()[0].build.len() <= BUILD_BYTES_MAX);
+    assert!(bench.feed.proxies(Page::FIRST).0[0].build.len() <= BUILD_BYTES_MAX);
 }
 
 #[test]
 fn a_second_lane_of_one_proxy_replaces_the_first() {
     let mut bench = Bench::new();
-    let hello = ToControl::Hello { generation: None, view: String::new(), build: String::new() };
     for link in 1..=2 {
         bench.feed.opened(LinkId(link), 9, &mut bench.actions);
         assert!(bench.feed.owns(LinkId(1)), "until the other one says hello");
-        bench.say(link, &hello);
+        bench.say(link, &hello(None, link));
     }
     let said = bench.actions.as_slice();
     assert!(matches!(said, [Action::SendLink { .. }, Action::CloseLink { link: LinkId(1), .. }]), "{said:?}");

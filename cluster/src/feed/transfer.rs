@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use ravelin_config::feed::{self, FEED_VERSION, Part, ToProxy};
+use ravelin_config::feed::{self, FEED_VERSION, Part, ToProxy, ToProxyV1};
 use ravelin_config::secret::ViewKey;
 use ravelin_config::{ConfigMap, Delta, GenerationId, SealingKeys, SecretId};
 use ravelin_transport::codec::{self, CodecError};
@@ -31,7 +31,7 @@ impl ViewSealing {
 
     /// The frame that hands a proxy of this view its key.
     pub(crate) fn key_frame(&self) -> Option<Bytes> {
-        codec::encode(FEED_VERSION, &ToProxy::ViewKey(self.view.clone())).ok()
+        codec::encode(FEED_VERSION, &ToProxyV1::from(ToProxy::ViewKey(self.view.clone()))).ok()
     }
 
     /// An envelope of the log, sealed for the view. None where it does not open here: the proxy then says which object
@@ -52,7 +52,8 @@ pub(crate) struct Transfer {
 }
 
 fn encode_parts(parts: Vec<Part>) -> Result<Arc<[Bytes]>, CodecError> {
-    parts.into_iter().map(|part| codec::encode(FEED_VERSION, &ToProxy::Part(part))).collect()
+    let encode = |part| codec::encode(FEED_VERSION, &ToProxyV1::from(ToProxy::Part(part)));
+    parts.into_iter().map(encode).collect()
 }
 
 /// A whole generation as frames. Cost follows its size, so large ones are made in the background.

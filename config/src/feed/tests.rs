@@ -67,7 +67,7 @@ fn an_older_generation_is_refused_and_the_same_one_is_harmless() {
         feed(&mut receiver, whole_to_parts(id(5, &new), &new, 2, 1000)),
         Step::Held { generation: id(5, &new) }
     );
-    let step = receiver.handle(ToProxy::UpToDate { generation: id(4, &old), stale: false });
+    let step = receiver.handle(ToProxy::UpToDate { generation: id(4, &old), stale: false, leads: false });
     assert!(matches!(step, Step::GoesBackwards { .. }));
     assert_eq!(receiver.held(), Some(id(5, &new)));
 }
@@ -180,6 +180,37 @@ fn a_forgotten_generation_is_taken_again_and_nothing_older() {
     assert_eq!(older, Step::GoesBackwards { offered: id(4, &old), held: id(5, &new) });
     let again = feed(&mut receiver, whole_to_parts(id(5, &new), &new, 2, 1000));
     assert!(matches!(again, Step::Complete { .. }), "{again:?}");
+}
+
+#[test]
+fn nothing_older_than_the_floor_is_taken_whatever_is_held() {
+    let maps = [1, 2, 3, 4].map(|revision: u64| (id(revision, &map(&[("a", "1")])), map(&[("a", "1")])));
+    let [(one, kept), (two, _), (three, _), (four, newest)] = maps;
+    let mut receiver = receiver(Some((one, kept.clone())));
+    receiver.raise_floor(three);
+    receiver.raise_floor(two);
+    assert_eq!((receiver.held(), receiver.floor()), (Some(one), Some(three)));
+    for offered in [one, two] {
+        let behind = Step::GoesBackwards { offered, held: three };
+        assert_eq!(
+            receiver.handle(ToProxy::UpToDate { generation: offered, stale: true, leads: false }),
+            behind
+        );
+        assert_eq!(feed(&mut receiver, whole_to_parts(offered, &kept, 1, 1000)), behind);
+    }
+    let again = feed(&mut receiver, whole_to_parts(three, &kept, 2, 1000));
+    assert_eq!(
+        again,
+        Step::Complete { generation: three, map: kept.clone() },
+        "what was served may come again"
+    );
+    let change = delta((one, &kept), (four, &newest));
+    assert_eq!(
+        feed(&mut receiver, change.to_parts(3, 1000)),
+        Step::Complete { generation: four, map: newest.clone() }
+    );
+    receiver.adopt(four, newest);
+    assert_eq!(receiver.floor(), None, "what is held is newer");
 }
 
 proptest! {

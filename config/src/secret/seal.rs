@@ -10,7 +10,6 @@ use std::sync::Arc;
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use aws_lc_rs::hkdf::{HKDF_SHA256, Prk, Salt};
 use aws_lc_rs::hmac;
-use bincode::{Decode, Encode};
 use zeroize::Zeroize as _;
 
 use super::{Secret, SecretId};
@@ -24,11 +23,11 @@ const HEAD_BYTES: usize = 1 + 8 + NONCE_LEN;
 
 /// The public name of a key: it tells which one opens an envelope, and nothing of the key. `Display` prints 16 hexadecimal
 /// digits.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KeyId(pub [u8; 8]);
 
 /// The key of one view of the feed: it opens what a proxy of that view may know, and nothing else.
-#[derive(Clone, PartialEq, Eq, Encode, Decode)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct ViewKey {
     id: KeyId,
     key: [u8; KEY_BYTES],
@@ -123,6 +122,16 @@ impl ViewKey {
     fn derive(prk: &Prk, purpose: &[&[u8]]) -> Self {
         let named = |what: &'static [u8]| [&[what], purpose].concat();
         Self { id: KeyId(expand(prk, &named(b"key id of "))), key: expand(prk, &named(b"key of ")) }
+    }
+
+    /// Name and key, for its wire form alone.
+    pub(crate) fn to_parts(&self) -> ([u8; 8], [u8; KEY_BYTES]) {
+        (self.id.0, self.key)
+    }
+
+    /// From its wire form.
+    pub(crate) fn from_parts(id: [u8; 8], key: [u8; KEY_BYTES]) -> Self {
+        Self { id: KeyId(id), key }
     }
 
     /// Its name.

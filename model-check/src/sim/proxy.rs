@@ -6,9 +6,10 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use ravelin_cluster::node::event::LinkId;
 use ravelin_config::feed::{
-    Content, FEED_VERSION, Part, Receiver, ReceiverLimits, Stage, Step, ToControl, ToProxy,
+    Content, FEED_VERSION, FEED_VERSIONS, Hello, Part, Receiver, ReceiverLimits, Stage, Step, ToControl,
+    ToControlV1, ToProxy, ToProxyV1,
 };
-use ravelin_config::{Change, ConfigMap, Digest, GenerationId};
+use ravelin_config::{Change, ConfigMap, Digest, GenerationId, Understands};
 use ravelin_transport::codec;
 
 use super::report::{Mark, Report};
@@ -79,21 +80,24 @@ impl Proxy {
     /// The first frame of a new lane.
     pub(super) fn hello(&mut self) -> Bytes {
         self.receiver.reconnected();
-        frame(&ToControl::Hello {
+        frame(ToControl::Hello(Hello {
             generation: self.receiver.held(),
+            floor: self.receiver.floor(),
             view: String::new(),
             build: "simulated".to_owned(),
-        })
+            instance: self.number,
+            understands: Understands::this_build(FEED_VERSIONS),
+        }))
     }
 
     /// Asks for the whole, whatever is held.
     pub(super) fn doubt() -> Bytes {
-        frame(&ToControl::NeedWhole { reason: "simulated doubt".to_owned() })
+        frame(ToControl::NeedWhole { reason: "simulated doubt".to_owned() })
     }
 
     /// Takes a frame; what it says back, and what came of it.
     pub(super) fn take(&mut self, bytes: &[u8], report: &mut Report) -> (Vec<Bytes>, Took) {
-        let message: ToProxy = match codec::decode(FEED_VERSION, bytes) {
+        let message: ToProxy = match codec::decode_into::<ToProxyV1, _>(FEED_VERSION, bytes) {
             Ok(message) => message,
             Err(error) => return (Vec::new(), Took::Broken(error.to_string())),
         };
@@ -110,17 +114,17 @@ impl Proxy {
                 self.kept = Some((generation, map.clone()));
                 self.receiver.adopt(generation, map);
                 let stages = [Stage::Received, Stage::Validated, Stage::Serving];
-                let told = stages.map(|stage| frame(&ToControl::Acknowledge { generation, stage }));
+                let told = stages.map(|stage| frame(ToControl::Acknowledge { generation, stage }));
                 (told.to_vec(), Took::Adopted(generation, digest))
             }
             Step::Held { generation } => {
-                (vec![frame(&ToControl::Acknowledge { generation, stage: Stage::Serving })], Took::Nothing)
+                (vec![frame(ToControl::Acknowledge { generation, stage: Stage::Serving })], Took::Nothing)
             }
             // Lanes keep order, so whatever comes fits, unless what is held is not what it is called.
             Step::NeedWhole { reason } if !self.tampered => (Vec::new(), Took::Broken(reason)),
             Step::NeedWhole { reason } => {
                 report.count(Mark::Repaired, 1);
-                (vec![frame(&ToControl::NeedWhole { reason })], Took::Nothing)
+                (vec![frame(ToControl::NeedWhole { reason })], Took::Nothing)
             }
             Step::GoesBackwards { .. } | Step::Refused { .. } => {
                 report.count(Mark::Left, 1);
@@ -134,7 +138,7 @@ fn receiver(held: Option<(GenerationId, ConfigMap)>) -> Receiver {
     Receiver::new(CLUSTER, ReceiverLimits::default(), held)
 }
 
-fn frame(message: &ToControl) -> Bytes {
-    codec::encode(FEED_VERSION, message)
+fn frame(message: ToControl) -> Bytes {
+    codec::encode(FEED_VERSION, &ToControlV1::from(message))
         .expect("a feed message without records is far below the codec's limits")
 }

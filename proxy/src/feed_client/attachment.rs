@@ -4,7 +4,8 @@
 use std::sync::Arc;
 
 use ravelin_config::GenerationId;
-use ravelin_config::feed::{FEED_VERSION, ToControl, ToProxy};
+use ravelin_config::feed::{FEED_VERSION, FEED_VERSIONS, ToControl, ToControlV1, ToProxy, ToProxyV1};
+use ravelin_transport::codec::CodecError;
 use ravelin_transport::{
     Connection, Lane, LaneReceiver, LaneSender, Target, Transport, TransportError, codec,
 };
@@ -44,7 +45,7 @@ pub(super) async fn open(
         Ok::<_, TransportError>((connection, sender, lane))
     });
     let (connection, mut sender, lane) = attached.await.map_err(|_| Ended::Attach(times.attach))??;
-    send(&mut sender, &hello, times).await?;
+    send(&mut sender, hello, times).await?;
     Ok(Attachment { place, connection, sender, lane, heard: Vec::new() })
 }
 
@@ -63,7 +64,7 @@ pub(super) async fn scout(
     let heard = timeout(times.word, async {
         for _ in 0..WORDS_MAX {
             let frame = attachment.lane.receive().await?.ok_or(Ended::Closed)?;
-            let word: ToProxy = codec::decode(FEED_VERSION, &frame)?;
+            let word = read(&frame)?;
             let says_where_it_stands = is_standing(&word);
             attachment.heard.push(word);
             if says_where_it_stands {
@@ -84,16 +85,21 @@ fn is_standing(word: &ToProxy) -> bool {
     }
 }
 
+/// A control node's word, of any version that this build reads.
+///
+/// # Errors
+/// It is none, or of another version.
+pub(super) fn read(frame: &[u8]) -> Result<ToProxy, CodecError> {
+    let version = codec::version_within(FEED_VERSIONS.oldest, FEED_VERSIONS.newest, frame)?;
+    codec::decode_into::<ToProxyV1, _>(version, frame)
+}
+
 /// Sends one message, or finds that the control node takes none.
 ///
 /// # Errors
 /// [`Ended`].
-pub(super) async fn send(
-    sender: &mut LaneSender,
-    message: &ToControl,
-    times: FeedTimes,
-) -> Result<(), Ended> {
-    let frame = codec::encode(FEED_VERSION, message)?;
+pub(super) async fn send(sender: &mut LaneSender, message: ToControl, times: FeedTimes) -> Result<(), Ended> {
+    let frame = codec::encode(FEED_VERSION, &ToControlV1::from(message))?;
     timeout(times.send, sender.send(frame)).await.map_err(|_| Ended::Stuck)??;
     Ok(())
 }
@@ -105,11 +111,13 @@ pub(super) enum Worth {
     Wordless,
     /// No quorum stands behind it; it feeds the last generation that it knows to be committed.
     Stale,
+    /// It leads, and has more to do than others.
+    Leading,
     /// It feeds, and a quorum stands behind it.
     Fresh,
 }
 
-/// What another control node's first word means to a proxy that holds `held`.
+/// What another control node's first word means to a proxy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Offer {
     /// It has something newer than what is held.
@@ -120,15 +128,24 @@ pub(super) enum Offer {
     Nothing,
 }
 
-/// Weighs what was heard of a control node.
-pub(super) fn weigh(heard: &[ToProxy], held: Option<GenerationId>) -> Offer {
+/// What a control node that spoke is worth.
+pub(super) fn worth(stale: bool, leads: bool) -> Worth {
+    match (stale, leads) {
+        (true, _) => Worth::Stale,
+        (false, true) => Worth::Leading,
+        (false, false) => Worth::Fresh,
+    }
+}
+
+/// Weighs what was heard of a control node, for a proxy that takes nothing older than `newest`.
+pub(super) fn weigh(heard: &[ToProxy], newest: Option<GenerationId>) -> Offer {
     let Some(word) = heard.last() else { return Offer::Nothing };
-    let is_newer = |generation: &GenerationId| held.is_none_or(|held| generation.is_newer_than(&held));
+    let is_newer = |generation: &GenerationId| newest.is_none_or(|newest| generation.is_newer_than(&newest));
     match word {
         ToProxy::Part(part) if is_newer(&part.content.target()) => Offer::Newer(part.content.target()),
         ToProxy::UpToDate { generation, .. } if is_newer(generation) => Offer::Newer(*generation),
-        ToProxy::UpToDate { generation, stale } if held == Some(*generation) => {
-            Offer::Same(if *stale { Worth::Stale } else { Worth::Fresh })
+        ToProxy::UpToDate { generation, stale, leads } if newest == Some(*generation) => {
+            Offer::Same(worth(*stale, *leads))
         }
         _ => Offer::Nothing,
     }

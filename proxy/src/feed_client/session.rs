@@ -7,12 +7,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ravelin_config::GenerationId;
-use ravelin_config::feed::{FEED_VERSION, Stage, Step, ToControl, ToProxy};
+use ravelin_config::feed::{Stage, Step, ToControl, ToProxy};
+use ravelin_transport::LaneSender;
 use ravelin_transport::backoff::Backoff;
-use ravelin_transport::{LaneSender, codec};
 use tokio::time::{Instant, sleep_until};
 
-use super::attachment::{self, Attachment, Offer, Worth, send, weigh};
+use super::attachment::{self, Attachment, Offer, Worth, read, send, weigh};
 use super::candidates::Candidates;
 use super::watch::Watch;
 use super::{Ended, FeedClient, FeedStatus, FeedTimes, Verdict, text_of};
@@ -109,7 +109,7 @@ impl FeedClient {
         tokio::select! {
             frame = lane.receive() => {
                 let frame = frame?.ok_or(Ended::Closed)?;
-                self.message(session, codec::decode(FEED_VERSION, &frame)?).await?;
+                self.message(session, read(&frame)?).await?;
             }
             verdict = self.verdicts.recv() => self.verdict(session, verdict.ok_or(Ended::Process)?).await?,
             changed = self.serving.changed() => {
@@ -158,9 +158,10 @@ impl FeedClient {
                 return None;
             }
         };
-        match (weigh(&found.heard, self.receiver.held()), session.watch.worth()) {
+        let newest = self.receiver.floor().or(self.receiver.held());
+        match (weigh(&found.heard, newest), session.watch.worth()) {
             // A present node that is well gets the time to bring it too: there is no better one then.
-            (Offer::Newer(generation), Worth::Fresh) => session.watch.owe(generation, now),
+            (Offer::Newer(generation), Worth::Leading | Worth::Fresh) => session.watch.owe(generation, now),
             (Offer::Newer(_), _) => return Some(found),
             (Offer::Same(worth), present) if worth > present => return Some(found),
             _ => {}
@@ -176,11 +177,11 @@ impl FeedClient {
             Verdict::Incomplete(generation, reason) => {
                 tracing::info!(%reason, "asking for the whole generation");
                 session.watch.judged(generation, Instant::now());
-                return session.say(&ToControl::NeedWhole { reason }).await;
+                return session.say(ToControl::NeedWhole { reason }).await;
             }
         };
         session.watch.judged(generation, Instant::now());
-        session.say(&ToControl::Acknowledge { generation, stage }).await?;
+        session.say(ToControl::Acknowledge { generation, stage }).await?;
         self.tell_serving(session).await
     }
 
@@ -192,7 +193,7 @@ impl FeedClient {
         };
         if session.told != serving {
             session.told = serving;
-            session.say(&ToControl::Acknowledge { generation, stage: Stage::Serving }).await?;
+            session.say(ToControl::Acknowledge { generation, stage: Stage::Serving }).await?;
         }
         Ok(())
     }
@@ -202,9 +203,12 @@ impl FeedClient {
         let is_first = session.watch.heard(now);
         let (mut is_part, mut is_standing) = (false, false);
         match &message {
-            ToProxy::UpToDate { stale, .. } => {
+            ToProxy::UpToDate { stale, leads, .. } => {
                 is_standing = true;
                 self.heard_stale(session, *stale, now);
+                if session.watch.set_leads(*leads) {
+                    session.scout_later(now);
+                }
             }
             ToProxy::Part(part) => {
                 is_part = true;
@@ -231,18 +235,18 @@ impl FeedClient {
             Step::Complete { generation, map } => {
                 session.useful(now);
                 session.watch.judging(generation);
-                session.say(&ToControl::Acknowledge { generation, stage: Stage::Received }).await?;
+                session.say(ToControl::Acknowledge { generation, stage: Stage::Received }).await?;
                 (self.offer)(generation, map);
                 Ok(())
             }
             Step::Held { generation } => {
                 session.watch.nothing_due();
-                session.say(&ToControl::Acknowledge { generation, stage: Stage::Validated }).await
+                session.say(ToControl::Acknowledge { generation, stage: Stage::Validated }).await
             }
             Step::NeedWhole { reason } => {
                 tracing::info!(%reason, "asking for the whole generation");
                 session.watch.transfer(now)?;
-                session.say(&ToControl::NeedWhole { reason }).await
+                session.say(ToControl::NeedWhole { reason }).await
             }
             Step::GoesBackwards { offered, held } => {
                 Err(Ended::Behind { offered: Box::new(offered), held: Box::new(held) })
@@ -272,7 +276,7 @@ impl FeedClient {
 }
 
 impl Session<'_> {
-    async fn say(&mut self, message: &ToControl) -> Result<(), Ended> {
+    async fn say(&mut self, message: ToControl) -> Result<(), Ended> {
         send(&mut self.sender, message, self.times).await
     }
 
@@ -284,10 +288,12 @@ impl Session<'_> {
         }
     }
 
-    /// Another control node is asked after a while: soon where this one is stale or wordless, rarely where it is well.
+    /// Another control node is asked after a while: soon where this one is stale, wordless or leads, rarely where it is well.
     fn scout_later(&mut self, now: Instant) {
         let wait = match self.watch.worth() {
-            Worth::Wordless | Worth::Stale => self.waits.failed(now.duration_since(self.started)),
+            Worth::Wordless | Worth::Stale | Worth::Leading => {
+                self.waits.failed(now.duration_since(self.started))
+            }
             Worth::Fresh => self.watch.audit_interval().mul_f64(rand::random_range(0.5..1.0)),
         };
         self.scout_at = now + wait;

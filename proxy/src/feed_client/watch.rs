@@ -5,7 +5,7 @@ use std::time::Duration;
 use ravelin_config::GenerationId;
 use tokio::time::Instant;
 
-use super::attachment::Worth;
+use super::attachment::{self, Worth};
 use super::{Ended, FeedTimes};
 
 /// Transfers that may begin, or be asked for, without one coming to its end.
@@ -24,6 +24,7 @@ pub(super) struct Watch {
     /// A complete generation is with the compiler: the control node waits for this proxy, and says nothing meanwhile.
     judging: Option<GenerationId>,
     stale: bool,
+    leads: bool,
     was_useful: bool,
     /// Another control node has this; it is due from this one too.
     owed: Option<(GenerationId, Instant)>,
@@ -38,6 +39,7 @@ impl Watch {
             transfers: 0,
             judging: None,
             stale: false,
+            leads: false,
             was_useful: false,
             owed: None,
         }
@@ -53,11 +55,15 @@ impl Watch {
         std::mem::replace(&mut self.stale, stale) != stale
     }
 
+    /// It said whether it leads. True if that is news.
+    pub(super) fn set_leads(&mut self, leads: bool) -> bool {
+        std::mem::replace(&mut self.leads, leads) != leads
+    }
+
     pub(super) fn worth(&self) -> Worth {
-        match (self.heard, self.stale) {
-            (None, _) => Worth::Wordless,
-            (Some(_), true) => Worth::Stale,
-            (Some(_), false) => Worth::Fresh,
+        match self.heard {
+            None => Worth::Wordless,
+            Some(_) => attachment::worth(self.stale, self.leads),
         }
     }
 

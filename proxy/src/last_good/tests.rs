@@ -5,7 +5,9 @@ use std::sync::Arc;
 use ravelin_config::secret::ViewKey;
 use ravelin_config::{Digest, Key, SealingKeys, Secret, SecretId};
 
+use super::format::Reads;
 use super::*;
+use ravelin_config::Versions;
 
 fn sealing() -> Sealing {
     Sealing { key: [7; 32], cluster: [1; 16], node: 3 }
@@ -107,18 +109,44 @@ fn foreign_newer_and_other_files_are_told_apart() {
     assert!(matches!(loaded.problems.as_slice(), [LastGoodError::Foreign { .. }]));
     let stranger = Sealing { key: [8; 32], ..sealing() };
     let (_, loaded) = LastGood::open(directory.path(), stranger).expect("the directory is ours");
-    assert!(matches!(loaded.problems.as_slice(), [LastGoodError::Damaged { at: 65, .. }]));
+    assert!(matches!(loaded.problems.as_slice(), [LastGoodError::Damaged { at: 66, .. }]));
 
     let path = only_file(directory.path());
     let good = fs::read(&path).expect("readable");
-    let mut newer = good.clone();
-    *newer.get_mut(8).expect("the version byte") = 9;
-    fs::write(&path, &newer).expect("writable");
-    let (_, problems) = newest(directory.path());
-    let text = problems.first().map(ToString::to_string).unwrap_or_default();
-    assert!(text.ends_with("has format version 9; this build reads 1"), "{text}");
+    for (at, of) in [(8, "form"), (9, "feed")] {
+        let mut newer = good.clone();
+        *newer.get_mut(at).expect("the version byte") = 9;
+        fs::write(&path, &newer).expect("writable");
+        let (_, problems) = newest(directory.path());
+        let text = problems.first().map(ToString::to_string).unwrap_or_default();
+        assert!(
+            text.contains("newer version") && text.contains(&format!("its {of} has version 9")),
+            "{text}"
+        );
+        assert_eq!(fs::read(&path).expect("readable"), newer, "it is left for the version that reads it");
+    }
     fs::write(&path, b"something else").expect("writable");
     assert!(matches!(newest(directory.path()).1.as_slice(), [LastGoodError::NotOne { .. }]));
+}
+
+#[test]
+fn a_build_reads_what_the_version_before_wrote_and_says_so_of_others() {
+    let versions = |oldest, newest| Versions { oldest, newest };
+    let file =
+        |form: u8, feed: u8| [b"RVLNGOOD".as_slice(), &[form, feed], &[1; 16 + 8 + SALT_BYTES]].concat();
+    let read = |form, feed, reads| {
+        Header::from_bytes(Path::new("x"), &file(form, feed), reads).map(|header| header.feed)
+    };
+    // Builds of this version, of one to come, and of one after that.
+    let now = Reads { format: versions(1, 1), feed: versions(1, 1) };
+    let next = Reads { format: versions(1, 2), feed: versions(1, 2) };
+    let later = Reads { format: versions(2, 3), feed: versions(1, 2) };
+    assert!(matches!(read(1, 1, now), Ok(1)));
+    assert!(matches!(read(1, 1, next), Ok(1)) && matches!(read(2, 2, next), Ok(2)));
+    assert!(matches!(read(2, 1, now), Err(LastGoodError::Newer { of: "form", found: 2, .. })));
+    assert!(matches!(read(1, 2, now), Err(LastGoodError::Newer { of: "feed", found: 2, .. })));
+    let older = read(1, 1, later).expect_err("two steps behind");
+    assert!(older.to_string().contains("this build reads 2 to 3"), "{older}");
 }
 
 #[test]
@@ -292,7 +320,7 @@ fn golden_bytes() {
         Some("0000000000-00000000000000000042-c3df9e482150.sealed")
     );
     let bytes = fs::read(&path).expect("readable");
-    assert_eq!(bytes.get(..9), Some(b"RVLNGOOD\x01".as_slice()));
+    assert_eq!(bytes.get(..10), Some(b"RVLNGOOD\x01\x01".as_slice()));
     assert_eq!(
         Digest::of(&bytes).to_string(),
         "a2de516d925f8eadc52a02e5a6eaf73cae5089c1336a167b6a25fc0df0396b03"

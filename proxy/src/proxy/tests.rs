@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
-use ravelin_config::feed::{FEED_VERSION, Stage, ToControl, ToProxy, whole_to_parts};
+use ravelin_config::feed::{FEED_VERSION, Stage, ToControl, ToControlV1, ToProxy, ToProxyV1, whole_to_parts};
 use ravelin_config::static_config::{Ping, StaticConfig};
 use ravelin_config::{ConfigMap, Key};
 use ravelin_transport::memory::{MemoryHub, MemoryTransport};
@@ -15,7 +15,9 @@ use tokio::time::timeout;
 use super::*;
 use crate::compile::tests::{put, put_internal, server};
 
+mod load;
 mod secrets;
+mod tightened;
 
 const CLUSTER: [u8; 16] = [0; 16];
 /// Far above what any step takes; a test that waits so long has failed.
@@ -84,12 +86,13 @@ impl Control {
 
     async fn hear(&mut self) -> ToControl {
         let frame = timeout(PATIENCE, self.receiver.receive()).await.expect("the proxy speaks");
-        codec::decode(FEED_VERSION, &frame.expect("the lane stands").expect("it goes on")).expect("a message")
+        let frame = frame.expect("the lane stands").expect("it goes on");
+        codec::decode_into::<ToControlV1, _>(FEED_VERSION, &frame).expect("a message")
     }
 
     async fn stages(&mut self, revision: u64, map: &ConfigMap) -> Vec<Stage> {
         for part in whole_to_parts(id(revision, map), map, revision, 1 << 16) {
-            let frame = codec::encode(FEED_VERSION, &ToProxy::Part(part)).expect("small");
+            let frame = codec::encode(FEED_VERSION, &ToProxyV1::from(ToProxy::Part(part))).expect("small");
             self.sender.send(frame).await.expect("the lane stands");
         }
         let mut stages = Vec::new();

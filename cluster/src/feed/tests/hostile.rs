@@ -4,10 +4,6 @@
 use super::*;
 use crate::feed::conduct::{HELLO_TIMEOUT, UNGREETED_MAX};
 
-fn hello(held: Option<GenerationId>) -> ToControl {
-    ToControl::Hello { generation: held, view: String::new(), build: String::new() }
-}
-
 impl Bench {
     /// What was last said to a link that is let go of, and why.
     fn farewell(&mut self, link: u64) -> Option<String> {
@@ -36,7 +32,7 @@ impl Bench {
 
     fn open(&mut self, link: u64, proxy: u64, held: Option<GenerationId>) -> Option<EventKind> {
         self.feed.opened(LinkId(link), proxy, &mut self.actions);
-        self.say(link, &hello(held))
+        self.say(link, &hello(held, link))
     }
 }
 
@@ -44,7 +40,7 @@ impl Bench {
 fn what_is_no_message_ends_the_lane_with_a_word_and_is_counted_and_noted_once_in_a_while() {
     let mut bench = Bench::new();
     let held = bench.publish(1, &[("a", "1")]);
-    let good = codec::encode(FEED_VERSION, &hello(Some(held))).expect("small");
+    let good = codec::encode(FEED_VERSION, &ToControlV1::from(hello(Some(held), 1))).expect("small");
     let mut newer = good.to_vec();
     newer[0] = FEED_VERSION + 1;
     let mut longer = good.to_vec();
@@ -73,7 +69,7 @@ fn hello_comes_first_and_once() {
     assert_eq!(bench.farewell(1).as_deref(), Some("it did not begin with hello"));
     bench.attach(2, Some(held));
     bench.sent();
-    bench.say(2, &hello(Some(held)));
+    bench.say(2, &hello(Some(held), 2));
     assert_eq!(bench.farewell(2).as_deref(), Some("it said hello twice"));
     for link in 10..10 + UNGREETED_MAX as u64 {
         bench.feed.opened(LinkId(link), 3, &mut bench.actions);

@@ -34,7 +34,7 @@ impl Two {
     }
 
     fn up_to_date(&self, stale: bool) -> ToProxy {
-        ToProxy::UpToDate { generation: self.held, stale }
+        ToProxy::UpToDate { generation: self.held, stale, leads: false }
     }
 }
 
@@ -131,8 +131,7 @@ async fn a_control_node_that_hangs_within_a_transfer_is_left_whatever_else_it_sa
         other = Control::accept(&two.second) => other,
         () = async {
             loop {
-                let frame = codec::encode(FEED_VERSION, &two.up_to_date(false)).expect("small");
-                drop(hanging.sender.send(frame).await);
+                drop(hanging.sender.send(framed(&two.up_to_date(false))).await);
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         } => panic!("never ends"),
@@ -163,8 +162,7 @@ async fn a_control_node_that_is_up_to_date_for_ever_is_left_once_another_is_ahea
         assert_eq!(ahead.hear().await, hello(Some(two.held)));
         // Asked for comparison only, until the first one has had its time.
         let Ok(Some(frame)) = ahead.receiver.receive().await else { continue };
-        let answer = codec::decode(FEED_VERSION, &frame).expect("a feed message");
-        assert_eq!(stage(answer), (two.held, Stage::Serving));
+        assert_eq!(stage(heard(&frame)), (two.held, Stage::Serving));
         assert_eq!(stage(ahead.hear().await), (id(8, &next), Stage::Received));
         break;
     }
@@ -183,14 +181,10 @@ async fn transfers_that_lead_nowhere_are_not_asked_for_for_ever() {
     let mut part = whole_to_parts(id(8, &map(&[("b", "3")])), &next, 1, 1000).pop().expect("one part");
     part.of = 1;
     let mut asked_for = 0;
-    while let Ok(frame) = codec::encode(FEED_VERSION, &ToProxy::Part(part.clone())) {
-        if broken.sender.send(frame).await.is_err() {
-            break;
-        }
+    while broken.sender.send(framed(&ToProxy::Part(part.clone()))).await.is_ok() {
         loop {
             let Ok(Some(frame)) = broken.receiver.receive().await else { break };
-            let said = codec::decode(FEED_VERSION, &frame).expect("a feed message");
-            if matches!(said, ToControl::NeedWhole { .. }) {
+            if matches!(heard(&frame), ToControl::NeedWhole { .. }) {
                 asked_for += 1;
                 break;
             }
@@ -199,5 +193,23 @@ async fn transfers_that_lead_nowhere_are_not_asked_for_for_ever() {
     assert!((1..=3).contains(&asked_for), "asked {asked_for} times");
     let mut other = Control::accept(&two.second).await;
     assert_eq!(other.hear().await, hello(Some(two.held)));
+    proxy.task.abort();
+}
+
+#[tokio::test]
+async fn the_leader_is_left_for_another_that_is_as_good_and_kept_where_there_is_none() {
+    let two = Two::new();
+    let mut proxy = two.proxy(eager());
+    let leads = ToProxy::UpToDate { generation: two.held, stale: false, leads: true };
+    let mut leader = Control::accept(&two.first).await;
+    leader.say(&leads).await;
+    let mut stale = Control::accept(&two.second).await;
+    stale.say(&two.up_to_date(true)).await;
+    left(&mut stale).await;
+    assert_eq!(proxy.status.borrow().attached.as_deref(), Some("c1"), "a stale one is no better");
+    let mut other = Control::accept(&two.second).await;
+    other.say(&two.up_to_date(false)).await;
+    attached_to(&mut proxy, "c2").await;
+    left(&mut leader).await;
     proxy.task.abort();
 }

@@ -45,7 +45,7 @@ fn secret_of(map: &ConfigMap) -> SecretId {
 
 impl Control {
     async fn say(&mut self, message: &ToProxy) {
-        let frame = codec::encode(FEED_VERSION, message).expect("small");
+        let frame = codec::encode(FEED_VERSION, &ToProxyV1::from(message.clone())).expect("small");
         self.sender.send(frame).await.expect("the lane stands");
     }
 

@@ -57,6 +57,8 @@ pub struct Tracker {
     state: Cell<Progress>,
     bytes: Cell<u64>,
     unwanted: Cell<bool>,
+    /// The client was asked for more and has not given it yet.
+    asked: Cell<bool>,
     sender: RefCell<Option<Waker>>,
 }
 
@@ -82,6 +84,11 @@ impl Tracker {
         self.state.get()
     }
 
+    /// There may be more of the body, and it is not the client who is waited for.
+    pub(crate) fn is_at_hand(&self) -> bool {
+        !self.asked.get() && matches!(self.state.get(), Progress::Untouched | Progress::Started)
+    }
+
     /// Bytes of content taken from the client so far (without framing).
     pub fn bytes(&self) -> u64 {
         self.bytes.get()
@@ -103,6 +110,7 @@ impl RequestBody {
             state: Cell::new(Progress::Untouched),
             bytes: Cell::new(0),
             unwanted: Cell::new(false),
+            asked: Cell::new(false),
             sender: RefCell::new(None),
         });
         Self { incoming: Some(incoming), progress: Some(tracker) }
@@ -137,6 +145,7 @@ impl Body for RequestBody {
         match Pin::new(&mut *incoming).poll_frame(cx) {
             Poll::Pending => {
                 if let Some(tracker) = &self.progress {
+                    tracker.asked.set(true);
                     tracker.waits(cx.waker());
                 }
                 Poll::Pending
@@ -148,6 +157,7 @@ impl Body for RequestBody {
             Poll::Ready(Some(Ok(frame))) => {
                 let ended = incoming.is_end_stream();
                 if let (Some(tracker), Some(data)) = (&self.progress, frame.data_ref()) {
+                    tracker.asked.set(false);
                     tracker.bytes.set(tracker.bytes.get() + data.len() as u64);
                 }
                 self.note(if ended { Progress::Complete } else { Progress::Started });

@@ -29,6 +29,9 @@ pub enum RequestError {
     /// The request target cannot be normalised, or holds what is refused.
     #[error("bad request target: {0}")]
     BadTarget(#[from] crate::path::PathError),
+    /// What a middleware made of the path climbs, or is no path.
+    #[error("the rewritten path is none: {0}")]
+    RewrittenPath(#[source] crate::path::PathError),
     /// A field name with an underscore where `underscoreHeadersStrategy` is `reject`.
     #[error("a field name holds an underscore")]
     UnderscoreField,
@@ -106,6 +109,8 @@ pub enum UpstreamFailure {
     Closed,
     /// No head of an answer within the response header timeout.
     HeaderTimeout,
+    /// It took nothing more of the request for too long.
+    Stalled,
     /// What came is no HTTP answer that may be passed on.
     Malformed,
 }
@@ -119,6 +124,7 @@ impl std::fmt::Display for UpstreamFailure {
             Self::Tls => "failed the TLS handshake",
             Self::Closed => "closed the connection before its answer",
             Self::HeaderTimeout => "did not answer in time",
+            Self::Stalled => "took no more of the request",
             Self::Malformed => "sent a malformed answer",
         })
     }
@@ -139,6 +145,7 @@ impl RequestError {
         match self {
             Self::BadHost
             | Self::BadTarget(_)
+            | Self::RewrittenPath(_)
             | Self::UnderscoreField
             | Self::Expectation
             | Self::Connect
@@ -165,6 +172,7 @@ impl RequestError {
         match self {
             Self::BadHost
             | Self::BadTarget(_)
+            | Self::RewrittenPath(_)
             | Self::UnderscoreField
             | Self::BadRequest
             | Self::Trailer
@@ -176,9 +184,9 @@ impl RequestError {
             Self::RouterInError { .. } | Self::NoServer => StatusCode::SERVICE_UNAVAILABLE,
             Self::Middleware { status, .. } => *status,
             Self::Upstream { what, .. } => match what {
-                UpstreamFailure::ConnectTimeout | UpstreamFailure::HeaderTimeout => {
-                    StatusCode::GATEWAY_TIMEOUT
-                }
+                UpstreamFailure::ConnectTimeout
+                | UpstreamFailure::HeaderTimeout
+                | UpstreamFailure::Stalled => StatusCode::GATEWAY_TIMEOUT,
                 _ => StatusCode::BAD_GATEWAY,
             },
             Self::ClientGone => client_closed_request(),
@@ -195,7 +203,9 @@ impl RequestError {
                 let text = format!("router {router} is in error and has no last good configuration\n");
                 plain_text(StatusCode::SERVICE_UNAVAILABLE, text)
             }
-            Self::UnderscoreField => plain_text(StatusCode::BAD_REQUEST, "Bad Request\n"),
+            Self::UnderscoreField | Self::RewrittenPath(_) => {
+                plain_text(StatusCode::BAD_REQUEST, "Bad Request\n")
+            }
             Self::BadHost => refused(StatusCode::BAD_REQUEST, "400 Bad Request: malformed Host header"),
             Self::BadRequest => refused(StatusCode::BAD_REQUEST, "400 Bad Request: malformed request target"),
             Self::BadTarget(error) if error.is_syntax() => {
@@ -273,6 +283,7 @@ mod tests {
             (RequestError::BadHost, 400, Side::Client),
             (RequestError::BadTarget(PathError::Percent), 400, Side::Client),
             (RequestError::BadTarget(PathError::HiddenDotSegment), 400, Side::Client),
+            (RequestError::RewrittenPath(PathError::HiddenDotSegment), 400, Side::Client),
             (RequestError::UnderscoreField, 400, Side::Client),
             (RequestError::Expectation, 417, Side::Client),
             (RequestError::Connect, 501, Side::Client),

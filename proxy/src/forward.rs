@@ -22,6 +22,7 @@ use crate::upstream::http1::{AnswerHead, Fault, RequestHead};
 use crate::upstream::interim::Relay;
 use crate::upstream::lease::Lease;
 use crate::upstream::return_rule::Observed;
+use crate::upstream::stall::Stall;
 use crate::upstream::{Scheme, Upstream, UpstreamPools};
 
 pub mod tunnel;
@@ -63,10 +64,6 @@ pub(crate) async fn forward(
         return switch(response, lease, &asked);
     }
     let present = Present::of(response.headers());
-    if present.any(Present::TRANSFER_ENCODING) && !is_framing_known(&response) {
-        // Dropping the lease closes the connection: where this answer ends cannot be known.
-        return Err(RequestError::upstream(UpstreamFailure::Malformed, None, false));
-    }
     Ok(answer(response, present, lease, &asked))
 }
 
@@ -126,8 +123,11 @@ async fn send(
         if lease.is_http2() {
             // Boxed, so that requests to servers of HTTP/1 do not carry it.
             match Box::pin(send_http2(lease, upstream, outgoing, asked)).await? {
-                Some(answered) => return Ok(answered),
-                None => continue,
+                Sent::Answered(answered) => return Ok(answered),
+                Sent::Again { elsewhere } => {
+                    fresh |= elsewhere;
+                    continue;
+                }
             }
         }
         let fault = match send_http1(&mut lease, connection, upstream, outgoing, asked).await? {
@@ -171,18 +171,23 @@ async fn send_http1(
     // Boxed, as it is rare: every request in flight would carry it.
     let limit = upstream.transport.response_header_timeout;
     let mut overdue = limit.map(|limit| Box::pin(overdue(limit, tracker)));
+    let mut stall = tracker.map(|_| Stall::new(upstream.transport.upload_stall));
     let fields = &mut outgoing.headers;
     let sent = std::future::poll_fn(|cx| {
         if let Poll::Ready(sent) = lease.poll_answer(cx, fields, relay) {
             return Poll::Ready(Ok(sent));
         }
+        if let Some(stall) = &mut stall
+            && stall.poll(cx, lease.waits_for_server()).is_ready()
+        {
+            return Poll::Ready(Err(UpstreamFailure::Stalled));
+        }
         match &mut overdue {
-            Some(overdue) => overdue.as_mut().poll(cx).map(Err),
+            Some(overdue) => overdue.as_mut().poll(cx).map(|()| Err(UpstreamFailure::HeaderTimeout)),
             None => Poll::Pending,
         }
     });
-    let sent =
-        sent.await.map_err(|()| RequestError::upstream(UpstreamFailure::HeaderTimeout, None, false))?;
+    let sent = sent.await.map_err(|what| RequestError::upstream(what, None, false))?;
     if sent.is_ok() {
         lease.answered();
     }
@@ -197,13 +202,22 @@ fn response_of(head: AnswerHead) -> Response<UpstreamContent> {
     response
 }
 
-/// Sends over HTTP/2. `None`: not carried out, so that another connection is to be tried.
+/// What came of a request over HTTP/2.
+enum Sent {
+    Answered(Answered),
+    /// It is to be sent once more; on a new connection if something of it was written.
+    Again {
+        elsewhere: bool,
+    },
+}
+
+/// Sends over HTTP/2.
 async fn send_http2(
     mut lease: Lease,
     upstream: &Upstream,
     outgoing: &mut Outgoing,
     asked: &Asked,
-) -> Result<Option<Answered>, RequestError> {
+) -> Result<Sent, RequestError> {
     let repeatable = lease.reused() && asked.repeatable;
     let copy = repeatable.then(|| outgoing.headers.clone());
     let request = outgoing.take_request(upstream)?;
@@ -211,19 +225,22 @@ async fn send_http2(
         return Err(RequestError::Internal("a connection of HTTP/2 speaks HTTP/1"));
     };
     let tracker = outgoing.tracker.as_deref();
-    let sent = match upstream.transport.response_header_timeout {
-        None => sending.await,
-        Some(limit) => tokio::select! {
-            sent = sending => sent,
-            () = overdue(limit, tracker) => {
-                return Err(RequestError::upstream(UpstreamFailure::HeaderTimeout, None, false));
-            }
-        },
+    let transport = &upstream.transport;
+    let limit = transport.response_header_timeout;
+    let sent = tokio::select! {
+        biased;
+        sent = sending => sent,
+        () = async { overdue(limit.unwrap_or_default(), tracker).await }, if limit.is_some() => {
+            return Err(RequestError::upstream(UpstreamFailure::HeaderTimeout, None, false));
+        }
+        () = async { untaken(transport.upload_stall, tracker).await }, if tracker.is_some() => {
+            return Err(RequestError::upstream(UpstreamFailure::Stalled, None, false));
+        }
     };
     let failure = match sent {
         Ok(response) => {
             lease.answered();
-            return Ok(Some((response.map(UpstreamContent::Http2), lease)));
+            return Ok(Sent::Answered((response.map(UpstreamContent::Http2), lease)));
         }
         Err(failure) => failure,
     };
@@ -231,11 +248,11 @@ async fn send_http2(
         // Nothing was written: another connection, any method.
         (Some(request), _) if lease.reused() => {
             outgoing.put_back(request);
-            Ok(None)
+            Ok(Sent::Again { elsewhere: false })
         }
         (None, Some(headers)) => {
             outgoing.headers = headers;
-            Ok(None)
+            Ok(Sent::Again { elsewhere: true })
         }
         (request, _) => Err(failed_http2(failure.error, request.is_some(), tracker)),
     }
@@ -248,6 +265,22 @@ async fn overdue(limit: Duration, tracker: Option<&Tracker>) {
         if tracker.is_none_or(|tracker| tracker.progress() == Progress::Complete) {
             return;
         }
+    }
+}
+
+/// Resolves when a server of HTTP/2 has taken nothing of a body for at least `limit`, and at most half as long again, although
+/// there was more.
+async fn untaken(limit: Duration, tracker: Option<&Tracker>) {
+    let mark = || tracker.filter(|tracker| tracker.is_at_hand()).map(Tracker::bytes);
+    let (mut before, mut unchanged) = (mark(), 0);
+    loop {
+        tokio::time::sleep(limit / 2).await;
+        let now = mark();
+        unchanged = if now.is_some() && now == before { unchanged + 1 } else { 0 };
+        if unchanged >= 2 {
+            return;
+        }
+        before = now;
     }
 }
 
@@ -335,17 +368,6 @@ fn absolute(scheme: Scheme, host: &HeaderValue, target: &PathAndQuery) -> Result
     parts.authority = Some(authority.map_err(|_| RequestError::BadHost)?);
     parts.path_and_query = Some(target.clone());
     Uri::from_parts(parts).map_err(|_| RequestError::BadRequest)
-}
-
-/// Whether an HTTP/1 answer's `Transfer-Encoding`, if it has one, is exactly `chunked`. Another coding would pass for content, and
-/// its end for that of the connection.
-fn is_framing_known(response: &Response<UpstreamContent>) -> bool {
-    let mut codings = response.headers().get_all(TRANSFER_ENCODING).iter();
-    match (codings.next(), codings.next()) {
-        (None, _) => true,
-        (Some(coding), None) => coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked"),
-        _ => false,
-    }
 }
 
 /// The answer as the client gets it.

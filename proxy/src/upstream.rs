@@ -9,6 +9,7 @@ pub(crate) mod io;
 pub(crate) mod lease;
 pub(crate) mod pool;
 pub mod return_rule;
+pub(crate) mod stall;
 pub mod transport;
 
 use std::collections::HashMap;

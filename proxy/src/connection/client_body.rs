@@ -31,7 +31,7 @@ pub struct ClientBody {
 
 impl ClientBody {
     /// A body whose time somebody else minds.
-    pub(super) fn new(incoming: Incoming) -> Self {
+    pub(crate) fn new(incoming: Incoming) -> Self {
         Self { incoming, stream: None }
     }
 

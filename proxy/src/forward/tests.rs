@@ -69,6 +69,16 @@ async fn mirror(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Inf
     Ok(Response::new(Full::new(Bytes::from(text))))
 }
 
+/// Runs what hyper's server spawns beside its connection.
+#[derive(Clone, Copy)]
+struct LocalExecutor;
+
+impl<F: Future<Output: 'static> + 'static> hyper::rt::Executor<F> for LocalExecutor {
+    fn execute(&self, future: F) {
+        tokio::task::spawn_local(future);
+    }
+}
+
 /// A server of HTTP/2 without TLS.
 async fn h2c_server() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("bound");
@@ -297,6 +307,33 @@ fn a_request_that_a_dead_connection_took_is_sent_again_whole_unless_it_may_not_b
     });
 }
 
+#[test]
+fn a_stream_that_breaks_off_is_asked_for_once_more_and_not_again() {
+    on_worker(async || {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("bound");
+        let port = listener.local_addr().expect("bound").port();
+        let seen = Rc::new(Cell::new(0));
+        let asked = Rc::clone(&seen);
+        tokio::task::spawn_local(async move {
+            while let Ok((socket, _)) = listener.accept().await {
+                let asked = Rc::clone(&asked);
+                let service = service_fn(move |_: Request<Incoming>| {
+                    asked.set(asked.get() + 1);
+                    let answer =
+                        (asked.get() == 1).then(|| Response::new(Full::new(Bytes::from_static(b"ok"))));
+                    std::future::ready(answer.ok_or(std::io::Error::other("broken off")))
+                });
+                let server = hyper::server::conn::http2::Builder::new(LocalExecutor);
+                tokio::task::spawn_local(server.serve_connection(TokioIo::new(socket), service));
+            }
+        });
+        let rig = Rig::new("h2c", port, "{}");
+        assert_eq!(text(rig.send(get("/")).await.expect("answered")).await, "ok");
+        let error = rig.send(get("/")).await.expect_err("no answer");
+        assert_eq!((error.status(), seen.get(), rig.pools.counts().opened), (StatusCode::BAD_GATEWAY, 3, 2));
+    });
+}
+
 async fn read_head(socket: &mut TcpStream) {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") && socket.read_buf(&mut head).await.is_ok_and(|bytes| bytes > 0) {}
@@ -386,4 +423,97 @@ fn switching_needs_the_protocol_that_was_asked_for() {
     for (credentials, bound) in [("NTLM x", true), ("negotiate", true), ("Basic x", false), ("", false)] {
         assert_eq!(binds_connection(Some(&value(credentials))), bound, "{credentials}");
     }
+}
+
+/// A rig whose server is given up on soon, and where an endless body of a real client is sent to it.
+async fn endless_upload(scheme: &str, port: u16) -> Result<Response<ResponseBody>, RequestError> {
+    let mut rig = Rig::new(scheme, port, "{}");
+    let upstream = Arc::get_mut(&mut rig.upstream).expect("nobody else holds it");
+    Arc::get_mut(&mut upstream.transport).expect("nobody else holds it").upload_stall = SHORT;
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("bound");
+    let mut client = TcpStream::connect(listener.local_addr().expect("bound")).await.expect("listening");
+    let (socket, _) = listener.accept().await.expect("a client");
+    let (tell, told) = tokio::sync::oneshot::channel();
+    let tell = Rc::new(RefCell::new(Some(tell)));
+    let service = service_fn(move |request: Request<Incoming>| {
+        let tell = tell.borrow_mut().take();
+        tell.expect("one request").send(request.into_body()).expect("the test waits");
+        std::future::pending::<Result<Response<Full<Bytes>>, Infallible>>()
+    });
+    tokio::task::spawn_local(
+        hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(socket), service),
+    );
+    tokio::task::spawn_local(async move {
+        client
+            .write_all(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000000\r\n\r\n")
+            .await
+            .expect("taken");
+        while client.write_all(&[b'x'; 65536]).await.is_ok() {}
+    });
+    let body = RequestBody::new(crate::connection::ClientBody::new(told.await.expect("a request")));
+    let tracker = body.tracker();
+    rig.send(Outgoing { method: Method::POST, body, tracker, ..get("/") }).await
+}
+
+const SHORT: Duration = Duration::from_millis(200);
+
+#[test]
+fn an_upload_that_a_server_does_not_take_is_given_up_with_504() {
+    on_worker(async || {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("bound");
+        let port = listener.local_addr().expect("bound").port();
+        // Neither reads more than its head nor answers; the socket lives as long as the test.
+        let held = Rc::new(RefCell::new(Vec::new()));
+        let kept = Rc::clone(&held);
+        tokio::task::spawn_local(async move {
+            while let Ok((mut socket, _)) = listener.accept().await {
+                let mut head = [0; 16];
+                socket.read_exact(&mut head).await.expect("a head");
+                kept.borrow_mut().push(socket);
+            }
+        });
+        let error = endless_upload("http", port).await.expect_err("nobody answers");
+        assert_eq!((error.status(), error.side()), (StatusCode::GATEWAY_TIMEOUT, Side::Upstream), "{error}");
+        assert!(!error.retry_safe());
+        assert_eq!(held.borrow().len(), 1);
+    });
+}
+
+#[test]
+fn a_server_of_http2_that_opens_no_window_is_given_up_with_504() {
+    on_worker(async || {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("bound");
+        let port = listener.local_addr().expect("bound").port();
+        tokio::task::spawn_local(async move {
+            while let Ok((socket, _)) = listener.accept().await {
+                // Its answers never come, and it reads no body, so that windows stay as they were.
+                let service = service_fn(|request: Request<Incoming>| async move {
+                    let _held = request;
+                    std::future::pending::<Result<Response<Full<Bytes>>, Infallible>>().await
+                });
+                let server = hyper::server::conn::http2::Builder::new(LocalExecutor);
+                tokio::task::spawn_local(server.serve_connection(TokioIo::new(socket), service));
+            }
+        });
+        let error = endless_upload("h2c", port).await.expect_err("nobody answers");
+        assert_eq!(error.status(), StatusCode::GATEWAY_TIMEOUT, "{error}");
+    });
+}
+
+#[test]
+fn an_answer_beside_an_upload_that_goes_nowhere_breaks_off() {
+    on_worker(async || {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("bound");
+        let port = listener.local_addr().expect("bound").port();
+        tokio::task::spawn_local(async move {
+            let (mut socket, _) = listener.accept().await.expect("the proxy connects");
+            let mut head = [0; 16];
+            socket.read_exact(&mut head).await.expect("a head");
+            socket.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n").await.expect("taken");
+            std::future::pending::<()>().await;
+        });
+        let response = endless_upload("http", port).await.expect("a head");
+        assert_eq!(response.status(), StatusCode::OK);
+        assert!(response.into_body().collect().await.is_err(), "it can never be whole");
+    });
 }

@@ -70,6 +70,8 @@ struct Sending {
     unflushed: bool,
     /// The server takes no more; its answer may be there all the same.
     broken: Option<io::Error>,
+    /// Bytes that the server took.
+    taken: u64,
 }
 
 /// A connection, used by one request at a time.
@@ -242,6 +244,17 @@ impl Client {
             && !self.sending.has_bytes()
             && !self.sending.unflushed
             && self.sending.broken.is_none()
+    }
+
+    /// How much the server took so far, if more waits for it.
+    pub(crate) fn waits_for_server(&self) -> Option<u64> {
+        let waits = (self.sending.has_bytes() || self.sending.unflushed) && self.sending.broken.is_none();
+        waits.then_some(self.sending.taken)
+    }
+
+    /// Ends the connection although a request is on it.
+    pub(crate) fn cut(&self) {
+        self.io.cut();
     }
 
     /// The next piece of the answer's content. A fault is told one call later than it shows, so that what came before it has gone
@@ -423,6 +436,7 @@ impl Sending {
             return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
         }
         self.unflushed = true;
+        self.taken += bytes as u64;
         let of_out = bytes.min(out.len());
         self.written += of_out;
         bytes -= of_out;

@@ -23,6 +23,16 @@ impl UpstreamIo {
             Self::Tls(stream) => stream.get_ref().1.alpn_protocol() == Some(b"h2"),
         }
     }
+
+    /// Ends the connection both ways; whoever waits for it is told.
+    pub(crate) fn cut(&self) {
+        let socket = match self {
+            Self::Plain(stream) => stream,
+            Self::Tls(stream) => stream.get_ref().0,
+        };
+        // One that is gone already needs no end.
+        let _ = socket2::SockRef::from(socket).shutdown(std::net::Shutdown::Both);
+    }
 }
 
 impl AsyncRead for UpstreamIo {

@@ -21,6 +21,7 @@ use super::interim::Relay;
 use super::io::UpstreamIo;
 use super::pool::{Http2Connection, UpstreamPools};
 use super::return_rule::{Observed, Verdict, verdict};
+use super::stall::Stall;
 use crate::body::{Progress, RequestBody, Tracker};
 
 /// An HTTP/1 connection: of one request, and of the task that sends the rest of its body while the answer is read.
@@ -129,6 +130,11 @@ impl Lease {
         }
     }
 
+    /// As of [`Client::waits_for_server`](super::http1::Client::waits_for_server).
+    pub(crate) fn waits_for_server(&self) -> Option<u64> {
+        self.client()?.borrow().waits_for_server()
+    }
+
     /// The body of a request of which nothing was written. `None`: something was. HTTP/1 only.
     pub(crate) fn unwritten(&self) -> Option<RequestBody> {
         let mut client = self.client()?.borrow_mut();
@@ -148,10 +154,16 @@ impl Lease {
         }
         let Some(client) = self.client().filter(|client| !client.borrow().is_sent()) else { return };
         let client = Rc::downgrade(client);
-        let sending = poll_fn(move |cx| match client.upgrade() {
+        let mut stall = Stall::new(self.upstream.transport.upload_stall);
+        let sending = poll_fn(move |cx| {
+            let Some(client) = client.upgrade() else { return Poll::Ready(()) };
             // A body that breaks off leaves the request incomplete: the return rule closes its connection.
-            Some(client) => client.borrow_mut().poll_send(cx).map(drop),
-            None => Poll::Ready(()),
+            if client.borrow_mut().poll_send(cx).is_ready() {
+                return Poll::Ready(());
+            }
+            let waits = client.borrow().waits_for_server();
+            // The answer breaks off with it, as nobody else would ever see that this client has left.
+            stall.poll(cx, waits).map(|()| client.borrow().cut())
         });
         self.sender = Some(tokio::task::spawn_local(sending).abort_handle());
     }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use ravelin_config::dynamic::{ForwardingTimeouts, ServersTransport};
 use rustls::ClientConfig;
 
+use super::stall::UPLOAD_STALL_TIME_MAX;
 use super::unique_id;
 
 mod tls;
@@ -24,6 +25,8 @@ pub struct Transport {
     pub connect_timeout: Option<Duration>,
     /// From the request sent until the answer's head is read.
     pub response_header_timeout: Option<Duration>,
+    /// How long the server may take nothing of a request that waits for it.
+    pub(crate) upload_stall: Duration,
     /// How long a connection may lie idle.
     pub idle_timeout: Option<Duration>,
     /// Idle connections kept per server by all workers together.
@@ -94,6 +97,7 @@ impl Transport {
             id: unique_id(),
             connect_timeout: timeouts.dial_timeout.positive(),
             response_header_timeout: timeouts.response_header_timeout.positive(),
+            upload_stall: UPLOAD_STALL_TIME_MAX,
             idle_timeout: timeouts.idle_conn_timeout.positive(),
             idle_connections_max,
             ping_interval: timeouts.read_idle_timeout.positive(),

@@ -14,6 +14,8 @@ const HEAD_BYTES_MAX: usize = 256 * 1024;
 const LINE_BYTES_MAX: usize = 64 * 1024;
 /// Fields of an answer.
 const FIELDS_MAX: usize = 100;
+/// Bytes of a usual field line.
+const FIELD_BYTES_USUAL: usize = 48;
 /// `HTTP/1.1 200`.
 const STATUS_BYTES: usize = 12;
 
@@ -39,9 +41,8 @@ pub(crate) enum Content {
 impl RequestHead<'_> {
     /// Appends the head's bytes. A Host or framing field among the others is passed over: theirs are these.
     pub(super) fn write(&self, out: &mut Vec<u8>, content: Content) {
-        let fields =
-            self.fields.iter().fold(0, |all, (name, value)| all + name.as_str().len() + value.len() + 4);
-        out.reserve(self.method.as_str().len() + self.target.len() + self.host.len() + fields + 96);
+        // The buffer stays with its connection: it has room but for the first request.
+        out.reserve(FIELD_BYTES_USUAL * (self.fields.len() + 2));
         out.extend_from_slice(self.method.as_str().as_bytes());
         out.push(b' ');
         out.extend_from_slice(self.target.as_bytes());
@@ -49,10 +50,11 @@ impl RequestHead<'_> {
         out.extend_from_slice(self.host.as_bytes());
         out.extend_from_slice(b"\r\n");
         for (name, value) in self.fields {
-            if *name == HOST || *name == CONTENT_LENGTH || *name == TRANSFER_ENCODING {
+            let text = name.as_str();
+            if matches!(text.len(), 4 | 14 | 17) && is_ours(name) {
                 continue;
             }
-            write_field(out, name, value);
+            write_line(out, text, value);
         }
         match content {
             Content::None => {}
@@ -67,9 +69,18 @@ impl RequestHead<'_> {
     }
 }
 
+/// Whether a field is written by [`RequestHead::write`] alone. Asked only of names as long as one of these.
+fn is_ours(name: &HeaderName) -> bool {
+    *name == HOST || *name == CONTENT_LENGTH || *name == TRANSFER_ENCODING
+}
+
 /// Appends one field line.
 pub(super) fn write_field(out: &mut Vec<u8>, name: &HeaderName, value: &HeaderValue) {
-    out.extend_from_slice(name.as_str().as_bytes());
+    write_line(out, name.as_str(), value);
+}
+
+fn write_line(out: &mut Vec<u8>, name: &str, value: &HeaderValue) {
+    out.extend_from_slice(name.as_bytes());
     out.extend_from_slice(b": ");
     out.extend_from_slice(value.as_bytes());
     out.extend_from_slice(b"\r\n");
@@ -81,6 +92,8 @@ pub(crate) struct AnswerHead {
     pub(crate) version: Version,
     pub(crate) status: StatusCode,
     pub(crate) fields: HeaderMap,
+    /// There is a `Transfer-Encoding`.
+    coded: bool,
 }
 
 /// An answer's head while it comes in.
@@ -89,6 +102,7 @@ pub(super) struct HeadReader {
     line: Option<(Version, StatusCode)>,
     bytes: usize,
     fields: usize,
+    coded: bool,
 }
 
 impl HeadReader {
@@ -110,13 +124,15 @@ impl HeadReader {
         loop {
             if read.starts_with(b"\r\n") {
                 read.advance(2);
-                *self = Self::default();
-                return Ok(Some(AnswerHead { version, status, fields: std::mem::take(fields) }));
+                let Self { coded, .. } = std::mem::take(self);
+                return Ok(Some(AnswerHead { version, status, fields: std::mem::take(fields), coded }));
             }
             let Some(line) = FieldLine::of(read) else {
                 return self.incomplete(read, "a field line").map(|()| None);
             };
             let (name, value, bytes) = (line.name.len(), line.value.len(), line.bytes);
+            self.coded |= name == TRANSFER_ENCODING.as_str().len()
+                && line.name.eq_ignore_ascii_case(TRANSFER_ENCODING.as_str().as_bytes());
             self.count(bytes)?;
             self.fields += 1;
             if self.fields > FIELDS_MAX {
@@ -200,12 +216,7 @@ pub(super) enum Framing {
 
 /// The framing of an answer (RFC 9112, 6.3), stricter than written there: whatever two readers could read in two ways is a fault.
 pub(super) fn framing(head: &mut AnswerHead, asked_head: bool) -> Result<Framing, Fault> {
-    let mut codings = head.fields.get_all(TRANSFER_ENCODING).iter();
-    let chunked = match (codings.next(), codings.next()) {
-        (None, _) => false,
-        (Some(coding), None) if coding.as_bytes().eq_ignore_ascii_case(b"chunked") => true,
-        _ => return Err(Fault::Malformed("an unknown transfer coding")),
-    };
+    let chunked = head.coded && is_chunked(&head.fields)?;
     if asked_head || matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
         return Ok(Framing::Empty);
     }
@@ -219,6 +230,16 @@ pub(super) fn framing(head: &mut AnswerHead, asked_head: bool) -> Result<Framing
         (false, Some(0)) => Ok(Framing::Empty),
         (false, Some(length)) => Ok(Framing::Length(length)),
         (false, None) => Ok(Framing::Close),
+    }
+}
+
+/// Whether the one coding is `chunked`; any other is none that is known.
+fn is_chunked(fields: &HeaderMap) -> Result<bool, Fault> {
+    let mut codings = fields.get_all(TRANSFER_ENCODING).iter();
+    match (codings.next(), codings.next()) {
+        (None, _) => Ok(false),
+        (Some(coding), None) if coding.as_bytes().eq_ignore_ascii_case(b"chunked") => Ok(true),
+        _ => Err(Fault::Malformed("an unknown transfer coding")),
     }
 }
 

@@ -10,7 +10,9 @@ mod service;
 mod tls;
 
 pub use middleware::{
-    Chain, Headers, InFlightReq, IpStrategy, Middleware, RedirectScheme, SourceCriterion, StripPrefix,
+    AddPrefix, Chain, Headers, InFlightReq, IpAllowList, IpStrategy, Middleware, PathCharacters,
+    RedirectRegex, RedirectScheme, ReplacePath, ReplacePathRegex, SourceCriterion, StripPrefix,
+    StripPrefixRegex,
 };
 pub use router::{Domain, HttpRouter, RouterObservability, RouterTls};
 pub use service::{

@@ -12,14 +12,21 @@ use ravelin_config::dynamic;
 use crate::body::ResponseBody;
 use crate::error::RequestError;
 use crate::forwarded::{PolicyError, Present};
-use crate::path::PathOptions;
+use crate::path::{PathError, PathOptions};
 use crate::upstream::{TransportError, UrlError};
 
+pub mod add_prefix;
+pub mod encoded_characters;
 pub mod headers;
 pub mod in_flight_req;
+pub mod ip_allow_list;
+mod pattern;
+pub mod redirect_regex;
 pub mod redirect_scheme;
+pub mod replace_path;
 pub mod source;
 pub mod strip_prefix;
+pub mod strip_prefix_regex;
 
 pub use in_flight_req::PolicyStates;
 
@@ -28,10 +35,24 @@ pub use in_flight_req::PolicyStates;
 pub enum Middleware {
     /// `headers`.
     Headers(Arc<headers::Headers>),
+    /// `addPrefix`.
+    AddPrefix(Arc<add_prefix::AddPrefix>),
     /// `stripPrefix`.
     StripPrefix(Arc<strip_prefix::StripPrefix>),
+    /// `stripPrefixRegex`.
+    StripPrefixRegex(Arc<strip_prefix_regex::StripPrefixRegex>),
+    /// `replacePath`.
+    ReplacePath(Arc<replace_path::ReplacePath>),
+    /// `replacePathRegex`.
+    ReplacePathRegex(Arc<replace_path::ReplacePathRegex>),
+    /// `encodedCharacters`.
+    EncodedCharacters(Arc<encoded_characters::EncodedCharacters>),
     /// `redirectScheme`.
     RedirectScheme(Arc<redirect_scheme::RedirectScheme>),
+    /// `redirectRegex`.
+    RedirectRegex(Arc<redirect_regex::RedirectRegex>),
+    /// `ipAllowList`, and its old name `ipWhiteList`.
+    IpAllowList(Arc<ip_allow_list::IpAllowList>),
     /// `inFlightReq`, bound to one router (or service).
     InFlightReq(Arc<in_flight_req::InFlightReq>),
 }
@@ -148,8 +169,20 @@ impl Head<'_> {
     /// # Errors
     /// A path that climbs, or that cannot be normalised: the request is refused.
     pub fn rewrite_path(&mut self, path: &str) -> Result<(), RequestError> {
-        let normal = crate::path::normalise(path, self.path_options)?;
-        self.path = PathText::Own(normal.into());
+        self.set_path(crate::path::rewritten(path, self.path_options, false))
+    }
+
+    /// Sets what is left of a path, or stands in its place. It must be a path already: nothing of it is resolved, so that no
+    /// client reaches by a rewriting what it could not ask for.
+    ///
+    /// # Errors
+    /// Empty and dot segments, or what cannot be normalised: the request is refused.
+    pub fn replace_path(&mut self, path: &str) -> Result<(), RequestError> {
+        self.set_path(crate::path::rewritten(path, self.path_options, true))
+    }
+
+    fn set_path(&mut self, path: Result<String, PathError>) -> Result<(), RequestError> {
+        self.path = PathText::Own(path.map_err(RequestError::RewrittenPath)?.into());
         Ok(())
     }
 }
@@ -220,7 +253,14 @@ impl Middleware {
     pub(crate) fn request(&self, head: &mut Head<'_>) -> Flow {
         match self {
             Self::Headers(middleware) => middleware.request(head),
+            Self::AddPrefix(middleware) => middleware.request(head),
             Self::StripPrefix(middleware) => middleware.request(head),
+            Self::StripPrefixRegex(middleware) => middleware.request(head),
+            Self::ReplacePath(middleware) => middleware.request(head),
+            Self::ReplacePathRegex(middleware) => middleware.request(head),
+            Self::EncodedCharacters(middleware) => middleware.request(head),
+            Self::RedirectRegex(middleware) => middleware.request(head),
+            Self::IpAllowList(middleware) => middleware.request(head),
             Self::RedirectScheme(middleware) => middleware.request(head),
             Self::InFlightReq(middleware) => middleware.request(head),
         }
@@ -258,27 +298,53 @@ impl Template {
                 chain.middlewares.iter().map(|reference| qualify(reference, name)).collect(),
             ));
         }
-        if let Some(headers) = &config.headers {
-            found.push(Self::Shared(Middleware::Headers(Arc::new(headers::Headers::compile(headers)?))));
-        }
         if let Some(settings) = &config.in_flight_req {
             found.push(Self::InFlightReq(Arc::new(in_flight_req::Settings::compile(settings)?)));
         }
-        if let Some(redirect) = &config.redirect_scheme {
-            let redirect = redirect_scheme::RedirectScheme::compile(redirect)?;
-            found.push(Self::Shared(Middleware::RedirectScheme(Arc::new(redirect))));
-        }
-        if let Some(strip) = &config.strip_prefix {
-            found.push(Self::Shared(Middleware::StripPrefix(Arc::new(strip_prefix::StripPrefix::compile(
-                strip,
-            )))));
-        }
+        found.extend(shared(config)?.into_iter().map(Self::Shared));
         match (found.pop(), found.is_empty()) {
             (None, _) => Err(CompileError::NoKind),
             (Some(template), true) => Ok(template),
             (Some(_), false) => Err(CompileError::SeveralKinds),
         }
     }
+}
+
+/// The kinds of an object that are the same for every router that uses it.
+fn shared(config: &dynamic::Middleware) -> Result<Vec<Middleware>, CompileError> {
+    let mut found = Vec::new();
+    let mut add = |middleware: Middleware| found.push(middleware);
+    if let Some(kind) = &config.headers {
+        add(Middleware::Headers(Arc::new(headers::Headers::compile(kind)?)));
+    }
+    if let Some(kind) = &config.add_prefix {
+        add(Middleware::AddPrefix(Arc::new(add_prefix::AddPrefix::compile(kind)?)));
+    }
+    if let Some(kind) = &config.strip_prefix {
+        add(Middleware::StripPrefix(Arc::new(strip_prefix::StripPrefix::compile(kind))));
+    }
+    if let Some(kind) = &config.strip_prefix_regex {
+        add(Middleware::StripPrefixRegex(Arc::new(strip_prefix_regex::StripPrefixRegex::compile(kind)?)));
+    }
+    if let Some(kind) = &config.replace_path {
+        add(Middleware::ReplacePath(Arc::new(replace_path::ReplacePath::compile(kind)?)));
+    }
+    if let Some(kind) = &config.replace_path_regex {
+        add(Middleware::ReplacePathRegex(Arc::new(replace_path::ReplacePathRegex::compile(kind)?)));
+    }
+    if let Some(kind) = &config.encoded_characters {
+        add(Middleware::EncodedCharacters(Arc::new(encoded_characters::EncodedCharacters::compile(kind))));
+    }
+    if let Some(kind) = &config.redirect_scheme {
+        add(Middleware::RedirectScheme(Arc::new(redirect_scheme::RedirectScheme::compile(kind)?)));
+    }
+    if let Some(kind) = &config.redirect_regex {
+        add(Middleware::RedirectRegex(Arc::new(redirect_regex::RedirectRegex::compile(kind)?)));
+    }
+    for kind in [&config.ip_allow_list, &config.ip_white_list].into_iter().flatten() {
+        add(Middleware::IpAllowList(Arc::new(ip_allow_list::IpAllowList::compile(kind)?)));
+    }
+    Ok(found)
 }
 
 /// A reference as seen from an object: without `@provider` it means the object's own provider.

@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 
+use ravelin_config::dynamic::PathCharacters;
 use ravelin_config::static_config::{EncodedCharacters, Http};
 
 /// Why a path is refused.
@@ -49,8 +50,12 @@ impl PathError {
 pub struct PathOptions {
     /// Resolve `//`, `/./` and `/../`. Off, doubled slashes stay and dot segments are refused.
     pub sanitize: bool,
-    refused: u8,
+    refused: Characters,
 }
+
+/// Characters that may not stand encoded in a path.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Characters(u8);
 
 const SLASH: u8 = 1;
 const BACK_SLASH: u8 = 1 << 1;
@@ -61,18 +66,46 @@ const HASH: u8 = 1 << 5;
 
 impl Default for PathOptions {
     fn default() -> Self {
-        Self { sanitize: true, refused: 0 }
+        Self { sanitize: true, refused: Characters::default() }
     }
 }
 
 impl PathOptions {
     /// From an entry point's `http` section.
     pub fn compile(http: &Http) -> Self {
-        let refused = http.encoded_characters.as_ref().map_or(0, refused_by);
+        let refused =
+            http.encoded_characters.as_ref().map_or_else(Characters::default, Characters::of_entry_point);
         Self { sanitize: http.sanitize_path, refused }
     }
+}
 
-    fn refuses(self, byte: u8) -> bool {
+impl Characters {
+    fn of_entry_point(allowed: &EncodedCharacters) -> Self {
+        Self::refused_by(&PathCharacters {
+            allow_encoded_slash: allowed.allow_encoded_slash,
+            allow_encoded_back_slash: allowed.allow_encoded_back_slash,
+            allow_encoded_null_character: allowed.allow_encoded_null_character,
+            allow_encoded_semicolon: allowed.allow_encoded_semicolon,
+            allow_encoded_percent: allowed.allow_encoded_percent,
+            allow_encoded_question_mark: allowed.allow_encoded_question_mark,
+            allow_encoded_hash: allowed.allow_encoded_hash,
+        })
+    }
+
+    /// All that are not allowed. A NUL is refused everywhere.
+    pub fn refused_by(allowed: &PathCharacters) -> Self {
+        let bits = [
+            (allowed.allow_encoded_slash, SLASH),
+            (allowed.allow_encoded_back_slash, BACK_SLASH),
+            (allowed.allow_encoded_semicolon, SEMICOLON),
+            (allowed.allow_encoded_percent, PERCENT),
+            (allowed.allow_encoded_question_mark, QUESTION_MARK),
+            (allowed.allow_encoded_hash, HASH),
+        ];
+        Self(bits.iter().filter(|(allowed, _)| !allowed).fold(0, |all, (_, bit)| all | bit))
+    }
+
+    fn contains(self, byte: u8) -> bool {
         let bit = match byte {
             b'/' => SLASH,
             b'\\' => BACK_SLASH,
@@ -82,20 +115,16 @@ impl PathOptions {
             b'#' => HASH,
             _ => return false,
         };
-        self.refused & bit != 0
+        self.0 & bit != 0
     }
-}
 
-fn refused_by(options: &EncodedCharacters) -> u8 {
-    let bits = [
-        (options.allow_encoded_slash, SLASH),
-        (options.allow_encoded_back_slash, BACK_SLASH),
-        (options.allow_encoded_semicolon, SEMICOLON),
-        (options.allow_encoded_percent, PERCENT),
-        (options.allow_encoded_question_mark, QUESTION_MARK),
-        (options.allow_encoded_hash, HASH),
-    ];
-    bits.iter().filter(|(allowed, _)| !allowed).fold(0, |all, (_, bit)| all | bit)
+    /// Whether one of them stands encoded in a normalised path.
+    pub fn any_in(self, path: &str) -> bool {
+        let bytes = path.as_bytes();
+        bytes.iter().enumerate().any(|(at, &byte)| {
+            byte == b'%' && hex_pair(bytes.get(at + 1..at + 3)).is_some_and(|value| self.contains(value))
+        })
+    }
 }
 
 /// Brings a path into its one form: unreserved characters decoded, hexadecimal digits upper case, other bytes that no path
@@ -118,6 +147,62 @@ pub fn normalise(path: &str, options: PathOptions) -> Result<Cow<'_, str>, PathE
     }
     // Every byte pushed above is ASCII.
     String::from_utf8(out).map(Cow::Owned).map_err(|_| PathError::Unwritable)
+}
+
+/// Brings what a middleware made of a path into the one form. Bytes that end a path or stand in none are encoded, as what is
+/// rewritten is a path as a whole; a slash is put before what begins with none.
+///
+/// # Errors
+/// As [`normalise`]. Where it must be `whole` already, empty and dot segments are errors, not resolved.
+pub(crate) fn rewritten(path: &str, options: PathOptions, whole: bool) -> Result<String, PathError> {
+    let mut text = String::with_capacity(path.len() + 1);
+    if !path.starts_with('/') {
+        text.push('/');
+    }
+    for character in path.chars() {
+        match character {
+            '?' | '#' | '\u{1}'..=' ' | '\u{7F}' => push_escape(&mut text, character),
+            _ => text.push(character),
+        }
+    }
+    if whole {
+        let recoded = recode(text.as_bytes(), options)?;
+        if resolve(&recoded) != recoded {
+            return Err(PathError::HiddenDotSegment);
+        }
+    }
+    normalise(&text, options).map(Cow::into_owned)
+}
+
+fn push_escape(text: &mut String, character: char) {
+    let mut bytes = [0; 4];
+    for byte in character.encode_utf8(&mut bytes).bytes() {
+        text.push('%');
+        text.extend(char::from_digit(u32::from(byte >> 4), 16).map(|digit| digit.to_ascii_uppercase()));
+        text.extend(char::from_digit(u32::from(byte & 0xF), 16).map(|digit| digit.to_ascii_uppercase()));
+    }
+}
+
+/// Plain text as part of a path: whatever would mean something else there is encoded, percent signs too.
+pub(crate) fn encode_text(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for character in text.chars() {
+        match u8::try_from(character) {
+            Ok(byte) if is_raw(byte) => out.push(character),
+            _ => push_escape(&mut out, character),
+        }
+    }
+    out
+}
+
+/// The first percent sign without two hexadecimal digits, with what follows it.
+pub(crate) fn bad_escape(path: &str) -> Option<String> {
+    path.match_indices('%').find_map(|(at, _)| {
+        let pair = path.as_bytes().get(at + 1..at + 3);
+        hex_pair(pair).is_none().then(|| {
+            path.chars().skip(path.get(..at).map_or(0, |before| before.chars().count())).take(3).collect()
+        })
+    })
 }
 
 /// Bytes a path may hold raw: RFC 3986 `pchar` without `%`, the slash, and brackets, which Traefik passes raw.
@@ -184,7 +269,7 @@ fn recode(path: &[u8], options: PathOptions) -> Result<Vec<u8>, PathError> {
                 match value {
                     0 => return Err(PathError::Nul),
                     0xC0 | 0xC1 => return Err(PathError::Overlong),
-                    _ if options.refuses(value) => return Err(PathError::RefusedCharacter),
+                    _ if options.refused.contains(value) => return Err(PathError::RefusedCharacter),
                     _ if is_unreserved(value) => out.push(value),
                     _ => push_encoded(&mut out, value),
                 }
@@ -192,7 +277,7 @@ fn recode(path: &[u8], options: PathOptions) -> Result<Vec<u8>, PathError> {
             0 => return Err(PathError::Nul),
             b'#' | b'?' => return Err(PathError::Fragment),
             0x01..=b' ' | 0x7F => return Err(PathError::Control),
-            b'\\' if options.refuses(byte) => return Err(PathError::RefusedCharacter),
+            b'\\' if options.refused.contains(byte) => return Err(PathError::RefusedCharacter),
             _ if is_raw(byte) => out.push(byte),
             _ => push_encoded(&mut out, byte),
         }
@@ -266,7 +351,7 @@ fn hides_dot_segment(path: &[u8]) -> bool {
 }
 
 /// Decodes every well-formed escape once.
-fn decode(path: &[u8]) -> Vec<u8> {
+pub(crate) fn decode(path: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(path.len());
     let mut at = 0;
     while let Some(&byte) = path.get(at) {

@@ -149,6 +149,16 @@ fn middlewares() {
 }
 
 #[test]
+fn rewriting() {
+    script("rewriting.txt");
+}
+
+#[test]
+fn access() {
+    script("access.txt");
+}
+
+#[test]
 fn services() {
     script("services.txt");
 }

@@ -2,7 +2,9 @@
 
 use ipnet::IpNet;
 
-use crate::dynamic::{Headers, InFlightReq, Middleware, RedirectScheme, SourceCriterion};
+use crate::dynamic::{
+    Headers, InFlightReq, IpAllowList, IpStrategy, Middleware, RedirectScheme, SourceCriterion,
+};
 use crate::rule::go_regex;
 
 /// Most bytes of a compiled expression, as where it is built.
@@ -19,7 +21,82 @@ pub(super) fn judge(middleware: &Middleware, errors: &mut Vec<String>) {
     if let Some(limit) = &middleware.in_flight_req {
         in_flight_req(limit, errors);
     }
+    for (option, list) in
+        [("ipAllowList", &middleware.ip_allow_list), ("ipWhiteList", &middleware.ip_white_list)]
+    {
+        if let Some(list) = list {
+            ip_allow_list(option, list, errors);
+        }
+    }
+    judge_paths(middleware, errors);
 }
+
+/// The kinds that rewrite paths and URLs.
+fn judge_paths(middleware: &Middleware, errors: &mut Vec<String>) {
+    if middleware.add_prefix.as_ref().is_some_and(|add| add.prefix.is_empty()) {
+        errors.push("prefix cannot be empty".to_owned());
+    }
+    if let Some(replace) = &middleware.replace_path
+        && let Some(escape) = bad_escape(&replace.path)
+    {
+        errors.push(format!("replacePath.path: invalid URL escape {escape:?}"));
+    }
+    let mut expressions = Vec::new();
+    expressions.extend(middleware.replace_path_regex.as_ref().map(|replace| replace.regex.as_str()));
+    expressions.extend(middleware.redirect_regex.as_ref().map(|redirect| redirect.regex.as_str()));
+    expressions
+        .extend(middleware.strip_prefix_regex.iter().flat_map(|strip| &strip.regex).map(String::as_str));
+    for expression in expressions.into_iter().map(str::trim) {
+        if let Err(error) = go_regex::compile(expression) {
+            errors.push(format!("error compiling regular expression {expression}: {error}"));
+        }
+    }
+}
+
+/// The first percent sign without two hexadecimal digits, with what follows it.
+fn bad_escape(path: &str) -> Option<String> {
+    path.match_indices('%').find_map(|(at, _)| {
+        let escape = path.get(at..).map(|rest| rest.chars().take(3).collect::<String>())?;
+        let good = escape.len() == 3 && escape.bytes().skip(1).all(|byte| byte.is_ascii_hexdigit());
+        (!good).then_some(escape)
+    })
+}
+
+fn ip_allow_list(option: &str, list: &IpAllowList, errors: &mut Vec<String>) {
+    if list.source_range.is_empty() {
+        errors.push("sourceRange is empty, IPAllowLister not created".to_owned());
+    }
+    for range in &list.source_range {
+        check_network(&format!("{option}.sourceRange"), range, errors);
+    }
+    match list.reject_status_code {
+        0 => {}
+        100..=199 => {
+            errors.push(format!("{option}.rejectStatusCode: {} ends no request", list.reject_status_code));
+        }
+        status if STATUSES.iter().any(|range| range.contains(&status)) => {}
+        status => errors.push(format!("invalid HTTP status code {status}")),
+    }
+    if let Some(strategy) = &list.ip_strategy {
+        ip_strategy(strategy, errors);
+    }
+}
+
+/// The statuses that have a reason phrase, as Go knows them; others are refused where a middleware answers with one.
+const STATUSES: [std::ops::RangeInclusive<i64>; 12] = [
+    200..=208,
+    226..=226,
+    300..=305,
+    307..=308,
+    400..=418,
+    421..=426,
+    428..=429,
+    431..=431,
+    451..=451,
+    500..=508,
+    510..=510,
+    511..=511,
+];
 
 fn judge_headers(headers: &Headers, errors: &mut Vec<String>) {
     let without_effect = Headers {
@@ -110,10 +187,12 @@ fn in_flight_req(limit: &InFlightReq, errors: &mut Vec<String>) {
     if !request_header_name.is_empty() {
         check_name("requestHeaderName", request_header_name, errors);
     }
-    let Some(strategy) = ip_strategy else { return };
-    if strategy.depth < 0 {
-        errors.push(format!("ipStrategy.depth: {} is negative", strategy.depth));
+    if let Some(strategy) = ip_strategy {
+        self::ip_strategy(strategy, errors);
     }
+}
+
+fn ip_strategy(strategy: &IpStrategy, errors: &mut Vec<String>) {
     for range in &strategy.excluded_ips {
         check_network("ipStrategy.excludedIPs", range, errors);
     }

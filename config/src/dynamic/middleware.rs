@@ -7,25 +7,55 @@ use serde_json::Value;
 
 use super::{is_false, is_zero};
 
+mod access;
+mod path;
+
+pub use access::IpAllowList;
+pub use path::{AddPrefix, PathCharacters, RedirectRegex, ReplacePath, ReplacePathRegex, StripPrefixRegex};
+
 /// An HTTP middleware: exactly one kind.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Middleware {
+    /// Put a prefix before the path.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub add_prefix: Option<AddPrefix>,
     /// Other middlewares in order.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub chain: Option<Chain>,
+    /// Which encoded characters a path may hold.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub encoded_characters: Option<PathCharacters>,
     /// Request and response headers, CORS, security headers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub headers: Option<Headers>,
     /// Limit on requests in flight.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub in_flight_req: Option<InFlightReq>,
+    /// Serve clients of these addresses only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ip_allow_list: Option<IpAllowList>,
+    /// The same by its old name. Deprecated.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ip_white_list: Option<IpAllowList>,
+    /// Redirect to what a regular expression makes of the URL.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub redirect_regex: Option<RedirectRegex>,
     /// Redirect to another scheme or port.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub redirect_scheme: Option<RedirectScheme>,
+    /// Set the path.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub replace_path: Option<ReplacePath>,
+    /// Rewrite the path by a regular expression.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub replace_path_regex: Option<ReplacePathRegex>,
     /// Remove a prefix from the path.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub strip_prefix: Option<StripPrefix>,
+    /// Remove a prefix that fits a regular expression.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub strip_prefix_regex: Option<StripPrefixRegex>,
     /// Kinds that Traefik knows and that do not work yet, as written. A checked and enabled object has none.
     #[serde(flatten)]
     pub other: BTreeMap<String, Value>,

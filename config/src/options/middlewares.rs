@@ -8,7 +8,7 @@ const IP_STRATEGY: &[Field] = &[integer("depth").or("0"), texts("excludedIPs"), 
 const SOURCE_CRITERION: &[Field] =
     &[switch("ipStrategy", IP_STRATEGY), text("requestHeaderName"), flag("requestHost")];
 
-/// The switches of `encodedCharacters`, on an entry point or as a middleware.
+/// The switches of an entry point's `encodedCharacters`.
 pub(super) const ENCODED_CHARACTERS: &[Field] = &[
     flag("allowEncodedSlash").or("true"),
     flag("allowEncodedBackSlash").or("true"),
@@ -17,6 +17,17 @@ pub(super) const ENCODED_CHARACTERS: &[Field] = &[
     flag("allowEncodedPercent").or("true"),
     flag("allowEncodedQuestionMark").or("true"),
     flag("allowEncodedHash").or("true"),
+];
+
+/// Those of the middleware, which begin as false.
+const PATH_CHARACTERS: &[Field] = &[
+    flag("allowEncodedSlash"),
+    flag("allowEncodedBackSlash"),
+    flag("allowEncodedNullCharacter").differs("a NUL in a path is always refused"),
+    flag("allowEncodedSemicolon"),
+    flag("allowEncodedPercent"),
+    flag("allowEncodedQuestionMark"),
+    flag("allowEncodedHash"),
 ];
 
 const USERS: &[Field] = &[
@@ -123,7 +134,7 @@ pub(super) const MIDDLEWARE: &[Field] = &[
     group("inFlightReq", &[integer("amount"), switch("sourceCriterion", SOURCE_CRITERION)]),
     group("redirectScheme", &[text("scheme"), text("port"), flag("permanent")]),
     group("stripPrefix", &[texts("prefixes"), flag("forceSlash").or("true")]),
-    group("addPrefix", &[text("prefix")]).not_yet("the middleware `addPrefix` does not work yet"),
+    group("addPrefix", &[text("prefix")]),
     group("basicAuth", USERS).not_yet("the middleware `basicAuth` does not work yet"),
     group(
         "buffering",
@@ -162,9 +173,7 @@ pub(super) const MIDDLEWARE: &[Field] = &[
     .not_yet("the middleware `compress` does not work yet"),
     switch("contentType", &[flag("autoDetect")]).not_yet("the middleware `contentType` does not work yet"),
     group("digestAuth", USERS).not_yet("the middleware `digestAuth` does not work yet"),
-    switch("encodedCharacters", ENCODED_CHARACTERS).not_yet(
-        "the middleware `encodedCharacters` does not work yet; the entry point's option of that name does",
-    ),
+    switch("encodedCharacters", PATH_CHARACTERS),
     group(
         "errors",
         &[
@@ -181,10 +190,8 @@ pub(super) const MIDDLEWARE: &[Field] = &[
     group(
         "ipAllowList",
         &[texts("sourceRange"), switch("ipStrategy", IP_STRATEGY), integer("rejectStatusCode").or("403")],
-    )
-    .not_yet("the middleware `ipAllowList` does not work yet"),
-    group("ipWhiteList", &[texts("sourceRange"), switch("ipStrategy", IP_STRATEGY)])
-        .not_yet("the middleware `ipWhiteList` does not work yet"),
+    ),
+    group("ipWhiteList", &[texts("sourceRange"), switch("ipStrategy", IP_STRATEGY)]),
     group(
         "passTLSClientCert",
         &[
@@ -215,11 +222,9 @@ pub(super) const MIDDLEWARE: &[Field] = &[
         ],
     )
     .not_yet("the middleware `rateLimit` does not work yet"),
-    group("redirectRegex", &[text("regex"), text("replacement"), flag("permanent")])
-        .not_yet("the middleware `redirectRegex` does not work yet"),
-    group("replacePath", &[text("path")]).not_yet("the middleware `replacePath` does not work yet"),
-    group("replacePathRegex", &[text("regex"), text("replacement")])
-        .not_yet("the middleware `replacePathRegex` does not work yet"),
+    group("redirectRegex", &[text("regex"), text("replacement"), flag("permanent")]),
+    group("replacePath", &[text("path")]),
+    group("replacePathRegex", &[text("regex"), text("replacement")]),
     group(
         "retry",
         &[
@@ -233,6 +238,5 @@ pub(super) const MIDDLEWARE: &[Field] = &[
         ],
     )
     .not_yet("the middleware `retry` does not work yet"),
-    group("stripPrefixRegex", &[texts("regex")])
-        .not_yet("the middleware `stripPrefixRegex` does not work yet"),
+    group("stripPrefixRegex", &[texts("regex")]),
 ];

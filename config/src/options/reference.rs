@@ -143,8 +143,9 @@ pub const DIFFERENCES: &[Difference] = &[
     },
     Difference {
         title: "a refused handshake may end with another alert",
-        traefik: "protocol_version for TLS 1.1; no alert where the default certificate cannot be read",
-        ravelin: "handshake_failure and access_denied",
+        traefik: "protocol_version for TLS 1.1, unrecognized_name for a client that offers `acme-tls/1` only; no alert where the \
+                  default certificate cannot be read",
+        ravelin: "handshake_failure, an end without an alert, and access_denied",
         reason: "it is the TLS library's choice, and the outcome is the same",
         restore: None,
         concerns: &[],
@@ -174,10 +175,12 @@ pub const DIFFERENCES: &[Difference] = &[
         concerns: &[],
     },
     Difference {
-        title: "NUL and `#` in a path are refused, and no byte switches its decoding off",
-        traefik: "`%00` passes; a raw `|` or non-ASCII byte makes Traefik decode the whole path",
-        ravelin: "NUL and `#` are 400, as are `<`, `>`, a backtick and bytes that are no UTF-8; others that no path holds are encoded, one by one",
-        reason: "the decoding dodges rules and `encodedCharacters`",
+        title: "NUL and `#` in a target are refused, and no byte switches its decoding off",
+        traefik: "`%00` in a path and any byte in a query pass; a raw `|` or non-ASCII byte makes Traefik decode the whole path",
+        ravelin: "NUL in a path is 400, as are, in path and query, `#`, `<`, `>` and bytes that are no UTF-8, and a backtick in \
+                  a path; others that no path holds are encoded, one by one",
+        reason: "the decoding dodges rules and `encodedCharacters`; what no target holds is read in as many ways as there are \
+                 servers",
         restore: None,
         concerns: &[],
     },
@@ -191,7 +194,8 @@ pub const DIFFERENCES: &[Difference] = &[
     },
     Difference {
         title: "a Host is one host",
-        traefik: "hosts with commas, semicolons, quotes, half a bracket, two ports or a port that is no number are routed and forwarded",
+        traefik: "hosts with commas, semicolons, quotes, percent signs, half a bracket, an IPv6 address without brackets, two \
+                  dots at the end, two ports or a port that is no number are routed and forwarded",
         ravelin: "they are 400; so is a Host of HTTP/2 that differs from `:authority`, and a request without either",
         reason: "the server behind may take another host from it than the router did",
         restore: None,
@@ -244,6 +248,19 @@ pub const DIFFERENCES: &[Difference] = &[
         reason: "a field costs more memory than its bytes",
         restore: None,
         concerns: &[],
+    },
+    Difference {
+        title: "a rewritten path is in its one form too",
+        traefik: "`addPrefix: /api/` makes `/api//x`, a prefix with dot segments is sent as written, and a replaced path \
+                  without a slash stands so in the request line; a path that `replacePath` cannot decode is 500",
+        ravelin: "slashes and dot segments of a prefix are resolved, a slash is put before; the middleware is in error",
+        reason: "child routers, later middlewares and the server must read one path",
+        restore: None,
+        concerns: &[
+            "http.middlewares.*.addPrefix",
+            "http.middlewares.*.replacePath",
+            "http.middlewares.*.replacePathRegex",
+        ],
     },
     Difference {
         title: "a broken answer is 502",

@@ -56,18 +56,19 @@ impl RedirectScheme {
             location.push_str(query);
         }
         match HeaderValue::from_maybe_shared(bytes::Bytes::from(location)) {
-            Ok(location) => answer(redirect(self.status(head.method), location)),
+            Ok(location) => answer(redirect(status(head.method, self.permanent), location)),
             Err(_) => Flow::Refuse(RequestError::BadRequest),
         }
     }
+}
 
-    fn status(&self, method: &Method) -> StatusCode {
-        match (method == Method::GET, self.permanent) {
-            (true, true) => StatusCode::MOVED_PERMANENTLY,
-            (true, false) => StatusCode::FOUND,
-            (false, true) => StatusCode::PERMANENT_REDIRECT,
-            (false, false) => StatusCode::TEMPORARY_REDIRECT,
-        }
+/// Only GET gets a status that lets a client change its method.
+pub(super) fn status(method: &Method, permanent: bool) -> StatusCode {
+    match (method == Method::GET, permanent) {
+        (true, true) => StatusCode::MOVED_PERMANENTLY,
+        (true, false) => StatusCode::FOUND,
+        (false, true) => StatusCode::PERMANENT_REDIRECT,
+        (false, false) => StatusCode::TEMPORARY_REDIRECT,
     }
 }
 

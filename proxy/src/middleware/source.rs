@@ -73,10 +73,13 @@ impl Source {
 }
 
 impl AddressStrategy {
-    fn compile(config: &dynamic::IpStrategy) -> Result<Self, CompileError> {
+    /// From its configuration. A negative depth is none, as in Traefik.
+    ///
+    /// # Errors
+    /// An address range that is none, bits beyond 128.
+    pub fn compile(config: &dynamic::IpStrategy) -> Result<Self, CompileError> {
         let value = |option, reason: String| CompileError::Value { option, reason };
-        let depth = usize::try_from(config.depth)
-            .map_err(|_| value("depth", format!("{} is negative", config.depth)))?;
+        let depth = usize::try_from(config.depth).unwrap_or(0);
         let excluded = config.excluded_ips.iter().map(|text| network(text)).collect::<Result<_, _>>()?;
         let ipv6_prefix_bits = config
             .ipv6_subnet
@@ -103,6 +106,15 @@ impl AddressStrategy {
                 let _ = write!(key, "{}", self.masked(address));
             }
             Err(_) => key.extend_from_slice(text.as_bytes()),
+        }
+    }
+
+    /// The client's address; `None` where the list of addresses holds none in its place.
+    pub(super) fn address(&self, head: &Head<'_>) -> Option<IpAddr> {
+        match self.listed(head) {
+            Some(text) => Some(self.masked(address_of(text)?)),
+            None if self.depth == 0 && self.excluded.is_empty() => Some(self.masked(head.client)),
+            None => None,
         }
     }
 
@@ -137,6 +149,16 @@ impl AddressStrategy {
             _ => address,
         }
     }
+}
+
+/// An address as other proxies write it: with a port, in brackets or with a zone too. One of IPv4 in IPv6's form is itself.
+fn address_of(text: &str) -> Option<IpAddr> {
+    let host = match text.parse::<std::net::SocketAddr>() {
+        Ok(address) => return Some(address.ip().to_canonical()),
+        Err(_) => text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text),
+    };
+    let host = host.split_once('%').map_or(host, |(host, _)| host);
+    host.parse::<IpAddr>().ok().map(|address| address.to_canonical())
 }
 
 #[cfg(test)]

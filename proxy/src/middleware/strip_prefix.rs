@@ -29,25 +29,31 @@ impl StripPrefix {
 
     pub(super) fn request(&self, head: &mut Head<'_>) -> Flow {
         let path = head.path.as_str();
-        let Some((rest, value)) =
-            self.prefixes.iter().find_map(|(prefix, value)| Some((rest_after(path, prefix)?, value)))
-        else {
-            return Flow::Next(Kept::Nothing);
-        };
-        let rest = rest.into_owned();
-        head.headers.append(X_FORWARDED_PREFIX, value.clone());
-        head.present = head.present.and(Present::FORWARDING);
-        match head.rewrite_path(&rest) {
-            Ok(()) => Flow::Next(Kept::Nothing),
-            Err(error) => Flow::Refuse(error),
+        let found = self.prefixes.iter().find(|(prefix, _)| rest_after(path, prefix.as_bytes()).is_some());
+        match found {
+            Some((prefix, value)) => strip(head, prefix.as_bytes(), value.clone()),
+            None => Flow::Next(Kept::Nothing),
         }
     }
 }
 
+/// Takes a prefix of the decoded path away and tells it. What is left must be a path by itself.
+pub(super) fn strip(head: &mut Head<'_>, prefix: &[u8], told: HeaderValue) -> Flow {
+    let Some(rest) = rest_after(head.path.as_str(), prefix).map(Cow::into_owned) else {
+        return Flow::Next(Kept::Nothing);
+    };
+    head.headers.append(X_FORWARDED_PREFIX, told);
+    head.present = head.present.and(Present::FORWARDING);
+    match head.replace_path(&rest) {
+        Ok(()) => Flow::Next(Kept::Nothing),
+        Err(error) => Flow::Refuse(error),
+    }
+}
+
 /// What is left of an encoded path after a prefix of its decoded form, with a leading slash; `None` if it does not fit.
-fn rest_after<'p>(path: &'p str, prefix: &str) -> Option<Cow<'p, str>> {
+fn rest_after<'p>(path: &'p str, prefix: &[u8]) -> Option<Cow<'p, str>> {
     let mut rest = path.as_bytes();
-    for &wanted in prefix.as_bytes() {
+    for &wanted in prefix {
         let (byte, after) = decoded_first(rest)?;
         if byte != wanted {
             return None;
@@ -124,14 +130,11 @@ mod tests {
     #[test]
     fn a_rest_that_climbs_is_refused() {
         let config = dynamic::StripPrefix { prefixes: vec!["/api".into()], force_slash: None };
-        for path in ["/api../admin", "/api.;/x"] {
+        for path in ["/api../admin", "/api.;/x", "/api./x", "/api%2F/x"] {
             let mut sample = Sample::new("GET", path);
-            // Behind a sanitising entry point such a rest is resolved, not sent: the path must not climb out of it either way.
-            let flow = sample.run(|head| StripPrefix::compile(&config).request(head));
-            match flow {
+            match sample.run(|head| StripPrefix::compile(&config).request(head)) {
                 Flow::Refuse(error) => assert_eq!(error.status(), 400, "{path}"),
-                Flow::Next(_) => assert_eq!(sample.path, "/admin", "{path}"),
-                Flow::Answer(_) => panic!("{path} is answered"),
+                other => panic!("{path}: {other:?}"),
             }
         }
     }

@@ -135,7 +135,7 @@ fn path_text() -> impl Strategy<Value = String> {
 proptest! {
     #[test]
     fn normal_paths_stay_and_hold_no_dot_segment(path in path_text(), sanitize in any::<bool>()) {
-        let options = PathOptions { sanitize, refused: 0 };
+        let options = PathOptions { sanitize, refused: Characters::default() };
         if let Ok(once) = normalise(&path, options) {
             prop_assert!(once.starts_with('/') && once.is_ascii());
             let mut view = once.as_bytes().to_vec();
@@ -156,4 +156,23 @@ proptest! {
     fn any_text_is_normalised_or_refused(path in ".{0,40}") {
         let _ = normalise(&path, PathOptions::default()).map(|normal| assert!(normal.starts_with('/')));
     }
+}
+
+#[test]
+fn what_is_made_of_a_path_is_a_path_as_a_whole() {
+    let options = PathOptions::default();
+    for (text, resolved, whole) in [
+        ("/a?b#c d", "/a%3Fb%23c%20d", true),
+        ("x/%2f", "/x/%2F", true),
+        ("", "/", true),
+        ("/a//b", "/a/b", false),
+        ("/a/../b", "/b", false),
+        ("/a/.", "/a/", false),
+    ] {
+        assert_eq!(rewritten(text, options, false), Ok(resolved.to_owned()), "{text}");
+        assert_eq!(rewritten(text, options, true).is_ok(), whole, "{text}");
+    }
+    assert!(rewritten("/a/..%2fb", options, false).is_err() && rewritten("/%zz", options, true).is_err());
+    assert_eq!((bad_escape("/%41/é%4"), bad_escape("/%41")), (Some("%4".to_owned()), None));
+    assert_eq!(encode_text("/a%b?é|"), "/a%25b%3F%C3%A9%7C");
 }

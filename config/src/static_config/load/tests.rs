@@ -237,7 +237,6 @@ fn internal_objects_are_those_of_traefik() {
     assert_eq!(
         disabled,
         [
-            "http/middlewares/dashboard_redirect@internal",
             "http/routers/dashboard@internal",
             "http/services/dashboard@internal"
         ]

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError};
@@ -15,8 +16,11 @@ use tokio::runtime::Handle;
 use tokio::sync::{Mutex, mpsc, watch};
 use tokio::task::JoinHandle;
 
+use futures_util::FutureExt;
+
 use crate::api;
 use crate::compile::{Compiler, Process};
+use crate::failure::Failures;
 use crate::feed_client::{FeedClient, FeedStatus, FeedTimes};
 use crate::last_good::{LastGood, LastGoodError, Loaded, Sealing};
 use crate::listener::Status;
@@ -34,6 +38,8 @@ use tables::{Mailbox, Tables};
 const LAST_GOOD_FOLDER: &str = "last-good";
 /// How long the end waits for a disk.
 const TABLES_END_TIME_MAX: Duration = Duration::from_secs(5);
+/// How long the end waits for the access log's disk.
+const LOG_END_TIME_MAX: Duration = Duration::from_secs(5);
 /// Verdicts on their way to the feed client.
 const VERDICTS_MAX: usize = 16;
 
@@ -97,6 +103,7 @@ pub struct ProxyHandle {
     feed: JoinHandle<()>,
     tables: std::sync::Mutex<Option<std::thread::JoinHandle<()>>>,
     draining: AtomicBool,
+    failures: Failures,
     serving: watch::Receiver<Option<GenerationId>>,
     feed_status: watch::Receiver<FeedStatus>,
     entry_points: watch::Receiver<BTreeMap<Arc<str>, Status>>,
@@ -120,7 +127,9 @@ impl Proxy {
         let live = Live::new(Arc::new(Table::empty()), options.workers.max(1));
         let request = Arc::new(request::Shared::default());
         let count = options.workers.max(1);
-        let workers = Arc::new(Mutex::new(start_workers(&live, &request, count, &process)?));
+        let workers = start_workers(&live, &request, count, &process)?;
+        let failures = workers.failures().clone();
+        let workers = Arc::new(Mutex::new(workers));
 
         let (verdict_sender, verdicts) = mpsc::channel(VERDICTS_MAX);
         let (serving_sender, serving) = watch::channel(None);
@@ -149,7 +158,14 @@ impl Proxy {
             runtime: Handle::current(),
         };
         let thread = std::thread::Builder::new().name("tables".to_owned());
-        let tables = thread.spawn(move || tables.run()).map_err(StartError::Thread)?;
+        let told = failures.clone();
+        let run = move || {
+            // Nothing of it is seen again after a panic, and what it has published is whole.
+            if let Err(panic) = catch_unwind(AssertUnwindSafe(|| tables.run())) {
+                told.panicked("the table thread", &*panic);
+            }
+        };
+        let tables = thread.spawn(run).map_err(StartError::Thread)?;
 
         let offers = Arc::clone(&mailbox);
         let client = FeedClient {
@@ -157,6 +173,7 @@ impl Proxy {
             controllers,
             view: String::new(),
             build: options.build.clone(),
+            instance: rand::random(),
             receiver: Receiver::new(options.cluster, ReceiverLimits::default(), newest),
             offer: Box::new(move |generation, map| offers.offer(generation, map)),
             verdicts,
@@ -170,14 +187,24 @@ impl Proxy {
             workers,
             request,
             mailbox,
-            feed: tokio::spawn(client.run()),
+            feed: follow_feed(client, failures.clone()),
             tables: std::sync::Mutex::new(Some(tables)),
             draining: AtomicBool::new(false),
+            failures,
             serving,
             feed_status,
             entry_points,
         })
     }
+}
+
+fn follow_feed(client: FeedClient, failures: Failures) -> JoinHandle<()> {
+    tokio::spawn(async move {
+        match AssertUnwindSafe(client.run()).catch_unwind().await {
+            Ok(()) => {}
+            Err(panic) => failures.panicked("the feed client", &*panic),
+        }
+    })
 }
 
 fn start_workers(
@@ -230,13 +257,19 @@ impl ProxyHandle {
     /// Whether it makes sense to send requests here: a generation is served and the process does not end. Alive is another
     /// question.
     pub fn ready(&self) -> bool {
-        self.serving.borrow().is_some() && !self.draining.load(Ordering::Acquire)
+        self.serving.borrow().is_some() && !self.draining.load(Ordering::Acquire) && !self.failures.any()
     }
 
-    /// Opens the access log anew, after its file was renamed.
+    /// Waits until a part fails that nothing goes on without, and says which: the process is to end then. For ever if none
+    /// does. Cancel safe.
+    pub async fn failed(&self) -> Arc<str> {
+        self.failures.first().await
+    }
+
+    /// Opens the access log anew, after its file was renamed. Within a tokio runtime; returns at once, as the disk may hang.
     pub fn reopen_access_log(&self) {
         if let Some(log) = self.request.access_log() {
-            log.reopen();
+            drop(tokio::task::spawn_blocking(move || log.reopen()));
         }
     }
 
@@ -246,7 +279,7 @@ impl ProxyHandle {
         self.draining.store(true, Ordering::Release);
         self.request.set_terminating();
         let cut = self.workers.lock().await.drain().await;
-        self.end();
+        self.end().await;
         self.tables_ended().await;
         cut
     }
@@ -254,7 +287,7 @@ impl ProxyHandle {
     /// Ends at once: connections are cut.
     pub async fn shutdown(&self) {
         self.draining.store(true, Ordering::Release);
-        self.end();
+        self.end().await;
         self.workers.lock().await.close().await;
         self.tables_ended().await;
     }
@@ -269,12 +302,14 @@ impl ProxyHandle {
         }
     }
 
-    fn end(&self) {
+    async fn end(&self) {
         self.feed.abort();
         self.mailbox.close();
-        // The log's last lines are on the disk before the process says that it has ended.
-        if let Some(log) = self.request.access_log() {
-            log.flush();
+        // The log's last lines are on the disk before the process says that it has ended, unless the disk hangs.
+        let Some(log) = self.request.access_log() else { return };
+        let flushed = tokio::task::spawn_blocking(move || log.flush());
+        if tokio::time::timeout(LOG_END_TIME_MAX, flushed).await.is_err() {
+            tracing::error!("the disk took too long: the end of the access log may be missing");
         }
     }
 }

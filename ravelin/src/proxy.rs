@@ -61,7 +61,7 @@ pub(crate) fn workers(asked: Option<usize>) -> usize {
 /// Waits for SIGTERM or SIGINT; meanwhile SIGUSR1 reopens the access log.
 ///
 /// # Errors
-/// The signals cannot be awaited.
+/// The signals cannot be awaited, or a part has failed that the proxy does not go on without; it is drained then.
 pub(crate) async fn until_told_to_stop(proxy: &ProxyHandle) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT")?;
@@ -71,6 +71,11 @@ pub(crate) async fn until_told_to_stop(proxy: &ProxyHandle) -> anyhow::Result<()
             _ = terminate.recv() => return Ok(()),
             _ = interrupt.recv() => return Ok(()),
             _ = reopen.recv() => proxy.reopen_access_log(),
+            what = proxy.failed() => {
+                // What still works comes to its end; then whoever started the process sees that it failed.
+                proxy.drain().await;
+                bail!("{what}");
+            }
         }
     }
 }

@@ -7,6 +7,7 @@
 
 mod action;
 mod bounds;
+pub mod deep;
 mod member;
 mod model;
 mod network;

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use ravelin_model_check::mutant::{CopyError, MUTANTS, Mutant, weave};
+use ravelin_model_check::mutant::{CopyError, Layer, MUTANTS, Mutant, page, weave};
 
 fn source(file: &str) -> String {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the crate lies in the workspace");
@@ -49,6 +49,31 @@ fn scripts_name_mutants_that_exist() {
         }
     }
     assert!(named >= 10, "the scripts were read");
+}
+
+/// `RAVELIN_REWRITE=1` takes over what the table says; what is measured comes from `cargo xtask mutants --write`.
+#[test]
+fn the_page_says_what_the_table_says_and_every_mutant_was_caught() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the crate lies in the workspace");
+    let path = page::path(root);
+    let text = std::fs::read_to_string(&path).unwrap_or_default();
+    let measured = page::measured(&text);
+    if std::env::var_os("RAVELIN_REWRITE").is_some() {
+        std::fs::write(&path, page::page(&measured)).expect("the page can be written");
+        return;
+    }
+    assert_eq!(text, page::page(&measured), "docs/reference/mutants.md; RAVELIN_REWRITE=1 writes it anew");
+    let mut strong = 0;
+    for mutant in MUTANTS {
+        let by = measured.get(mutant.id).expect("just compared");
+        assert!(!by.is_empty(), "nothing is known to catch {}: cargo xtask mutants --write", mutant.id);
+        strong += usize::from(by.contains_key(&Layer::Model) || by.contains_key(&Layer::Simulation));
+    }
+    assert!(
+        MUTANTS.len() >= 45 && strong >= 30,
+        "{} mutants, {strong} by model or simulation",
+        MUTANTS.len()
+    );
 }
 
 fn slip(original: &'static str, wrong: &'static str) -> Mutant {

@@ -1,6 +1,11 @@
 //! The bounded searches of the Raft model, each complete and of exactly the size that it is known to have.
 
-use ravelin_model_check::raft::{self, Bounds, Order, Watch};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use ravelin_model_check::raft::{self, Bounds, Order, Watch, deep};
 
 fn complete(name: &str) {
     let bounds = Bounds::named(name).expect("the test names a configuration");
@@ -43,4 +48,44 @@ complete! {
     transfer: "transfer",
     follower_read: "follower-read",
     pair: "pair",
+}
+
+/// `RAVELIN_REWRITE=1` takes over the configurations; what the deeper searches found comes from `cargo xtask model --hours N`.
+#[test]
+fn the_page_says_what_is_searched() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the crate lies in the workspace");
+    let path = deep::path(root);
+    let text = std::fs::read_to_string(&path).unwrap_or_default();
+    let (found, machine) = deep::found(&text);
+    let page = deep::page(&found, &machine);
+    if std::env::var_os("RAVELIN_REWRITE").is_some() {
+        return std::fs::write(&path, page).expect("the page can be written");
+    }
+    assert_eq!(text, page, "docs/reference/model.md; RAVELIN_REWRITE=1 writes it anew");
+    assert!(!found.is_empty(), "no deeper search is known: cargo xtask model --hours N");
+}
+
+#[test]
+fn the_explorer_shows_the_first_state_of_a_configuration() {
+    let mut explorer = Command::new(env!("CARGO_BIN_EXE_model"))
+        .args(["explore", "pair", "127.0.0.1:0"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the program was built");
+    let lines = BufReader::new(explorer.stdout.take().expect("it was asked for")).lines();
+    let url = lines.map_while(Result::ok).find_map(|line| Some(line.strip_prefix("http://")?.to_owned()));
+    let address = url.expect("it says where").split('/').next().expect("an address").to_owned();
+    // It says so just before it listens.
+    let mut stream = loop {
+        match TcpStream::connect(&address) {
+            Ok(stream) => break stream,
+            Err(_) => std::thread::yield_now(),
+        }
+    };
+    stream.write_all(b"GET /.states/ HTTP/1.0\r\n\r\n").expect("it listens");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("text");
+    explorer.kill().expect("it still runs");
+    explorer.wait().expect("it was killed");
+    assert!(answer.contains("Follower") && answer.contains("fingerprint"), "{answer}");
 }

@@ -6,11 +6,14 @@ mod architecture;
 mod bench;
 mod dependency;
 mod fuzz;
+#[cfg(test)]
+mod guides;
+mod lines;
 mod process;
 mod tidy;
 mod verify;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Parser, Subcommand};
 
@@ -42,14 +45,44 @@ enum Chore {
     /// Explores the models over the shipped consensus core within their bounds.
     Model {
         /// Only the configurations whose name contains this text.
-        #[arg(long)]
+        #[arg(long, conflicts_with_all = ["hours", "minutes"])]
         only: Option<String>,
+        /// Searches with one bound raised for so many hours, going on where the last such run stopped; what was found is
+        /// written into the page about the model.
+        #[arg(long, conflicts_with = "minutes")]
+        hours: Option<f64>,
+        /// The same for so many minutes.
+        #[arg(long)]
+        minutes: Option<f64>,
+    },
+    /// Opens stateright's explorer on a configuration of the model: every state and what may happen next, in a browser.
+    Explore {
+        /// Its name.
+        configuration: String,
+        /// Where to serve it; port 0 takes a free one.
+        #[arg(long, default_value = "127.0.0.1:3000")]
+        address: String,
     },
     /// Builds the mutated copy of the sources and shows that every mutant is caught.
     Mutants {
         /// Only the mutant with this id.
         #[arg(long)]
         only: Option<String>,
+        /// Asks every layer which mutants it catches, and writes the page about it.
+        #[arg(long, conflicts_with = "only")]
+        write: bool,
+        /// Instead, changes line by line what cargo-mutants knows to change in quorum, log and configuration of the core,
+        /// and fails if a change is noticed by no test and proved harmless nowhere. Needs cargo-mutants.
+        #[arg(long, conflicts_with_all = ["only", "write"])]
+        lines: bool,
+    },
+    /// Puts one mutant into a copy of the sources and shows it die, with a script that leads there.
+    Mutant {
+        /// Its id.
+        id: String,
+        /// Goes through the script step by step, the next one at each line of input.
+        #[arg(long)]
+        step: bool,
     },
     /// Runs the deterministic simulation: a range of seeds, one seed, one script, or the core alone.
     Sim {
@@ -88,23 +121,44 @@ enum Chore {
 }
 
 fn main() -> anyhow::Result<()> {
-    let root = workspace_root();
-    match Arguments::parse().chore {
-        Chore::Verify { only } => verify::verify(&root, only.as_deref()),
-        Chore::Fix => verify::fix(&root),
-        Chore::Tidy => verify::tidy(&root),
-        Chore::Bench { subject } => bench::run(&root, &subject),
-        Chore::Model { only } => {
-            let filter: Vec<String> = only.into_iter().collect();
-            process::cargo(
-                &root,
-                "run -q --profile quick -p ravelin-model-check --bin model -- check",
-                &filter,
-            )
+    run(&workspace_root(), Arguments::parse().chore)
+}
+
+/// Runs a program of `model-check`, quickly; in a test as `cargo test` has built it.
+fn model_check(root: &Path, program: &str, words: &[String]) -> anyhow::Result<()> {
+    let profile = if cfg!(test) { "dev" } else { "quick" };
+    process::cargo(
+        root,
+        &format!("run -q --profile {profile} -p ravelin-model-check --bin {program} --"),
+        words,
+    )
+}
+
+fn run(root: &Path, chore: Chore) -> anyhow::Result<()> {
+    match chore {
+        Chore::Verify { only } => verify::verify(root, only.as_deref()),
+        Chore::Fix => verify::fix(root),
+        Chore::Tidy => verify::tidy(root),
+        Chore::Bench { subject } => bench::run(root, &subject),
+        Chore::Model { only, hours, minutes } => {
+            let seconds = hours.map(|hours| hours * 3600.0).or(minutes.map(|minutes| minutes * 60.0));
+            let words = match seconds {
+                Some(seconds) => vec!["deep".to_owned(), (seconds.clamp(1.0, 3.6e8) as u64).to_string()],
+                None => ["check".to_owned()].into_iter().chain(only).collect(),
+            };
+            model_check(root, "model", &words)
         }
-        Chore::Mutants { only } => {
-            let filter: Vec<String> = only.into_iter().collect();
-            process::cargo(&root, "run -q --profile quick -p ravelin-model-check --bin mutants --", &filter)
+        Chore::Explore { configuration, address } => {
+            model_check(root, "model", &["explore".to_owned(), configuration, address])
+        }
+        Chore::Mutants { lines: true, .. } => lines::run(root),
+        Chore::Mutants { only, write, lines: false } => {
+            let words: Vec<String> = only.into_iter().chain(write.then(|| "--write".to_owned())).collect();
+            model_check(root, "mutants", &words)
+        }
+        Chore::Mutant { id, step } => {
+            let words = ["--show".to_owned(), id].into_iter().chain(step.then(|| "--step".to_owned()));
+            model_check(root, "mutants", &words.collect::<Vec<_>>())
         }
         Chore::Sim { seeds, from, seed, script, trace, core } => {
             let mut words = Vec::new();
@@ -114,11 +168,11 @@ fn main() -> anyhow::Result<()> {
             words.extend(script.iter().flat_map(|path| ["--script".to_owned(), path.display().to_string()]));
             words.extend(trace.then(|| "--trace".to_owned()));
             words.extend(core.then(|| "--core".to_owned()));
-            process::cargo(&root, "run -q --profile quick -p ravelin-model-check --bin sim --", &words)
+            model_check(root, "sim", &words)
         }
         Chore::Fuzz { hours, jobs, only } => {
             let seconds = (hours.clamp(0.0, 100_000.0) * 3600.0) as u64;
-            std::process::exit(fuzz::run(&root, &fuzz::Options { seconds, jobs, only }))
+            std::process::exit(fuzz::run(root, &fuzz::Options { seconds, jobs, only }))
         }
     }
 }
@@ -126,5 +180,5 @@ fn main() -> anyhow::Result<()> {
 /// The folder of the workspace: the parent of this crate's.
 fn workspace_root() -> PathBuf {
     let here = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
-    here.parent().map_or(here.clone(), std::path::Path::to_path_buf)
+    here.parent().map_or(here.clone(), Path::to_path_buf)
 }

@@ -2,16 +2,18 @@
 //!
 //! `model check [NAME…]`: the configurations that every change must pass. `model probe NAME…`: the same breadth-first,
 //! until something breaks; `model harm NAME…`: the same, watching only what nodes have done to each other. `model reach NAME…`: whether all rare
-//! things were seen. `model bounds key=value…`: bounds by hand, `threads=N` among them. `model explore NAME [ADDRESS]`:
+//! things were seen. `model bounds key=value…`: bounds by hand, `threads=N` among them. `model deep SECONDS`: each with
+//! a bound raised, for so long, and the page about it. `model explore NAME [ADDRESS]`:
 //! stateright's explorer, in a browser. `model scripts`: the committed golden scripts. `model script FILE [--step]`: one,
 //! whatever breaks, with `--step` stanza by stanza, each at a line of input.
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use ravelin_model_check::golden;
-use ravelin_model_check::raft::{self, Bounds, Order, Report, Watch};
+use ravelin_model_check::raft::{self, Bounds, Order, Report, Watch, deep};
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -23,11 +25,12 @@ fn main() -> ExitCode {
         "reach" => reach(rest),
         "harm" => named(rest, Order::BreadthFirst, Watch::Harm),
         "bounds" => by_hand(rest),
+        "deep" => deep(rest),
         "explore" => explore(rest),
         "scripts" => scripts(),
         "script" => script(rest),
         other => Err(format!(
-            "unknown command {other}: check, probe, harm, reach, bounds, explore, scripts or script"
+            "unknown command {other}: check, probe, harm, reach, bounds, deep, explore, scripts or script"
         )),
     };
     match outcome {
@@ -102,6 +105,33 @@ fn by_hand(settings: &[String]) -> Result<bool, String> {
         }
     }
     Ok(print(&raft::check(bounds, Order::DepthFirst, Watch::Everything, threads)))
+}
+
+/// Searches with raised bounds until the time is used, and writes what was found into the page.
+fn deep(words: &[String]) -> Result<bool, String> {
+    let seconds = words.first().and_then(|word| word.parse().ok()).ok_or("how many seconds?")?;
+    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().ok_or("this crate has no workspace")?;
+    let path = deep::path(root);
+    let (mut found, machine) = deep::found(&std::fs::read_to_string(&path).unwrap_or_default());
+    let (mut count, mut states, mut complete) = (0, 0, true);
+    let (holds, last) =
+        deep::run(deep::resume(&machine), Duration::from_secs(seconds), threads, |name, report| {
+            println!("{name}: {report}");
+            found.insert(name.to_owned(), deep::cells(report));
+            count += 1;
+            states += report.states;
+            complete &= report.exhaustive;
+        })?;
+    let written = std::fs::write(&path, deep::page(&found, &deep::machine(threads, &last)));
+    written.map_err(|error| format!("{}: {error}", path.display()))?;
+    let how = match (holds, complete) {
+        (false, _) => "broken",
+        (true, true) => "exhaustive",
+        (true, false) => "out of time, the next run goes on with the next",
+    };
+    println!("model: {count} configurations, {states} unique states, {how}");
+    Ok(holds)
 }
 
 /// Serves the explorer until the process is ended.

@@ -4,6 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasherDefault, Hash, Hasher};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use ravelin_consensus::invariant::{History, Violation};
 use ravelin_consensus::{
@@ -51,6 +52,8 @@ pub struct Raft {
     shared: Shared,
     /// The core is deterministic, so what an event makes of a node is computed once.
     outcomes: Vec<Mutex<Outcomes>>,
+    /// When to look at no more states.
+    pub(crate) deadline: Option<Instant>,
     /// States whose actions were listed.
     pub(crate) expanded: AtomicU64,
     /// Transitions taken.
@@ -87,6 +90,7 @@ impl Raft {
             bounds,
             shared,
             outcomes: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            deadline: None,
             expanded: AtomicU64::new(0),
             generated: AtomicU64::new(0),
             marks: AtomicU64::new(0),
@@ -306,6 +310,9 @@ impl Model for Raft {
     }
 
     fn actions(&self, state: &State, actions: &mut Vec<Action>) {
+        if self.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            return;
+        }
         self.expanded.fetch_add(1, Ordering::Relaxed);
         if state.violation.is_some() {
             return;

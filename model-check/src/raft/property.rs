@@ -93,47 +93,55 @@ impl Mark {
 
     fn witness(self) -> Property<Raft> {
         macro_rules! witness {
-            ($($mark:ident: $name:literal,)*) => {
+            ($($mark:ident)*) => {
                 match self {
-                    $(Mark::$mark => Property::sometimes($name, |model: &Raft, _| model.saw(Mark::$mark)),)*
+                    $(Mark::$mark => Property::sometimes(self.words(), |model: &Raft, _| {
+                        model.saw(Mark::$mark)
+                    }),)*
                 }
             };
         }
-        witness! {
-            TwoLeaders: "two leaders at once",
-            Deposed: "a leader is deposed",
-            VoteRefused: "a vote is refused to a log that is behind",
-            VoteTaken: "a vote is refused because it is given away",
-            PreVoteRefused: "a pre-vote is refused because there is a leader",
-            Recampaign: "a campaign ends without a leader",
-            Truncated: "a follower's entries are cut off",
-            Rejected: "an append is rejected",
-            IndirectCommit: "an older entry is committed by a newer one",
-            Figure8: "an older entry is at a quorum and not committed",
-            LostWrite: "a crash loses a write",
-            PartlyWritten: "a crash keeps one write and loses the next",
-            CommittedAhead: "a leader commits before its own disk",
-            LeaderCrashed: "a leader crashes",
-            StaleWrite: "a write completes after its entries were replaced",
-            ReadReady: "a read is answered",
-            ReadFailed: "a read fails",
-            ReadBesideLater: "a read is answered beside a later leader",
-            Installed: "a snapshot replaces a log",
-            Covered: "a snapshot is offered to one who needs none",
-            QuorumLost: "a leader without answers steps down",
-            BehindCommit: "a follower hears of a commit where it holds another entry",
-            Overtaken: "a log catches up while a snapshot is on its way",
-            Joined: "a new voter joins",
-            Removed: "a voter is removed",
-            ElectedJoint: "a leader is elected by two majorities",
-            ChangeCut: "a change of members is cut off",
-            RemovedLed: "a leader commits its own removal",
-            RemovedCampaigned: "one that is removed is elected",
-            VoteOfAnother: "a vote comes from one that lost its disk",
-            HandedOver: "leadership is handed over",
-            NotHandedOver: "leadership is not handed over",
-            ReadAtFollower: "a read is answered at a follower",
-            StaleAnswer: "an answer comes to no open question",
+        witness! { TwoLeaders Deposed VoteRefused VoteTaken PreVoteRefused Recampaign Truncated Rejected IndirectCommit Figure8 LostWrite PartlyWritten CommittedAhead LeaderCrashed StaleWrite ReadReady ReadFailed ReadBesideLater Installed Covered QuorumLost BehindCommit Overtaken Joined Removed ElectedJoint ChangeCut RemovedLed RemovedCampaigned VoteOfAnother HandedOver NotHandedOver ReadAtFollower StaleAnswer }
+    }
+
+    /// What it is, in words.
+    #[must_use]
+    pub fn words(self) -> &'static str {
+        match self {
+            Mark::TwoLeaders => "two leaders at once",
+            Mark::Deposed => "a leader is deposed",
+            Mark::VoteRefused => "a vote is refused to a log that is behind",
+            Mark::VoteTaken => "a vote is refused because it is given away",
+            Mark::PreVoteRefused => "a pre-vote is refused because there is a leader",
+            Mark::Recampaign => "a campaign ends without a leader",
+            Mark::Truncated => "a follower's entries are cut off",
+            Mark::Rejected => "an append is rejected",
+            Mark::IndirectCommit => "an older entry is committed by a newer one",
+            Mark::Figure8 => "an older entry is at a quorum and not committed",
+            Mark::LostWrite => "a crash loses a write",
+            Mark::PartlyWritten => "a crash keeps one write and loses the next",
+            Mark::CommittedAhead => "a leader commits before its own disk",
+            Mark::LeaderCrashed => "a leader crashes",
+            Mark::StaleWrite => "a write completes after its entries were replaced",
+            Mark::ReadReady => "a read is answered",
+            Mark::ReadFailed => "a read fails",
+            Mark::ReadBesideLater => "a read is answered beside a later leader",
+            Mark::Installed => "a snapshot replaces a log",
+            Mark::Covered => "a snapshot is offered to one who needs none",
+            Mark::QuorumLost => "a leader without answers steps down",
+            Mark::BehindCommit => "a follower hears of a commit where it holds another entry",
+            Mark::Overtaken => "a log catches up while a snapshot is on its way",
+            Mark::Joined => "a new voter joins",
+            Mark::Removed => "a voter is removed",
+            Mark::ElectedJoint => "a leader is elected by two majorities",
+            Mark::ChangeCut => "a change of members is cut off",
+            Mark::RemovedLed => "a leader commits its own removal",
+            Mark::RemovedCampaigned => "one that is removed is elected",
+            Mark::VoteOfAnother => "a vote comes from one that lost its disk",
+            Mark::HandedOver => "leadership is handed over",
+            Mark::NotHandedOver => "leadership is not handed over",
+            Mark::ReadAtFollower => "a read is answered at a follower",
+            Mark::StaleAnswer => "an answer comes to no open question",
         }
     }
 }

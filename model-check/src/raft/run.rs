@@ -59,8 +59,21 @@ pub enum Order {
 /// Searches everything within the bounds, or until an invariant is broken.
 #[must_use]
 pub fn check(bounds: Bounds, order: Order, watch: Watch, threads: usize) -> Report {
+    check_until(bounds, order, watch, threads, None)
+}
+
+/// The same, but no state is looked at after the deadline: what is found then is not exhaustive, and says so.
+pub(crate) fn check_until(
+    bounds: Bounds,
+    order: Order,
+    watch: Watch,
+    threads: usize,
+    deadline: Option<Instant>,
+) -> Report {
     let begun = Instant::now();
-    let search = Raft::new(bounds, watch).checker().threads(threads).finish_when(HasDiscoveries::AnyFailures);
+    let mut model = Raft::new(bounds, watch);
+    model.deadline = deadline;
+    let search = model.checker().threads(threads).finish_when(HasDiscoveries::AnyFailures);
     match order {
         Order::DepthFirst => report(bounds, search.spawn_dfs().join(), begun),
         Order::BreadthFirst => report(bounds, search.spawn_bfs().join(), begun),

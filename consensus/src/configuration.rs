@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use crate::types::{Incarnation, NodeId};
+use crate::types::{Incarnation, NodeId, RecoveryEpoch};
 
 /// Members of one kind, each with the incarnation that was admitted.
 type Part = BTreeMap<NodeId, Incarnation>;
@@ -20,6 +20,9 @@ pub struct Configuration {
     /// Members that receive the log and decide nothing. One that is among the outgoing still decides until they are
     /// left.
     pub learners: BTreeMap<NodeId, Incarnation>,
+    /// How often the cluster was recovered by force. It rises with the members of the survivor, in one entry, and is
+    /// inherited by every later change: who decides, and in which epoch, is one value of the log and of snapshots.
+    pub recovery_epoch: RecoveryEpoch,
 }
 
 /// One part of a change of members. All parts of a change take effect together, and none names a node twice.
@@ -160,23 +163,19 @@ impl Configuration {
     /// What follows a joint configuration: the new voters alone.
     #[must_use]
     pub fn left(&self) -> Configuration {
-        Configuration {
-            voters: self.voters.clone(),
-            outgoing: BTreeMap::new(),
-            learners: self.learners.clone(),
-        }
+        Configuration { outgoing: BTreeMap::new(), ..self.clone() }
     }
 
     /// I25: whether `next` may come right after this configuration in a log, so that any majority that decides under
-    /// the one shares a member with any that decides under the other.
+    /// the one shares a member with any that decides under the other. A recovery gives just that up, so it may not.
     #[must_use]
     pub fn may_precede(&self, next: &Configuration) -> bool {
         if self.is_joint() {
             *next == self.left()
         } else if next.is_joint() {
-            next.outgoing == self.voters
+            next.outgoing == self.voters && next.recovery_epoch == self.recovery_epoch
         } else {
-            next.voters == self.voters
+            next.voters == self.voters && next.recovery_epoch == self.recovery_epoch
         }
     }
 

@@ -78,7 +78,7 @@ impl<P: Payload> Core<P> {
     /// # Errors
     /// The durable state contradicts itself; it is never repaired by guessing (I37).
     pub fn restore(params: Arc<Params>, durable: Durable<P>) -> Result<Self, Corrupt> {
-        admission::check_durable(&durable)?;
+        admission::check_durable(&durable, params.recovery_epoch)?;
         let base = durable.base();
         let hard_state = durable.hard_state;
         let mut log = Log::new(durable.snapshot, durable.configuration);
@@ -132,7 +132,7 @@ impl<P: Payload> Core<P> {
             Input::Persisted(token) => disk_moved = self.persistence.complete(token),
             Input::PersistFailed => self.halt(HaltReason::PersistFailed, out),
             Input::Applied(index) => self.applied = self.applied.max(index.min(self.handed)),
-            Input::SnapshotTaken(meta) => self.snapshot_taken(meta),
+            Input::SnapshotTaken(meta) => self.snapshot_taken(*meta),
             Input::SnapshotInstalled(meta) => self.snapshot_installed(&meta),
             Input::SnapshotFailed(meta) => self.snapshot_failed(&meta, out),
             Input::Unreachable(node) => self.unreachable(node),
@@ -167,6 +167,9 @@ impl<P: Payload> Core<P> {
 
     /// One record for everything that changed in this step: term, vote, truncation and entries (B1, I5).
     fn persist(&mut self, out: &mut Effects<P>) {
+        if self.gathers() {
+            return;
+        }
         let change = self.log.take_change();
         if change.is_none() && self.hard_state == self.persistence.written() {
             return;
@@ -184,10 +187,17 @@ impl<P: Payload> Core<P> {
         out.push(Effect::Persist(Batch {
             token,
             hard_state: self.hard_state,
-            snapshot: self.log.snapshot().filter(|_| restarted).cloned(),
+            snapshot: self.log.snapshot().filter(|_| restarted).cloned().map(Box::new),
             first,
             entries: self.log.range(first, last),
         }));
+    }
+
+    /// Batching without timers: while a leader's last batch is on its way to its own disk and to the others, what comes
+    /// is gathered for the next one. Once the batch is durable here, or committed, the next is issued and sent.
+    pub(crate) fn gathers(&self) -> bool {
+        let under_way = self.persistence.oldest_pending().is_some() && self.commit < self.persistence.last();
+        under_way && matches!(self.role, Role::Leader(_))
     }
 
     /// Hands on what is committed and durable here, in order and once (I18).
@@ -196,6 +206,7 @@ impl<P: Payload> Core<P> {
         if last > self.handed {
             let first = self.handed.next();
             out.push(Effect::Apply { first, entries: self.log.range(first, last) });
+            self.log.handed(last);
             self.handed = last;
         }
     }
@@ -287,7 +298,7 @@ impl<P: Payload> Core<P> {
             Body::AppendReply { outcome, round } => self.on_append_reply(from, outcome, round),
             Body::Snapshot { meta, round } => {
                 if self.follow(from, round, out) {
-                    self.on_snapshot(from, meta, out);
+                    self.on_snapshot(from, *meta, out);
                 }
             }
             Body::SnapshotReply { index, outcome, round } => {

@@ -4,8 +4,9 @@
 use std::fmt;
 
 use crate::configuration::Configuration;
+use crate::entries::Entries;
 use crate::entry::{Entry, EntryKind};
-use crate::types::{Incarnation, Index, NodeId, Term, Token};
+use crate::types::{Incarnation, Index, NodeId, RecoveryEpoch, Term, Token};
 
 /// Term and vote (paper, figure 2: persistent state). One value, so that no crash can separate them.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
@@ -52,11 +53,11 @@ pub struct Batch<P> {
     pub hard_state: HardState,
     /// An installed snapshot: the durable log is replaced by the empty log after it, before `first` is looked at.
     /// The state machine must be replaced by this snapshot before any later [`Effect::Apply`](crate::Effect::Apply).
-    pub snapshot: Option<SnapshotMeta>,
+    pub snapshot: Option<Box<SnapshotMeta>>,
     /// The durable log is truncated so that its last entry is before this one, then `entries` are appended.
     pub first: Index,
     /// The entries from `first` on; empty if only the hard state changed.
-    pub entries: Vec<Entry<P>>,
+    pub entries: Entries<P>,
 }
 
 impl<P: Clone> Durable<P> {
@@ -67,13 +68,13 @@ impl<P: Clone> Durable<P> {
     }
 
     /// Fenced recovery after the permanent loss of a quorum: what the survivor with the best log goes on from, as the
-    /// only voter. All that it holds is taken for committed. It must be given a new recovery epoch, so that no former
-    /// member is heard any more; entries that only these held are lost.
+    /// only voter. All that it holds is taken for committed. `epoch` must be above that of its log, and become that of
+    /// its `Params`, so that no former member is heard any more; entries that only these held are lost.
     #[must_use]
-    pub fn recovered(mut self, survivor: NodeId, incarnation: Incarnation) -> Durable<P> {
+    pub fn recovered(mut self, survivor: NodeId, life: Incarnation, epoch: RecoveryEpoch) -> Durable<P> {
         let term = self.hard_state.term.next();
         self.hard_state = HardState { term, vote: None };
-        let alone = Configuration::of_voters([(survivor, incarnation)]);
+        let alone = Configuration { recovery_epoch: epoch, ..Configuration::of_voters([(survivor, life)]) };
         self.entries.push(Entry { term, kind: EntryKind::Configuration(alone) });
         self
     }
@@ -94,7 +95,7 @@ impl<P: Clone> Durable<P> {
     pub fn write(&mut self, batch: &Batch<P>) {
         self.hard_state = batch.hard_state;
         if let Some(meta) = &batch.snapshot {
-            self.snapshot = Some(meta.clone());
+            self.snapshot = Some(SnapshotMeta::clone(meta));
             self.entries.clear();
         }
         let kept = batch.first.0.saturating_sub(self.base().0).saturating_sub(1);
@@ -142,6 +143,11 @@ pub enum Corrupt {
     },
     /// A configuration without voters, or one that contradicts itself.
     Members,
+    /// An entry or snapshot of a later recovery epoch than the node's, or than what follows it.
+    Epoch {
+        /// The entry.
+        index: Index,
+    },
     /// A number beyond [`Term::MAX`] or [`Index::MAX`].
     OutOfRange,
 }
@@ -157,6 +163,9 @@ impl fmt::Display for Corrupt {
             }
             Corrupt::NotAnEntry { index } => write!(f, "entry {index} has no term"),
             Corrupt::Members => f.write_str("a configuration has no voters, or contradicts itself"),
+            Corrupt::Epoch { index } => {
+                write!(f, "entry {index} is of a later recovery epoch than it can be")
+            }
             Corrupt::OutOfRange => f.write_str("a term or index is out of range"),
         }
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::configuration::ChangeError;
 use crate::durable::{Batch, SnapshotMeta};
-use crate::entry::Entry;
+use crate::entries::Entries;
 use crate::input::Timer;
 use crate::message::Message;
 use crate::types::{Index, NodeId, ProposalId, ReadId, Term};
@@ -73,7 +73,7 @@ pub enum Effect<P> {
         /// Index of the first of `entries`.
         first: Index,
         /// Without gap.
-        entries: Vec<Entry<P>>,
+        entries: Entries<P>,
     },
     /// The proposal is in the leader's log here. It is committed if the entry applied at `index` has this term, and
     /// lost if another one is applied there.
@@ -135,7 +135,7 @@ pub enum Effect<P> {
         /// To whom.
         to: NodeId,
         /// Which.
-        meta: SnapshotMeta,
+        meta: Box<SnapshotMeta>,
     },
     /// Receive this snapshot's bytes, check and store them, then report `SnapshotInstalled` or `SnapshotFailed`.
     /// The state machine is not to be touched before a batch that carries the snapshot.
@@ -143,7 +143,7 @@ pub enum Effect<P> {
         /// Who has it.
         from: NodeId,
         /// Which.
-        meta: SnapshotMeta,
+        meta: Box<SnapshotMeta>,
     },
     /// Role, term or known leader changed.
     RoleChanged {

@@ -28,6 +28,17 @@ pub struct Entry<P> {
     pub kind: EntryKind<P>,
 }
 
+impl<P> Entry<P> {
+    /// The members that it names, if it does.
+    #[must_use]
+    pub fn members(&self) -> Option<&Configuration> {
+        match &self.kind {
+            EntryKind::Configuration(configuration) => Some(configuration),
+            EntryKind::Empty | EntryKind::Command(_) => None,
+        }
+    }
+}
+
 impl<P: Payload> Entry<P> {
     /// Bytes counted against bounds: payload plus a fixed overhead.
     #[must_use]

@@ -64,11 +64,11 @@ pub enum Input<P> {
     /// The state machine holds everything up to here.
     Applied(Index),
     /// A snapshot of our own state machine is durable: the log up to it may go.
-    SnapshotTaken(SnapshotMeta),
+    SnapshotTaken(Box<SnapshotMeta>),
     /// The bytes that [`Effect::InstallSnapshot`](crate::Effect::InstallSnapshot) asked for are whole and durable.
-    SnapshotInstalled(SnapshotMeta),
+    SnapshotInstalled(Box<SnapshotMeta>),
     /// They are not, and will not be: the leader is told.
-    SnapshotFailed(SnapshotMeta),
+    SnapshotFailed(Box<SnapshotMeta>),
     /// Sending to this peer failed, or a snapshot could not be sent to it.
     Unreachable(NodeId),
 }

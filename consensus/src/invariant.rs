@@ -76,6 +76,9 @@ pub const CATALOGUE: &[(&str, &str)] = &[
     ("I36", "disk and memory hold the same entries where memory calls itself durable"),
     ("I38", "who takes over is told once its durable log is whole, and nothing is appended meanwhile"),
     ("I39", "unanswered and uncommitted bytes stay within bounds"),
-    ("I40", "a peer's match is below its next entry, which is at most one after the end"),
+    (
+        "I40",
+        "a peer's match is below its next entry, which is at most one after what was issued to our own disk",
+    ),
     ("I41", "every proposal and read gets exactly one answer"),
 ];

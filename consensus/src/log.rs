@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 
 use crate::configuration::Configuration;
 use crate::durable::SnapshotMeta;
+use crate::entries::{Entries, Views};
 use crate::entry::{Entry, EntryKind};
 use crate::types::{Index, Payload, Term};
 
@@ -37,6 +38,7 @@ pub(crate) struct Log<P> {
     bytes: u64,
     snapshot: Option<SnapshotMeta>,
     change: Option<Change>,
+    views: Views<P>,
 }
 
 impl<P: Payload> Log<P> {
@@ -52,6 +54,7 @@ impl<P: Payload> Log<P> {
             bytes: 0,
             snapshot: None,
             change: None,
+            views: Views::default(),
         };
         if let Some(meta) = snapshot {
             log.restart(meta);
@@ -101,27 +104,53 @@ impl<P: Payload> Log<P> {
     }
 
     /// The entries `first..=last`, as far as they are held.
-    pub(crate) fn range(&self, first: Index, last: Index) -> Vec<Entry<P>> {
-        let Some(start) = self.offset(first) else { return Vec::new() };
-        let count = usize::try_from((last.0.saturating_add(1)).saturating_sub(first.0)).unwrap_or(usize::MAX);
-        self.entries.iter().skip(start).take(count).cloned().collect()
+    pub(crate) fn range(&mut self, first: Index, last: Index) -> Entries<P> {
+        self.bounded((first, last), usize::MAX, u64::MAX).0
     }
 
-    /// Entries from `first` on, at most `entries_max` and `bytes_max`, but one at least if there is one; with their
-    /// bytes.
-    pub(crate) fn bounded(&self, first: Index, entries_max: usize, bytes_max: u64) -> (Vec<Entry<P>>, u64) {
-        let Some(start) = self.offset(first) else { return (Vec::new(), 0) };
-        let mut taken = Vec::new();
-        let mut bytes = 0u64;
-        for entry in self.entries.iter().skip(start).take(entries_max) {
+    /// Of the entries `first..=last` the first ones, at most `entries_max` and `bytes_max`, but one at least if there
+    /// is one; with their bytes.
+    pub(crate) fn bounded(
+        &mut self,
+        (first, last): (Index, Index),
+        entries_max: usize,
+        bytes_max: u64,
+    ) -> (Entries<P>, u64) {
+        let Some(start) = self.offset(first) else { return (Entries::default(), 0) };
+        let fits = |(entries, bytes): &(Entries<P>, u64)| {
+            entries.len() <= entries_max && (*bytes <= bytes_max || entries.len() == 1)
+        };
+        if let Some(lent) = self.views.find(first, last).filter(fits) {
+            return lent;
+        }
+        let count = usize::try_from(last.next().0.saturating_sub(first.0)).unwrap_or(usize::MAX);
+        let (mut end, mut bytes) = (start, 0u64);
+        for entry in self.entries.iter().skip(start).take(count.min(entries_max)) {
             let size = entry.size_bytes();
-            if !taken.is_empty() && bytes.saturating_add(size) > bytes_max {
+            if end > start && bytes.saturating_add(size) > bytes_max {
                 break;
             }
             bytes = bytes.saturating_add(size);
-            taken.push(entry.clone());
+            end += 1;
         }
-        (taken, bytes)
+        if end == start {
+            return (Entries::default(), 0);
+        }
+        let last = first.plus(end - start).previous();
+        let lent = self.views.find(first, last).map(|(entries, _)| entries);
+        let entries = self.entries.range(start..end).cloned();
+        (lent.unwrap_or_else(|| self.views.fill(first, bytes, entries)), bytes)
+    }
+
+    /// `entries`, of so many bytes, were received and stand at the end of the log: who needs the same shares them.
+    pub(crate) fn received(&mut self, bytes: u64, entries: Entries<P>) {
+        let first = Index(self.last_index().next().0.saturating_sub(entries.len() as u64));
+        self.views.note(first, bytes, entries);
+    }
+
+    /// The state machine was given everything up to `index`.
+    pub(crate) fn handed(&mut self, index: Index) {
+        self.views.settle(index);
     }
 
     /// Bytes of the entries after `index`.
@@ -188,6 +217,7 @@ impl<P: Payload> Log<P> {
         while self.configurations.back().is_some_and(|at| *at >= first) {
             self.configurations.pop_back();
         }
+        self.views.cut(first);
         self.changed(first, false);
     }
 
@@ -197,6 +227,11 @@ impl<P: Payload> Log<P> {
             first: before.map_or(first, |change| change.first.min(first)),
             restarted: restarted || before.is_some_and(|change| change.restarted),
         });
+    }
+
+    /// Where the part begins that [`Log::take_change`] was not asked about, if there is one.
+    pub(crate) fn unwritten(&self) -> Option<Index> {
+        self.change.map(|change| change.first)
     }
 
     /// What changed since the last call.
@@ -274,12 +309,14 @@ impl<P: Payload> Log<P> {
         self.runs.clear();
         self.configurations.clear();
         self.bytes = 0;
+        self.views = Views::default();
         self.changed(meta.index.next(), true);
         self.snapshot = Some(meta);
     }
 
     /// Replaces every configuration, for a core under other names.
     pub(crate) fn map_configurations(&mut self, map: impl Fn(Configuration) -> Configuration) {
+        self.views = Views::default();
         self.base_configuration = map(std::mem::take(&mut self.base_configuration));
         for entry in &mut self.entries {
             if let EntryKind::Configuration(configuration) = &mut entry.kind {

@@ -1,7 +1,7 @@
 //! What members say to each other. The wire form is the driver's; here only meaning.
 
 use crate::durable::SnapshotMeta;
-use crate::entry::Entry;
+use crate::entries::Entries;
 use crate::types::{ClusterId, Incarnation, Index, RecoveryEpoch, Round, Term, Ticket};
 
 /// A message with the facts that are checked before anything else of it is read.
@@ -53,7 +53,7 @@ pub enum Body<P> {
         /// Its term.
         prev_term: Term,
         /// What follows it in the leader's log.
-        entries: Vec<Entry<P>>,
+        entries: Entries<P>,
         /// The leader's commit index.
         commit: Index,
         /// The leader's newest read round.
@@ -69,7 +69,7 @@ pub enum Body<P> {
     /// Offer of a snapshot to one who needs entries that the leader no longer has. Its bytes travel beside.
     Snapshot {
         /// Which one.
-        meta: SnapshotMeta,
+        meta: Box<SnapshotMeta>,
         /// The leader's newest read round.
         round: Round,
     },

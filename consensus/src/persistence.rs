@@ -49,6 +49,11 @@ impl Persistence {
         self.pending.back().map_or(self.hard_state, |write| write.hard_state)
     }
 
+    /// The log is durable up to here, or on its way to be.
+    pub(crate) fn last(&self) -> Index {
+        self.pending.back().map_or(self.index, |write| write.last)
+    }
+
     /// The oldest batch that is not durable.
     pub(crate) fn oldest_pending(&self) -> Option<Token> {
         self.pending.front().map(|write| write.token)
@@ -99,8 +104,8 @@ impl Persistence {
         }
     }
 
-    /// Whether tokens rise without gap from the completed to the issued one and the durable index is within bounds.
-    pub(crate) fn is_coherent(&self, last_index: Index) -> bool {
+    /// Whether tokens rise without gap from the completed to the issued one and lead to a log that ends at `last`.
+    pub(crate) fn is_coherent(&self, last: Index) -> bool {
         let mut token = self.completed;
         let mut state = self.hard_state;
         for write in &self.pending {
@@ -110,7 +115,6 @@ impl Persistence {
             }
             state = write.hard_state;
         }
-        let last = self.pending.back().map_or(self.index, |write| write.last);
-        token == self.issued && self.index <= last_index && last == last_index
+        token == self.issued && self.index <= last && self.last() == last
     }
 }

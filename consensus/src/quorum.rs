@@ -48,7 +48,12 @@ mod tests {
 
     fn configuration(voters: &[u64], outgoing: &[u64]) -> Configuration {
         let part = |ids: &[u64]| ids.iter().map(|id| (NodeId(*id), Incarnation(0))).collect();
-        Configuration { voters: part(voters), outgoing: part(outgoing), learners: part(&[99]) }
+        Configuration {
+            voters: part(voters),
+            outgoing: part(outgoing),
+            learners: part(&[99]),
+            ..Configuration::default()
+        }
     }
 
     #[test]

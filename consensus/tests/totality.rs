@@ -67,7 +67,7 @@ fn body() -> impl Strategy<Value = Body<u8>> {
             |(prev_index, prev_term, mut entries, commit, round)| {
                 // Mostly in order, so that some get past admission.
                 entries.sort_by_key(|entry| entry.term);
-                Body::Append { prev_index, prev_term, entries, commit, round }
+                Body::Append { prev_index, prev_term, entries: entries.into(), commit, round }
             }
         ),
         3 => (index(), round()).prop_map(|(matched, round)| Body::AppendReply {
@@ -81,7 +81,7 @@ fn body() -> impl Strategy<Value = Body<u8>> {
         1 => ticket().prop_map(|ticket| Body::Read { ticket }),
         1 => (ticket(), proptest::option::of(index()))
             .prop_map(|(ticket, index)| Body::ReadReply { ticket, index }),
-        2 => (meta(), round()).prop_map(|(meta, round)| Body::Snapshot { meta, round }),
+        2 => (meta(), round()).prop_map(|(meta, round)| Body::Snapshot { meta: Box::new(meta), round }),
         1 => (index(), any::<bool>(), round()).prop_map(|(index, failed, round)| Body::SnapshotReply {
             index,
             outcome: if failed { SnapshotOutcome::Failed } else { SnapshotOutcome::Receiving },
@@ -126,9 +126,9 @@ fn input() -> impl Strategy<Value = Input<u8>> {
         1 => number().prop_map(|id| Input::Read(ReadId(id))),
         6 => (0..40u64).prop_map(|token| Input::Persisted(Token(token))),
         1 => index().prop_map(Input::Applied),
-        2 => meta().prop_map(Input::SnapshotTaken),
-        2 => meta().prop_map(Input::SnapshotInstalled),
-        1 => meta().prop_map(Input::SnapshotFailed),
+        2 => meta().prop_map(|meta| Input::SnapshotTaken(Box::new(meta))),
+        2 => meta().prop_map(|meta| Input::SnapshotInstalled(Box::new(meta))),
+        1 => meta().prop_map(|meta| Input::SnapshotFailed(Box::new(meta))),
         1 => (0..5u64).prop_map(|id| Input::Unreachable(NodeId(id))),
         1 => (0..100u32).prop_map(|dice| if dice == 0 { Input::PersistFailed } else { Input::Start { life: Life(1) } }),
     ]
@@ -266,9 +266,9 @@ fn rename_input(input: Input<u8>, name: &impl Fn(NodeId) -> NodeId) -> Input<u8>
             };
             Input::Change { id, changes: changes.into_iter().map(rename).collect() }
         }
-        Input::SnapshotTaken(meta) => Input::SnapshotTaken(meta.renamed(name)),
-        Input::SnapshotInstalled(meta) => Input::SnapshotInstalled(meta.renamed(name)),
-        Input::SnapshotFailed(meta) => Input::SnapshotFailed(meta.renamed(name)),
+        Input::SnapshotTaken(meta) => Input::SnapshotTaken(Box::new(meta.renamed(name))),
+        Input::SnapshotInstalled(meta) => Input::SnapshotInstalled(Box::new(meta.renamed(name))),
+        Input::SnapshotFailed(meta) => Input::SnapshotFailed(Box::new(meta.renamed(name))),
         Input::Unreachable(node) => Input::Unreachable(name(node)),
         Input::Transfer(node) => Input::Transfer(name(node)),
         other => other,
@@ -306,6 +306,7 @@ fn quorums_equal_a_count_of_all_subsets() {
                 voters: identity(incoming).collect(),
                 outgoing: identity(outgoing).collect(),
                 learners: identity(!incoming & !outgoing & 63).collect(),
+                ..Configuration::default()
             };
             for yes in 0..64u32 {
                 let enough = |part: u32| (part & yes).count_ones() * 2 > part.count_ones();
@@ -315,5 +316,43 @@ fn quorums_equal_a_count_of_all_subsets() {
                 assert_eq!(reached, expected, "{incoming:b} {outgoing:b} {yes:b}");
             }
         }
+    }
+}
+
+/// Members name the recovery that made them: none is taken from a later one than the node's, and none goes back.
+#[test]
+fn members_of_a_recovery_are_taken_in_its_epoch_only() {
+    let in_epoch = |epoch| {
+        let mut params = Params::clone(&params(1));
+        params.recovery_epoch = RecoveryEpoch(epoch);
+        Arc::new(params)
+    };
+    let recovered = Durable::<u8>::genesis(members()).recovered(NodeId(1), Incarnation(1), RecoveryEpoch(1));
+    let before = Core::restore(in_epoch(0), recovered.clone()).map(drop);
+    assert_eq!(before, Err(Corrupt::Epoch { index: Index(1) }));
+    let core = Core::restore(in_epoch(1), recovered.clone()).expect("its own epoch");
+    assert_eq!(core.configuration().recovery_epoch, RecoveryEpoch(1));
+    assert!(core.configuration().voters.keys().eq([&NodeId(1)]));
+    let mut falls = recovered.clone();
+    falls.entries.push(Entry { term: Term(1), kind: EntryKind::Configuration(members()) });
+    let falls = Core::restore(in_epoch(1), falls).map(drop);
+    assert_eq!(falls, Err(Corrupt::Epoch { index: Index(2) }));
+
+    // Who joins later learns of the recovery from the log, and of none that its leader cannot know.
+    for (epoch, taken) in [(1, true), (2, false)] {
+        let mut joining =
+            Core::restore(in_epoch(1), Durable::<u8>::genesis(members())).expect("an empty log");
+        let alone = Configuration { recovery_epoch: RecoveryEpoch(epoch), ..members() };
+        let entries = vec![Entry { term: Term(1), kind: EntryKind::Configuration(alone) }];
+        let (prev_index, prev_term, commit, round) = (Index::ZERO, Term(0), Index::ZERO, Round(1));
+        let message = Message {
+            cluster: core.params().cluster,
+            recovery_epoch: RecoveryEpoch(1),
+            incarnation: Incarnation(2),
+            term: Term(1),
+            body: Body::Append { prev_index, prev_term, entries: entries.into(), commit, round },
+        };
+        joining.step(Time::default(), Input::Message { from: NodeId(2), message }, &mut Effects::new());
+        assert_eq!(joining.last_index() == Index(1), taken, "epoch {epoch}");
     }
 }

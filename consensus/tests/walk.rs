@@ -85,6 +85,7 @@ fn create(setting: Setting) -> Cluster {
         voters: part(1..=voters).collect(),
         outgoing: part(1..=voters.div_ceil(2)).filter(|_| setting.outgoing).collect(),
         learners: part(voters + 1..=voters + learners).collect(),
+        ..Configuration::default()
     };
     let mut cluster = Cluster::new(&configuration, &spare, |params: &mut Params| {
         params.pre_vote = setting.pre_vote;
@@ -143,7 +144,7 @@ fn take(cluster: &mut Cluster, step: Move, names: &mut u64) {
         Move::InstallFails(at) => {
             let node = id(cluster, at);
             if let Some(meta) = cluster.nodes.get_mut(&node).and_then(|node| node.awaited.take()) {
-                cluster.step(node, Input::SnapshotFailed(meta));
+                cluster.step(node, Input::SnapshotFailed(Box::new(meta)));
             }
         }
         Move::Unreachable(at, peer) => {

@@ -41,7 +41,7 @@ fn entry(term: u64, text: &str) -> Entry<CommandBytes> {
 
 fn batch(token: u64, term: u64, first: u64, entries: Vec<Entry<CommandBytes>>) -> Batch<CommandBytes> {
     let hard_state = HardState { term: Term(term), vote: Some(NodeId(1)) };
-    Batch { token: Token(token), hard_state, snapshot: None, first: Index(first), entries }
+    Batch { token: Token(token), hard_state, snapshot: None, first: Index(first), entries: entries.into() }
 }
 
 fn meta(index: u64, term: u64) -> SnapshotMeta {
@@ -81,7 +81,7 @@ fn logs_of_every_shape_are_recovered() {
         log.compact(&meta(1, 1)).expect("memory");
     });
     let installed = segment(|log| {
-        let snapshot = Some(meta(40, 4));
+        let snapshot = Some(Box::new(meta(40, 4)));
         let entries = vec![entry(4, "after")];
         let whole = Batch { snapshot, ..batch(1, 4, 41, entries) };
         let _token = log.append(&[whole]).expect("memory");
@@ -164,7 +164,7 @@ fn commands_are_applied_and_their_snapshot_is_taken_back() {
     assert_eq!((applied.feature_level(), applied.limits().version), (1, 2));
     assert_eq!(applied.config().secrets().len(), 1);
 
-    let empty: Vec<_> = Store::new([7; 16], 0).snapshot_chunks().collect();
+    let empty: Vec<_> = Store::new([7; 16]).snapshot_chunks().collect();
     for (name, chunks) in [("snapshot-empty", empty), ("snapshot", applied.snapshot_chunks().collect())] {
         let [Ok(chunk)] = chunks.as_slice() else { panic!("one chunk: {chunks:?}") };
         assert!(store::takes(&seed("store", name, &labelled(b's', chunk))).is_some(), "{name}");

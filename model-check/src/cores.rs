@@ -113,7 +113,7 @@ impl Cores {
                     self.wanted.push(Wanted::Deliver { to, from: member.core.id(), message });
                 }
                 Effect::Persist(batch) => member.queue.push_back(batch),
-                Effect::InstallSnapshot { meta, .. } => member.awaited = Some(meta),
+                Effect::InstallSnapshot { meta, .. } => member.awaited = Some(*meta),
                 Effect::Apply { first, entries } => applied = Some(first.plus(entries.len()).previous()),
                 Effect::TakeSnapshot => asked = true,
                 Effect::SetTimer { timer, min, max } => {
@@ -184,13 +184,14 @@ impl Cores {
             return Ok(());
         }
         member.disk.compact(&meta);
-        self.step(at, now, Input::SnapshotTaken(meta))
+        self.step(at, now, Input::SnapshotTaken(Box::new(meta)))
     }
 
     /// The bytes of the snapshot that a node waits for have arrived, or never will.
     fn install(&mut self, at: usize, now: Time, arrived: bool) -> Result<(), String> {
         let awaited = self.members.get_mut(at).and_then(|member| member.awaited.take());
         let input = |meta| if arrived { Input::SnapshotInstalled(meta) } else { Input::SnapshotFailed(meta) };
+        let awaited = awaited.map(Box::new);
         awaited.map_or(Ok(()), |meta| self.step(at, now, input(meta)))
     }
 

@@ -11,6 +11,8 @@ use rounds::ROUNDS;
 const BATCHES: [usize; 5] = [1, 16, 64, 256, 1024];
 /// Bytes of one command.
 const COMMAND_BYTES: usize = 16;
+/// Entries after which a node lets go of those that it has applied.
+const COMPACT_ENTRIES: u64 = 64 << 10;
 /// What the core may cost, µs of processor time for all three nodes together: at batch 1 and at batch 1024.
 const GOALS_US: [(usize, f64); 2] = [(1, 1.5), (1024, 0.30)];
 

@@ -5,10 +5,9 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use anyhow::{Context, ensure};
-use bytes::Bytes;
 use ravelin_consensus::{
-    Body, ClusterId, Configuration, Core, Durable, Effect, Effects, Incarnation, Index, Input, Life, Message,
-    NodeId, Params, Payload, ProposalId, RoleName, SnapshotMeta, Term, Time, Timer,
+    Body, ClusterId, Configuration, Core, Durable, ENTRY_OVERHEAD_BYTES, Effect, Effects, Incarnation, Index,
+    Input, Life, Message, NodeId, Params, Payload, ProposalId, RoleName, SnapshotMeta, Term, Time, Timer,
 };
 
 use crate::COMMAND_BYTES;
@@ -20,7 +19,7 @@ const INPUTS_MAX: usize = 1 << 24;
 
 /// A command: bytes that the log, the messages and the state machine share.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
-pub(crate) struct Command(Bytes);
+pub(crate) struct Command(Arc<[u8]>);
 
 impl Payload for Command {
     fn size_bytes(&self) -> u64 {
@@ -52,7 +51,10 @@ impl Cluster {
         let configuration = Configuration::of_voters(members);
         let mut nodes = Vec::new();
         for id in 1..=NODES {
-            let params = Params::new(cluster, NodeId(id), Incarnation(id));
+            let mut params = Params::new(cluster, NodeId(id), Incarnation(id));
+            let command_bytes = ENTRY_OVERHEAD_BYTES + COMMAND_BYTES as u64;
+            params.log_bytes_max = 2 * crate::COMPACT_ENTRIES * command_bytes;
+            params.log_trailing_bytes_max = 0;
             let core = Core::restore(Arc::new(params), Durable::genesis(configuration.clone()))
                 .map_err(|corrupt| anyhow::anyhow!("{corrupt}"))?;
             nodes.push(Node { core, applied: Index::ZERO, applied_term: Term(0) });
@@ -111,7 +113,7 @@ impl Cluster {
                         digest: [1; 32],
                         configuration: node.core.configuration().clone(),
                     };
-                    self.waiting.push_back((at, Input::SnapshotTaken(meta)));
+                    self.waiting.push_back((at, Input::SnapshotTaken(Box::new(meta))));
                 }
                 Effect::Rejected { reason, .. } => anyhow::bail!("a proposal was rejected: {reason:?}"),
                 Effect::Halt(reason) => anyhow::bail!("a core halted: {reason:?}"),
@@ -132,7 +134,7 @@ impl Subject for Cluster {
         let target = self.nodes.first().context("three nodes")?.core.last_index().plus(batch);
         for _ in 0..batch {
             self.proposals += 1;
-            let payload = Command(Bytes::from(vec![7; COMMAND_BYTES]));
+            let payload = Command(Arc::from([7; COMMAND_BYTES]));
             self.step(0, Input::Propose { id: ProposalId(self.proposals), payload })?;
         }
         self.work()?;

@@ -9,8 +9,6 @@ use raft::{Config, RawNode, StateRole};
 use crate::COMMAND_BYTES;
 use crate::rounds::Subject;
 
-/// Entries after which a node lets go of what it has applied: as rare as the snapshots of the other side.
-const COMPACT_ENTRIES: u64 = 64 << 10;
 /// Rounds of `ready` on every node before standing still is taken for a fault.
 const ROUNDS_MAX: usize = 1 << 16;
 
@@ -98,7 +96,7 @@ impl Node {
         inbox.extend(rest.take_messages());
         self.apply(rest.take_committed_entries());
         self.raw.advance_apply();
-        if self.applied - self.compacted >= COMPACT_ENTRIES {
+        if self.applied - self.compacted >= crate::COMPACT_ENTRIES {
             self.compacted = self.applied;
             self.raw.store().wl().compact(self.applied)?;
         }

@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use ravelin_consensus::{Entry, EntryKind, Index, Input, Time};
+use ravelin_consensus::{Entries, Entry, EntryKind, Index, Input, Time};
 
 use super::Node;
 use super::event::{Action, Actions};
@@ -49,7 +49,7 @@ impl Node {
         &mut self,
         now: Time,
         first: Index,
-        entries: Vec<Entry<CommandBytes>>,
+        entries: Entries<CommandBytes>,
         actions: &mut Actions,
     ) {
         let mut index = first;
@@ -85,7 +85,7 @@ impl Node {
                 break;
             }
             if let EntryKind::Configuration(members) = &entry.kind {
-                self.applied_members = members.clone();
+                self.apply_members(now, members.clone(), actions);
             }
             match self.store.apply(index, &entry) {
                 Ok(applied) => self.applied(now, applied, actions),

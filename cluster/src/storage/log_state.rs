@@ -78,7 +78,7 @@ impl LogState {
         self.hard_state = batch.hard_state;
         if let Some(meta) = batch.snapshot {
             self.start = meta.index.next();
-            self.snapshot = Some(meta);
+            self.snapshot = Some(*meta);
             self.entries.clear();
         }
         let kept = batch.first.0.saturating_sub(self.start.0);

@@ -5,7 +5,7 @@ use crate::durable::{Corrupt, Durable};
 use crate::effect::Effects;
 use crate::entry::Entry;
 use crate::message::{AppendOutcome, Body, Message, SnapshotOutcome};
-use crate::types::{Index, NodeId, Payload, Round, Term};
+use crate::types::{Index, NodeId, Payload, RecoveryEpoch, Round, Term};
 
 impl<P: Payload> Core<P> {
     /// Whether a message may change anything: same cluster and epoch, from another node that may say such a thing
@@ -84,7 +84,7 @@ fn is_well_formed<P>(message: &Message<P>) -> bool {
                 before = entry.term;
                 fits
             });
-            let usable = entries.iter().all(configures_someone);
+            let usable = entries.iter().all(|entry| members_fit(entry, message.recovery_epoch));
             term > Term(0)
                 && end(*prev_index, *prev_term)
                 && rising
@@ -97,7 +97,10 @@ fn is_well_formed<P>(message: &Message<P>) -> bool {
             outcome: AppendOutcome::Rejected { prev_index, hint_index, hint_term }, ..
         } => *prev_index <= Index::MAX && hint_index <= prev_index && *hint_term <= Term::MAX,
         Body::Snapshot { meta, .. } => {
-            meta.index > Index::ZERO && end(meta.index, meta.term) && meta.configuration.is_usable()
+            meta.index > Index::ZERO
+                && end(meta.index, meta.term)
+                && meta.configuration.is_usable()
+                && meta.configuration.recovery_epoch <= message.recovery_epoch
         }
         Body::ReadReply { index, .. } => index.is_none_or(|index| index <= Index::MAX),
         Body::PreVoteReply { .. }
@@ -108,21 +111,20 @@ fn is_well_formed<P>(message: &Message<P>) -> bool {
     }
 }
 
-fn configures_someone<P>(entry: &Entry<P>) -> bool {
-    match &entry.kind {
-        crate::entry::EntryKind::Configuration(configuration) => configuration.is_usable(),
-        _ => true,
-    }
+/// Whether members that an entry names could decide, and did not come from a later recovery than `epoch`.
+fn members_fit<P>(entry: &Entry<P>, epoch: RecoveryEpoch) -> bool {
+    entry.members().is_none_or(|members| members.is_usable() && members.recovery_epoch <= epoch)
 }
 
-/// Whether what is durable can be a member's (I36, I37).
-pub(super) fn check_durable<P: Payload>(durable: &Durable<P>) -> Result<(), Corrupt> {
+/// Whether what is durable can be that of a member in this recovery epoch (I36, I37).
+pub(super) fn check_durable<P: Payload>(durable: &Durable<P>, epoch: RecoveryEpoch) -> Result<(), Corrupt> {
     let hard_state = durable.hard_state.term;
     if hard_state > Term::MAX || durable.last_index() > Index::MAX || durable.base() > Index::MAX {
         return Err(Corrupt::OutOfRange);
     }
     let mut index = durable.base();
     let mut before = Term(0);
+    let mut recovered = durable.configuration.recovery_epoch;
     if let Some(meta) = &durable.snapshot {
         if meta.index == Index::ZERO || meta.term == Term(0) {
             return Err(Corrupt::NotAnEntry { index: meta.index });
@@ -131,6 +133,7 @@ pub(super) fn check_durable<P: Payload>(durable: &Durable<P>) -> Result<(), Corr
             return Err(Corrupt::Members);
         }
         before = meta.term;
+        recovered = meta.configuration.recovery_epoch;
     }
     for entry in &durable.entries {
         index = index.next();
@@ -140,10 +143,19 @@ pub(super) fn check_durable<P: Payload>(durable: &Durable<P>) -> Result<(), Corr
         if entry.term < before {
             return Err(Corrupt::TermFalls { index, term: entry.term, before });
         }
-        if !configures_someone(entry) {
-            return Err(Corrupt::Members);
+        if let Some(members) = entry.members() {
+            if !members.is_usable() {
+                return Err(Corrupt::Members);
+            }
+            if members.recovery_epoch < recovered {
+                return Err(Corrupt::Epoch { index });
+            }
+            recovered = members.recovery_epoch;
         }
         before = entry.term;
+    }
+    if recovered > epoch {
+        return Err(Corrupt::Epoch { index });
     }
     if before > hard_state {
         return Err(Corrupt::TermAhead { index, term: before, hard_state });

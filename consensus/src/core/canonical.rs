@@ -99,6 +99,7 @@ pub(crate) fn rename_configuration(
         voters: part(configuration.voters),
         outgoing: part(configuration.outgoing),
         learners: part(configuration.learners),
+        recovery_epoch: configuration.recovery_epoch,
     }
 }
 
@@ -133,7 +134,7 @@ impl<P: Payload> Batch<P> {
     pub fn renamed(self, name: &impl Fn(NodeId) -> NodeId) -> Batch<P> {
         Batch {
             hard_state: rename_hard_state(self.hard_state, name),
-            snapshot: self.snapshot.map(|meta| rename_meta(meta, name)),
+            snapshot: self.snapshot.map(|meta| Box::new(rename_meta(*meta, name))),
             entries: self.entries.into_iter().map(|entry| entry.renamed(name)).collect(),
             ..self
         }
@@ -146,9 +147,9 @@ impl<P: Payload> Message<P> {
     pub fn renamed(mut self, name: &impl Fn(NodeId) -> NodeId) -> Message<P> {
         match &mut self.body {
             Body::Append { entries, .. } => {
-                *entries = entries.drain(..).map(|entry| entry.renamed(name)).collect();
+                *entries = std::mem::take(entries).into_iter().map(|entry| entry.renamed(name)).collect();
             }
-            Body::Snapshot { meta, .. } => *meta = rename_meta(meta.clone(), name),
+            Body::Snapshot { meta, .. } => **meta = rename_meta(SnapshotMeta::clone(meta), name),
             _ => {}
         }
         self

@@ -3,7 +3,7 @@
 use crate::configuration::Configuration;
 use crate::core::Core;
 use crate::effect::{Effect, RoleName};
-use crate::entry::{Entry, EntryKind};
+use crate::entry::Entry;
 use crate::invariant::Violation;
 use crate::types::{Index, NodeId, Payload, ReadId, Term};
 
@@ -52,10 +52,8 @@ impl<P: Payload> History<P> {
     /// The newest committed configuration and its place; `None` while it is that of genesis.
     #[must_use]
     pub fn configuration(&self) -> Option<(Index, &Configuration)> {
-        self.committed.iter().enumerate().rev().find_map(|(at, committed)| match &committed.entry.kind {
-            EntryKind::Configuration(configuration) => Some((Index::ZERO.plus(at).next(), configuration)),
-            _ => None,
-        })
+        let mut newest = self.committed.iter().enumerate().rev();
+        newest.find_map(|(at, committed)| Some((Index::ZERO.plus(at).next(), committed.entry.members()?)))
     }
 
     /// The greatest index that anybody has committed.

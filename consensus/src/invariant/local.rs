@@ -66,8 +66,10 @@ impl<P: Payload> Core<P> {
         holds(self.log.is_coherent(), "I28", || {
             "derived parts of the log differ from its entries".to_owned()
         })?;
-        holds(self.persistence.is_coherent(self.log.last_index()), "I36", || {
-            "pending writes do not lead to the log in memory".to_owned()
+        let gathered = self.log.unwritten().map_or(self.log.last_index(), Index::previous);
+        let may_wait = self.log.unwritten().is_none() || self.gathers();
+        holds(may_wait && self.persistence.is_coherent(gathered), "I36", || {
+            "pending writes do not lead to the log in memory, and nothing is gathered for the next".to_owned()
         })
     }
 
@@ -101,7 +103,7 @@ impl<P: Payload> Core<P> {
         })?;
         for (node, progress) in &leader.progress {
             let next = progress.next;
-            holds(progress.matched < next && next <= self.log.last_index().next(), "I40", || {
+            holds(progress.matched < next && next <= self.persistence.last().next(), "I40", || {
                 format!("{node}: matched {}, next {next}", progress.matched)
             })?;
             let reachable = self.log.term_at(next.previous()).is_some() || self.log.snapshot().is_some();

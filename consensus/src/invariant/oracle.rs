@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, VecDeque};
 use crate::configuration::Configuration;
 use crate::durable::{Batch, Durable, HardState};
 use crate::effect::{Effect, RoleName};
-use crate::entry::{Entry, EntryKind};
+use crate::entry::Entry;
 use crate::input::Input;
 use crate::invariant::Violation;
 use crate::invariant::cluster::decides;
@@ -163,32 +163,25 @@ impl<P: Payload> Oracle<P> {
     /// An entry that nobody had applied before.
     fn decides(&self, index: Index, entry: &Entry<P>) -> Result<(), Violation> {
         let before = self.members(index);
-        let members = match &entry.kind {
-            EntryKind::Configuration(next) => {
-                judge(before.may_precede(next), "I25", || format!("{next:?} follows {before:?}"))?;
-                next
-            }
-            _ => before,
-        };
+        let members = entry.members().unwrap_or(before);
+        if let Some(next) = entry.members() {
+            judge(before.may_precede(next), "I25", || format!("{next:?} follows {before:?}"))?;
+        }
         let holds = |node: NodeId| {
             self.nodes
                 .get(&node)
                 .is_some_and(|seen| index < seen.disk.base() || seen.disk.term_at(index) == Some(entry.term))
         };
         // Behind a joint configuration the new voters may have been on their own already.
-        let is_change = matches!(entry.kind, EntryKind::Configuration(_));
-        let held = if is_change { decides(members, holds) } else { decides(&members.left(), holds) };
+        let held =
+            if entry.members().is_some() { decides(members, holds) } else { decides(&members.left(), holds) };
         judge(held, "I16", || format!("entry {index} is applied, and not on the disks of a quorum"))
     }
 
     /// The members that the entries decided before `index` name.
     #[must_use]
     pub fn members(&self, index: Index) -> &Configuration {
-        let named = self.decided.range(..index).rev().find_map(|(_, entry)| match &entry.kind {
-            EntryKind::Configuration(configuration) => Some(configuration),
-            _ => None,
-        });
-        named.unwrap_or(&self.genesis)
+        self.decided.range(..index).rev().find_map(|(_, entry)| entry.members()).unwrap_or(&self.genesis)
     }
 
     /// How much is decided.

@@ -14,6 +14,9 @@ enum Change {
     Truncate(u64),
     Compact { index: u64, trailing: u64, wanted: u64, kept: u64 },
     Restart { ahead: u64, term_step: u64 },
+    Lend { first: u64, count: u64 },
+    Receive { terms: Vec<u64> },
+    Hand(u64),
 }
 
 fn change() -> impl Strategy<Value = Change> {
@@ -24,6 +27,9 @@ fn change() -> impl Strategy<Value = Change> {
             Change::Compact { index, trailing, wanted, kept }
         }),
         1 => (0..4u64, 0..3u64).prop_map(|(ahead, term_step)| Change::Restart { ahead, term_step }),
+        6 => (0..12u64, 0..5u64).prop_map(|(first, count)| Change::Lend { first, count }),
+        1 => proptest::collection::vec(0..2u64, 1..4).prop_map(|terms| Change::Receive { terms }),
+        1 => (0..12u64).prop_map(Change::Hand),
     ]
 }
 
@@ -116,6 +122,27 @@ fn apply(log: &mut Log<u8>, naive: &mut Naive, change: &Change) {
             naive.base = index;
             naive.all.resize(index as usize, (term, None, configuration));
         }
+        Change::Lend { first, count } => {
+            let held = |index: &u64| *index > naive.base && *index <= naive.last() && *first > naive.base;
+            let wanted = (*first..first + count).filter(held);
+            let wanted: Vec<_> = wanted.filter_map(|index| naive.all[index as usize - 1].1.clone()).collect();
+            assert_eq!(log.range(Index(*first), Index(first + count).previous()).to_vec(), wanted);
+        }
+        Change::Receive { terms } => {
+            let mut term = last_term.0.max(1);
+            let next = |step: &u64| {
+                term += step;
+                Entry { term: Term(term), kind: EntryKind::Command(9) }
+            };
+            let received: Vec<_> = terms.iter().map(next).collect();
+            let members = naive.configuration_at(naive.last());
+            for entry in &received {
+                log.append(entry.clone());
+                naive.all.push((entry.term, Some(entry.clone()), members.clone()));
+            }
+            log.received(received.iter().map(Entry::size_bytes).sum(), received.into());
+        }
+        Change::Hand(index) => log.handed(Index(*index)),
     }
 }
 
@@ -149,18 +176,22 @@ proptest! {
 
     #[test]
     fn bounded_ranges_keep_their_bounds(
-        count in 0..20usize, first in 0..22u64, entries_max in 0..6usize, bytes_max in 0..200u64,
+        count in 0..20usize, first in 0..22u64, last in 0..22u64, entries_max in 0..6usize, bytes_max in 0..200u64,
     ) {
         let mut log = Log::new(None, configuration(0));
         for _ in 0..count {
             log.append(Entry { term: Term(1), kind: EntryKind::Command(0u8) });
         }
-        let (entries, bytes) = log.bounded(Index(first), entries_max, bytes_max);
-        prop_assert!(entries.len() <= entries_max);
-        prop_assert!(entries.len() <= 1 || bytes <= bytes_max);
-        prop_assert_eq!(bytes, entries.iter().map(Entry::size_bytes).sum::<u64>());
-        let there = first >= 1 && first <= count as u64;
-        prop_assert_eq!(!entries.is_empty(), there && entries_max > 0);
+        // What was given out before, to whoever has other bounds, changes nothing.
+        for lent in [0, 1, 2, last] {
+            log.range(Index(first), Index(lent));
+            let (entries, bytes) = log.bounded((Index(first), Index(last)), entries_max, bytes_max);
+            prop_assert!(entries.len() <= entries_max);
+            prop_assert!(entries.len() <= 1 || bytes <= bytes_max);
+            prop_assert_eq!(bytes, entries.iter().map(Entry::size_bytes).sum::<u64>());
+            let there = first >= 1 && first <= last.min(count as u64);
+            prop_assert_eq!(!entries.is_empty(), there && entries_max > 0);
+        }
     }
 }
 

@@ -3,7 +3,8 @@
 use crate::core::Core;
 use crate::durable::SnapshotMeta;
 use crate::effect::{Effect, Effects, HaltReason};
-use crate::entry::Entry;
+use crate::entries::Entries;
+use crate::entry::EntryKind;
 use crate::message::{AppendOutcome, Body, SnapshotOutcome};
 use crate::role::{Follower, Role};
 use crate::types::{Index, NodeId, Payload, Round, Term};
@@ -33,7 +34,7 @@ impl<P: Payload> Core<P> {
     pub(crate) fn on_append(
         &mut self,
         (prev_index, prev_term): (Index, Term),
-        entries: Vec<Entry<P>>,
+        entries: Entries<P>,
         commit: Index,
         out: &mut Effects<P>,
     ) {
@@ -47,7 +48,8 @@ impl<P: Payload> Core<P> {
         }
         let Role::Follower(follower) = &mut self.role else { return };
         let mut matched = prev_index;
-        for entry in entries {
+        let (mut taken, mut bytes) = (0, 0u64);
+        for entry in &entries {
             let index = matched.next();
             let held = self.log.term_at(index);
             if index > self.log.base() && held != Some(entry.term) {
@@ -58,12 +60,20 @@ impl<P: Payload> Core<P> {
                 // Only a conflict cuts (B7); without one this does nothing.
                 self.log.truncate(index);
                 follower.matched = follower.matched.min(matched);
-                if self.log.bytes().saturating_add(entry.size_bytes()) > self.params.log_bytes_max {
+                let size = entry.size_bytes();
+                // What a leader appends by itself is always taken: without it a full log that a restart has made
+                // uncommitted again could never be committed, applied and let go.
+                let command = matches!(entry.kind, EntryKind::Command(_));
+                if command && self.log.bytes().saturating_add(size) > self.params.log_bytes_max {
                     break;
                 }
-                self.log.append(entry);
+                self.log.append(entry.clone());
+                (taken, bytes) = (taken + 1, bytes.saturating_add(size));
             }
             matched = index;
+        }
+        if taken > 0 && taken == entries.len() {
+            self.log.received(bytes, entries);
         }
         follower.matched = follower.matched.max(matched);
         follower.ack_owed = true;
@@ -93,7 +103,7 @@ impl<P: Payload> Core<P> {
         let (index, round) = (meta.index, follower.round);
         if follower.installing.as_ref() != Some(&meta) {
             follower.installing = Some(meta.clone());
-            out.push(Effect::InstallSnapshot { from, meta });
+            out.push(Effect::InstallSnapshot { from, meta: Box::new(meta) });
         }
         self.send(from, Body::SnapshotReply { index, outcome: SnapshotOutcome::Receiving, round }, out);
     }

@@ -82,7 +82,7 @@ impl<P: Payload> Core<P> {
             return;
         }
         self.set_heartbeat_timer(out);
-        let Some((desk, leader)) = self.desk() else { return };
+        let Some((mut desk, leader)) = self.desk() else { return };
         if let Some(transfer) = &mut leader.transfer {
             transfer.told = false;
         }
@@ -137,10 +137,11 @@ impl<P: Payload> Core<P> {
     }
 
     pub(crate) fn on_append_reply(&mut self, from: NodeId, outcome: AppendOutcome, round: Round) {
+        let given = self.persistence.last();
         let Some((log, progress)) = self.answered(from, round) else { return };
         match outcome {
-            // I15: nobody can match more than we have.
-            AppendOutcome::Accepted { matched } if matched <= log.last_index() => {
+            // I15: nobody can match more than was given to anybody.
+            AppendOutcome::Accepted { matched } if matched <= given => {
                 progress.accepted(matched, log.base());
             }
             AppendOutcome::Accepted { .. } => {}
@@ -171,7 +172,7 @@ impl<P: Payload> Core<P> {
     /// Confirms reads and feeds every peer with what is new.
     pub(crate) fn settle_leader(&mut self, out: &mut Effects<P>) {
         let round_begun = self.settle_reads(out);
-        let Some((desk, leader)) = self.desk() else { return };
+        let Some((mut desk, leader)) = self.desk() else { return };
         for (node, progress) in &mut leader.progress {
             if !desk.feed(*node, progress, out) && (round_begun || desk.has_commit_for(progress)) {
                 desk.remind(*node, progress, out);
@@ -187,6 +188,9 @@ impl<P: Payload> Core<P> {
         let own = self.params.id;
         let own_durable = self.persistence.index();
         let Role::Leader(leader) = &mut self.role else { return false };
+        if self.commit == self.log.last_index() {
+            return false;
+        }
         let agreed = quorum::agreed(self.log.configuration(), |node| {
             if node == own {
                 own_durable.0
@@ -216,6 +220,9 @@ impl<P: Payload> Core<P> {
         }
         loop {
             begun |= reads.begin(self.commit);
+            if reads.open.is_none() {
+                return begun;
+            }
             let round = reads.round;
             let confirmed = quorum::reached(self.log.configuration(), |node| {
                 node == own || progress.get(&node).is_some_and(|progress| progress.round >= round)
@@ -240,7 +247,8 @@ impl<P: Payload> Core<P> {
         let desk = Desk {
             params: &self.params,
             term: self.hard_state.term,
-            log: &self.log,
+            log: &mut self.log,
+            last: self.persistence.last(),
             commit: self.commit,
             round: leader.reads.round,
         };
@@ -252,7 +260,9 @@ impl<P: Payload> Core<P> {
 struct Desk<'a, P> {
     params: &'a Params,
     term: Term,
-    log: &'a Log<P>,
+    log: &'a mut Log<P>,
+    /// What is after this is gathered for the next batch.
+    last: Index,
     commit: Index,
     round: Round,
 }
@@ -260,9 +270,9 @@ struct Desk<'a, P> {
 impl<P: Payload> Desk<'_, P> {
     /// Sends all that the window allows (I39); entries leave while our own disk still writes them (dissertation
     /// §10.2.1). Says whether anything was sent.
-    fn feed(&self, node: NodeId, progress: &mut Progress, out: &mut Effects<P>) -> bool {
+    fn feed(&mut self, node: NodeId, progress: &mut Progress, out: &mut Effects<P>) -> bool {
         let mut sent = false;
-        while progress.next <= self.log.last_index()
+        while progress.next <= self.last
             && progress.may_send(self.params.inflight_messages_max, self.params.inflight_bytes_max)
         {
             sent = true;
@@ -280,9 +290,9 @@ impl<P: Payload> Desk<'_, P> {
     }
 
     /// Says again what the peer can be told without entries.
-    fn remind(&self, node: NodeId, progress: &mut Progress, out: &mut Effects<P>) {
+    fn remind(&mut self, node: NodeId, progress: &mut Progress, out: &mut Effects<P>) {
         if let Mode::Snapshot { meta } = &progress.mode {
-            let body = Body::Snapshot { meta: meta.clone(), round: self.round };
+            let body = Body::Snapshot { meta: Box::new(meta.clone()), round: self.round };
             out.push(Effect::Send { to: node, message: envelope(self.params, self.term, body) });
         } else if !self.append(node, progress, false, out) {
             self.begin_snapshot(node, progress, out);
@@ -291,7 +301,7 @@ impl<P: Payload> Desk<'_, P> {
 
     /// `false` if the entry before is no longer in the log.
     fn append(
-        &self,
+        &mut self,
         node: NodeId,
         progress: &mut Progress,
         with_entries: bool,
@@ -300,7 +310,8 @@ impl<P: Payload> Desk<'_, P> {
         let prev_index = progress.next.previous();
         let Some(prev_term) = self.log.term_at(prev_index) else { return false };
         let entries_max = if with_entries { self.params.append_entries_max } else { 0 };
-        let (entries, bytes) = self.log.bounded(progress.next, entries_max, self.params.append_bytes_max);
+        let wanted = (progress.next, self.last);
+        let (entries, bytes) = self.log.bounded(wanted, entries_max, self.params.append_bytes_max);
         let last = prev_index.plus(entries.len());
         progress.sent(last, bytes, !entries.is_empty());
         progress.told_commit = progress.told_commit.max(self.commit.min(last));
@@ -311,10 +322,10 @@ impl<P: Payload> Desk<'_, P> {
     }
 
     /// I35: who needs an entry that we no longer have gets the newest snapshot.
-    fn begin_snapshot(&self, node: NodeId, progress: &mut Progress, out: &mut Effects<P>) {
-        let Some(meta) = self.log.snapshot() else { return progress.pause() };
+    fn begin_snapshot(&mut self, node: NodeId, progress: &mut Progress, out: &mut Effects<P>) {
+        let Some(meta) = self.log.snapshot().cloned() else { return progress.pause() };
         progress.mode = Mode::Snapshot { meta: meta.clone() };
         self.remind(node, progress, out);
-        out.push(Effect::SendSnapshot { to: node, meta: meta.clone() });
+        out.push(Effect::SendSnapshot { to: node, meta: Box::new(meta) });
     }
 }

@@ -50,7 +50,7 @@ impl<P: Payload> Core<P> {
     /// Effective from here on: new members are fed at once, and those that left until the end of the change is
     /// committed, so that they hear of it (B15).
     fn append_configuration(&mut self, configuration: Configuration) -> Index {
-        let last = self.log.last_index();
+        let given = self.persistence.last();
         let entry = self.configuration_entry(configuration);
         let own = self.params.id;
         if let Role::Leader(leader) = &mut self.role {
@@ -60,7 +60,7 @@ impl<P: Payload> Core<P> {
         if let Role::Leader(leader) = &mut self.role {
             for node in self.log.configuration().members().filter(|node| *node != own) {
                 // Who is new could not answer yet: the next look at the quorum does not hold it against us.
-                let new = || Progress { active: self.params.check_quorum, ..Progress::new(last) };
+                let new = || Progress { active: self.params.check_quorum, ..Progress::new(given) };
                 leader.progress.entry(node).or_insert_with(new);
             }
         }

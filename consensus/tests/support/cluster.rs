@@ -137,7 +137,7 @@ impl Cluster {
             match effect {
                 Effect::Send { to, message } => self.network.push(Packet { from: id, to, message }),
                 Effect::Persist(batch) => node.queue.push_back(batch),
-                Effect::InstallSnapshot { meta, .. } => node.awaited = Some(meta),
+                Effect::InstallSnapshot { meta, .. } => node.awaited = Some(*meta),
                 Effect::Apply { first, entries } => {
                     let mut index = first;
                     for entry in &entries {
@@ -267,13 +267,13 @@ impl Cluster {
             return Vec::new();
         }
         node.disk.compact(&meta);
-        self.step(id, Input::SnapshotTaken(meta))
+        self.step(id, Input::SnapshotTaken(Box::new(meta)))
     }
 
     /// The bytes of the snapshot that a node waits for have arrived.
     pub(crate) fn install(&mut self, id: NodeId) -> Option<Vec<Effect<Text>>> {
         let meta = self.nodes.get_mut(&id)?.awaited.take()?;
-        Some(self.step(id, Input::SnapshotInstalled(meta)))
+        Some(self.step(id, Input::SnapshotInstalled(Box::new(meta))))
     }
 
     /// Delivers a message in flight.

@@ -13,7 +13,7 @@ fn members(ids: impl Iterator<Item = NodeId>) -> String {
     ids.map(|id| id.to_string()).collect::<Vec<_>>().join(",")
 }
 
-/// `1- 1"a" 2{1,2,3}`: term and content of each.
+/// `1- 1"a" 2{1,2,3}`: term and content of each; `3{2}@1`: the members of a recovery.
 pub(crate) fn entries(entries: &[Entry<Text>]) -> String {
     let one = |entry: &Entry<Text>| match &entry.kind {
         EntryKind::Empty => format!("{}-", entry.term),
@@ -24,7 +24,9 @@ pub(crate) fn entries(entries: &[Entry<Text>]) -> String {
             let learners = members(configuration.learners.keys().copied());
             let learners = if learners.is_empty() { learners } else { format!("+{learners}") };
             let voters = members(configuration.voters.keys().copied());
-            format!("{}{{{voters}{learners}{joint}}}", entry.term)
+            let epoch = configuration.recovery_epoch.0;
+            let epoch = if epoch == 0 { String::new() } else { format!("@{epoch}") };
+            format!("{}{{{voters}{learners}{joint}}}{epoch}", entry.term)
         }
     };
     format!("[{}]", entries.iter().map(one).collect::<Vec<_>>().join(" "))

@@ -159,7 +159,7 @@ impl Script {
             }
             "install-fails" => {
                 match self.cluster().nodes.get_mut(&words.node(1)).and_then(|node| node.awaited.take()) {
-                    Some(meta) => self.step(words.node(1), Input::SnapshotFailed(meta)),
+                    Some(meta) => self.step(words.node(1), Input::SnapshotFailed(Box::new(meta))),
                     None => "nothing to install\n".to_owned(),
                 }
             }
@@ -182,8 +182,12 @@ impl Script {
         let part = |key: &str| -> BTreeMap<NodeId, Incarnation> {
             words.nodes(key).into_iter().map(|id| (id, incarnation(id))).collect()
         };
-        let configuration =
-            Configuration { voters: part("voters"), outgoing: part("outgoing"), learners: part("learners") };
+        let configuration = Configuration {
+            voters: part("voters"),
+            outgoing: part("outgoing"),
+            learners: part("learners"),
+            ..Configuration::default()
+        };
         self.timers = words.keyed.get("timers") == Some(&"shown");
         let adjust = |params: &mut Params| {
             params.pre_vote = words.keyed.get("pre-vote") == Some(&"on");
@@ -222,7 +226,7 @@ impl Script {
         let node = cluster.nodes.get_mut(&id).expect("the node exists");
         let mut params = Params::clone(node.core.params());
         params.recovery_epoch.0 += 1;
-        node.disk = node.disk.clone().recovered(id, incarnation(id));
+        node.disk = node.disk.clone().recovered(id, incarnation(id), params.recovery_epoch);
         node.core =
             Core::restore(Arc::new(params), node.disk.clone()).expect("a disk written by the core itself");
         node.queue.clear();

@@ -124,7 +124,7 @@ impl Work<'_> {
                     self.told.push(Effect::Apply { first, entries });
                     self.step(Input::Applied(last));
                 }
-                Effect::InstallSnapshot { meta, .. } => self.member.awaited = Some(meta),
+                Effect::InstallSnapshot { meta, .. } => self.member.awaited = Some(*meta),
                 Effect::Halt(reason) => {
                     let detail = format!("{id} halted: {reason:?}");
                     self.violation.get_or_insert(Violation { id: "I11", detail });

@@ -191,13 +191,13 @@ impl Raft {
         };
         let mut member = member.clone();
         member.disk.compact(&meta);
-        self.shared.perform(&member, Input::SnapshotTaken(meta))
+        self.shared.perform(&member, Input::SnapshotTaken(Box::new(meta)))
     }
 
     fn install_snapshot(&self, member: &Member) -> Outcome {
         let mut member = member.clone();
         match member.awaited.take() {
-            Some(meta) => self.shared.perform(&member, Input::SnapshotInstalled(meta)),
+            Some(meta) => self.shared.perform(&member, Input::SnapshotInstalled(Box::new(meta))),
             None => self.shared.perform(&member, Input::Start { life: member.life }),
         }
     }

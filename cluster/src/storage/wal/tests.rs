@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::storage::testing::{
-    OWNER, assert_golden, batch, command, directory, durable, members, meta, numbered,
+    OWNER, assert_golden, batch, command, directory, durable, members, meta, numbered, segment_path,
 };
 use crate::storage::{DataDirectory, Owner, SimDisk, SimFaults};
 use ravelin_consensus::{Entry, EntryKind, HardState, Index, NodeId, Term};
@@ -50,7 +50,7 @@ fn the_bytes_of_a_segment_are_golden() {
 #[test]
 fn the_payload_of_an_installed_snapshot_is_golden() {
     let mut installed = batch(9, 4, 101, vec![command(4, b"x")]);
-    installed.snapshot = Some(meta(100, 3));
+    installed.snapshot = Some(Box::new(meta(100, 3)));
     installed.hard_state = HardState { term: Term(4), vote: None };
     let mut bytes = Vec::new();
     encode_batch(&installed, &mut bytes).expect("small");
@@ -149,7 +149,7 @@ fn an_installed_snapshot_replaces_the_log() {
     let disk = SimDisk::new(1);
     let mut wal = filled(&disk, 60);
     let mut installed = batch(61, 2, 501, vec![]);
-    installed.snapshot = Some(meta(500, 2));
+    installed.snapshot = Some(Box::new(meta(500, 2)));
     wal.append(&[installed, batch(62, 2, 501, vec![command(2, b"after")])]).expect("no fault");
     assert_eq!(wal.segments(), 1);
     let recovered = open(&disk).expect("whole").1;
@@ -172,7 +172,7 @@ fn damage_says_where_why_and_what_to_do() {
     assert!(disk.flip_bit(&segment_path(1), 272, 3));
     let text = refused(&disk).to_string();
     for part in [
-        "simulated:wal/00000000000000000001.wal is damaged at byte",
+        "simulated:wal-5/00000000000000000001.wal is damaged at byte",
         "shows that it was on disk",
         "replace it by a new one",
         "Do not edit or shorten",

@@ -49,7 +49,7 @@ fn step() -> impl Strategy<Value = Step> {
 /// A batch that a core in this state could emit.
 fn batch_of(shape: &Shape, state: &State, token: u64) -> Batch<CommandBytes> {
     let term = Term(state.hard_state.term.0.max(1) + u64::from(shape.term_up));
-    let snapshot = shape.install.map(|ahead| meta(state.base().0 + 1 + u64::from(ahead), term.0));
+    let snapshot = shape.install.map(|ahead| Box::new(meta(state.base().0 + 1 + u64::from(ahead), term.0)));
     let first = match &snapshot {
         Some(meta) => meta.index.next(),
         None => {

@@ -8,6 +8,7 @@
 //! <data>/LOCK                                 advisory lock of the running process     real_disk.rs
 //! <data>/wal/<number>.wal                     one record per batch of the core         wal.rs, segment.rs, record.rs
 //! <data>/snapshots/<index>-<term>-<digest>.snap  immutable                              snapshot.rs
+//! <data>/wal-<epoch>, <data>/snapshots-<epoch>   the same after a recovery              next_epoch.rs
 //! ```
 
 use std::hash::{Hash, Hasher};
@@ -22,6 +23,7 @@ pub mod directory;
 pub mod disk;
 pub mod log_state;
 pub mod memory_disk;
+pub mod next_epoch;
 pub mod real_disk;
 pub mod sim_disk;
 pub mod snapshot;
@@ -48,6 +50,19 @@ pub use wal::{Wal, WalError, WalLimits};
 
 const WAL_DIRECTORY: &str = "wal";
 const SNAPSHOT_DIRECTORY: &str = "snapshots";
+
+/// The directory of this kind in a recovery epoch: each epoch has its own, so that a log never holds segments of two.
+fn of_epoch(directory: &str, epoch: u32) -> String {
+    if epoch == 0 { directory.to_owned() } else { format!("{directory}-{epoch}") }
+}
+
+fn wal_directory(owner: &Owner) -> String {
+    of_epoch(WAL_DIRECTORY, owner.recovery_epoch)
+}
+
+fn snapshot_directory(owner: &Owner) -> String {
+    of_epoch(SNAPSHOT_DIRECTORY, owner.recovery_epoch)
+}
 
 /// An encoded command as it lies in the log: shared, immutable, opaque to log and core.
 #[derive(Clone, PartialEq, Eq)]
@@ -106,12 +121,13 @@ pub fn fuzz_seed() -> Vec<u8> {
         Wal::open(fuzz_directory(&disk), FUZZ_LIMITS, &fuzz_members()).expect("an empty directory opens");
     for index in 1..=6_u64 {
         let command = CommandBytes(Bytes::from(format!("command {index}")));
-        let entries = vec![Entry { term: Term(1), kind: EntryKind::Command(command) }];
+        let entries = vec![Entry { term: Term(1), kind: EntryKind::Command(command) }].into();
         let hard_state = HardState { term: Term(1), vote: None };
         let batch = Batch { token: Token(index), hard_state, snapshot: None, first: Index(index), entries };
         wal.append(&[batch]).expect("memory does not fail");
     }
-    disk::read_all(&disk, &segment::segment_path(1), 1 << 20).expect("the first segment was just written")
+    disk::read_all(&disk, &segment::segment_path(&FUZZ_OWNER, 1), 1 << 20)
+        .expect("the first segment was just written")
 }
 
 /// Opens a log whose only segment has these bytes, twice: entry point for fuzzing.
@@ -126,7 +142,7 @@ pub fn fuzz_recover(bytes: &[u8]) -> Option<Recovered> {
     let (fresh, _) =
         Wal::open(fuzz_directory(&disk), FUZZ_LIMITS, &fuzz_members()).expect("an empty directory opens");
     drop(fresh);
-    let path = segment::segment_path(1);
+    let path = segment::segment_path(&FUZZ_OWNER, 1);
     disk.remove(&path).expect("the first segment was just made");
     let file = disk.create(&path).expect("its name is free");
     file.write_at(0, bytes).expect("memory takes any bytes");

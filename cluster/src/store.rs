@@ -95,15 +95,15 @@ pub struct Store {
 
 impl Store {
     /// The empty store of a new cluster.
-    pub fn new(cluster: [u8; 16], recovery_epoch: u32) -> Self {
-        Self::with_limits(cluster, recovery_epoch, Limits::GENESIS)
+    pub fn new(cluster: [u8; 16]) -> Self {
+        Self::with_limits(cluster, Limits::GENESIS)
     }
 
-    fn with_limits(cluster: [u8; 16], recovery_epoch: u32, limits: Limits) -> Self {
+    fn with_limits(cluster: [u8; 16], limits: Limits) -> Self {
         let config = ConfigMap::new();
         Self {
             cluster,
-            recovery_epoch,
+            recovery_epoch: 0,
             feature_level: limits::GENESIS_LEVEL,
             limits,
             applied: (Index::ZERO, Term(0)),
@@ -128,7 +128,7 @@ impl Store {
         self.cluster
     }
 
-    /// Counts fenced recoveries.
+    /// Counts fenced recoveries, as the members in the log say: 0 before the first, whatever the node's own epoch.
     pub fn recovery_epoch(&self) -> u32 {
         self.recovery_epoch
     }
@@ -251,7 +251,8 @@ impl Store {
     /// number of changes since. `None` if `base` is unknown here or too old; the whole is then the answer.
     pub fn delta(&self, base: &GenerationId) -> Option<Delta> {
         let target = self.generation();
-        let same_line = (base.cluster, base.recovery_epoch) == (target.cluster, target.recovery_epoch);
+        // A recovery changes no object: what its survivor knew before leads to what it knows now, and the digest shows it.
+        let same_line = base.cluster == target.cluster && base.recovery_epoch <= target.recovery_epoch;
         if !same_line || !self.history.knows_generation(base.revision, &base.digest) {
             return None;
         }

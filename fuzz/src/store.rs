@@ -18,7 +18,7 @@ pub fn takes(input: &[u8]) -> Option<Store> {
 }
 
 fn applied(mut commands: &[u8]) -> Store {
-    let (mut one, mut other) = (Store::new([7; 16], 0), Store::new([7; 16], 0));
+    let (mut one, mut other) = (Store::new([7; 16]), Store::new([7; 16]));
     while let Some((length, rest)) = commands.split_first_chunk::<2>() {
         let length = usize::from(u16::from_le_bytes(*length)).min(rest.len());
         let (command, rest) = rest.split_at(length);

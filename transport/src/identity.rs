@@ -257,6 +257,12 @@ impl Identity {
         self.recovery_epoch
     }
 
+    /// The same identity after the cluster was recovered by force: of this epoch from now on.
+    #[must_use]
+    pub fn in_recovery_epoch(&self, recovery_epoch: u32) -> Self {
+        Self { recovery_epoch, ..self.clone() }
+    }
+
     /// Which life of its data directory this identity stands for.
     #[must_use]
     pub const fn incarnation(&self) -> u64 {

@@ -24,7 +24,7 @@ impl Bench {
         reconcile.begin(Author::Controller { node: NodeId(1), epoch: 4 });
         Self {
             reconcile,
-            store: Store::new([7; 16], 0),
+            store: Store::new([7; 16]),
             revision: 7,
             taken_effect: Vec::new(),
             now: Time { micros: 1_000_000 },

@@ -3,13 +3,14 @@
 
 use std::cmp::Ordering;
 use std::fmt::Write as _;
+use std::io::ErrorKind;
 use std::sync::Arc;
 
 use super::disk::{Disk, DiskError, TEMPORARY_SUFFIX, read_all, remove_if_present, replace_file};
 use super::real_disk::LOCK_NAME;
 use super::segment::is_segment_name;
 use super::snapshot::is_snapshot_name;
-use super::{SNAPSHOT_DIRECTORY, WAL_DIRECTORY};
+use super::{SNAPSHOT_DIRECTORY, WAL_DIRECTORY, snapshot_directory, wal_directory};
 
 /// The format of everything in the directory. A newer one is refused.
 pub const FORMAT_VERSION: u32 = 1;
@@ -175,20 +176,65 @@ impl DataDirectory {
             }
             Err(error) => return Err(error.into()),
         };
-        for directory in [WAL_DIRECTORY, SNAPSHOT_DIRECTORY] {
-            disk.create_directory(directory)?;
-        }
-        disk.sync_directory("")?;
+        let directory = Self { disk, owner, fresh };
+        directory.make_places()?;
+        let disk = &*directory.disk;
         // Beside the header may lie what is not ours, a file system's own or a person's: only what we name goes.
         for name in ROOT_NAMES {
-            remove_if_present(&*disk, &format!("{name}{TEMPORARY_SUFFIX}"))?;
+            remove_if_present(disk, &format!("{name}{TEMPORARY_SUFFIX}"))?;
         }
-        for directory in [WAL_DIRECTORY, SNAPSHOT_DIRECTORY] {
-            for name in disk.list(directory)?.iter().filter(|name| name.ends_with(TEMPORARY_SUFFIX)) {
-                remove_if_present(&*disk, &format!("{directory}/{name}"))?;
+        for place in [wal_directory(&owner), snapshot_directory(&owner)] {
+            for name in disk.list(&place)?.iter().filter(|name| name.ends_with(TEMPORARY_SUFFIX)) {
+                remove_if_present(disk, &format!("{place}/{name}"))?;
             }
         }
-        Ok(Self { disk, owner, fresh })
+        Ok(directory)
+    }
+
+    /// The places of log and snapshots, durably there.
+    fn make_places(&self) -> Result<(), DiskError> {
+        for place in [wal_directory(&self.owner), snapshot_directory(&self.owner)] {
+            self.disk.create_directory(&place)?;
+        }
+        self.disk.sync_directory("")
+    }
+
+    /// Whose directory a header says it is, without comparing it with anything. Nothing is changed.
+    ///
+    /// # Errors
+    /// [`DirectoryError::Newer`], [`DirectoryError::Damaged`], [`DirectoryError::Disk`]: not found if there is no header.
+    pub fn owner_of(disk: &dyn Disk) -> Result<Owner, DirectoryError> {
+        let bytes = read_all(disk, VERSION_NAME, HEADER_BYTES_MAX)?;
+        Ok(parse_header(&disk.describe(VERSION_NAME), &bytes)?.0)
+    }
+
+    /// Whether a header says that it is exactly this owner's, and a log was begun. Nothing is changed.
+    ///
+    /// # Errors
+    /// [`DirectoryError`]; [`DirectoryError::Disk`] also where there is no header.
+    pub fn has_log(disk: &dyn Disk, owner: &Owner) -> Result<bool, DirectoryError> {
+        let bytes = read_all(disk, VERSION_NAME, HEADER_BYTES_MAX)?;
+        Ok(!check_header(&disk.describe(VERSION_NAME), &bytes, owner)?)
+    }
+
+    /// The same directory in its next recovery epoch: empty places beside those of this one. Its header still says this one.
+    pub(super) fn next_epoch(&self) -> Result<Self, DiskError> {
+        let owner = Owner { recovery_epoch: self.owner.recovery_epoch + 1, ..self.owner };
+        let next = Self { disk: Arc::clone(&self.disk), owner, fresh: false };
+        next.make_places()?;
+        for place in [wal_directory(&owner), snapshot_directory(&owner)] {
+            // What lies there was left by a recovery that did not come to its end.
+            for name in next.disk.list(&place)? {
+                next.disk.remove(&format!("{place}/{name}"))?;
+            }
+            next.disk.sync_directory(&place)?;
+        }
+        Ok(next)
+    }
+
+    /// Lets the header say that this is the directory's epoch from now on.
+    pub(super) fn take_over(&self) -> Result<(), DiskError> {
+        replace_file(&*self.disk, VERSION_NAME, header(&self.owner, false).as_bytes())
     }
 
     /// The disk that it lies on.
@@ -253,6 +299,27 @@ fn header(owner: &Owner, fresh: bool) -> String {
 
 /// Whether the log was never completed; the error if the header is not this owner's.
 fn check_header(path: &str, bytes: &[u8], owner: &Owner) -> Result<bool, DirectoryError> {
+    let (found, fresh) = parse_header(path, bytes)?;
+    if found.cluster != owner.cluster {
+        return Err(DirectoryError::OtherCluster {
+            path: path.to_owned(),
+            found: cluster_hex(&found.cluster),
+            expected: cluster_hex(&owner.cluster),
+        });
+    }
+    if (found.node, found.incarnation) != (owner.node, owner.incarnation) {
+        return Err(DirectoryError::OtherNode {
+            path: path.to_owned(),
+            found: node_of(found.node, found.incarnation),
+            expected: node_of(owner.node, owner.incarnation),
+        });
+    }
+    check_epoch(path, found.recovery_epoch, owner)?;
+    Ok(fresh)
+}
+
+/// Whose it is, and whether the log was never completed.
+fn parse_header(path: &str, bytes: &[u8]) -> Result<(Owner, bool), DirectoryError> {
     let damaged = |what: &str| DirectoryError::Damaged { path: path.to_owned(), what: what.to_owned() };
     let text = std::str::from_utf8(bytes).map_err(|_| damaged("it is not text"))?;
     let field = |name: &str| {
@@ -270,30 +337,24 @@ fn check_header(path: &str, bytes: &[u8], owner: &Owner) -> Result<bool, Directo
     if checksum != format!("{:08x}\n", crc32c::crc32c(body.as_bytes())) {
         return Err(damaged("its checksum does not match"));
     }
-    let (cluster, expected) = (field("cluster")?, cluster_hex(&owner.cluster));
-    if cluster != expected {
-        return Err(DirectoryError::OtherCluster {
-            path: path.to_owned(),
-            found: cluster.to_owned(),
-            expected,
-        });
-    }
-    let node: u64 = field("node")?.parse().map_err(|_| damaged("node"))?;
-    let incarnation = u64::from_str_radix(field("incarnation")?, 16).map_err(|_| damaged("incarnation"))?;
-    if (node, incarnation) != (owner.node, owner.incarnation) {
-        return Err(DirectoryError::OtherNode {
-            path: path.to_owned(),
-            found: node_of(node, incarnation),
-            expected: node_of(owner.node, owner.incarnation),
-        });
-    }
-    check_epoch(path, field("recovery epoch")?.parse().map_err(|_| damaged("recovery epoch"))?, owner)?;
+    let owner = Owner {
+        cluster: parse_cluster(field("cluster")?).ok_or_else(|| damaged("cluster"))?,
+        recovery_epoch: field("recovery epoch")?.parse().map_err(|_| damaged("recovery epoch"))?,
+        node: field("node")?.parse().map_err(|_| damaged("node"))?,
+        incarnation: u64::from_str_radix(field("incarnation")?, 16).map_err(|_| damaged("incarnation"))?,
+    };
     let fresh = field("log")? == "starting";
-    if text != header(owner, fresh) {
+    if text != header(&owner, fresh) {
         // Its checksum holds, so it was written on purpose.
         return Err(newer("it says more than this version knows".to_owned()));
     }
-    Ok(fresh)
+    Ok((owner, fresh))
+}
+
+/// The cluster of [`cluster_hex`]; `None` for any other text of the same length.
+fn parse_cluster(hex: &str) -> Option<[u8; 16]> {
+    let number = u128::from_str_radix(hex, 16).ok()?;
+    (cluster_hex(&number.to_be_bytes()) == hex).then(|| number.to_be_bytes())
 }
 
 fn check_epoch(path: &str, found: u32, owner: &Owner) -> Result<(), DirectoryError> {
@@ -306,15 +367,22 @@ fn check_epoch(path: &str, found: u32, owner: &Owner) -> Result<(), DirectoryErr
 }
 
 fn refuse_foreign_data(disk: &dyn Disk, path: &str) -> Result<(), DirectoryError> {
-    for (directory, is_data) in
-        [(WAL_DIRECTORY, is_segment_name as fn(&str) -> bool), (SNAPSHOT_DIRECTORY, is_snapshot_name)]
-    {
-        let names = match disk.list(directory) {
-            Err(error) if error.is_not_found() => continue,
+    // Of any epoch: without the header nobody can tell which one counts.
+    for place in disk.list_root()? {
+        let kind = place.split_once('-').map_or(&*place, |(kind, _)| kind);
+        let is_data = match kind {
+            WAL_DIRECTORY => is_segment_name as fn(&str) -> bool,
+            SNAPSHOT_DIRECTORY => is_snapshot_name,
+            _ => continue,
+        };
+        let names = match disk.list(&place) {
+            Err(error) if matches!(error.source.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+                continue;
+            }
             other => other?,
         };
         if let Some(name) = names.iter().find(|name| is_data(name)) {
-            let evidence = disk.describe(&format!("{directory}/{name}"));
+            let evidence = disk.describe(&format!("{place}/{name}"));
             return Err(DirectoryError::Missing { path: path.to_owned(), evidence });
         }
     }

@@ -22,7 +22,7 @@ use super::segment::{
 };
 use super::wal::{WalError, damaged, newer};
 use super::wire::{WireError, decode_base, decode_batch, decode_snapshot_meta};
-use super::{Owner, WAL_DIRECTORY};
+use super::{Owner, wal_directory};
 
 /// A segment longer than this is not one of ours, and none is made.
 pub(crate) const SEGMENT_BYTES_MAX: u64 = 2 << 30;
@@ -45,7 +45,7 @@ pub(crate) struct ReadLog {
 
 /// Reads every segment in order.
 pub(crate) fn read_log(disk: &dyn Disk, owner: &Owner) -> Result<ReadLog, WalError> {
-    let numbers = segment_numbers(disk)?;
+    let numbers = segment_numbers(disk, owner)?;
     let mut headers = Vec::with_capacity(numbers.len());
     for number in &numbers {
         headers.push(read_header(disk, *number, owner)?);
@@ -64,32 +64,32 @@ pub(crate) fn read_log(disk: &dyn Disk, owner: &Owner) -> Result<ReadLog, WalErr
         tail = Some((*header, end, dirty_end));
     }
     let (Some((header, end, dirty_end)), Some(state)) = (tail, reader.state) else {
-        return Err(WalError::Missing { path: disk.describe(WAL_DIRECTORY) });
+        return Err(WalError::Missing { path: disk.describe(&wal_directory(owner)) });
     };
     let recovered = state
         .finish(dirty_end.saturating_sub(end))
-        .map_err(|what| damaged(disk, &segment_path(header.number), end, what))?;
+        .map_err(|what| damaged(disk, &segment_path(owner, header.number), end, what))?;
     let doubtful = reader.doubtful.front().map_or(end, |(_, offset)| *offset);
     let (segments, next_sequence) = (reader.segments, reader.next_sequence);
     Ok(ReadLog { recovered, header, segments, end, doubtful, dirty_end, next_sequence })
 }
 
 /// The numbers of all segments, in order and without a gap.
-fn segment_numbers(disk: &dyn Disk) -> Result<Vec<u64>, WalError> {
+fn segment_numbers(disk: &dyn Disk, owner: &Owner) -> Result<Vec<u64>, WalError> {
     let mut numbers: Vec<u64> =
-        disk.list(WAL_DIRECTORY)?.iter().filter_map(|name| segment_number(name)).collect();
+        disk.list(&wal_directory(owner))?.iter().filter_map(|name| segment_number(name)).collect();
     numbers.sort_unstable();
     for (number, following) in numbers.iter().zip(numbers.iter().skip(1)) {
         if number + 1 != *following {
             let what = format!("it is missing, while the segment {following} after it is there");
-            return Err(damaged(disk, &segment_path(number + 1), 0, what));
+            return Err(damaged(disk, &segment_path(owner, number + 1), 0, what));
         }
     }
     Ok(numbers)
 }
 
 fn read_header(disk: &dyn Disk, number: u64, owner: &Owner) -> Result<SegmentHeader, WalError> {
-    let path = segment_path(number);
+    let path = segment_path(owner, number);
     let mut bytes = [0; SEGMENT_HEADER_BYTES];
     let found = disk.open(&path)?.read_at(0, &mut bytes)?;
     let header =
@@ -152,7 +152,7 @@ impl LogReader<'_> {
         header: &SegmentHeader,
         following: Option<&SegmentHeader>,
     ) -> Result<(u64, u64), WalError> {
-        let path = segment_path(header.number);
+        let path = segment_path(&header.owner, header.number);
         let bytes = read_all(self.disk, &path, SEGMENT_BYTES_MAX)?;
         if (bytes.len() as u64) < header.reserved {
             let what = format!("it was cut off here: {} bytes had been reserved for it", header.reserved);

@@ -18,8 +18,8 @@
 //! A segment gets its name only once header and first record are durable: a named segment without a whole header is
 //! damage, never a crash in between.
 
-use super::WAL_DIRECTORY;
 use super::directory::Owner;
+use super::wal_directory;
 
 pub(crate) const SEGMENT_HEADER_BYTES: usize = 88;
 pub(crate) const SEGMENT_VERSION: u8 = 1;
@@ -111,8 +111,8 @@ fn identity(owner: &Owner) -> [u8; 32] {
     bytes
 }
 
-pub(crate) fn segment_path(number: u64) -> String {
-    format!("{WAL_DIRECTORY}/{number:0width$}{SUFFIX}", width = NUMBER_DIGITS)
+pub(crate) fn segment_path(owner: &Owner, number: u64) -> String {
+    format!("{}/{number:0width$}{SUFFIX}", wal_directory(owner), width = NUMBER_DIGITS)
 }
 
 pub(crate) fn is_segment_name(name: &str) -> bool {

@@ -18,7 +18,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::disk::{DiskError, DiskFile, TEMPORARY_SUFFIX, remove_if_present};
 use super::wire::{WireError, encode_snapshot_meta};
-use super::{DataDirectory, SNAPSHOT_DIRECTORY};
+use super::{DataDirectory, Owner, snapshot_directory};
 
 mod error;
 mod reader;
@@ -53,9 +53,13 @@ pub struct SnapshotName {
 }
 
 impl SnapshotName {
-    fn path(&self) -> String {
+    fn path(&self, owner: &Owner) -> String {
+        format!("{}/{}", snapshot_directory(owner), self.file_name())
+    }
+
+    fn file_name(&self) -> String {
         let digest = self.digest.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-        format!("{SNAPSHOT_DIRECTORY}/{:020}-{:020}-{digest}{SUFFIX}", self.index.0, self.term.0)
+        format!("{:020}-{:020}-{digest}{SUFFIX}", self.index.0, self.term.0)
     }
 
     fn parse(name: &str) -> Option<Self> {
@@ -67,7 +71,7 @@ impl SnapshotName {
         }
         let found = Self { index: Index(index), term: Term(term), digest };
         // One file has one name: what does not print back is not one of ours.
-        (super::disk::name_of(&found.path()) == name).then_some(found)
+        (found.file_name() == name).then_some(found)
     }
 }
 
@@ -93,6 +97,11 @@ impl SnapshotStore {
         Self { directory }
     }
 
+    /// Whose directory it is.
+    pub fn owner(&self) -> &Owner {
+        self.directory.owner()
+    }
+
     /// Begins a snapshot. Dropping the writer before [`SnapshotWriter::finish`] removes what it wrote.
     ///
     /// # Errors
@@ -103,7 +112,8 @@ impl SnapshotStore {
         term: Term,
         configuration: Configuration,
     ) -> Result<SnapshotWriter, SnapshotError> {
-        let temporary = format!("{SNAPSHOT_DIRECTORY}/{:020}-{:020}{TEMPORARY_SUFFIX}", index.0, term.0);
+        let place = snapshot_directory(self.directory.owner());
+        let temporary = format!("{place}/{:020}-{:020}{TEMPORARY_SUFFIX}", index.0, term.0);
         let disk = self.directory.disk();
         let file = disk.create(&temporary).map_err(|error| match error {
             error if error.is_already_exists() => SnapshotError::Busy { path: disk.describe(&temporary) },
@@ -149,7 +159,7 @@ impl SnapshotStore {
     /// # Errors
     /// [`SnapshotError::Missing`], [`SnapshotError::Damaged`], [`SnapshotError::Newer`].
     pub fn open(&self, meta: &SnapshotMeta) -> Result<SnapshotReader, SnapshotError> {
-        reader::open(&**self.directory.disk(), meta)
+        reader::open(&self.directory, meta)
     }
 
     /// The finished snapshots, oldest first.
@@ -157,7 +167,7 @@ impl SnapshotStore {
     /// # Errors
     /// [`SnapshotError::Disk`].
     pub fn list(&self) -> Result<Vec<SnapshotName>, SnapshotError> {
-        let names = self.directory.disk().list(SNAPSHOT_DIRECTORY)?;
+        let names = self.directory.disk().list(&snapshot_directory(self.directory.owner()))?;
         let mut found: Vec<_> = names.iter().filter_map(|name| SnapshotName::parse(name)).collect();
         found.sort_unstable();
         Ok(found)
@@ -182,9 +192,9 @@ impl SnapshotStore {
 
     fn remove_if(&self, goes: impl Fn(&SnapshotName) -> bool) -> Result<(), SnapshotError> {
         for name in self.list()?.iter().filter(|name| goes(name)) {
-            remove_if_present(&**self.directory.disk(), &name.path())?;
+            remove_if_present(&**self.directory.disk(), &name.path(self.directory.owner()))?;
         }
-        Ok(self.directory.disk().sync_directory(SNAPSHOT_DIRECTORY)?)
+        Ok(self.directory.disk().sync_directory(&snapshot_directory(self.directory.owner()))?)
     }
 }
 
@@ -250,11 +260,11 @@ impl SnapshotWriter {
         end.extend_from_slice(&meta);
         self.file.write_at(self.offset, &end)?;
         self.file.sync()?;
-        let disk = self.directory.disk();
-        disk.rename(&self.temporary, &SnapshotName::from(&self.meta).path())?;
+        let (disk, owner) = (self.directory.disk(), self.directory.owner());
+        disk.rename(&self.temporary, &SnapshotName::from(&self.meta).path(owner))?;
         // From here on the temporary name is gone; removing it again would be in vain.
         self.finished = true;
-        disk.sync_directory(SNAPSHOT_DIRECTORY)?;
+        disk.sync_directory(&snapshot_directory(owner))?;
         Ok(self.meta.clone())
     }
 }

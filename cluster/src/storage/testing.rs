@@ -38,7 +38,12 @@ pub(crate) fn batch(
     entries: Vec<Entry<CommandBytes>>,
 ) -> Batch<CommandBytes> {
     let hard_state = HardState { term: Term(term), vote: Some(NodeId(2)) };
-    Batch { token: Token(token), hard_state, snapshot: None, first: Index(first), entries }
+    Batch { token: Token(token), hard_state, snapshot: None, first: Index(first), entries: entries.into() }
+}
+
+/// Where a segment of the tests' owner lies.
+pub(crate) fn segment_path(number: u64) -> String {
+    super::segment::segment_path(&OWNER, number)
 }
 
 /// One batch with one command that names its index.

@@ -15,7 +15,7 @@ use super::record::{Group, GroupError, RECORD_BYTES_MAX, RECORD_HEADER_BYTES, Re
 use super::recovery::{ReadLog, SEGMENT_BYTES_MAX, read_log};
 use super::segment::{SEGMENT_HEADER_BYTES, SegmentHeader, is_segment_name, segment_path};
 use super::wire::{Base, WireError, encode_base, encode_batch, encode_snapshot_meta};
-use super::{CommandBytes, DataDirectory, WAL_DIRECTORY};
+use super::{CommandBytes, DataDirectory, wal_directory};
 
 mod error;
 #[cfg(test)]
@@ -79,15 +79,15 @@ impl Wal {
             begin(&mut directory, limits, genesis)?;
         }
         // Names and bytes may so far only be in the cache of a machine whose last process was killed.
-        disk.sync_directory(WAL_DIRECTORY)?;
+        disk.sync_directory(&wal_directory(directory.owner()))?;
         let ReadLog { recovered, header, segments, end, doubtful, dirty_end, next_sequence } =
             read_log(&*disk, directory.owner())?;
         if recovered.genesis != *genesis {
-            let path = disk.describe(WAL_DIRECTORY);
+            let path = disk.describe(&wal_directory(directory.owner()));
             let (found, expected) = (names(&recovered.genesis), names(genesis));
             return Err(WalError::OtherMembers { path, found, expected });
         }
-        let file = disk.open(&segment_path(header.number))?;
+        let file = disk.open(&segment_path(directory.owner(), header.number))?;
         rewrite(&*file, doubtful, end)?;
         clean(&*file, end, dirty_end)?;
         file.sync()?;
@@ -118,6 +118,17 @@ impl Wal {
             wal.note_synced()?;
         }
         Ok((wal, recovered))
+    }
+
+    /// Begins a log in the place of a directory that goes on from another: its first segment records what that ends in, its
+    /// entries follow as batches. The header does not yet name it.
+    pub(super) fn begin_from(
+        directory: DataDirectory,
+        limits: WalLimits,
+        base: &Base,
+    ) -> Result<(Self, Recovered), WalError> {
+        create_first(&directory, limits, base)?;
+        Self::open(directory, limits, &base.genesis)
     }
 
     /// Writes the batches in order, one record each, and syncs once. Gives the last one's token: it and every earlier
@@ -167,10 +178,10 @@ impl Wal {
     /// # Errors
     /// [`WalError::Disk`].
     pub fn disk_bytes(&self) -> Result<u64, WalError> {
-        let disk = self.directory.disk();
+        let (disk, owner) = (self.directory.disk(), self.directory.owner());
         self.segments
             .iter()
-            .try_fold(0, |sum, segment| Ok(sum + disk.open(&segment_path(segment.number))?.bytes()?))
+            .try_fold(0, |sum, segment| Ok(sum + disk.open(&segment_path(owner, segment.number))?.bytes()?))
     }
 
     /// How many segments there are.
@@ -268,8 +279,9 @@ impl Wal {
             let Some(oldest) = self.segments.front().filter(|segment| segment.highest <= covered) else {
                 break;
             };
-            self.directory.disk().remove(&segment_path(oldest.number))?;
-            self.directory.disk().sync_directory(WAL_DIRECTORY)?;
+            let (disk, owner) = (self.directory.disk(), self.directory.owner());
+            disk.remove(&segment_path(owner, oldest.number))?;
+            disk.sync_directory(&wal_directory(owner))?;
             self.segments.pop_front();
         }
         Ok(())
@@ -282,7 +294,7 @@ impl Base {
         check_place(batch, next)?;
         self.hard_state = batch.hard_state;
         if let Some(meta) = &batch.snapshot {
-            self.snapshot = Some(meta.clone());
+            self.snapshot = Some(SnapshotMeta::clone(meta));
         }
         self.next = batch.first.plus(batch.entries.len());
         self.raise_to_snapshot();
@@ -314,14 +326,26 @@ fn push(
 
 /// Begins the log of a directory in which none was ever completed.
 fn begin(directory: &mut DataDirectory, limits: WalLimits, genesis: &Configuration) -> Result<(), WalError> {
-    let disk = directory.disk().clone();
-    for name in disk.list(WAL_DIRECTORY)?.iter().filter(|name| is_segment_name(name)) {
-        disk.remove(&format!("{WAL_DIRECTORY}/{name}"))?;
-    }
-    let (owner, reserved) = (*directory.owner(), limits.segment_bytes);
-    let header = SegmentHeader { number: 1, owner, first_sequence: 1, previous_end: 0, reserved };
-    create_segment(&*disk, header, &Base::of_members(genesis.clone()), 0)?;
+    create_first(directory, limits, &Base::of_members(genesis.clone()))?;
     Ok(directory.mark_started()?)
+}
+
+/// Makes the first segment of a log that goes on from `base`; what lay in its place was never completed.
+fn create_first(directory: &DataDirectory, limits: WalLimits, base: &Base) -> Result<(), WalError> {
+    let (disk, owner) = (&**directory.disk(), *directory.owner());
+    let place = wal_directory(&owner);
+    for name in disk.list(&place)?.iter().filter(|name| is_segment_name(name)) {
+        disk.remove(&format!("{place}/{name}"))?;
+    }
+    let header = SegmentHeader {
+        number: 1,
+        owner,
+        first_sequence: 1,
+        previous_end: 0,
+        reserved: limits.segment_bytes,
+    };
+    create_segment(disk, header, base, 0)?;
+    Ok(())
 }
 
 /// The members of a configuration, for people.
@@ -356,12 +380,13 @@ fn create_segment(
     header.reserved = header.reserved.max(end + needed);
     let mut bytes = header.encode().to_vec();
     bytes.extend_from_slice(group.seal(header.salt(), header.first_sequence, header.first_sequence - 1));
-    let temporary = format!("{WAL_DIRECTORY}/segment{TEMPORARY_SUFFIX}");
+    let place = wal_directory(&header.owner);
+    let temporary = format!("{place}/segment{TEMPORARY_SUFFIX}");
     remove_if_present(disk, &temporary)?;
     let file = disk.create(&temporary)?;
     let written = write_segment(&*file, &bytes, header.reserved).and_then(|()| {
-        disk.rename(&temporary, &segment_path(header.number))?;
-        disk.sync_directory(WAL_DIRECTORY)
+        disk.rename(&temporary, &segment_path(&header.owner, header.number))?;
+        disk.sync_directory(&place)
     });
     if let Err(error) = written {
         // On a full disk the half-made file would only be in the way; whether it goes changes nothing else.

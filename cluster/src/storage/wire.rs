@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 use bincode::{Decode, Encode};
 use bytes::Bytes;
 use ravelin_consensus::{
-    Batch, Configuration, Entry, EntryKind, HardState, Incarnation, Index, NodeId, SnapshotMeta, Term, Token,
+    Batch, Configuration, Entry, EntryKind, HardState, Incarnation, Index, NodeId, RecoveryEpoch,
+    SnapshotMeta, Term, Token,
 };
 use ravelin_transport::codec::{self, CodecError};
 
@@ -14,7 +15,7 @@ use super::CommandBytes;
 
 /// Version of every form in this file; the codec puts it before each value. Any change of a form, a new variant of an enum
 /// too, needs a higher one: what is whole but cannot be decoded under its own version is damage, and says so.
-pub(crate) const WIRE_VERSION: u8 = 1;
+pub(crate) const WIRE_VERSION: u8 = 2;
 
 /// Why the payload of a record or snapshot is not one, although its checksum holds.
 #[derive(Debug, thiserror::Error)]
@@ -34,52 +35,53 @@ impl WireError {
     }
 }
 
-/// Members by id with their incarnations.
+/// Members by id with their incarnations, and the recovery that they are of.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
-pub(crate) struct ConfigurationV1 {
+pub(crate) struct ConfigurationV2 {
     voters: Vec<(u64, u64)>,
     outgoing: Vec<(u64, u64)>,
     learners: Vec<(u64, u64)>,
+    recovery_epoch: u32,
 }
 
 /// The name of a snapshot.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
-pub(crate) struct SnapshotMetaV1 {
+pub(crate) struct SnapshotMetaV2 {
     index: u64,
     term: u64,
     digest: [u8; 32],
-    configuration: ConfigurationV1,
+    configuration: ConfigurationV2,
 }
 
 /// The state that a segment starts from.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
-struct BaseV1 {
+struct BaseV2 {
     term: u64,
     vote: Option<u64>,
-    snapshot: Option<SnapshotMetaV1>,
+    snapshot: Option<SnapshotMetaV2>,
     next: u64,
-    genesis: ConfigurationV1,
+    genesis: ConfigurationV2,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
-struct BatchV1 {
+struct BatchV2 {
     term: u64,
     vote: Option<u64>,
-    snapshot: Option<SnapshotMetaV1>,
+    snapshot: Option<SnapshotMetaV2>,
     first: u64,
-    entries: Vec<EntryV1>,
+    entries: Vec<EntryV2>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
-struct EntryV1 {
+struct EntryV2 {
     term: u64,
-    kind: EntryKindV1,
+    kind: EntryKindV2,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
-enum EntryKindV1 {
+enum EntryKindV2 {
     Empty,
-    Configuration(ConfigurationV1),
+    Configuration(ConfigurationV2),
     /// Its bytes follow the encoded batch, those of all commands laid end to end.
     Command {
         bytes: u32,
@@ -105,10 +107,10 @@ impl Base {
 }
 
 pub(crate) fn encode_base(base: &Base) -> Result<Bytes, WireError> {
-    let wire = BaseV1 {
+    let wire = BaseV2 {
         term: base.hard_state.term.0,
         vote: base.hard_state.vote.map(|node| node.0),
-        snapshot: base.snapshot.as_ref().map(SnapshotMetaV1::from),
+        snapshot: base.snapshot.as_ref().map(SnapshotMetaV2::from),
         next: base.next.0,
         genesis: (&base.genesis).into(),
     };
@@ -116,7 +118,7 @@ pub(crate) fn encode_base(base: &Base) -> Result<Bytes, WireError> {
 }
 
 pub(crate) fn decode_base(bytes: &[u8]) -> Result<Base, WireError> {
-    let wire: BaseV1 = codec::decode(WIRE_VERSION, bytes)?;
+    let wire: BaseV2 = codec::decode(WIRE_VERSION, bytes)?;
     Ok(Base {
         hard_state: hard_state(wire.term, wire.vote),
         snapshot: wire.snapshot.map(SnapshotMeta::from),
@@ -126,11 +128,11 @@ pub(crate) fn decode_base(bytes: &[u8]) -> Result<Base, WireError> {
 }
 
 pub(crate) fn encode_snapshot_meta(meta: &SnapshotMeta) -> Result<Bytes, WireError> {
-    Ok(codec::encode(WIRE_VERSION, &SnapshotMetaV1::from(meta))?)
+    Ok(codec::encode(WIRE_VERSION, &SnapshotMetaV2::from(meta))?)
 }
 
 pub(crate) fn decode_snapshot_meta(bytes: &[u8]) -> Result<SnapshotMeta, WireError> {
-    Ok(codec::decode::<SnapshotMetaV1>(WIRE_VERSION, bytes)?.into())
+    Ok(codec::decode::<SnapshotMetaV2>(WIRE_VERSION, bytes)?.into())
 }
 
 /// Appends the form of `batch` to `target`: length of the encoded head, head, then the bytes of its commands. The
@@ -139,20 +141,20 @@ pub(crate) fn encode_batch(batch: &Batch<CommandBytes>, target: &mut Vec<u8>) ->
     let mut entries = Vec::with_capacity(batch.entries.len());
     for entry in &batch.entries {
         let kind = match &entry.kind {
-            EntryKind::Empty => EntryKindV1::Empty,
-            EntryKind::Configuration(members) => EntryKindV1::Configuration(members.into()),
+            EntryKind::Empty => EntryKindV2::Empty,
+            EntryKind::Configuration(members) => EntryKindV2::Configuration(members.into()),
             EntryKind::Command(command) => {
-                EntryKindV1::Command { bytes: u32::try_from(command.0.len()).map_err(|_| WireError::Length)? }
+                EntryKindV2::Command { bytes: u32::try_from(command.0.len()).map_err(|_| WireError::Length)? }
             }
         };
-        entries.push(EntryV1 { term: entry.term.0, kind });
+        entries.push(EntryV2 { term: entry.term.0, kind });
     }
     let head = codec::encode(
         WIRE_VERSION,
-        &BatchV1 {
+        &BatchV2 {
             term: batch.hard_state.term.0,
             vote: batch.hard_state.vote.map(|node| node.0),
-            snapshot: batch.snapshot.as_ref().map(SnapshotMetaV1::from),
+            snapshot: batch.snapshot.as_deref().map(SnapshotMetaV2::from),
             first: batch.first.0,
             entries,
         },
@@ -172,13 +174,13 @@ pub(crate) fn decode_batch(bytes: &[u8]) -> Result<Batch<CommandBytes>, WireErro
     let (prefix, rest) = bytes.split_first_chunk::<4>().ok_or(WireError::Length)?;
     let head_bytes = u32::from_le_bytes(*prefix) as usize;
     let (head, mut commands) = rest.split_at_checked(head_bytes).ok_or(WireError::Length)?;
-    let wire: BatchV1 = codec::decode(WIRE_VERSION, head)?;
+    let wire: BatchV2 = codec::decode(WIRE_VERSION, head)?;
     let mut entries = Vec::with_capacity(wire.entries.len());
     for entry in wire.entries {
         let kind = match entry.kind {
-            EntryKindV1::Empty => EntryKind::Empty,
-            EntryKindV1::Configuration(members) => EntryKind::Configuration(members.into()),
-            EntryKindV1::Command { bytes } => {
+            EntryKindV2::Empty => EntryKind::Empty,
+            EntryKindV2::Configuration(members) => EntryKind::Configuration(members.into()),
+            EntryKindV2::Command { bytes } => {
                 let (command, rest) = commands.split_at_checked(bytes as usize).ok_or(WireError::Length)?;
                 commands = rest;
                 // Copied, so that one entry kept in memory does not keep a whole segment there.
@@ -193,9 +195,9 @@ pub(crate) fn decode_batch(bytes: &[u8]) -> Result<Batch<CommandBytes>, WireErro
     Ok(Batch {
         token: Token(0),
         hard_state: hard_state(wire.term, wire.vote),
-        snapshot: wire.snapshot.map(SnapshotMeta::from),
+        snapshot: wire.snapshot.map(SnapshotMeta::from).map(Box::new),
         first: Index(wire.first),
-        entries,
+        entries: entries.into(),
     })
 }
 
@@ -203,25 +205,35 @@ fn hard_state(term: u64, vote: Option<u64>) -> HardState {
     HardState { term: Term(term), vote: vote.map(NodeId) }
 }
 
-impl From<&Configuration> for ConfigurationV1 {
+impl From<&Configuration> for ConfigurationV2 {
     fn from(value: &Configuration) -> Self {
         let part = |members: &BTreeMap<NodeId, Incarnation>| {
             members.iter().map(|(id, life)| (id.0, life.0)).collect()
         };
-        Self { voters: part(&value.voters), outgoing: part(&value.outgoing), learners: part(&value.learners) }
+        Self {
+            voters: part(&value.voters),
+            outgoing: part(&value.outgoing),
+            learners: part(&value.learners),
+            recovery_epoch: value.recovery_epoch.0,
+        }
     }
 }
 
-impl From<ConfigurationV1> for Configuration {
-    fn from(value: ConfigurationV1) -> Self {
+impl From<ConfigurationV2> for Configuration {
+    fn from(value: ConfigurationV2) -> Self {
         let part = |members: Vec<(u64, u64)>| {
             members.into_iter().map(|(id, life)| (NodeId(id), Incarnation(life))).collect()
         };
-        Self { voters: part(value.voters), outgoing: part(value.outgoing), learners: part(value.learners) }
+        Self {
+            voters: part(value.voters),
+            outgoing: part(value.outgoing),
+            learners: part(value.learners),
+            recovery_epoch: RecoveryEpoch(value.recovery_epoch),
+        }
     }
 }
 
-impl From<&SnapshotMeta> for SnapshotMetaV1 {
+impl From<&SnapshotMeta> for SnapshotMetaV2 {
     fn from(value: &SnapshotMeta) -> Self {
         Self {
             index: value.index.0,
@@ -232,8 +244,8 @@ impl From<&SnapshotMeta> for SnapshotMetaV1 {
     }
 }
 
-impl From<SnapshotMetaV1> for SnapshotMeta {
-    fn from(value: SnapshotMetaV1) -> Self {
+impl From<SnapshotMetaV2> for SnapshotMeta {
+    fn from(value: SnapshotMetaV2) -> Self {
         Self {
             index: Index(value.index),
             term: Term(value.term),
@@ -262,7 +274,7 @@ mod tests {
                 other => panic!("an unknown variant is refused as such: {other:?}"),
             }
         }
-        let found = variants::<EntryKindV1>();
-        assert_eq!((WIRE_VERSION, found), (1, 3), "raise the version with the variants");
+        let found = variants::<EntryKindV2>();
+        assert_eq!((WIRE_VERSION, found), (2, 3), "raise the version with the variants");
     }
 }

@@ -53,7 +53,11 @@ impl Store {
         if index != self.applied.0.next() {
             return Err(ApplyError::OutOfOrder { applied: self.applied.0, found: index });
         }
-        self.apply_command(index, entry.term, command.as_ref())
+        let applied = self.apply_command(index, entry.term, command.as_ref())?;
+        if let Some(members) = entry.members() {
+            self.recovery_epoch = self.recovery_epoch.max(members.recovery_epoch.0);
+        }
+        Ok(applied)
     }
 
     /// Whether the entry brings a change of so many bytes into effect, so that applying it takes long. A matter of time

@@ -277,7 +277,8 @@ impl StoreRestore {
 
 /// What the header alone says; the rest comes with the items.
 fn empty_store(header: &HeaderV1) -> Store {
-    let mut store = Store::with_limits(header.cluster, header.recovery_epoch, (&header.limits).into());
+    let mut store = Store::with_limits(header.cluster, (&header.limits).into());
+    store.recovery_epoch = header.recovery_epoch;
     store.feature_level = header.feature_level;
     store.applied = (Index(header.applied_index), Term(header.applied_term));
     store.revision = header.revision;

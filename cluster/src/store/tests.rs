@@ -22,7 +22,7 @@ struct Log {
 
 impl Log {
     fn new(limits: Limits) -> Self {
-        Self { store: Store::with_limits(CLUSTER, 0, limits) }
+        Self { store: Store::with_limits(CLUSTER, limits) }
     }
 
     fn apply(&mut self, command: &Command) -> Applied {
@@ -378,7 +378,7 @@ fn events_are_bounded_in_number_and_length() {
 
 #[test]
 fn entries_must_come_in_order_and_be_readable() {
-    let mut store = Store::new(CLUSTER, 0);
+    let mut store = Store::new(CLUSTER);
     let entry = |kind| Entry { term: Term(2), kind };
     assert_eq!(store.apply(Index(1), &entry(EntryKind::Empty)).expect("first"), Applied::Nothing);
     let members = EntryKind::Configuration(Configuration::default());

@@ -104,6 +104,25 @@ impl Identity {
         write_secret(path, &self.to_toml())
     }
 
+    /// Puts this identity in the place of the one in a file, whole or not at all; that one stays beside it under the name `kept`.
+    ///
+    /// # Errors
+    /// [`IdentityError::Write`]; the file is as it was then, unless only the directory's sync failed.
+    pub fn replace(&self, path: &Path, kept: &Path) -> Result<(), IdentityError> {
+        let failed = |source: io::Error| IdentityError::Write { path: path.to_owned(), source };
+        let mut beside = path.as_os_str().to_owned();
+        beside.push(".new");
+        let beside = PathBuf::from(beside);
+        let _ = fs::remove_file(&beside);
+        self.save(&beside)?;
+        match fs::hard_link(path, kept) {
+            // A replacement that was cut short has kept it already.
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(failed(error)),
+            _ => {}
+        }
+        fs::rename(&beside, path).and_then(|()| sync_parent(path)).map_err(failed)
+    }
+
     pub(super) fn to_toml(&self) -> String {
         let mut text = format!(
             "# Identity of {} in a Ravelin cluster. Whoever can read this file can be this node: keep it secret, mode 0600.\n\
@@ -217,10 +236,6 @@ pub(super) fn write_secret(path: &Path, text: &str) -> Result<(), IdentityError>
         io::ErrorKind::AlreadyExists => IdentityError::Exists { path: path.to_owned() },
         _ => IdentityError::Write { path: path.to_owned(), source },
     };
-    let directory = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
     let mut temporary = path.as_os_str().to_owned();
     temporary.push(format!(".{}.tmp", std::process::id()));
     let temporary = PathBuf::from(temporary);
@@ -233,5 +248,14 @@ pub(super) fn write_secret(path: &Path, text: &str) -> Result<(), IdentityError>
         .and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_all()))
         .and_then(|()| fs::hard_link(&temporary, path));
     let _ = fs::remove_file(&temporary);
-    written.and_then(|()| File::open(directory)?.sync_all()).map_err(failed)
+    written.and_then(|()| sync_parent(path)).map_err(failed)
+}
+
+/// Makes names in the folder of this file durable.
+fn sync_parent(path: &Path) -> io::Result<()> {
+    let directory = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    File::open(directory)?.sync_all()
 }

@@ -37,7 +37,7 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
-        Self { worker: worker(), store: Store::new([7; 16], 0), number: 0 }
+        Self { worker: worker(), store: Store::new([7; 16]), number: 0 }
     }
 
     fn judge(&mut self, work: Work) -> Verdict {

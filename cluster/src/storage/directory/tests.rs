@@ -170,7 +170,7 @@ fn an_empty_file_system_and_a_start_cut_short_are_empty_enough() {
     assert!(!root.path().join("VERSION.tmp").exists());
     std::fs::remove_file(root.path().join("VERSION")).expect("there");
     let text = open().expect_err("a directory made by someone").to_string();
-    assert!(text.contains("it holds snapshots, wal."), "{text}");
+    assert!(text.contains("it holds snapshots-5, wal-5."), "{text}");
 }
 
 #[test]
@@ -187,7 +187,7 @@ fn beside_our_own_header_only_our_own_temporary_files_go() {
 #[test]
 fn unfinished_files_are_removed() {
     let disk = used();
-    for path in ["wal/segment.tmp", "snapshots/1-1.tmp", "VERSION.tmp"] {
+    for path in ["wal-5/segment.tmp", "snapshots-5/1-1.tmp", "VERSION.tmp"] {
         disk.put(path, b"half");
     }
     open(&disk, OWNER).expect("ours");

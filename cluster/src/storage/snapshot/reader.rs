@@ -9,7 +9,8 @@ use super::{
     CHUNK_BYTES_MAX, HEADER_BYTES, MAGIC, META_BYTES_MAX, SNAPSHOT_VERSION, SnapshotError, SnapshotName,
     checksum, header, salt,
 };
-use crate::storage::disk::{Disk, DiskFile};
+use crate::storage::DataDirectory;
+use crate::storage::disk::DiskFile;
 use crate::storage::wire::decode_snapshot_meta;
 
 /// A finished snapshot being read. Iterate over its chunks; `None` after the last means that the whole was checked.
@@ -26,8 +27,9 @@ pub struct SnapshotReader {
     ended: bool,
 }
 
-pub(super) fn open(disk: &dyn Disk, meta: &SnapshotMeta) -> Result<SnapshotReader, SnapshotError> {
-    let relative = SnapshotName::from(meta).path();
+pub(super) fn open(directory: &DataDirectory, meta: &SnapshotMeta) -> Result<SnapshotReader, SnapshotError> {
+    let disk = directory.disk();
+    let relative = SnapshotName::from(meta).path(directory.owner());
     let path = disk.describe(&relative);
     let file = disk.open(&relative).map_err(|error| match error {
         error if error.is_not_found() => SnapshotError::Missing { path: path.clone() },

@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 
 use super::*;
-use crate::storage::testing::{assert_golden, directory, members};
+use crate::storage::testing::{OWNER, assert_golden, directory, members};
 use crate::storage::{Disk as _, SimDisk};
 
 fn chunks(parts: &[&[u8]]) -> Vec<Result<Vec<u8>, Infallible>> {
@@ -19,7 +19,7 @@ fn read(store: &SnapshotStore, meta: &SnapshotMeta) -> Result<Vec<Vec<u8>>, Snap
 }
 
 fn path_of(meta: &SnapshotMeta) -> String {
-    SnapshotName::from(meta).path()
+    SnapshotName::from(meta).path(&OWNER)
 }
 
 #[test]
@@ -28,7 +28,7 @@ fn the_bytes_of_a_snapshot_are_golden() {
     let meta = write(&SnapshotStore::new(directory(disk.clone())), 12, &[b"first chunk", b"second"]);
     assert_eq!(
         path_of(&meta),
-        "snapshots/00000000000000000012-00000000000000000003-\
+        "snapshots-5/00000000000000000012-00000000000000000003-\
          2552b3109416ca39a400fe94909a6ac5e6c3e6375008c4a813974b93fb9a3ab7.snap"
     );
     assert_golden("snapshot", &disk.content(&path_of(&meta)).expect("there"));
@@ -37,7 +37,7 @@ fn the_bytes_of_a_snapshot_are_golden() {
 #[test]
 fn names_are_read_back_and_nothing_else_is_taken_for_one() {
     let name = SnapshotName { index: Index(5), term: Term(2), digest: [0xab; 32] };
-    let path = name.path();
+    let path = name.path(&OWNER);
     let text = crate::storage::disk::name_of(&path);
     assert_eq!(SnapshotName::parse(text), Some(name));
     for wrong in
@@ -202,10 +202,10 @@ fn a_whole_description_of_a_newer_form_is_no_damage() {
     let meta = write(&store, 12, &[b"x"]);
     let mut bytes = disk.content(&path_of(&meta)).expect("there");
     let at = bytes.len() - encode_snapshot_meta(&meta).expect("small").len();
-    bytes[at] = 2;
+    bytes[at] = crate::storage::wire::WIRE_VERSION + 1;
     let checksum = checksum(salt(&header(Index(12), Term(3))), 1, &bytes[at..]);
     bytes[at - 4..at].copy_from_slice(&checksum.to_le_bytes());
     disk.put(&path_of(&meta), &bytes);
     let refused = read(&store, &meta).expect_err("newer");
-    assert!(matches!(&refused, SnapshotError::Newer { what, .. } if what.contains("version 2")), "{refused}");
+    assert!(matches!(&refused, SnapshotError::Newer { what, .. } if what.contains("version 3")), "{refused}");
 }

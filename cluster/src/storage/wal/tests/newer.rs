@@ -40,7 +40,7 @@ fn a_newer_record_at_the_end_is_no_torn_write() {
         ("kind", KIND_AT, 9),
         ("version", VERSION_AT, 2),
         ("reserved", RESERVED_AT, 1),
-        ("payload", BATCH_VERSION_AT, 2),
+        ("payload", BATCH_VERSION_AT, crate::storage::wire::WIRE_VERSION + 1),
     ] {
         let disk = SimDisk::new(1);
         let wal = filled(&disk, 3);

@@ -271,6 +271,14 @@ pub const DIFFERENCES: &[Difference] = &[
         concerns: &["http.services"],
     },
     Difference {
+        title: "an answer can be read in one way only",
+        traefik: "lines of an answer's head may end in LF alone or go on in the next line, and a length may stand beside chunks",
+        ravelin: "502; old padding of chunk sizes is taken",
+        reason: "what two readers read in two ways can end up as another client's answer",
+        restore: None,
+        concerns: &["http.services"],
+    },
+    Difference {
         title: "an answer is passed on as it comes",
         traefik: "an answer shorter than its Content-Length ends the client's connection without a head",
         ravelin: "the head is sent, then what came, then the connection ends",

@@ -389,7 +389,7 @@ pub const MUTANTS: &[Mutant] = &[
         stands_for: "I37, B29",
         slip: "takes a new segment's name for durable without syncing its directory",
         file: "cluster/src/storage/wal.rs",
-        original: "disk.rename(&temporary, &segment_path(header.number))?;\n        «disk.sync_directory(WAL_DIRECTORY)»",
+        original: "disk.rename(&temporary, &segment_path(&header.owner, header.number))?;\n        «disk.sync_directory(&place)»",
         wrong: "Ok::<(), DiskError>(())",
         probe: SIMULATION,
     },

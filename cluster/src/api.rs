@@ -48,12 +48,14 @@ pub(crate) enum ReplyTo {
     Link { link: LinkId, call: u64 },
     /// To this node's reconciler, which proposed a part of a change.
     Reconciler { attempt: u64, part: u32 },
+    /// To nobody: this node asked of its own accord, and sees what came of it.
+    Nobody,
 }
 
 impl ReplyTo {
     /// Whether somebody outside of this node waits.
     pub(crate) fn is_outside(self) -> bool {
-        !matches!(self, Self::Reconciler { .. })
+        !matches!(self, Self::Reconciler { .. } | Self::Nobody)
     }
 }
 
@@ -234,7 +236,7 @@ impl Api {
         let bytes = content_bytes(&envelope.request);
         let operator = match reply {
             ReplyTo::Link { link, .. } => self.links.get(&link).filter(|link| !link.controller),
-            ReplyTo::Local(_) | ReplyTo::Reconciler { .. } => None,
+            ReplyTo::Local(_) | ReplyTo::Reconciler { .. } | ReplyTo::Nobody => None,
         };
         let operator = operator.map(|link| link.name.clone());
         let (requests_max, bytes_max) =
@@ -325,7 +327,9 @@ impl Api {
         let mut envelope = pending.envelope.clone();
         envelope.hops += 1;
         envelope.deadline_millis = millis_left(now, until);
-        envelope.request = Request::Status { scope: crate::request::Scope::Node };
+        if let Request::Status { scope, .. } = &mut envelope.request {
+            *scope = crate::request::Scope::Node;
+        }
         let mut calls = BTreeMap::new();
         for &to in others {
             self.next_call += 1;
@@ -411,7 +415,7 @@ impl Api {
     /// Sends an answer to somebody outside.
     pub(crate) fn reply(&mut self, to: ReplyTo, response: Response, actions: &mut Actions) {
         match to {
-            ReplyTo::Reconciler { .. } => {}
+            ReplyTo::Reconciler { .. } | ReplyTo::Nobody => {}
             ReplyTo::Local(ticket) => actions.push(Action::Respond { ticket, response }),
             ReplyTo::Link { link, call } => {
                 let Some(state) = self.links.get_mut(&link) else { return };
@@ -511,7 +515,14 @@ impl Request {
 
     /// Whether it could leave a trace in the log.
     pub(crate) fn changes_state(&self) -> bool {
-        matches!(self, Self::Apply { .. } | Self::Delete { .. } | Self::Propose { .. })
+        match self {
+            Self::Apply { .. }
+            | Self::Delete { .. }
+            | Self::Propose { .. }
+            | Self::ChangeNode(_)
+            | Self::TransferLeader { .. } => true,
+            Self::Get { .. } | Self::Status { .. } | Self::Events { .. } | Self::Nodes => false,
+        }
     }
 }
 
@@ -525,7 +536,12 @@ fn content_bytes(request: &Request) -> usize {
         Request::Apply { documents, .. } => documents.iter().map(|document| document.text.len()).sum(),
         Request::Propose { command } => command.len(),
         Request::Delete { keys } => keys.iter().map(String::len).sum(),
-        Request::Get { .. } | Request::Status { .. } | Request::Events { .. } => 0,
+        Request::Get { .. }
+        | Request::Status { .. }
+        | Request::Events { .. }
+        | Request::Nodes
+        | Request::ChangeNode(_)
+        | Request::TransferLeader { .. } => 0,
     }
 }
 

@@ -5,9 +5,11 @@
 
 mod api;
 pub mod feed;
+pub mod members;
 pub mod node;
 pub mod provider;
 pub mod reconcile;
+pub mod recover;
 pub mod request;
 mod roles;
 pub mod shell;

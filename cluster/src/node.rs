@@ -11,6 +11,8 @@
 //! | `applying` | committed entries into the state, a bounded piece an event |
 //! | `act` | roles and reconciler: appointing, running providers, proposing |
 //! | `answer` | requests: where each is decided, and its answer |
+//! | `membership` | who the members are and are to be; who leads next |
+//! | `understood` | what members can read, recorded in the log |
 //! | `wire` | frames of lane Raft |
 //! | `boot` | from a data directory to a node |
 
@@ -21,13 +23,14 @@ use std::time::Duration;
 use ravelin_config::{GenerationId, SealingKeys};
 use ravelin_consensus::{
     Body, Configuration, Core, Corrupt, Durable, Effects, Input, Life, NodeId, Params, ProposalId, ReadId,
-    RoleName, SnapshotMeta, Term, Time,
+    RecoveryEpoch, RoleName, SnapshotMeta, Term, Time,
 };
 use ravelin_transport::{Lane, PeerRole};
 
 use crate::api::{Api, PendingId, ReplyTo};
 use crate::feed::transfer::Transfer;
 use crate::feed::{Feed, Source};
+use crate::members::Contacts;
 use crate::provider::{DraftOutcome, ProviderSpec, ProviderUpdate};
 use crate::reconcile::{Ground, Reconcile};
 use crate::request::status::{EventKind, ProviderStatus};
@@ -42,16 +45,20 @@ pub(crate) mod applying;
 pub mod boot;
 mod drive;
 pub mod event;
+mod gathered;
 pub mod journal;
+mod membership;
 pub mod timers;
+pub mod understood;
 pub mod wire;
 
 use applying::Applying;
 use boot::Known;
 use event::{Action, Actions, Event, LinkId};
 use journal::Journal;
+use membership::Membership;
 use timers::{Due, Random, Timers, after};
-use wire::{AppendCache, Frame};
+use wire::{AppendCache, Frame, Sender};
 
 pub use crate::roles::{APPOINT_GRACE, CONTROLLER_TIMEOUT, STALE_AFTER};
 
@@ -78,6 +85,21 @@ pub struct NodeOptions {
     pub heavy_bytes: u64,
     /// The cluster's keys: secrets are sealed before they are proposed, and sealed anew for proxies.
     pub sealing: SealingKeys,
+    /// Where control nodes are, as far as the identity file says.
+    pub contacts: Contacts,
+}
+
+impl NodeOptions {
+    /// The options of a node that applies what is usual, and knows of no addresses.
+    pub fn new(params: Params, sealing: SealingKeys) -> Self {
+        Self {
+            params: Arc::new(params),
+            static_objects: None,
+            heavy_bytes: HEAVY_BYTES,
+            sealing,
+            contacts: Contacts::default(),
+        }
+    }
 }
 
 /// One control node. See the module's text.
@@ -96,6 +118,8 @@ pub struct Node {
     appends: AppendCache,
     /// Frames of lane Raft that could not be read since the start, by control node.
     unreadable_frames: BTreeMap<NodeId, u64>,
+    /// Frames of another recovery epoch, likewise.
+    foreign_frames: BTreeMap<NodeId, u64>,
     roles: Roles,
     reconcile: Reconcile,
     feed: Feed,
@@ -105,7 +129,10 @@ pub struct Node {
     numbers: u64,
     proposals: BTreeMap<ProposalId, Proposer>,
     reads: BTreeMap<ReadId, PendingId>,
+    membership: Membership,
     snapshot: SnapshotWork,
+    /// When what members understand was last proposed.
+    recorded: Option<Time>,
     /// The providers' run on this node.
     run: Option<ProviderRun>,
     announced: Option<GenerationId>,
@@ -120,6 +147,8 @@ pub struct Node {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Proposer {
     Request(PendingId),
+    /// A request about a control node: its record.
+    Member(PendingId),
     Roles,
 }
 
@@ -178,6 +207,7 @@ impl Node {
             journal: Journal::new(params.id.0),
             appends: AppendCache::default(),
             unreadable_frames: BTreeMap::new(),
+            foreign_frames: BTreeMap::new(),
             roles: Roles::default(),
             reconcile: Reconcile::default(),
             feed: Feed::new(params.cluster.0, options.sealing.clone()),
@@ -186,7 +216,9 @@ impl Node {
             numbers: 0,
             proposals: BTreeMap::new(),
             reads: BTreeMap::new(),
+            membership: Membership::default(),
             snapshot: SnapshotWork::default(),
+            recorded: None,
             run: None,
             announced: None,
             halted: None,
@@ -261,6 +293,7 @@ impl Node {
             }
             Event::AppliedBeside { job, outcome } => self.applied_beside(now, job, outcome, actions),
             Event::Provider { epoch, update } => self.provider(now, epoch, update, actions),
+            Event::RefusedAsRemoved { by } => self.told_removed(now, by, actions),
         }
     }
 
@@ -302,17 +335,23 @@ impl Node {
                 return;
             }
         };
+        let (sender, own) = (frame.sender(), self.sender());
+        if sender.cluster != own.cluster {
+            return;
+        }
+        if sender.recovery_epoch != own.recovery_epoch {
+            return self.other_epoch(now, from, sender.recovery_epoch, actions);
+        }
         match frame {
-            Frame::Presence(presence) => {
-                if presence.term == self.core.term().0 {
-                    self.roles.presence(now, from, presence);
+            Frame::Presence(_, presence) => {
+                let is_member = self.core.configuration().incarnation(from) == Some(sender.incarnation);
+                if is_member && presence.term == self.core.term().0 {
+                    self.roles.presence(now, from, presence, self.core.configuration());
                 }
             }
+            Frame::Greeting(_, address) => self.greeted(from, address),
             Frame::Message(message) => {
-                if message.cluster != self.options.params.cluster {
-                    return;
-                }
-                self.roles.heard(now, from);
+                self.roles.heard(now, from, self.core.configuration());
                 let commit = match message.body {
                     Body::Append { commit, .. } => Some((message.term, commit)),
                     _ => None,
@@ -328,11 +367,44 @@ impl Node {
         }
     }
 
+    /// What this node says of itself in every frame.
+    fn sender(&self) -> Sender {
+        let Params { cluster, recovery_epoch, incarnation, .. } = *self.options.params;
+        Sender { cluster, recovery_epoch, incarnation }
+    }
+
+    /// A control node speaks under another recovery epoch: one of the two was given up, and neither ever counts for the other.
+    fn other_epoch(&mut self, now: Time, from: NodeId, epoch: RecoveryEpoch, actions: &mut Actions) {
+        let own = self.options.params.recovery_epoch;
+        let times = self.foreign_frames.entry(from).or_default();
+        *times += 1;
+        let times = *times;
+        if 10_u64.pow(times.ilog10()) == times {
+            let kind = EventKind::OtherEpoch { from: from.0, epoch: epoch.0, own: own.0, times };
+            self.note(now, kind, actions);
+        }
+        // Who has a leader is one of a quorum that stands: a recovery beside it was a mistake, which must not take it down.
+        if epoch > own && self.core.leader().is_none() {
+            let reason = format!(
+                "the cluster was recovered: controller {from} is of recovery epoch {epoch}, and what this node holds is of \
+                 epoch {own} and was given up. It must rejoin as a new node: keep a copy of its data directory, get a new \
+                 identity file for it, and start with an empty directory"
+            );
+            self.halt(now, reason, actions);
+        }
+    }
+
     fn opened(&mut self, link: LinkId, lane: Lane, role: PeerRole, node: u64, actions: &mut Actions) {
         match lane {
             Lane::Feed => self.feed.opened(link, node, actions),
             Lane::Forward => {
                 let controller = role == PeerRole::Controller;
+                if controller && !self.names(NodeId(node)) {
+                    // It is heard on lane Raft while it may be news to this node; nothing else follows from its certificate.
+                    let reason = format!("controller {node} is not a member of the cluster");
+                    actions.push(Action::CloseLink { link, reason });
+                    return;
+                }
                 self.api.opened(link, controller, format!("{role}-{node}"), actions);
             }
             Lane::Raft | Lane::Snapshot | Lane::Join | Lane::Peer => {

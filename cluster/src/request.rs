@@ -3,14 +3,14 @@
 
 use std::fmt;
 
-use bincode::{Decode, Encode};
 use serde::Serialize;
 
+pub mod nodes;
 pub mod parts;
 pub mod status;
+mod wire;
 
-/// The version byte of every frame on lane Forward.
-pub const REQUEST_VERSION: u8 = 1;
+pub use wire::REQUEST_VERSION;
 
 /// How often a request may be passed on from node to node.
 pub const HOPS_MAX: u8 = 3;
@@ -21,8 +21,11 @@ pub const GET_OBJECTS_MAX: u32 = 4096;
 /// Most events in one answer to [`Request::Events`].
 pub const EVENTS_PAGE_MAX: u32 = 1024;
 
+/// Most proxies of one control node in one answer to [`Request::Status`].
+pub const PROXIES_PAGE_MAX: u32 = 1024;
+
 /// Names one request for its whole life: retries and hand-overs keep it, so that it takes effect at most once.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RequestId(pub [u8; 16]);
 
 impl fmt::Display for RequestId {
@@ -44,7 +47,7 @@ impl Serialize for RequestId {
 }
 
 /// A request on its way: who asks, how long there is left, how far it may travel.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Envelope {
     /// Chosen at random by whoever asks first.
     pub id: RequestId,
@@ -59,7 +62,7 @@ pub struct Envelope {
 }
 
 /// What is asked.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Request {
     /// Put the objects of these documents into the configuration, as `name@cluster`, as one change.
     Apply {
@@ -88,6 +91,8 @@ pub enum Request {
     Status {
         /// The asked node alone, or all that answer it in time.
         scope: Scope,
+        /// Which of the proxies are told of.
+        proxies: Page,
     },
     /// What the asked node saw happen.
     Events {
@@ -97,6 +102,15 @@ pub enum Request {
         /// At most so many events, itself at most [`EVENTS_PAGE_MAX`]; an answer may hold fewer, as its bytes are bounded.
         limit: u32,
     },
+    /// Who the control nodes are.
+    Nodes,
+    /// Something else is wanted of a control node. Answered once the members are so.
+    ChangeNode(nodes::NodeChange),
+    /// Hand leadership over.
+    TransferLeader {
+        /// To this voter, or to any that has caught up.
+        to: Option<u64>,
+    },
     /// A command for the log; only control nodes may ask, and only the leader does it.
     Propose {
         /// The encoded command.
@@ -105,7 +119,7 @@ pub enum Request {
 }
 
 /// One text in one of Traefik's formats. `Debug` never shows it: keys and passwords may stand in it.
-#[derive(Clone, PartialEq, Eq, Encode, Decode)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct SourceDocument {
     /// The name that problems are reported under, usually the file's.
     pub name: String,
@@ -127,7 +141,7 @@ impl fmt::Debug for SourceDocument {
 }
 
 /// How a document is read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SourceFormat {
     /// YAML (and so JSON).
     Yaml,
@@ -147,7 +161,7 @@ impl SourceFormat {
 }
 
 /// What `Apply` does with objects that its documents do not name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ApplyMode {
     /// They stay.
     Merge,
@@ -156,7 +170,7 @@ pub enum ApplyMode {
 }
 
 /// How fresh an answer must be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Consistency {
     /// Reflects everything that was committed before the question was asked.
     Linearizable,
@@ -165,7 +179,7 @@ pub enum Consistency {
 }
 
 /// How far a status question goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scope {
     /// The asked node alone.
     Node,
@@ -173,8 +187,24 @@ pub enum Scope {
     Cluster,
 }
 
+/// One page of a list that is ordered by number. The next one begins after where the answer says that more follows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Page {
+    /// Only what has a higher number; 0 for the beginning.
+    pub after: u64,
+    /// At most so many, of each node that answers.
+    pub limit: u32,
+}
+
+impl Page {
+    /// The first page, as large as pages are.
+    pub const FIRST: Self = Self { after: 0, limit: PROXIES_PAGE_MAX };
+    /// Nothing of the list.
+    pub const NONE: Self = Self { after: 0, limit: 0 };
+}
+
 /// What is answered.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Response {
     /// The change is committed (or there was nothing to change) and applied on the answering node.
@@ -204,12 +234,16 @@ pub enum Response {
     Status(status::ClusterStatus),
     /// Events of the asked node, oldest first.
     Events(Vec<status::EventRecord>),
+    /// The control nodes.
+    Nodes(nodes::NodeList),
+    /// Who leads after a hand-over was asked for.
+    Leads(nodes::Leadership),
     /// A proposed command stands in the leader's log; whether it is committed shows when it is applied.
     Proposed,
 }
 
 /// A committed change.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Change {
     /// The request that led to it.
@@ -228,7 +262,7 @@ pub struct Change {
 pub const VERDICTS_MAX: usize = 256;
 
 /// The verdict of the check on one object.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Verdict {
     /// The object's key.
@@ -240,7 +274,7 @@ pub struct Verdict {
 }
 
 /// Why a request was refused.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Refusal {
     /// What kind of refusal.
@@ -257,7 +291,7 @@ impl Refusal {
 }
 
 /// What kind of refusal.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub enum RefusalReason {
     /// A document cannot be read.
@@ -275,7 +309,7 @@ pub enum RefusalReason {
 }
 
 /// An answer to [`Request::Get`].
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Objects {
     /// The generation that was read.
@@ -289,7 +323,7 @@ pub struct Objects {
 }
 
 /// One object as `Get` shows it.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ObjectView {
     /// The object's key.

@@ -10,17 +10,20 @@ use std::sync::mpsc as threads;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
 use ravelin_config::{Draft, GenerationId, SealingKeys};
 use ravelin_consensus::{NodeId, Params};
+use ravelin_transport::Transport;
 use ravelin_transport::identity::Identity;
-use ravelin_transport::{Expected, PeerRole, Target, Transport};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::members::{Contact, Contacts};
+use crate::node::NodeOptions;
 use crate::node::boot::{BootError, Booted, Member, boot};
 use crate::node::event::{Event, LinkId};
-use crate::node::{HEAVY_BYTES, NodeOptions};
+use crate::node::wire::{self, Frame, Sender};
 use crate::request::{Envelope, Request, RequestId, Response};
 use crate::storage::{Disk, MemoryDisk, RealDisk, RealDiskError, WalLimits};
 
@@ -30,13 +33,14 @@ mod disk;
 mod driver;
 mod muffler;
 mod peer;
+mod peers;
 mod providers;
 mod raft_lanes;
 mod snapshot;
 
 use accept::{Budget, Door, LinkOut, Share};
 use driver::{Clock, Driver};
-use peer::Peer;
+use peers::Peers;
 use providers::Providers;
 
 /// Messages that wait for the node; whoever sends more waits.
@@ -52,8 +56,12 @@ const ANSWER_GRACE: Duration = Duration::from_millis(500);
 pub struct ControllerOptions {
     /// Who it is, and who the voters are.
     pub member: Member,
-    /// Where the other control nodes are dialled: number and address. Its own entry is ignored.
+    /// Where the other control nodes are dialled, until the log says more: number and address. Its own entry is ignored.
     pub controllers: Vec<(u64, String)>,
+    /// Their public keys' SHA-256, where they are known by keys.
+    pub keys: BTreeMap<u64, [u8; 32]>,
+    /// Where this node is dialled, which it tells the others; none keeps it to itself.
+    pub announced: Option<String>,
     /// Its data directory; without one everything is in memory and gone at the end (standalone).
     pub data_dir: Option<PathBuf>,
     /// How it is reached and reaches others: already listening.
@@ -82,9 +90,18 @@ impl ControllerOptions {
                 recovery_epoch: identity.recovery_epoch(),
                 node: identity.node(),
                 incarnation: identity.incarnation(),
-                voters: identity.founders().iter().map(|founder| (founder.node, founder.incarnation)).collect(),
+                voters: identity
+                    .founders()
+                    .iter()
+                    .map(|founder| (founder.node, founder.incarnation))
+                    .collect(),
             },
             controllers: controllers.iter().map(|peer| (peer.node, peer.address.clone())).collect(),
+            keys: controllers.iter().map(|peer| (peer.node, peer.public_key_sha256)).collect(),
+            announced: controllers
+                .iter()
+                .find(|peer| peer.node == identity.node())
+                .map(|own| own.address.clone()),
             data_dir: Some(data_dir),
             transport,
             static_objects: None,
@@ -98,6 +115,8 @@ impl ControllerOptions {
             sealing: SealingKeys::new(cluster, &[rand::random()]).expect("one key"),
             member: Member::alone(cluster),
             controllers: Vec::new(),
+            keys: BTreeMap::new(),
+            announced: None,
             data_dir: None,
             transport,
             static_objects: Some(static_objects),
@@ -148,12 +167,11 @@ enum Message {
 /// # Errors
 /// [`StartError`]; nothing runs then.
 pub async fn start(options: ControllerOptions) -> Result<ClusterHandle, StartError> {
-    let ControllerOptions { member, controllers, data_dir, transport, static_objects, params, sealing } =
-        options;
-    let me = NodeId(member.node);
-    let params = Arc::new(params.unwrap_or_else(|| member.params()));
-    let node_options =
-        NodeOptions { params, static_objects, heavy_bytes: HEAVY_BYTES, sealing: sealing.clone() };
+    let contacts = contacts(&options);
+    let ControllerOptions { member, data_dir, transport, static_objects, params, sealing, .. } = options;
+    let params = params.unwrap_or_else(|| member.params());
+    let greeting = greeting(&params, &contacts);
+    let node_options = NodeOptions { static_objects, contacts, ..NodeOptions::new(params, sealing.clone()) };
     // Opening a large log takes a while and blocks.
     let booted = tokio::task::spawn_blocking(move || {
         let (disk, limits): (Arc<dyn Disk>, WalLimits) = match &data_dir {
@@ -170,12 +188,7 @@ pub async fn start(options: ControllerOptions) -> Result<ClusterHandle, StartErr
     let (inbox, received) = mpsc::channel(INBOX_MAX);
     let (crowd, crowd_received) = mpsc::channel(CROWD_MAX);
     let stop = CancellationToken::new();
-    let peers = controllers.into_iter().filter(|(node, _)| NodeId(*node) != me).map(|(node, address)| {
-        let target = Target { address, expect: Expected { role: PeerRole::Controller, node: Some(node) } };
-        let way = Peer::start(NodeId(node), target, Arc::clone(&transport), inbox.clone(), stop.clone());
-        (NodeId(node), way)
-    });
-    let peers = peers.collect();
+    let peers = Peers::new(Arc::clone(&transport), inbox.clone(), stop.clone(), greeting);
     let door = Door {
         inbox: inbox.clone(),
         crowd,
@@ -190,6 +203,25 @@ pub async fn start(options: ControllerOptions) -> Result<ClusterHandle, StartErr
     spawn_driver(booted, sealing, peers, inbox, received, transport, stop)
 }
 
+/// What the identity file says of where control nodes are.
+fn contacts(options: &ControllerOptions) -> Contacts {
+    let key = |node: &u64| options.keys.get(node).copied();
+    let me = options.member.node;
+    let others = options.controllers.iter().filter(|(node, _)| *node != me);
+    let hint = |(node, address): &(u64, String)| {
+        (NodeId(*node), Contact { address: address.clone(), public_key_sha256: key(node) })
+    };
+    let own = |address: &String| Contact { address: address.clone(), public_key_sha256: key(&me) };
+    Contacts { own: options.announced.as_ref().map(own), hints: others.map(hint).collect() }
+}
+
+/// What this node says first to every control node that it dials.
+fn greeting(params: &Params, contacts: &Contacts) -> Option<Bytes> {
+    let Params { cluster, recovery_epoch, incarnation, .. } = *params;
+    let address = contacts.own.as_ref()?.address.clone();
+    wire::encode(&Frame::Greeting(Sender { cluster, recovery_epoch, incarnation }, address)).ok()
+}
+
 /// What the node's task takes its messages from: links apart, so that nothing of the node's own waits behind them.
 struct Received {
     inbox: mpsc::Receiver<Message>,
@@ -199,7 +231,7 @@ struct Received {
 fn spawn_driver(
     booted: Booted,
     sealing: SealingKeys,
-    peers: BTreeMap<NodeId, Peer>,
+    peers: Peers,
     inbox: mpsc::Sender<Message>,
     received: Received,
     transport: Arc<dyn Transport>,

@@ -33,6 +33,9 @@ pub(crate) enum Command {
     Demo(DemoOptions),
     /// Makes the identities of a new cluster (its CA, one file per node and one for the operator), or of further nodes.
     Init(InitOptions),
+    /// Goes on from one stopped controller after the others are lost for good. Shows what is given up, and changes
+    /// nothing until the cluster is named.
+    Recover(RecoverOptions),
     /// A node of the control plane.
     Controller(ControllerOptions),
     /// A node of the data plane.
@@ -52,6 +55,12 @@ pub(crate) enum Command {
     Status(StatusOptions),
     /// Shows what happened in the cluster.
     Events(EventsOptions),
+    /// Shows and changes who the control nodes are.
+    #[command(subcommand)]
+    Node(NodeCommand),
+    /// Hands leadership over.
+    #[command(subcommand)]
+    Leader(LeaderCommand),
     /// A small backend that answers with what it saw of the request.
     #[command(hide = true)]
     Whoami {
@@ -62,6 +71,9 @@ pub(crate) enum Command {
         #[arg(long, default_value = "whoami")]
         name: String,
     },
+    /// Stands between control nodes and loses and delays packets as it is told on standard input.
+    #[command(hide = true)]
+    Relay(crate::relay::Options),
     /// Steady load that judges every answer; counts go to standard output.
     #[command(hide = true)]
     Load(crate::load::Options),
@@ -79,7 +91,16 @@ pub(crate) struct DemoOptions {
     /// Keeps everything in this folder instead of a temporary one.
     #[arg(long)]
     pub(crate) directory: Option<PathBuf>,
-    /// Requests a second of the load in `--once`.
+    /// Kills, freezes, cuts off and slows down control nodes under load, exits with 0 only if no request failed.
+    #[arg(long, conflicts_with = "once")]
+    pub(crate) chaos: bool,
+    /// How long `--chaos` goes on, in seconds.
+    #[arg(long, default_value_t = 60, requires = "chaos", value_parser = clap::value_parser!(u64).range(5..=86_400))]
+    pub(crate) seconds: u64,
+    /// What the faults of `--chaos` are drawn from: the same seed gives the same plan. Drawn itself if absent.
+    #[arg(long, requires = "chaos")]
+    pub(crate) seed: Option<u64>,
+    /// Requests a second of the load in `--once` and `--chaos`.
     #[arg(long, default_value_t = 400, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) rate: u32,
 }
@@ -105,6 +126,24 @@ pub(crate) struct InitOptions {
     /// Folder for the identity files; made if it is missing.
     #[arg(long, default_value = ".")]
     pub(crate) out: PathBuf,
+}
+
+/// Flags of `ravelin recover`.
+#[derive(Args)]
+pub(crate) struct RecoverOptions {
+    /// The identity file of the controller that survived. It is replaced by one of the new recovery epoch; the old one is
+    /// kept beside it.
+    #[arg(long)]
+    pub(crate) identity: PathBuf,
+    /// Folder of its log and snapshots. The node must be stopped.
+    #[arg(long)]
+    pub(crate) data: PathBuf,
+    /// The id of the cluster, as shown: agrees to what is given up.
+    #[arg(long)]
+    pub(crate) cluster: Option<String>,
+    /// Agrees without naming the cluster.
+    #[arg(long, conflicts_with = "cluster")]
+    pub(crate) yes: bool,
 }
 
 /// Flags of `ravelin controller`.
@@ -215,6 +254,72 @@ pub(crate) struct StatusOptions {
 pub(crate) struct EventsOptions {
     #[command(flatten)]
     pub(crate) operator: OperatorOptions,
+}
+
+/// Commands of `ravelin node`.
+#[derive(Subcommand)]
+pub(crate) enum NodeCommand {
+    /// Lists the control nodes: voters, spares, those that join or leave.
+    List {
+        #[command(flatten)]
+        operator: OperatorOptions,
+    },
+    /// Makes a control node a member. It follows without a vote until it has caught up and another makes a pair
+    /// with it, so that the number of voters stays odd; until then it is a hot spare.
+    Add {
+        /// The node's identity file, from `ravelin init --add`; only its public part is sent.
+        identity_file: PathBuf,
+        /// It stays a spare until `ravelin node promote`.
+        #[arg(long)]
+        spare: bool,
+        #[command(flatten)]
+        operator: OperatorOptions,
+    },
+    /// Removes a control node for good. A spare takes the place of a voter.
+    Remove {
+        /// Its number, for example 4 or controller-4.
+        #[arg(value_name = "NODE", value_parser = controller)]
+        controller: u64,
+        /// Even if a single voter is left then, or the spare that shall take the place has not caught up.
+        #[arg(long)]
+        force: bool,
+        #[command(flatten)]
+        operator: OperatorOptions,
+    },
+    /// Lets a control node vote once it has caught up and another makes a pair with it.
+    Promote {
+        /// Its number, for example 4 or controller-4.
+        #[arg(value_name = "NODE", value_parser = controller)]
+        controller: u64,
+        #[command(flatten)]
+        operator: OperatorOptions,
+    },
+    /// Lets a control node follow without a vote. A spare takes its place.
+    Demote {
+        /// Its number, for example 4 or controller-4.
+        #[arg(value_name = "NODE", value_parser = controller)]
+        controller: u64,
+        #[command(flatten)]
+        operator: OperatorOptions,
+    },
+}
+
+/// Commands of `ravelin leader`.
+#[derive(Subcommand)]
+pub(crate) enum LeaderCommand {
+    /// Hands leadership to a voter that has caught up; a second later either it leads or the old leader goes on.
+    Transfer {
+        /// To whom, for example 2 or controller-2; any that has caught up if absent.
+        #[arg(value_name = "NODE", value_parser = controller)]
+        controller: Option<u64>,
+        #[command(flatten)]
+        operator: OperatorOptions,
+    },
+}
+
+fn controller(text: &str) -> Result<u64, String> {
+    let number = text.strip_prefix("controller-").unwrap_or(text);
+    number.parse().map_err(|_| "write the number of a controller, for example 4 or controller-4".to_owned())
 }
 
 fn entry_point(text: &str) -> Result<(String, String), String> {

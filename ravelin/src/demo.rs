@@ -3,6 +3,7 @@
 //! shipped nodes do not have, and leave no process behind.
 
 mod access_logs;
+mod chaos;
 mod checks;
 mod cluster;
 mod load;
@@ -18,10 +19,10 @@ use crate::cli::DemoOptions;
 use crate::{exit, validate};
 use cluster::{Cluster, Plan};
 
-/// Runs the demo until Ctrl-C, or its checks once.
+/// Runs the demo until Ctrl-C, its checks once, or faults for a time.
 ///
 /// # Errors
-/// The cluster does not start, or (with `--once`) a check does not hold.
+/// The cluster does not start, or (with `--once` or `--chaos`) a check does not hold.
 pub(crate) fn run(options: DemoOptions) -> anyhow::Result<()> {
     exit::runtime()?.block_on(async {
         tokio::select! {
@@ -46,10 +47,13 @@ async fn demo(options: DemoOptions) -> anyhow::Result<()> {
         }
     };
     let config = options.config.as_deref().map(own_file).transpose()?;
-    let mut cluster = Cluster::prepare(Plan { directory, config })?;
+    let seed = options.seed.unwrap_or_else(rand::random);
+    let mut cluster = Cluster::prepare(Plan { directory, config, relayed: options.chaos.then_some(seed) })?;
     cluster.start().await?;
     println!("first routed request after {} ms\n", begun.elapsed().as_millis());
-    if options.once {
+    if options.chaos {
+        chaos::run(&mut cluster, seed, options.seconds, options.rate).await
+    } else if options.once {
         checks::run(&mut cluster, options.rate).await
     } else {
         status::show(&mut cluster).await

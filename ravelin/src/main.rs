@@ -11,6 +11,8 @@ mod load;
 mod logging;
 mod operator;
 mod proxy;
+mod recover;
+mod relay;
 mod standalone;
 mod validate;
 mod whoami;
@@ -34,6 +36,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Standalone { .. } => standalone::run(&[]),
         Command::Demo(options) => demo::run(options),
         Command::Init(options) => init::run(&options),
+        Command::Recover(options) => recover::run(&options),
         Command::Controller(options) => controller::run(options),
         Command::Proxy(options) => proxy::run(options),
         Command::Validate { file } => validate::run(&file),
@@ -42,7 +45,10 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Get(options) => operator::get(&options),
         Command::Status(options) => operator::status(&options),
         Command::Events(options) => operator::events(&options),
+        Command::Node(command) => operator::node(&command),
+        Command::Leader(command) => operator::leader(&command),
         Command::Whoami { listen, name } => exit::runtime()?.block_on(whoami::serve(listen, &name)),
+        Command::Relay(options) => exit::runtime()?.block_on(relay::run(options)),
         Command::Load(options) => exit::runtime()?.block_on(load::run(options)),
     }
 }

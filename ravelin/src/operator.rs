@@ -1,8 +1,10 @@
 //! The operator's commands against a running cluster: apply, delete, get, status, events. They speak
 //! lane Forward under the operator's identity; they must not know which node leads.
 
+mod members;
 mod show;
 
+pub(crate) use members::{leader, node};
 pub(crate) use show::role;
 
 use std::io::Read;
@@ -13,7 +15,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use ravelin_cluster::request::status::{ClusterStatus, EventRecord, NodeStatus};
 use ravelin_cluster::request::{
-    ApplyMode, Change, Consistency, EVENTS_PAGE_MAX, GET_OBJECTS_MAX, Objects, Request, Response, Scope,
+    ApplyMode, Change, Consistency, EVENTS_PAGE_MAX, GET_OBJECTS_MAX, Objects, Page, Request, Response, Scope,
     SourceDocument, SourceFormat,
 };
 use ravelin_cluster::shell::client::Client;
@@ -89,7 +91,7 @@ impl Operator {
     /// # Errors
     /// It does not answer.
     pub(crate) async fn status(&self, node: u64) -> anyhow::Result<NodeStatus> {
-        match self.ask(Some(node), Request::Status { scope: Scope::Node }).await? {
+        match self.ask(Some(node), Request::Status { scope: Scope::Node, proxies: Page::FIRST }).await? {
             Response::Status(status) => status
                 .nodes
                 .into_iter()
@@ -116,7 +118,7 @@ impl Operator {
     }
 
     async fn cluster_status(&self, node: Option<u64>) -> anyhow::Result<ClusterStatus> {
-        match self.ask(node, Request::Status { scope: Scope::Cluster }).await? {
+        match self.ask(node, Request::Status { scope: Scope::Cluster, proxies: Page::FIRST }).await? {
             Response::Status(status) => Ok(status),
             other => Err(show::not_done(other)),
         }

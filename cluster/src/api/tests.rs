@@ -1,7 +1,7 @@
 //! Requests in hand: one answer each, the truth at the deadline, bounds.
 
 use super::*;
-use crate::request::{ApplyMode, RequestId, Scope, SourceDocument, SourceFormat};
+use crate::request::{ApplyMode, Page, RequestId, Scope, SourceDocument, SourceFormat};
 
 const NOW: Time = Time { micros: 1_000_000 };
 
@@ -28,7 +28,9 @@ fn the_deadline_tells_what_is_known() {
     api.pass_on(NOW, passed, NodeId(2), &mut actions).expect("small");
     let again = api.accept(NOW, local(3), change(1)).expect("room");
     api.get_mut(again).expect("in hand").may_take_effect = true;
-    let reading = api.accept(NOW, local(4), envelope(Request::Status { scope: Scope::Node })).expect("room");
+    let reading = api
+        .accept(NOW, local(4), envelope(Request::Status { scope: Scope::Node, proxies: Page::FIRST }))
+        .expect("room");
     api.pass_on(NOW, reading, NodeId(2), &mut actions).expect("small");
     assert!(api.overdue(after(NOW, Duration::from_millis(999)), true).is_empty());
     let overdue: BTreeMap<_, _> =

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use ravelin_config::check::{INTERNAL, provider_of};
-use ravelin_config::{ConfigMap, Draft};
+use ravelin_config::{ConfigMap, Draft, Understands};
 use ravelin_consensus::{Input, NodeId, ProposalId, RoleName, Time};
 
 use super::event::{Action, Actions};
@@ -17,12 +17,13 @@ use crate::reconcile::worker::CLUSTER_PROVIDER;
 use crate::reconcile::{Output, PROPOSE_DEADLINE_MILLIS};
 use crate::request::status::EventKind;
 use crate::request::{Envelope, Request, RequestId};
-use crate::store::{Author, Command};
+use crate::store::{Author, Command, FEATURE_LEVEL};
 
 impl Node {
     /// Everything that may follow from the state of things; cheap when nothing does.
     pub(super) fn act(&mut self, now: Time, actions: &mut Actions) {
         self.take_snapshot(now, actions);
+        self.look_after_members(now, actions);
         self.label_feed(now, actions);
         self.run_providers(now, actions);
         let (reconcile, random) = (&mut self.reconcile, &mut self.random);
@@ -40,6 +41,7 @@ impl Node {
 
     /// Labels what is fed as soon as a quorum stands behind it, or has been missing for too long.
     fn label_feed(&mut self, now: Time, actions: &mut Actions) {
+        self.feed.set_leads(self.core.role() == RoleName::Leader);
         let stale = self.roles.is_stale(now);
         if stale != self.feed.is_stale() {
             self.note(now, EventKind::StaleChanged { stale }, actions);
@@ -50,7 +52,11 @@ impl Node {
     /// The regular look: signs of life and deadlines.
     pub(super) fn tick(&mut self, now: Time, actions: &mut Actions) {
         self.send_presence(actions);
+        if self.core.role() == RoleName::Leader {
+            self.record_understood(now);
+        }
         self.note_known(now, actions);
+        self.tick_members(now, actions);
         self.tell_served(now, actions);
         self.with_feed(|feed, source| feed.tick(now, source, actions));
         let leader_known = self.core.leader().is_some();
@@ -69,8 +75,10 @@ impl Node {
             healthy: self.is_healthy(),
             providers_epoch: self.providers_epoch().unwrap_or(0),
             served: self.feed.served(),
+            understands: Understands::this_build(wire::RAFT_VERSIONS),
+            feature_level: FEATURE_LEVEL,
         };
-        let Ok(frame) = wire::encode(&Frame::Presence(presence)) else { return };
+        let Ok(frame) = wire::encode(&Frame::Presence(self.sender(), presence)) else { return };
         for to in BTreeSet::from([leader, controller.unwrap_or(leader)]) {
             if to != me {
                 actions.push(Action::SendRaft { to, frame: frame.clone() });

@@ -4,20 +4,23 @@
 use std::time::Duration;
 
 use ravelin_config::object::RECORD_VERSION;
-use ravelin_config::{Record, RecordWire};
+use ravelin_config::{Record, RecordWire, Understands};
 use ravelin_consensus::{Input, NodeId, ProposalId, ReadId, RoleName, Time};
 use ravelin_transport::codec;
 
 use super::event::{Actions, CallId};
-use super::{Node, Proposer, fed_generation, with_ground};
+use super::wire::RAFT_VERSIONS;
+use super::{Node, Proposer, fed_generation, gathered, with_ground};
 use crate::api::{PendingId, ReplyTo, State};
 use crate::reconcile::Work;
+use crate::request::nodes::NodeChange;
 use crate::request::status::{ClusterStatus, LongestEvent, NodeStatus};
 use crate::request::{
-    Change, Consistency, EVENTS_PAGE_MAX, Envelope, GET_OBJECTS_MAX, HOPS_MAX, ObjectView, Objects, Refusal,
-    RefusalReason, Request, Response, Scope,
+    Change, Consistency, EVENTS_PAGE_MAX, Envelope, GET_OBJECTS_MAX, HOPS_MAX, ObjectView, Objects, Page,
+    Refusal, RefusalReason, Request, Response, Scope,
 };
 use crate::storage::{CommandBytes, chain};
+use crate::store::limits::LIMITS_LEVEL;
 use crate::store::{ChangeId, Command, Refusal as StoreRefusal};
 
 /// Bytes of objects or events in one answer; a page ends before it grows beyond.
@@ -45,6 +48,10 @@ impl Node {
             Some("passed on too often")
         } else if matches!(envelope.request, Request::Propose { .. }) && !from_controller {
             Some("only control nodes propose")
+        } else if matches!(envelope.request, Request::ChangeNode(NodeChange::Announce { .. }))
+            && !from_controller
+        {
+            Some("only control nodes say where they are")
         } else {
             None
         };
@@ -95,6 +102,7 @@ impl Node {
                 }
                 _ => self.reconcile.turned_away(now, attempt, part),
             },
+            ReplyTo::Nobody => {}
             ReplyTo::Local(_) | ReplyTo::Link { .. } => self.api.reply(reply, response, actions),
         }
     }
@@ -103,9 +111,11 @@ impl Node {
     pub(super) fn look_after_requests(&mut self, now: Time, actions: &mut Actions) {
         let (leader, controller) = (self.core.leader(), self.store.controller().map(|(node, _)| node));
         self.api.recall(now, leader, controller, |pending, to| match decider_of(&pending.envelope.request) {
+            // The one that handed over says so itself.
+            Decider::Leader if matches!(pending.envelope.request, Request::TransferLeader { .. }) => false,
             Decider::Leader => leader.is_some_and(|leader| leader != to),
             Decider::Controller => controller.is_some_and(|controller| controller != to),
-            Decider::Anyone => false,
+            Decider::Anyone | Decider::Healthy => false,
         });
         for request in self.api.waiting(now) {
             self.look_after(now, request, actions);
@@ -152,7 +162,9 @@ impl Node {
         let me = self.me();
         let node = match decider {
             Decider::Anyone => return Place::Here,
-            Decider::Leader => self.core.leader(),
+            // Any member that has caught up reads by the leader's word; one that has not would only wait for it.
+            Decider::Healthy if self.is_healthy() => return Place::Here,
+            Decider::Leader | Decider::Healthy => self.core.leader(),
             // The controller can do nothing without a leader; asking it then only hides the reason.
             Decider::Controller => {
                 self.core.leader().and_then(|_| self.store.controller()).map(|(node, _)| node)
@@ -195,12 +207,18 @@ impl Node {
                 self.proposals.insert(proposal, Proposer::Request(request));
                 self.step(now, Input::Propose { id: proposal, payload });
             }
-            Request::Status { scope: Scope::Node } => {
-                let response = Response::Status(self.cluster_status(vec![self.status(now)], Vec::new()));
+            Request::Nodes => {
+                let response = Response::Nodes(self.node_list(now));
                 self.answer(now, request, response, actions);
             }
-            Request::Status { scope: Scope::Cluster } => {
-                let (me, others) = (self.status(now), self.others());
+            Request::ChangeNode(change) => self.change_node(now, request, &change, actions),
+            Request::TransferLeader { to } => self.transfer_leader(now, request, to, actions),
+            Request::Status { scope: Scope::Node, proxies } => {
+                let response = Response::Status(self.cluster_status(vec![self.status(proxies)], Vec::new()));
+                self.answer(now, request, response, actions);
+            }
+            Request::Status { scope: Scope::Cluster, proxies } => {
+                let (me, others) = (self.status(proxies), self.others());
                 self.api.gather(now, request, me, &others, actions);
             }
             Request::Events { since, limit } => {
@@ -217,8 +235,12 @@ impl Node {
     fn unfit(&self, payload: &CommandBytes) -> Option<Refusal> {
         let read = Command::decode(payload).and_then(|command| Ok((command.unknown_key()?, command)));
         let command = match read {
-            Ok((None, Command::SetLimits { .. } | Command::RaiseFeatureLevel { .. })) => {
-                // A node of an older version stops at such an entry, and nobody knows the members' versions.
+            Ok((None, Command::SetLimits { .. })) if self.store.feature_level() < LIMITS_LEVEL => {
+                let problem = "it is not put into the log: the feature level that brings it is not in force";
+                return Some(Refusal::new(RefusalReason::BadRequest, problem));
+            }
+            Ok((None, Command::RaiseFeatureLevel { level, .. })) if !self.all_support(level) => {
+                // A node of an older version stops at such an entry.
                 let problem =
                     "it is not put into the log: it is not known of every member that it supports this";
                 return Some(Refusal::new(RefusalReason::BadRequest, problem));
@@ -332,12 +354,13 @@ impl Node {
 
     fn cluster_status(&self, nodes: Vec<NodeStatus>, silent: Vec<u64>) -> ClusterStatus {
         let cluster = self.options.params.cluster.0.iter().map(|byte| format!("{byte:02x}")).collect();
-        ClusterStatus { cluster, answered_by: self.me().0, nodes, silent }
+        gathered::together(cluster, self.me().0, nodes, silent)
     }
 
-    /// How this node stands.
-    pub(crate) fn status(&self, _now: Time) -> NodeStatus {
+    /// How this node stands, with one page of its proxies.
+    pub(crate) fn status(&self, proxies: Page) -> NodeStatus {
         let controller = self.store.controller();
+        let (proxies, next_proxy) = self.feed.proxies(proxies);
         NodeStatus {
             node: self.me().0,
             role: role_name(self.core.role()).to_owned(),
@@ -354,7 +377,10 @@ impl Node {
             generation: fed_generation(&self.store).map(Into::into),
             stale: self.feed.is_stale(),
             objects: self.store.config().len() as u64,
-            proxies: self.feed.proxies(),
+            understands: Understands::this_build(RAFT_VERSIONS),
+            proxies_attached: self.feed.attached(),
+            proxies,
+            next_proxy,
             providers: self
                 .run
                 .as_ref()
@@ -379,6 +405,8 @@ impl Node {
 /// Who may decide about a kind of request.
 enum Decider {
     Anyone,
+    /// Any node that has caught up.
+    Healthy,
     Leader,
     Controller,
 }
@@ -386,9 +414,11 @@ enum Decider {
 fn decider_of(request: &Request) -> Decider {
     match request {
         Request::Apply { .. } | Request::Delete { .. } => Decider::Controller,
-        Request::Get { consistency: Consistency::Linearizable, .. } | Request::Propose { .. } => {
-            Decider::Leader
-        }
+        Request::Get { consistency: Consistency::Linearizable, .. } => Decider::Healthy,
+        Request::Propose { .. }
+        | Request::Nodes
+        | Request::ChangeNode(_)
+        | Request::TransferLeader { .. } => Decider::Leader,
         Request::Get { .. } | Request::Status { .. } | Request::Events { .. } => Decider::Anyone,
     }
 }

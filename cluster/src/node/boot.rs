@@ -146,7 +146,7 @@ pub fn boot(
     let snapshots = Snapshots { store, member: member.clone() };
     let state = match &recovered.snapshot {
         Some(meta) => snapshots.load(meta)?,
-        None => Store::new(member.cluster, member.recovery_epoch),
+        None => Store::new(member.cluster),
     };
     // Snapshots that the log does not name were being written or fetched when the process ended. They go only now: a node
     // that is refused because of the one that counts keeps everything.
@@ -234,7 +234,7 @@ impl Known {
     }
 
     /// The note on a disk; none if it is not there or not whole.
-    fn read(disk: &dyn Disk) -> Option<Self> {
+    pub(crate) fn read(disk: &dyn Disk) -> Option<Self> {
         let bytes = read_all(disk, KNOWN_NAME, KNOWN_BYTES_MAX).ok()?;
         let (content, checksum) = bytes.split_last_chunk::<4>()?;
         (crc32c::crc32c(content).to_le_bytes() == *checksum)
@@ -269,7 +269,7 @@ impl Snapshots {
         }
         let state = restore.finish()?;
         let found = (state.cluster(), state.recovery_epoch(), state.applied_index());
-        if found != (self.member.cluster, self.member.recovery_epoch, meta.index) {
+        if found != (self.member.cluster, meta.configuration.recovery_epoch.0, meta.index) {
             return Err(BootError::OtherState);
         }
         Ok(state)

@@ -58,13 +58,19 @@ impl Node {
                 actions.push(Action::Persist(batch));
             }
             Effect::Apply { first, entries } => self.hand_over(now, first, entries, actions),
-            Effect::Accepted { id, .. } => {
-                if let Some(Proposer::Request(request)) = self.proposals.remove(&id) {
+            Effect::Accepted { id, .. } => match self.proposals.remove(&id) {
+                Some(Proposer::Request(request)) => {
                     self.answer(now, request, Response::Proposed, actions);
                 }
-            }
+                Some(Proposer::Member(request)) => self.member_accepted(request),
+                Some(Proposer::Roles) | None => {}
+            },
             Effect::Rejected { id, leader, reason } => {
-                if let Some(Proposer::Request(request)) = self.proposals.remove(&id) {
+                let proposer = self.proposals.remove(&id);
+                if let Some(Proposer::Member(_)) = proposer {
+                    self.member_rejected();
+                }
+                if let Some(Proposer::Request(request) | Proposer::Member(request)) = proposer {
                     self.answer(now, request, rejection(leader, reason), actions);
                 }
             }
@@ -78,8 +84,7 @@ impl Node {
                     self.api.wait_again(now, request);
                 }
             }
-            // No request asks for a transfer.
-            Effect::TransferFailed { .. } => {}
+            Effect::TransferFailed { to, .. } => self.hand_over_failed(now, to, actions),
             Effect::SetTimer { timer, min, max } => {
                 let span = self.random.span(min, max);
                 self.timers.set(Due::Core(timer), after(now, span));
@@ -89,8 +94,8 @@ impl Node {
             // The follower asks for the bytes itself, over lane Snapshot: the offer has told it what to ask for.
             Effect::SendSnapshot { .. } => {}
             Effect::InstallSnapshot { from, meta } => {
-                self.snapshot.fetching = Some(meta.clone());
-                actions.push(Action::FetchSnapshot { from, meta });
+                self.snapshot.fetching = Some(SnapshotMeta::clone(&meta));
+                actions.push(Action::FetchSnapshot { from, meta: *meta });
             }
             Effect::RoleChanged { role, term, leader } => self.role_changed(now, role, term, leader, actions),
             Effect::Halt(reason) => self.halt(now, halt_text(reason), actions),
@@ -116,6 +121,7 @@ impl Node {
         let (old_role, old_term, old_leader) = self.standing;
         self.standing = (role, term, leader);
         self.roles.changed(now, me, term, leader);
+        self.members_led_anew(now);
         if role == RoleName::Leader && (old_role, old_term) != (role, term) {
             self.note(now, EventKind::LeaderElected { term: term.0 }, actions);
         }
@@ -132,6 +138,7 @@ impl Node {
 
     /// What the log decided, told to the reconciler where it was about a change, and noted where worth it.
     pub(super) fn applied(&mut self, now: Time, applied: Applied, actions: &mut Actions) {
+        self.member_decided(&applied);
         let generation = self.store.generation();
         let (id, decision) = match applied {
             Applied::Nothing
@@ -189,7 +196,10 @@ impl Node {
             && self.announced != Some(generation)
         {
             self.announced = Some(generation);
-            self.with_feed(|feed, source| feed.publish(now, generation, source, actions));
+            let noted = self.with_feed(|feed, source| feed.publish(now, generation, source, actions));
+            for kind in noted {
+                self.note(now, kind, actions);
+            }
             actions.push(Action::Generation(generation));
         }
     }
@@ -199,7 +209,7 @@ impl Node {
             Event::SnapshotWritten(meta) => {
                 self.snapshot.writing = false;
                 self.note(now, EventKind::SnapshotTaken { index: meta.index.0, installed: false }, actions);
-                self.step(now, Input::SnapshotTaken(meta.clone()));
+                self.step(now, Input::SnapshotTaken(Box::new(meta.clone())));
                 actions.push(Action::CompactLog(meta));
             }
             Event::SnapshotNotWritten { .. } => {
@@ -209,11 +219,11 @@ impl Node {
             Event::SnapshotFetched { meta, store } if self.snapshot.fetching.as_ref() == Some(&meta) => {
                 self.snapshot.fetching = None;
                 self.snapshot.fetched = Some((meta.clone(), store));
-                self.step(now, Input::SnapshotInstalled(meta));
+                self.step(now, Input::SnapshotInstalled(Box::new(meta)));
             }
             Event::SnapshotNotFetched { meta, .. } if self.snapshot.fetching.as_ref() == Some(&meta) => {
                 self.snapshot.fetching = None;
-                self.step(now, Input::SnapshotFailed(meta));
+                self.step(now, Input::SnapshotFailed(Box::new(meta)));
             }
             _ => {}
         }
@@ -228,7 +238,7 @@ impl Node {
             Some((fetched, store)) if fetched == *meta => {
                 self.replace_store(store, actions);
                 self.applying.replaced();
-                self.applied_members = meta.configuration.clone();
+                self.apply_members(now, meta.configuration.clone(), actions);
                 self.note(now, EventKind::SnapshotTaken { index: meta.index.0, installed: true }, actions);
             }
             _ => {
@@ -258,7 +268,9 @@ impl Node {
             return;
         }
         let index = self.store.applied_index();
-        if index == Index::ZERO || index != self.core.applied_index() {
+        // A node that has not been told who the members are has nothing to say of them in a snapshot.
+        let knows_none = self.applied_members.members().next().is_none();
+        if index == Index::ZERO || index != self.core.applied_index() || knows_none {
             return;
         }
         self.snapshot.wanted = None;

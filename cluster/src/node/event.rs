@@ -1,6 +1,7 @@
 //! Everything that can happen to a node and everything that it can ask for: two closed lists.
 //! It must not hold behaviour: `Node::handle` turns one into the other, a shell or a simulator carries them out.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -134,6 +135,11 @@ pub enum Event {
         /// The state after the entry, and what came of it.
         outcome: Result<(Box<Store>, Applied), ApplyError>,
     },
+    /// A member refused this node for having been removed from the cluster.
+    RefusedAsRemoved {
+        /// The member.
+        by: NodeId,
+    },
     /// A provider of the run of this epoch has something to say.
     Provider {
         /// The epoch it was started under.
@@ -168,6 +174,7 @@ impl Event {
             Self::WholeEncoded { .. } => "wholeEncoded",
             Self::AppliedBeside { .. } => "appliedBeside",
             Self::Provider { .. } => "provider",
+            Self::RefusedAsRemoved { .. } => "refusedAsRemoved",
         }
     }
 }
@@ -208,6 +215,8 @@ pub enum Action {
         /// Which.
         meta: SnapshotMeta,
     },
+    /// Dial and hear these control nodes, and no others.
+    Directory(Directory),
     /// Send a frame over a lane that a peer opened. At most a few wait per link: see [`Event::LinkSent`].
     SendLink {
         /// Which.
@@ -289,6 +298,21 @@ pub enum Action {
         /// Why.
         reason: String,
     },
+}
+
+/// The control nodes that a node has to do with.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Directory {
+    /// Whom to dial, and where.
+    pub dial: BTreeMap<NodeId, String>,
+    /// The recorded keys.
+    pub keys: BTreeMap<NodeId, [u8; 32]>,
+    /// Members, as far as this node knows.
+    pub named: BTreeSet<NodeId>,
+    /// Former members, never to be heard again.
+    pub removed: BTreeSet<NodeId>,
+    /// Whether others are heard as well: they may be news to this node, which has not caught up.
+    pub strangers: bool,
 }
 
 /// The caller's reusable buffer of actions.

@@ -71,6 +71,7 @@ fn size_bytes(record: &EventRecord) -> usize {
         EventKind::ConfigurationRefused { provider: name, reasons: texts }
         | EventKind::ObjectsInError { provider: name, objects: texts }
         | EventKind::ProxyRefused { generation: name, reasons: texts, .. } => name.len() + all(texts),
+        EventKind::ProxyLacks { kinds: texts, .. } => all(texts),
         EventKind::GenerationCommitted { generation: text, .. }
         | EventKind::Halted { reason: text }
         | EventKind::FramesUnreadable { reason: text, .. }

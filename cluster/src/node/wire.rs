@@ -7,6 +7,7 @@ use bincode::de::{BorrowDecode, BorrowDecoder, Decode, Decoder};
 use bincode::enc::{Encode, Encoder};
 use bincode::error::{DecodeError, EncodeError};
 use bytes::Bytes;
+use ravelin_config::understands::{Understands, UnderstandsError, UnderstandsV1, Versions};
 use ravelin_consensus::{
     AppendOutcome, Body, ClusterId, Configuration, Entry, EntryKind, Incarnation, Index, Life, Message,
     NodeId, RecoveryEpoch, Round, SnapshotMeta, SnapshotOutcome, Term, Ticket,
@@ -17,7 +18,10 @@ use crate::storage::CommandBytes;
 
 /// The version byte of every frame on lane Raft. Any change of a form in this file, a new variant of an enum too, needs a
 /// higher one: a reader of this one drops what it cannot read.
-pub const RAFT_VERSION: u8 = 1;
+pub const RAFT_VERSION: u8 = 2;
+
+/// The versions of frames on lane Raft that this build reads and writes.
+pub const RAFT_VERSIONS: Versions = Versions { oldest: RAFT_VERSION, newest: RAFT_VERSION };
 
 /// A frame of lane Raft.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,11 +29,36 @@ pub enum Frame {
     /// A message of the consensus core.
     Message(Message<CommandBytes>),
     /// Soft state that a node tells the leader and the controller.
-    Presence(Presence),
+    Presence(Sender, Presence),
+    /// Where the sender is dialled, `host:port`: whoever the log names nowhere yet can be answered.
+    Greeting(Sender, String),
+}
+
+/// Who speaks in a frame, beside what the connection proves: every frame says it, and it is looked at before anything else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sender {
+    /// The cluster.
+    pub cluster: ClusterId,
+    /// How often the cluster was recovered, as far as the sender's data directory knows.
+    pub recovery_epoch: RecoveryEpoch,
+    /// The life of that directory.
+    pub incarnation: Incarnation,
+}
+
+impl Frame {
+    /// Who speaks.
+    pub fn sender(&self) -> Sender {
+        match self {
+            Self::Message(Message { cluster, recovery_epoch, incarnation, .. }) => {
+                Sender { cluster: *cluster, recovery_epoch: *recovery_epoch, incarnation: *incarnation }
+            }
+            Self::Presence(sender, _) | Self::Greeting(sender, _) => *sender,
+        }
+    }
 }
 
 /// What a node tells the leader and the controller about itself, a few times a second. Nothing durable follows from it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, bincode::Encode, bincode::Decode)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Presence {
     /// The sender's term: a presence meant for a leader of another term is dropped.
     pub term: u64,
@@ -42,73 +71,89 @@ pub struct Presence {
     /// The oldest revision of configuration that a proxy attached to it serves; 0 if one serves nothing yet, none if no
     /// proxy is attached.
     pub served: Option<u64>,
+    /// What it can read.
+    pub understands: Understands,
+    /// The highest feature level of the replicated state that it knows.
+    pub feature_level: u16,
 }
 
 #[derive(bincode::Encode, bincode::Decode)]
-enum FrameV1 {
-    Message(MessageV1),
-    Presence(Presence),
-}
-
-#[derive(bincode::Encode, bincode::Decode)]
-struct MessageV1 {
+struct FrameV2 {
     cluster: [u8; 16],
     recovery_epoch: u32,
     incarnation: u64,
-    term: u64,
-    body: BodyV1,
+    content: ContentV2,
 }
 
 #[derive(bincode::Encode, bincode::Decode)]
-enum BodyV1 {
+enum ContentV2 {
+    Message { term: u64, body: BodyV2 },
+    Presence(PresenceV2),
+    Greeting { address: String },
+}
+
+#[derive(bincode::Encode, bincode::Decode)]
+struct PresenceV2 {
+    term: u64,
+    applied: u64,
+    healthy: bool,
+    providers_epoch: u64,
+    served: Option<u64>,
+    understands: UnderstandsV1,
+    feature_level: u16,
+}
+
+#[derive(bincode::Encode, bincode::Decode)]
+enum BodyV2 {
     PreVote { last_index: u64, last_term: u64 },
     PreVoteReply { granted: bool },
     Vote { last_index: u64, last_term: u64 },
     VoteReply { granted: bool },
-    Append { prev_index: u64, prev_term: u64, entries: Vec<EntryV1>, commit: u64, round: u64 },
+    Append { prev_index: u64, prev_term: u64, entries: Vec<EntryV2>, commit: u64, round: u64 },
     AppendAccepted { matched: u64, round: u64 },
     AppendRejected { prev_index: u64, hint_index: u64, hint_term: u64, round: u64 },
-    Snapshot { meta: SnapshotMetaV1, round: u64 },
+    Snapshot { meta: SnapshotMetaV2, round: u64 },
     SnapshotReply { index: u64, receiving: bool, round: u64 },
     TimeoutNow,
-    Read { ticket: TicketV1 },
-    ReadReply { ticket: TicketV1, index: Option<u64> },
+    Read { ticket: TicketV2 },
+    ReadReply { ticket: TicketV2, index: Option<u64> },
 }
 
 #[derive(bincode::Encode, bincode::Decode)]
-struct TicketV1 {
+struct TicketV2 {
     life: u64,
     number: u64,
 }
 
 #[derive(bincode::Encode, bincode::Decode)]
-struct EntryV1 {
+struct EntryV2 {
     term: u64,
-    kind: EntryKindV1,
+    kind: EntryKindV2,
 }
 
 #[derive(bincode::Encode, bincode::Decode)]
-enum EntryKindV1 {
+enum EntryKindV2 {
     Empty,
-    Configuration(ConfigurationV1),
+    Configuration(ConfigurationV2),
     Command(Blob),
 }
 
 /// The wire form of a set of members.
 #[derive(Debug, Clone, PartialEq, Eq, bincode::Encode, bincode::Decode)]
-pub struct ConfigurationV1 {
+pub struct ConfigurationV2 {
     voters: Vec<(u64, u64)>,
     outgoing: Vec<(u64, u64)>,
     learners: Vec<(u64, u64)>,
+    recovery_epoch: u32,
 }
 
 /// The wire form of a snapshot's name.
 #[derive(Debug, Clone, PartialEq, Eq, bincode::Encode, bincode::Decode)]
-pub struct SnapshotMetaV1 {
+pub struct SnapshotMetaV2 {
     index: u64,
     term: u64,
     digest: [u8; 32],
-    configuration: ConfigurationV1,
+    configuration: ConfigurationV2,
 }
 
 /// Bytes with the encoding of `Vec<u8>`, shared instead of copied on the way out.
@@ -137,11 +182,16 @@ impl<'de, C> BorrowDecode<'de, C> for Blob {
 /// # Errors
 /// [`CodecError`] for a message beyond the codec's limits; the core's own bounds keep it below them.
 pub fn encode(frame: &Frame) -> Result<Bytes, CodecError> {
-    let wire = match frame {
-        Frame::Message(message) => FrameV1::Message(message_to_wire(message)),
-        Frame::Presence(presence) => FrameV1::Presence(*presence),
+    let Sender { cluster, recovery_epoch, incarnation } = frame.sender();
+    let content = match frame {
+        Frame::Message(Message { term, body, .. }) => {
+            ContentV2::Message { term: term.0, body: body_to_wire(body) }
+        }
+        Frame::Presence(_, presence) => ContentV2::Presence(presence.into()),
+        Frame::Greeting(_, address) => ContentV2::Greeting { address: address.clone() },
     };
-    codec::encode(RAFT_VERSION, &wire)
+    let (cluster, recovery_epoch, incarnation) = (cluster.0, recovery_epoch.0, incarnation.0);
+    codec::encode(RAFT_VERSION, &FrameV2 { cluster, recovery_epoch, incarnation, content })
 }
 
 /// Decodes a frame from any bytes.
@@ -149,43 +199,36 @@ pub fn encode(frame: &Frame) -> Result<Bytes, CodecError> {
 /// # Errors
 /// [`CodecError`] for anything that [`encode`] would not have made.
 pub fn decode(bytes: &[u8]) -> Result<Frame, CodecError> {
-    Ok(match codec::decode(RAFT_VERSION, bytes)? {
-        FrameV1::Message(message) => Frame::Message(message_from_wire(message)),
-        FrameV1::Presence(presence) => Frame::Presence(presence),
+    let FrameV2 { cluster, recovery_epoch, incarnation, content } = codec::decode(RAFT_VERSION, bytes)?;
+    let (cluster, recovery_epoch) = (ClusterId(cluster), RecoveryEpoch(recovery_epoch));
+    let incarnation = Incarnation(incarnation);
+    Ok(match content {
+        ContentV2::Message { term, body } => {
+            let (term, body) = (Term(term), body_from_wire(body));
+            Frame::Message(Message { cluster, recovery_epoch, incarnation, term, body })
+        }
+        ContentV2::Presence(presence) => {
+            let presence =
+                Presence::try_from(presence).map_err(|error| CodecError::Meaning(Box::new(error)))?;
+            Frame::Presence(Sender { cluster, recovery_epoch, incarnation }, presence)
+        }
+        ContentV2::Greeting { address } => {
+            Frame::Greeting(Sender { cluster, recovery_epoch, incarnation }, address)
+        }
     })
 }
 
-fn message_to_wire(message: &Message<CommandBytes>) -> MessageV1 {
-    MessageV1 {
-        cluster: message.cluster.0,
-        recovery_epoch: message.recovery_epoch.0,
-        incarnation: message.incarnation.0,
-        term: message.term.0,
-        body: body_to_wire(&message.body),
-    }
-}
-
-fn message_from_wire(wire: MessageV1) -> Message<CommandBytes> {
-    Message {
-        cluster: ClusterId(wire.cluster),
-        recovery_epoch: RecoveryEpoch(wire.recovery_epoch),
-        incarnation: Incarnation(wire.incarnation),
-        term: Term(wire.term),
-        body: body_from_wire(wire.body),
-    }
-}
-
-fn body_to_wire(body: &Body<CommandBytes>) -> BodyV1 {
+fn body_to_wire(body: &Body<CommandBytes>) -> BodyV2 {
     match body {
         Body::PreVote { last_index, last_term } => {
-            BodyV1::PreVote { last_index: last_index.0, last_term: last_term.0 }
+            BodyV2::PreVote { last_index: last_index.0, last_term: last_term.0 }
         }
-        Body::PreVoteReply { granted } => BodyV1::PreVoteReply { granted: *granted },
+        Body::PreVoteReply { granted } => BodyV2::PreVoteReply { granted: *granted },
         Body::Vote { last_index, last_term } => {
-            BodyV1::Vote { last_index: last_index.0, last_term: last_term.0 }
+            BodyV2::Vote { last_index: last_index.0, last_term: last_term.0 }
         }
-        Body::VoteReply { granted } => BodyV1::VoteReply { granted: *granted },
-        Body::Append { prev_index, prev_term, entries, commit, round } => BodyV1::Append {
+        Body::VoteReply { granted } => BodyV2::VoteReply { granted: *granted },
+        Body::Append { prev_index, prev_term, entries, commit, round } => BodyV2::Append {
             prev_index: prev_index.0,
             prev_term: prev_term.0,
             entries: entries.iter().map(entry_to_wire).collect(),
@@ -194,9 +237,9 @@ fn body_to_wire(body: &Body<CommandBytes>) -> BodyV1 {
         },
         Body::AppendReply { outcome, round } => match outcome {
             AppendOutcome::Accepted { matched } => {
-                BodyV1::AppendAccepted { matched: matched.0, round: round.0 }
+                BodyV2::AppendAccepted { matched: matched.0, round: round.0 }
             }
-            AppendOutcome::Rejected { prev_index, hint_index, hint_term } => BodyV1::AppendRejected {
+            AppendOutcome::Rejected { prev_index, hint_index, hint_term } => BodyV2::AppendRejected {
                 prev_index: prev_index.0,
                 hint_index: hint_index.0,
                 hint_term: hint_term.0,
@@ -204,43 +247,43 @@ fn body_to_wire(body: &Body<CommandBytes>) -> BodyV1 {
             },
         },
         Body::Snapshot { meta, round } => {
-            BodyV1::Snapshot { meta: SnapshotMetaV1::from(meta), round: round.0 }
+            BodyV2::Snapshot { meta: SnapshotMetaV2::from(&**meta), round: round.0 }
         }
-        Body::SnapshotReply { index, outcome, round } => BodyV1::SnapshotReply {
+        Body::SnapshotReply { index, outcome, round } => BodyV2::SnapshotReply {
             index: index.0,
             receiving: *outcome == SnapshotOutcome::Receiving,
             round: round.0,
         },
-        Body::TimeoutNow => BodyV1::TimeoutNow,
-        Body::Read { ticket } => BodyV1::Read { ticket: TicketV1::from(*ticket) },
+        Body::TimeoutNow => BodyV2::TimeoutNow,
+        Body::Read { ticket } => BodyV2::Read { ticket: TicketV2::from(*ticket) },
         Body::ReadReply { ticket, index } => {
-            BodyV1::ReadReply { ticket: TicketV1::from(*ticket), index: index.map(|index| index.0) }
+            BodyV2::ReadReply { ticket: TicketV2::from(*ticket), index: index.map(|index| index.0) }
         }
     }
 }
 
-fn body_from_wire(wire: BodyV1) -> Body<CommandBytes> {
+fn body_from_wire(wire: BodyV2) -> Body<CommandBytes> {
     match wire {
-        BodyV1::PreVote { last_index, last_term } => {
+        BodyV2::PreVote { last_index, last_term } => {
             Body::PreVote { last_index: Index(last_index), last_term: Term(last_term) }
         }
-        BodyV1::PreVoteReply { granted } => Body::PreVoteReply { granted },
-        BodyV1::Vote { last_index, last_term } => {
+        BodyV2::PreVoteReply { granted } => Body::PreVoteReply { granted },
+        BodyV2::Vote { last_index, last_term } => {
             Body::Vote { last_index: Index(last_index), last_term: Term(last_term) }
         }
-        BodyV1::VoteReply { granted } => Body::VoteReply { granted },
-        BodyV1::Append { prev_index, prev_term, entries, commit, round } => Body::Append {
+        BodyV2::VoteReply { granted } => Body::VoteReply { granted },
+        BodyV2::Append { prev_index, prev_term, entries, commit, round } => Body::Append {
             prev_index: Index(prev_index),
             prev_term: Term(prev_term),
             entries: entries.into_iter().map(entry_from_wire).collect(),
             commit: Index(commit),
             round: Round(round),
         },
-        BodyV1::AppendAccepted { matched, round } => Body::AppendReply {
+        BodyV2::AppendAccepted { matched, round } => Body::AppendReply {
             outcome: AppendOutcome::Accepted { matched: Index(matched) },
             round: Round(round),
         },
-        BodyV1::AppendRejected { prev_index, hint_index, hint_term, round } => Body::AppendReply {
+        BodyV2::AppendRejected { prev_index, hint_index, hint_term, round } => Body::AppendReply {
             outcome: AppendOutcome::Rejected {
                 prev_index: Index(prev_index),
                 hint_index: Index(hint_index),
@@ -248,53 +291,79 @@ fn body_from_wire(wire: BodyV1) -> Body<CommandBytes> {
             },
             round: Round(round),
         },
-        BodyV1::Snapshot { meta, round } => {
-            Body::Snapshot { meta: SnapshotMeta::from(meta), round: Round(round) }
+        BodyV2::Snapshot { meta, round } => {
+            Body::Snapshot { meta: Box::new(SnapshotMeta::from(meta)), round: Round(round) }
         }
-        BodyV1::SnapshotReply { index, receiving, round } => Body::SnapshotReply {
+        BodyV2::SnapshotReply { index, receiving, round } => Body::SnapshotReply {
             index: Index(index),
             outcome: if receiving { SnapshotOutcome::Receiving } else { SnapshotOutcome::Failed },
             round: Round(round),
         },
-        BodyV1::TimeoutNow => Body::TimeoutNow,
-        BodyV1::Read { ticket } => Body::Read { ticket: Ticket::from(ticket) },
-        BodyV1::ReadReply { ticket, index } => {
+        BodyV2::TimeoutNow => Body::TimeoutNow,
+        BodyV2::Read { ticket } => Body::Read { ticket: Ticket::from(ticket) },
+        BodyV2::ReadReply { ticket, index } => {
             Body::ReadReply { ticket: Ticket::from(ticket), index: index.map(Index) }
         }
     }
 }
 
-fn entry_to_wire(entry: &Entry<CommandBytes>) -> EntryV1 {
+fn entry_to_wire(entry: &Entry<CommandBytes>) -> EntryV2 {
     let kind = match &entry.kind {
-        EntryKind::Empty => EntryKindV1::Empty,
-        EntryKind::Configuration(configuration) => EntryKindV1::Configuration(configuration.into()),
-        EntryKind::Command(command) => EntryKindV1::Command(Blob(command.0.clone())),
+        EntryKind::Empty => EntryKindV2::Empty,
+        EntryKind::Configuration(configuration) => EntryKindV2::Configuration(configuration.into()),
+        EntryKind::Command(command) => EntryKindV2::Command(Blob(command.0.clone())),
     };
-    EntryV1 { term: entry.term.0, kind }
+    EntryV2 { term: entry.term.0, kind }
 }
 
-fn entry_from_wire(wire: EntryV1) -> Entry<CommandBytes> {
+fn entry_from_wire(wire: EntryV2) -> Entry<CommandBytes> {
     let kind = match wire.kind {
-        EntryKindV1::Empty => EntryKind::Empty,
-        EntryKindV1::Configuration(configuration) => EntryKind::Configuration(configuration.into()),
-        EntryKindV1::Command(bytes) => EntryKind::Command(CommandBytes(bytes.0)),
+        EntryKindV2::Empty => EntryKind::Empty,
+        EntryKindV2::Configuration(configuration) => EntryKind::Configuration(configuration.into()),
+        EntryKindV2::Command(bytes) => EntryKind::Command(CommandBytes(bytes.0)),
     };
     Entry { term: Term(wire.term), kind }
 }
 
-impl From<Ticket> for TicketV1 {
+impl From<&Presence> for PresenceV2 {
+    fn from(presence: &Presence) -> Self {
+        let Presence { term, applied, healthy, providers_epoch, served, understands, feature_level } =
+            presence;
+        Self {
+            term: *term,
+            applied: *applied,
+            healthy: *healthy,
+            providers_epoch: *providers_epoch,
+            served: *served,
+            understands: understands.into(),
+            feature_level: *feature_level,
+        }
+    }
+}
+
+impl TryFrom<PresenceV2> for Presence {
+    type Error = UnderstandsError;
+
+    fn try_from(wire: PresenceV2) -> Result<Self, UnderstandsError> {
+        let PresenceV2 { term, applied, healthy, providers_epoch, served, understands, feature_level } = wire;
+        let understands = Understands::try_from(understands)?;
+        Ok(Self { term, applied, healthy, providers_epoch, served, understands, feature_level })
+    }
+}
+
+impl From<Ticket> for TicketV2 {
     fn from(ticket: Ticket) -> Self {
         Self { life: ticket.life.0, number: ticket.number }
     }
 }
 
-impl From<TicketV1> for Ticket {
-    fn from(wire: TicketV1) -> Self {
+impl From<TicketV2> for Ticket {
+    fn from(wire: TicketV2) -> Self {
         Self { life: Life(wire.life), number: wire.number }
     }
 }
 
-impl From<&Configuration> for ConfigurationV1 {
+impl From<&Configuration> for ConfigurationV2 {
     fn from(configuration: &Configuration) -> Self {
         let part = |part: &BTreeMap<NodeId, Incarnation>| {
             part.iter().map(|(node, incarnation)| (node.0, incarnation.0)).collect()
@@ -303,32 +372,38 @@ impl From<&Configuration> for ConfigurationV1 {
             voters: part(&configuration.voters),
             outgoing: part(&configuration.outgoing),
             learners: part(&configuration.learners),
+            recovery_epoch: configuration.recovery_epoch.0,
         }
     }
 }
 
-impl From<ConfigurationV1> for Configuration {
-    fn from(wire: ConfigurationV1) -> Self {
+impl From<ConfigurationV2> for Configuration {
+    fn from(wire: ConfigurationV2) -> Self {
         let part = |part: Vec<(u64, u64)>| {
             part.into_iter().map(|(node, incarnation)| (NodeId(node), Incarnation(incarnation))).collect()
         };
-        Self { voters: part(wire.voters), outgoing: part(wire.outgoing), learners: part(wire.learners) }
+        Self {
+            voters: part(wire.voters),
+            outgoing: part(wire.outgoing),
+            learners: part(wire.learners),
+            recovery_epoch: RecoveryEpoch(wire.recovery_epoch),
+        }
     }
 }
 
-impl From<&SnapshotMeta> for SnapshotMetaV1 {
+impl From<&SnapshotMeta> for SnapshotMetaV2 {
     fn from(meta: &SnapshotMeta) -> Self {
         Self {
             index: meta.index.0,
             term: meta.term.0,
             digest: meta.digest,
-            configuration: ConfigurationV1::from(&meta.configuration),
+            configuration: ConfigurationV2::from(&meta.configuration),
         }
     }
 }
 
-impl From<SnapshotMetaV1> for SnapshotMeta {
-    fn from(wire: SnapshotMetaV1) -> Self {
+impl From<SnapshotMetaV2> for SnapshotMeta {
+    fn from(wire: SnapshotMetaV2) -> Self {
         Self {
             index: Index(wire.index),
             term: Term(wire.term),

@@ -11,6 +11,7 @@ use bincode::{Decode, Encode};
 use bytes::Bytes;
 use ravelin_transport::codec::{self, CodecError};
 
+use super::wire::{EnvelopeV1, ResponseV1, Wire};
 use super::{Envelope, REQUEST_VERSION, Request, Response, SourceDocument};
 
 /// Bytes of content in one part. The rest of a frame is room for the part's own fields.
@@ -24,15 +25,15 @@ pub const UNFINISHED_MAX: usize = 4;
 
 /// One frame of lane Forward.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
-pub struct Part {
+struct PartV1 {
     /// Pairs an answer with its question; chosen by the asking side, unique on the lane while unanswered.
-    pub call: u64,
+    call: u64,
     /// The place of this part, from 0.
-    pub part: u32,
+    part: u32,
     /// How many parts the message has.
-    pub of: u32,
+    of: u32,
     /// This part of the encoded message.
-    pub bytes: Vec<u8>,
+    bytes: Vec<u8>,
 }
 
 /// Why a frame or message is not taken. The lane is of no further use after any of them.
@@ -70,10 +71,10 @@ pub enum PartsError {
 }
 
 /// What comes before the texts of a question.
-#[derive(Debug, PartialEq, Eq, Encode, Decode)]
-struct Head {
+#[derive(Debug, Encode, Decode)]
+struct HeadV1 {
     /// With empty texts.
-    envelope: Envelope,
+    envelope: EnvelopeV1,
     /// The length of each text in bytes, in order.
     texts: Vec<u32>,
 }
@@ -91,7 +92,7 @@ pub fn question(call: u64, envelope: &Envelope) -> Result<Vec<Bytes>, PartsError
     // The bound above is below what four bytes hold.
     let lengths = texts.iter().map(|text| u32::try_from(text.len()).unwrap_or(u32::MAX)).collect();
     let envelope = Envelope { author: envelope.author.clone(), request, ..*envelope };
-    let head = codec::encode(REQUEST_VERSION, &Head { envelope, texts: lengths })?;
+    let head = codec::encode(REQUEST_VERSION, &HeadV1 { envelope: envelope.to_wire(), texts: lengths })?;
     let length = u32::try_from(head.len()).map_err(|_| PartsError::TooLarge)?;
     let mut message = Vec::with_capacity(4 + head.len() + bytes);
     message.extend_from_slice(&length.to_le_bytes());
@@ -112,11 +113,17 @@ fn without_texts(request: &Request) -> (Request, Vec<&str>) {
     (Request::Apply { documents: documents.iter().map(empty).collect(), mode: *mode }, texts)
 }
 
+/// What a form means.
+fn meant<T: Wire<Form>, Form>(form: Form) -> Result<T, PartsError> {
+    T::of_wire(form).map_err(|error| PartsError::Codec(CodecError::Meaning(Box::new(error))))
+}
+
 fn read_question(message: &[u8]) -> Result<Envelope, PartsError> {
     let (length, rest) = message.split_first_chunk::<4>().ok_or(PartsError::Texts)?;
     let length = usize::try_from(u32::from_le_bytes(*length)).unwrap_or(usize::MAX);
     let (head, mut rest) = rest.split_at_checked(length).ok_or(PartsError::Texts)?;
-    let Head { mut envelope, texts } = codec::decode(REQUEST_VERSION, head)?;
+    let HeadV1 { envelope, texts } = codec::decode(REQUEST_VERSION, head)?;
+    let mut envelope: Envelope = meant(envelope)?;
     let mut texts = texts.into_iter();
     if let Request::Apply { documents, .. } = &mut envelope.request {
         for document in documents {
@@ -134,18 +141,16 @@ fn read_question(message: &[u8]) -> Result<Envelope, PartsError> {
 
 /// An answer as frames. An answer too large to send becomes one that says so.
 pub fn answer(call: u64, response: &Response) -> Vec<Bytes> {
-    let encoded = codec::encode(REQUEST_VERSION, response).or_else(|error| {
-        codec::encode(
-            REQUEST_VERSION,
-            &Response::Unavailable { reason: format!("the answer cannot be sent: {error}; ask for less") },
-        )
+    let encode = |response: Response| codec::encode::<ResponseV1>(REQUEST_VERSION, &response.to_wire());
+    let encoded = encode(response.clone()).or_else(|error| {
+        encode(Response::Unavailable { reason: format!("the answer cannot be sent: {error}; ask for less") })
     });
     encoded.map_err(PartsError::from).and_then(|bytes| cut(call, bytes)).unwrap_or_default()
 }
 
 /// The call that a frame belongs to, and whether it ends the message; `None` if it is no frame of this lane.
 pub fn head(frame: &[u8]) -> Option<(u64, bool)> {
-    let part: Part = codec::decode(REQUEST_VERSION, frame).ok()?;
+    let part: PartV1 = codec::decode(REQUEST_VERSION, frame).ok()?;
     Some((part.call, part.part.saturating_add(1) >= part.of))
 }
 
@@ -155,7 +160,7 @@ fn cut(call: u64, message: Bytes) -> Result<Vec<Bytes>, PartsError> {
     (0..of)
         .zip(chunks)
         .map(|(part, bytes)| {
-            let part = Part { call, part, of, bytes: bytes.to_vec() };
+            let part = PartV1 { call, part, of, bytes: bytes.to_vec() };
             Ok(codec::encode(REQUEST_VERSION, &part)?)
         })
         .collect()
@@ -180,7 +185,7 @@ impl Assembler {
     /// # Errors
     /// [`PartsError`]; the lane should then be closed.
     pub fn take(&mut self, frame: &[u8]) -> Result<Option<(u64, Vec<u8>)>, PartsError> {
-        let Part { call, part, of, bytes } = codec::decode(REQUEST_VERSION, frame)?;
+        let PartV1 { call, part, of, bytes } = codec::decode(REQUEST_VERSION, frame)?;
         if part == 0 {
             self.unfinished.remove(&call);
             if self.unfinished.len() >= UNFINISHED_MAX {
@@ -224,7 +229,7 @@ impl Assembler {
     /// As [`Assembler::take`].
     pub fn take_answer(&mut self, frame: &[u8]) -> Result<Option<(u64, Response)>, PartsError> {
         let Some((call, message)) = self.take(frame)? else { return Ok(None) };
-        Ok(Some((call, codec::decode(REQUEST_VERSION, &message)?)))
+        Ok(Some((call, meant(codec::decode::<ResponseV1>(REQUEST_VERSION, &message)?)?)))
     }
 }
 
@@ -295,7 +300,7 @@ mod tests {
     #[test]
     fn a_question_whose_texts_are_not_what_its_head_says_is_refused() {
         let whole = question(1, &envelope("é".to_owned())).expect("small");
-        let part: Part = codec::decode(REQUEST_VERSION, &whole[0]).expect("own encoding");
+        let part: PartV1 = codec::decode(REQUEST_VERSION, &whole[0]).expect("own encoding");
         assert!(read_question(&part.bytes).is_ok());
         for end in 0..part.bytes.len() {
             assert!(read_question(&part.bytes[..end]).is_err(), "cut at {end}");

@@ -1,12 +1,11 @@
 //! How a cluster stands, as answers to `Status` and `Events`: nodes, proxies, providers, what happened when.
 //! It must not decide anything: the node fills these in.
 
-use bincode::{Decode, Encode};
-use ravelin_config::GenerationId;
+use ravelin_config::{GenerationId, Understands};
 use serde::Serialize;
 
 /// A generation for people and programs.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Generation {
     /// The store's revision of the last change to configuration.
@@ -31,7 +30,7 @@ impl From<GenerationId> for Generation {
 }
 
 /// The whole cluster as one control node sees it.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ClusterStatus {
     /// The cluster's id in hexadecimal digits.
@@ -42,10 +41,25 @@ pub struct ClusterStatus {
     pub nodes: Vec<NodeStatus>,
     /// Control nodes that did not, by number.
     pub silent: Vec<u64>,
+    /// Proxies of this page under whose identity more than one process is attached at this moment, each to another node. It
+    /// passes where a proxy was started anew; where it stays, somebody started the same identity twice.
+    pub twins: Vec<Twins>,
+    /// More proxies follow after this number.
+    pub next_proxy: Option<u64>,
+}
+
+/// Processes that run under one identity.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Twins {
+    /// The proxy's number.
+    pub proxy: u64,
+    /// The control nodes that feed one of them each.
+    pub nodes: Vec<u64>,
 }
 
 /// One control node about itself.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct NodeStatus {
     /// Its number.
@@ -78,8 +92,14 @@ pub struct NodeStatus {
     pub stale: bool,
     /// Objects in its configuration.
     pub objects: u64,
-    /// Proxies attached to it, by number.
+    /// What it can read of what other control nodes send.
+    pub understands: Understands,
+    /// How many proxies are attached to it.
+    pub proxies_attached: u64,
+    /// One page of them, by number.
     pub proxies: Vec<ProxyStatus>,
+    /// More of them follow after this number.
+    pub next_proxy: Option<u64>,
     /// Providers that it runs.
     pub providers: Vec<ProviderStatus>,
     /// The longest that one event has held up this node since its start; an election timeout is what it must not reach.
@@ -89,7 +109,7 @@ pub struct NodeStatus {
 }
 
 /// One event that took its time.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Encode, Decode, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct LongestEvent {
     /// What kind of event.
@@ -101,13 +121,19 @@ pub struct LongestEvent {
 }
 
 /// A proxy, as the control node that feeds it knows it.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ProxyStatus {
     /// The proxy's number.
     pub node: u64,
     /// Its build.
     pub build: String,
+    /// Which process it is, in hexadecimal digits drawn at its start: two under one identity differ here.
+    pub instance: String,
+    /// What it can read, by its own word.
+    pub understands: Option<Understands>,
+    /// Kinds of objects that it is fed and does not know, by the prefix of their keys: it sets them aside.
+    pub lacks: Vec<String>,
     /// Newest generation that arrived there complete.
     pub received: Option<Generation>,
     /// Newest generation compiled there.
@@ -118,10 +144,12 @@ pub struct ProxyStatus {
     pub serving_since_micros: u64,
     /// Newest generation that it refused, and why.
     pub refused: Option<RefusedGeneration>,
+    /// A generation that it could neither take nor refuse for too long: it serves an older one, and says so.
+    pub overdue: Option<Generation>,
 }
 
 /// A generation that a proxy did not take.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RefusedGeneration {
     /// The generation.
@@ -131,7 +159,7 @@ pub struct RefusedGeneration {
 }
 
 /// A provider, as the controller knows it.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ProviderStatus {
     /// Its name, as after the `@`.
@@ -149,7 +177,7 @@ pub struct ProviderStatus {
 }
 
 /// How a provider stands. An outage is never an empty configuration.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub enum ProviderState {
     /// Started, nothing read yet.
@@ -168,7 +196,7 @@ pub enum ProviderState {
 }
 
 /// Something that happened, as one control node saw it.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct EventRecord {
     /// Counts this node's events since its start, from 1.
@@ -182,7 +210,7 @@ pub struct EventRecord {
 }
 
 /// What happened.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub enum EventKind {
     /// The node began to run.
@@ -279,6 +307,13 @@ pub enum EventKind {
         /// Whether it came from another node.
         installed: bool,
     },
+    /// Another set of control nodes is committed and applied.
+    MembersChanged {
+        /// Those that vote.
+        voters: Vec<u64>,
+        /// Those that follow without a vote.
+        spares: Vec<u64>,
+    },
     /// The node stopped for its own safety.
     Halted {
         /// Why.
@@ -301,5 +336,30 @@ pub enum EventKind {
         reason: String,
         /// How often since this node's start, this time included; noted at first and at each tenfold.
         times: u64,
+    },
+    /// A control node speaks under another recovery epoch: neither counts for the other.
+    OtherEpoch {
+        /// The sender.
+        from: u64,
+        /// Its epoch. If it is the higher one, what this node holds was given up: it must rejoin as a new one.
+        epoch: u32,
+        /// This node's epoch.
+        own: u32,
+        /// How often since this node's start, this time included; noted at first and at each tenfold.
+        times: u64,
+    },
+    /// A proxy is fed kinds of objects that it does not know. It sets them aside, and serves the rest.
+    ProxyLacks {
+        /// The proxy's number.
+        proxy: u64,
+        /// The prefixes of their keys.
+        kinds: Vec<String>,
+    },
+    /// A proxy could neither take nor refuse a generation for too long: it serves an older one.
+    ProxyOverdue {
+        /// The proxy's number.
+        proxy: u64,
+        /// The generation's short name.
+        generation: String,
     },
 }

@@ -2,7 +2,8 @@
 //! It must not know which node leads: any control node finds the right one.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex as Shared, PoisonError};
 use std::time::Duration;
 
 use ravelin_transport::backoff::{Backoff, BackoffOptions};
@@ -37,7 +38,7 @@ pub enum ClientError {
     #[error("the identity names no controllers")]
     NoControllers,
     /// There is no such controller.
-    #[error("the identity names no controller {node}")]
+    #[error("neither the identity nor the cluster names a controller {node}")]
     UnknownNode {
         /// The number asked for.
         node: u64,
@@ -65,7 +66,10 @@ pub enum ClientError {
 /// A way into a cluster. Connections are kept and shared.
 pub struct Client {
     transport: Arc<dyn Transport>,
-    controllers: BTreeMap<u64, String>,
+    /// Where controllers are: as the identity says, then as the cluster does.
+    controllers: Shared<BTreeMap<u64, String>>,
+    /// The controller that answered last: asked first.
+    answered: AtomicU64,
     connections: Mutex<BTreeMap<u64, Arc<dyn Connection>>>,
 }
 
@@ -93,7 +97,12 @@ impl Client {
         if controllers.is_empty() {
             return Err(ClientError::NoControllers);
         }
-        Ok(Self { transport, controllers, connections: Mutex::default() })
+        Ok(Self {
+            transport,
+            controllers: Shared::new(controllers),
+            answered: AtomicU64::new(0),
+            connections: Mutex::default(),
+        })
     }
 
     /// Asks the cluster: any node that can be reached. A request that may have arrived is repeated under the same id
@@ -102,11 +111,13 @@ impl Client {
     /// # Errors
     /// [`ClientError`].
     pub async fn ask(&self, request: Request, timeout: Duration) -> Result<Response, ClientError> {
-        let nodes: Vec<u64> = self.controllers.keys().copied().collect();
+        let mut nodes: Vec<u64> = self.known().keys().copied().collect();
+        let first = self.answered.load(Ordering::Relaxed);
+        nodes.sort_by_key(|node| *node != first);
         self.ask_any(&nodes, request, timeout).await
     }
 
-    /// Asks one node.
+    /// Asks one node; the cluster is asked where it is if the identity does not say.
     ///
     /// # Errors
     /// [`ClientError`].
@@ -116,10 +127,27 @@ impl Client {
         request: Request,
         timeout: Duration,
     ) -> Result<Response, ClientError> {
-        if !self.controllers.contains_key(&node) {
+        if !self.known().contains_key(&node) {
+            self.learn(timeout).await?;
+        }
+        if !self.known().contains_key(&node) {
             return Err(ClientError::UnknownNode { node });
         }
         self.ask_any(&[node], request, timeout).await
+    }
+
+    /// Asks the cluster where its controllers are.
+    async fn learn(&self, timeout: Duration) -> Result<(), ClientError> {
+        if let Response::Nodes(list) = self.ask(Request::Nodes, timeout).await? {
+            let told = list.nodes.into_iter().filter(|node| !node.address.is_empty());
+            let mut known = self.controllers.lock().unwrap_or_else(PoisonError::into_inner);
+            known.extend(told.map(|node| (node.node, node.address)));
+        }
+        Ok(())
+    }
+
+    fn known(&self) -> BTreeMap<u64, String> {
+        self.controllers.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     async fn ask_any(
@@ -151,7 +179,10 @@ impl Client {
                 match self.ask_once(node, frames, by, &mut asked).await {
                     Ok(Response::Unavailable { reason }) => so_far.answered = Some(reason),
                     Ok(Response::Unknown { reason }) => so_far.in_doubt = Some(reason),
-                    Ok(response) => return Ok(response),
+                    Ok(response) => {
+                        self.answered.store(node, Ordering::Relaxed);
+                        return Ok(response);
+                    }
                     Err(reason) if asked => so_far.in_doubt = Some(reason),
                     Err(reason) => so_far.missed = Some(reason),
                 }
@@ -202,7 +233,7 @@ impl Client {
         if let Some(connection) = self.connections.lock().await.get(&node) {
             return Ok(Arc::clone(connection));
         }
-        let address = self.controllers.get(&node).cloned().unwrap_or_default();
+        let address = self.known().get(&node).cloned().unwrap_or_default();
         let expect = Expected { role: PeerRole::Controller, node: Some(node) };
         let target = Target { address, expect };
         let connection = self.transport.connect(&target).await.map_err(|error| error.to_string())?;

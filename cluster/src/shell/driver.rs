@@ -7,7 +7,7 @@ use std::sync::mpsc as threads;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ravelin_config::GenerationId;
-use ravelin_consensus::{NodeId, Time};
+use ravelin_consensus::Time;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use super::accept::LinkOut;
 use super::disk::LogWork;
 use super::peer::{CallOut, Peer};
+use super::peers::Peers;
 use super::providers::Providers;
 use super::{Message, snapshot};
 use crate::feed::transfer::encode_whole;
@@ -63,7 +64,7 @@ pub(super) struct Driver {
     pub(super) crowd: mpsc::Receiver<Message>,
     /// For tasks that report back.
     pub(super) outbox: mpsc::Sender<Message>,
-    pub(super) peers: BTreeMap<NodeId, Peer>,
+    pub(super) peers: Peers,
     pub(super) links: BTreeMap<LinkId, LinkOut>,
     pub(super) tickets: BTreeMap<TicketId, oneshot::Sender<Response>>,
     pub(super) ticket: u64,
@@ -195,6 +196,7 @@ impl Driver {
                     self.report(Message::Event(event));
                 }
             }
+            Action::Directory(directory) => self.peers.follow(directory),
             Action::SendLink { link, frame } => {
                 let taken = self.links.get(&link).is_none_or(|out| out.send(frame));
                 if !taken {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use ravelin_consensus::NodeId;
 use ravelin_transport::backoff::{Backoff, BackoffOptions};
-use ravelin_transport::{Connection, Lane, Target, Transport};
+use ravelin_transport::{Connection, Lane, RefusalKind, Target, Transport, TransportError};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -62,6 +62,7 @@ impl Peer {
         transport: Arc<dyn Transport>,
         inbox: mpsc::Sender<Message>,
         stop: CancellationToken,
+        greeting: Option<Bytes>,
     ) -> Self {
         let (raft, raft_frames) = mpsc::channel(RAFT_FRAMES_MAX);
         let (calls, calls_out) = mpsc::channel(CALLS_MAX);
@@ -75,6 +76,7 @@ impl Peer {
             calls: calls_out,
             connected,
             reported: None,
+            greeting,
         };
         tokio::spawn(async move {
             tokio::select! {
@@ -110,6 +112,8 @@ struct Way {
     calls: mpsc::Receiver<CallOut>,
     connected: watch::Sender<Option<Handle>>,
     reported: Option<tokio::time::Instant>,
+    /// The first frame on lane Raft.
+    greeting: Option<Bytes>,
 }
 
 impl Way {
@@ -148,7 +152,16 @@ impl Way {
         tokio::pin!(dial);
         loop {
             tokio::select! {
-                connection = &mut dial => return connection.map_err(|error| error.to_string()),
+                connection = &mut dial => match connection {
+                    Ok(connection) => return Ok(connection),
+                    Err(error) => {
+                        if let TransportError::RefusedByPeer { kind: RefusalKind::Removed, .. } = error {
+                            let event = Event::RefusedAsRemoved { by: self.node };
+                            drop(self.inbox.send(Message::Event(event)).await);
+                        }
+                        return Err(error.to_string());
+                    }
+                },
                 // What waits while nobody answers is old by the time somebody does.
                 Some(_) = self.raft.recv() => {}
                 Some(call) = self.calls.recv() => fail(&self.inbox, call.call, false).await,
@@ -179,11 +192,16 @@ impl Way {
 
     /// Carries frames and calls until the connection ends.
     async fn carry(&mut self, connection: &Arc<dyn Connection>) {
-        let Self { raft, calls, inbox, .. } = self;
+        let Self { raft, calls, inbox, greeting, .. } = self;
         let (call_sender, call_receiver) = mpsc::channel(CALLS_MAX);
         let mut forwarding = tokio::spawn(forward(Arc::clone(connection), call_receiver, inbox.clone()));
         let frames = async {
             let Ok((mut lane, _answers)) = connection.open(Lane::Raft).await else { return };
+            if let Some(greeting) = greeting
+                && lane.send(greeting.clone()).await.is_err()
+            {
+                return;
+            }
             while let Some(frame) = raft.recv().await {
                 if lane.send(frame).await.is_err() {
                     return;

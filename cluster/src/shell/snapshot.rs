@@ -12,11 +12,11 @@ use ravelin_transport::{Connection, Lane, LaneReceiver, LaneSender};
 
 use crate::node::boot::Snapshots;
 use crate::node::event::Event;
-use crate::node::wire::SnapshotMetaV1;
-use crate::storage::{SnapshotReader, SnapshotWriter, chain};
+use crate::node::wire::SnapshotMetaV2;
+use crate::storage::{Owner, SnapshotReader, SnapshotWriter, chain};
 
 /// The version byte of every frame on lane Snapshot.
-const SNAPSHOT_VERSION: u8 = 1;
+const SNAPSHOT_VERSION: u8 = 2;
 /// How often a transfer is taken up again before it counts as failed.
 const TRIES_MAX: u32 = 5;
 /// Pause between two tries.
@@ -27,7 +27,11 @@ const CHUNK_TIMEOUT: Duration = Duration::from_secs(10);
 /// What the asking side sends, once.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 struct Ask {
-    meta: SnapshotMetaV1,
+    /// Who asks: a node of another recovery epoch gets nothing.
+    cluster: [u8; 16],
+    recovery_epoch: u32,
+    incarnation: u64,
+    meta: SnapshotMetaV2,
     /// The first chunk wanted.
     from: u64,
 }
@@ -44,6 +48,15 @@ enum Answer {
 pub(super) async fn serve(snapshots: Snapshots, mut sender: LaneSender, mut receiver: LaneReceiver) {
     let Ok(Some(frame)) = receiver.receive().await else { return };
     let Ok(ask) = codec::decode::<Ask>(SNAPSHOT_VERSION, &frame) else { return };
+    let own = *snapshots.files().owner();
+    if (ask.cluster, ask.recovery_epoch) != (own.cluster, own.recovery_epoch) {
+        let reason =
+            format!("this node is of recovery epoch {}, and who asks is not", own.recovery_epoch);
+        if let Ok(frame) = codec::encode(SNAPSHOT_VERSION, &Answer::Refused { reason }) {
+            drop(sender.send(frame).await);
+        }
+        return;
+    }
     let meta = SnapshotMeta::from(ask.meta);
     let opened = tokio::task::spawn_blocking(move || {
         let mut reader = snapshots.files().open(&meta)?;
@@ -125,7 +138,7 @@ where
             reason = "no connection to the node that has it".to_owned();
             continue;
         };
-        match receive(&*connection, meta, writer).await {
+        match receive(&*connection, snapshots.files().owner(), meta, writer).await {
             Ok(whole) => {
                 let meta = meta.clone();
                 let finished = tokio::task::spawn_blocking(move || whole.finish(Some(&meta))).await;
@@ -149,12 +162,18 @@ enum Broken {
     Disk(String),
 }
 
+fn ask(own: &Owner, meta: &SnapshotMeta, from: u64) -> Ask {
+    let Owner { cluster, recovery_epoch, incarnation, .. } = *own;
+    Ask { cluster, recovery_epoch, incarnation, meta: SnapshotMetaV2::from(meta), from }
+}
+
 async fn receive(
     connection: &dyn Connection,
+    own: &Owner,
     meta: &SnapshotMeta,
     mut writer: SnapshotWriter,
 ) -> Result<SnapshotWriter, Broken> {
-    let ask = Ask { meta: SnapshotMetaV1::from(meta), from: writer.chunks() };
+    let ask = ask(own, meta, writer.chunks());
     let (mut sender, mut receiver) = match connection.open(Lane::Snapshot).await {
         Ok(lane) => lane,
         Err(error) => return Err(Broken::Transfer(writer, error.to_string())),
@@ -214,7 +233,8 @@ mod tests {
             digest: [0xd1; 32],
             configuration: Configuration::of_voters([(NodeId(1), Incarnation(11))]),
         };
-        let ask = codec::encode(SNAPSHOT_VERSION, &Ask { meta: SnapshotMetaV1::from(&meta), from: 2 });
+        let own = Owner { cluster: [0xc1; 16], recovery_epoch: 2, node: 1, incarnation: 3 };
+        let ask = codec::encode(SNAPSHOT_VERSION, &ask(&own, &meta, 2));
         let answers = [
             Answer::Chunk { number: 2, bytes: vec![0xaa, 0xbb] },
             Answer::End { chunks: 3 },
@@ -224,6 +244,11 @@ mod tests {
         let hex = |bytes: Bytes| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
         let now: Vec<String> =
             std::iter::once(ask).chain(answers).map(|frame| hex(frame.expect("small"))).collect();
+        if std::env::var_os("RAVELIN_REWRITE").is_some() {
+            let path = concat!(env!("CARGO_MANIFEST_DIR"), "/src/shell/golden.txt");
+            std::fs::write(path, now.join("\n") + "\n").expect("the source tree is writable then");
+            return;
+        }
         assert_eq!(now, include_str!("golden.txt").lines().collect::<Vec<_>>());
     }
 }

@@ -4,18 +4,21 @@ use std::net::UdpSocket;
 use std::path::Path;
 use std::time::Instant;
 
-use ravelin_config::feed::{FEED_VERSION, Receiver, ReceiverLimits, Stage, Step, ToControl, ToProxy};
+use ravelin_config::feed::{
+    FEED_VERSION, FEED_VERSIONS, Hello, Receiver, ReceiverLimits, Stage, Step, ToControl, ToControlV1,
+    ToProxy, ToProxyV1,
+};
 use ravelin_config::static_config::judge_document;
 use ravelin_config::{ConfigMap, GenerationId, SealingKeys, document};
 use ravelin_transport::identity::{ClusterPlan, Identity, init};
 use ravelin_transport::memory::MemoryHub;
 use ravelin_transport::quic::{QuicOptions, QuicTransport};
-use ravelin_transport::{ClusterId, Lane, LaneReceiver, LaneSender, codec};
+use ravelin_transport::{ClusterId, Expected, Lane, LaneReceiver, LaneSender, PeerRole, Target, codec};
 
 use super::client::Client;
 use super::*;
 use crate::request::status::{ClusterStatus, EventKind};
-use crate::request::{ApplyMode, Consistency, Scope, SourceDocument, SourceFormat};
+use crate::request::{ApplyMode, Consistency, Page, Scope, SourceDocument, SourceFormat};
 
 const CLUSTER: [u8; 16] = [0xc1; 16];
 /// Far above what anything here takes; a machine may be busy.
@@ -129,6 +132,8 @@ async fn three_nodes_in_memory_do_what_any_of_them_is_asked() {
         let options = ControllerOptions {
             member: Member { cluster: CLUSTER, recovery_epoch: 0, node, incarnation: 1, voters },
             controllers: (1..=3).map(|node| (node, name(node))).collect(),
+            keys: BTreeMap::new(),
+            announced: None,
             data_dir: None,
             transport: Arc::new(transport.expect("a name of its own")),
             static_objects: None,
@@ -198,7 +203,7 @@ impl Quic {
 }
 
 async fn status(client: &Client) -> ClusterStatus {
-    match client.ask(Request::Status { scope: Scope::Cluster }, PATIENCE).await {
+    match client.ask(Request::Status { scope: Scope::Cluster, proxies: Page::FIRST }, PATIENCE).await {
         Ok(Response::Status(status)) => status,
         other => panic!("no status: {other:?}"),
     }
@@ -224,13 +229,20 @@ impl FeedClient {
         // The transport's task goes on while the connection lives.
         std::mem::forget(transport);
         let mut client = Self { sender, receiver, state, _connection: connection };
-        let hello = ToControl::Hello { generation: None, view: String::new(), build: "test".to_owned() };
-        client.say(&hello).await;
+        let hello = ToControl::Hello(Hello {
+            generation: None,
+            floor: None,
+            view: String::new(),
+            build: "test".to_owned(),
+            instance: node,
+            understands: ravelin_config::Understands::this_build(FEED_VERSIONS),
+        });
+        client.say(hello).await;
         client
     }
 
-    async fn say(&mut self, message: &ToControl) {
-        let frame = codec::encode(FEED_VERSION, message).expect("small");
+    async fn say(&mut self, message: ToControl) {
+        let frame = codec::encode(FEED_VERSION, &ToControlV1::from(message)).expect("small");
         self.sender.send(frame).await.expect("the lane is open");
     }
 
@@ -238,11 +250,12 @@ impl FeedClient {
         loop {
             let frame = tokio::time::timeout(PATIENCE, self.receiver.receive()).await.expect("in time");
             let frame = frame.expect("the lane is open").expect("the lane goes on");
-            let message: ToProxy = codec::decode(FEED_VERSION, &frame).expect("a feed message");
+            let message: ToProxy =
+                codec::decode_into::<ToProxyV1, _>(FEED_VERSION, &frame).expect("a feed message");
             if let Step::Complete { generation, map } = self.state.handle(message) {
                 self.state.adopt(generation, map.clone());
                 for stage in [Stage::Received, Stage::Validated, Stage::Serving] {
-                    self.say(&ToControl::Acknowledge { generation, stage }).await;
+                    self.say(ToControl::Acknowledge { generation, stage }).await;
                 }
                 return (generation, map);
             }
@@ -318,6 +331,8 @@ async fn a_wrong_data_directory_is_refused_with_a_clear_text_and_left_alone() {
         ControllerOptions {
             member: Member { cluster, recovery_epoch: 0, node, incarnation: 1, voters: vec![(node, 1)] },
             controllers: Vec::new(),
+            keys: BTreeMap::new(),
+            announced: None,
             data_dir: Some(data.to_owned()),
             transport: Arc::new(transport),
             static_objects: None,

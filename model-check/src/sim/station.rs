@@ -190,10 +190,8 @@ impl Station {
     fn boot(&self, plan: &Plan) -> Result<Machine, BootError> {
         let sealing = SealingKeys::new(CLUSTER, &[[7; 32]]).expect("one key");
         let options = NodeOptions {
-            params: Arc::clone(&self.params),
-            static_objects: None,
             heavy_bytes: plan.heavy_bytes,
-            sealing,
+            ..NodeOptions::new(Params::clone(&self.params), sealing)
         };
         let limits = WalLimits { segment_bytes: plan.segment_bytes };
         let seed = plan.seed ^ (self.number << 32) ^ self.life;

@@ -2,6 +2,7 @@
 //! be able to fail, wait for events rather than for time, and leave the cluster whole for the next.
 
 mod control;
+mod members;
 mod traffic;
 
 use std::time::{Duration, Instant};
@@ -54,6 +55,9 @@ pub(crate) async fn run(cluster: &mut Cluster, rate: u32) -> anyhow::Result<()> 
     check!("every controller killed, a proxy restarted", traffic::every_controller_killed);
     check!("all controllers back, no hand needed", traffic::controllers_back);
     check!("refused configuration changes nothing", traffic::refused_configuration);
+    check!("two control nodes added", members::two_added);
+    check!("leadership handed to a new one", members::leader_handed_over);
+    check!("the old leader removed", members::old_leader_removed);
     let steady = bench.load.fresh().await?;
     check!("proxy killed (-9): in-flight losses", traffic::proxy_killed);
     let losses = bench.losses_allowed;
@@ -111,6 +115,15 @@ fn summary(
         last.sent, steady.failed, last.retried, last.backwards, last.slowest_ms
     );
     println!("client: in-flight losses of the killed proxy {losses}, told apart from failed requests");
+    judge_logs(cluster, last, failed)?;
+    if steady.backwards + steady.failed > 0 {
+        failed.push(format!("the load: {}", steady.failures.join("; ")));
+    }
+    Ok(())
+}
+
+/// Recounts what the client saw from the proxies' access logs, and judges the difference.
+pub(crate) fn judge_logs(cluster: &Cluster, last: &Report, failed: &mut Vec<String>) -> anyhow::Result<()> {
     let mut logged = 0;
     for (proxy, address) in cluster.proxies.iter().zip(&cluster.proxy_addresses) {
         let log = access_logs::read(&proxy.folder().join("access.log"))?;
@@ -139,8 +152,10 @@ fn summary(
     if logged == 0 {
         failed.push("the access logs are empty".to_owned());
     }
-    if steady.backwards + steady.failed > 0 {
-        failed.push(format!("the load: {}", steady.failures.join("; ")));
-    }
     Ok(())
+}
+
+/// Waits until every proxy answers with `generation`.
+pub(crate) async fn served_everywhere(cluster: &Cluster, generation: u64) -> anyhow::Result<()> {
+    traffic::served(cluster, generation).await
 }

@@ -1,8 +1,11 @@
 //! The processes of the demo's cluster and what an operator does to them: start, configure, ask. It
 //! must talk to the nodes only as a person could: by signals, files and the operator's identity.
 
+use std::collections::BTreeSet;
+use std::io::Write as _;
 use std::net::{TcpListener, UdpSocket};
 use std::path::PathBuf;
+use std::process::ChildStdin;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
@@ -11,6 +14,7 @@ use super::process::Process;
 use ravelin_cluster::request::status::{EventRecord, NodeStatus};
 
 use crate::operator::Operator;
+use crate::relay::Weather;
 
 const CONTROLLERS: usize = 3;
 const PROXIES: usize = 2;
@@ -24,12 +28,16 @@ pub(crate) struct Plan {
     pub(crate) directory: PathBuf,
     /// The file to route, or the built-in example.
     pub(crate) config: Option<PathBuf>,
+    /// A relay process stands between the control nodes, with this seed.
+    pub(crate) relayed: Option<u64>,
 }
 
 /// The demo's cluster.
 pub(crate) struct Cluster {
-    /// Control nodes 1, 2, 3.
+    /// Control nodes 1, 2, 3, and those that were added.
     pub(crate) controllers: Vec<Process>,
+    /// Those among them that were removed, by place.
+    pub(crate) removed: BTreeSet<usize>,
     /// Proxies 1 and 2.
     pub(crate) proxies: Vec<Process>,
     /// Where each proxy's entry point `web` listens.
@@ -43,7 +51,14 @@ pub(crate) struct Cluster {
     /// The value of the generation field that was applied last.
     pub(crate) generation: u64,
     backends: Vec<Process>,
+    relay: Option<Relay>,
     directory: PathBuf,
+}
+
+/// The relay process, and the way to tell it what it shall do.
+struct Relay {
+    process: Process,
+    input: Option<ChildStdin>,
 }
 
 impl Cluster {
@@ -52,8 +67,14 @@ impl Cluster {
         let directory = plan.directory;
         let identities = directory.join("identities");
         let mut nodes = Vec::new();
-        for node in 1..=CONTROLLERS {
-            nodes.push(format!("controller-{node}={}", free_udp_address()?));
+        // Where the nodes are dialled, and where they listen: two places with a relay between them.
+        let dialled = free_udp_addresses(CONTROLLERS)?;
+        let listened = match plan.relayed {
+            Some(_) => free_udp_addresses(CONTROLLERS)?,
+            None => dialled.clone(),
+        };
+        for (node, address) in (1..).zip(&dialled) {
+            nodes.push(format!("controller-{node}={address}"));
         }
         nodes.extend((1..=PROXIES).map(|node| format!("proxy-{node}")));
         let out = identities.display().to_string();
@@ -64,14 +85,11 @@ impl Cluster {
         init_ended(&mut init)?;
 
         let mut controllers = Vec::new();
-        for node in 1..=CONTROLLERS {
-            let name = format!("controller-{node}");
-            let folder = directory.join(&name);
-            let identity = identities.join(format!("{name}.toml")).display().to_string();
-            let data = folder.join("data").display().to_string();
-            let arguments = words(&["controller", "--identity", &identity, "--data", &data]);
-            controllers.push(Process::new(&name, arguments, &folder)?);
+        for (node, listen) in (1..).zip(&listened) {
+            let listen = plan.relayed.map(|_| listen.as_str());
+            controllers.push(controller(&directory, node, listen)?);
         }
+        let relay = plan.relayed.map(|seed| relay(&directory, seed, &dialled, &listened)).transpose()?;
         let mut proxies = Vec::new();
         let mut proxy_addresses = Vec::new();
         for node in 1..=PROXIES {
@@ -96,6 +114,7 @@ impl Cluster {
         let generation = 1;
         Ok(Self {
             controllers,
+            removed: BTreeSet::new(),
             proxies,
             proxy_addresses,
             dynamic_file,
@@ -103,12 +122,17 @@ impl Cluster {
             operator,
             generation,
             backends,
+            relay,
             directory,
         })
     }
 
     /// Starts every process and returns once both proxies answer a routed request.
     pub(crate) async fn start(&mut self) -> anyhow::Result<()> {
+        if let Some(Relay { process, input }) = &mut self.relay {
+            println!("$ {}", process.command_line());
+            *input = process.start_piped()?.stdin.take();
+        }
         for process in self.backends.iter_mut().chain(&mut self.controllers).chain(&mut self.proxies) {
             println!("$ {}", process.command_line());
             process.start()?;
@@ -186,7 +210,7 @@ impl Cluster {
 
     async fn leader_now(&self) -> Option<usize> {
         let mut newest: Option<(u64, usize)> = None;
-        for index in 0..self.controllers.len() {
+        for index in self.present() {
             let Some(status) = self.status(index).await else { continue };
             if status.role == "leader" && newest.is_none_or(|(term, _)| status.term > term) {
                 newest = Some((status.term, index));
@@ -205,7 +229,7 @@ impl Cluster {
     /// The node index and epoch of the controller role, as the newest of the answering nodes says.
     pub(crate) async fn controller_role(&self) -> Option<(usize, u64)> {
         let mut newest: Option<(u64, usize)> = None;
-        for index in 0..self.controllers.len() {
+        for index in self.present() {
             let Some(status) = self.status(index).await else { continue };
             let Some(node) = status.controller_node else { continue };
             if newest.is_none_or(|(known, _)| status.controller_epoch > known) {
@@ -218,7 +242,7 @@ impl Cluster {
     /// All events that the answering controllers know, oldest first.
     pub(crate) async fn events(&self) -> Vec<EventRecord> {
         let mut all = Vec::new();
-        for index in 0..self.controllers.len() {
+        for index in self.present() {
             let asked = self.operator.events(index as u64 + 1);
             if let Ok(Ok(events)) = tokio::time::timeout(Duration::from_millis(500), asked).await {
                 all.extend(events);
@@ -238,15 +262,68 @@ impl Cluster {
     ) -> anyhow::Result<()> {
         let begun = Instant::now();
         while !holds(self).await {
-            for process in self.backends.iter_mut().chain(&mut self.controllers).chain(&mut self.proxies) {
-                process.check_alive()?;
-            }
+            self.check_alive()?;
             if begun.elapsed() > limit {
                 bail!("not within {limit:?}: {what}");
             }
             tokio::time::sleep(Duration::from_millis(20)).await; // other processes can only be asked again
         }
         Ok(())
+    }
+
+    /// The places of the control nodes that were not removed.
+    pub(crate) fn present(&self) -> impl Iterator<Item = usize> {
+        let removed = self.removed.clone();
+        (0..self.controllers.len()).filter(move |place| !removed.contains(place))
+    }
+
+    /// Fails where a process that should run has ended by itself. One that was removed may.
+    pub(crate) fn check_alive(&mut self) -> anyhow::Result<()> {
+        let controllers = (0..).zip(&mut self.controllers);
+        let present =
+            controllers.filter(|(place, _)| !self.removed.contains(place)).map(|(_, process)| process);
+        for process in self.backends.iter_mut().chain(present).chain(&mut self.proxies) {
+            process.check_alive()?;
+        }
+        Ok(())
+    }
+
+    /// Makes an identity for one more control node, starts it and makes it a member; its place.
+    pub(crate) async fn add_controller(&mut self) -> anyhow::Result<usize> {
+        let node = self.controllers.len() as u64 + 1;
+        let new = format!("controller-{node}={}", free_udp_addresses(1)?.concat());
+        let out = self.directory.join("identities").display().to_string();
+        let words = words(&["init", "--add", &new, "--out", &out]);
+        let mut init =
+            Process::new(&format!("init-{node}"), words, &self.directory.join(format!("init-{node}")))?;
+        println!("$ {}", init.command_line());
+        init.start()?;
+        init_ended(&mut init)?;
+        let mut process = controller(&self.directory, node, None)?;
+        println!("$ {}", process.command_line());
+        process.start()?;
+        self.controllers.push(process);
+        let identity = self.directory.join(format!("identities/controller-{node}.toml"));
+        println!("$ ravelin node add --identity {} {}", self.identity_path().display(), identity.display());
+        self.operator.add_node(&identity, true).await?;
+        Ok(self.controllers.len() - 1)
+    }
+
+    /// Removes a control node; its process is told and ends by itself.
+    pub(crate) async fn remove_controller(&mut self, place: usize, limit: Duration) -> anyhow::Result<()> {
+        let node = place as u64 + 1;
+        println!("$ ravelin node remove --identity {} {node}", self.identity_path().display());
+        self.operator.remove_node(node, false).await?;
+        self.removed.insert(place);
+        let process = self.controllers.get_mut(place).context("a node of the demo")?;
+        process.wait(limit).context("the removed node does not end")
+    }
+
+    /// Tells the relay what lies between the control nodes from now on.
+    pub(crate) fn weather(&mut self, weather: &Weather) -> anyhow::Result<()> {
+        let input = self.relay.as_mut().and_then(|relay| relay.input.as_mut()).context("no relay runs")?;
+        let line = serde_json::to_string(weather).context("plain numbers")?;
+        writeln!(input, "{line}").context("the relay has ended")
     }
 
     /// Ends every process as a person would: SIGTERM, proxies first.
@@ -256,6 +333,9 @@ impl Cluster {
         }
         for process in &mut self.backends {
             process.kill()?;
+        }
+        if let Some(relay) = &mut self.relay {
+            relay.process.kill()?;
         }
         Ok(())
     }
@@ -299,9 +379,35 @@ fn free_tcp_address() -> anyhow::Result<String> {
     Ok(socket.local_addr().context("its address")?.to_string())
 }
 
-fn free_udp_address() -> anyhow::Result<String> {
-    let socket = UdpSocket::bind("127.0.0.1:0").context("a free UDP port")?;
-    Ok(socket.local_addr().context("its address")?.to_string())
+/// Held together until all are known, so that no two are the same.
+fn free_udp_addresses(count: usize) -> anyhow::Result<Vec<String>> {
+    let sockets = (0..count).map(|_| UdpSocket::bind("127.0.0.1:0")).collect::<Result<Vec<_>, _>>();
+    let sockets = sockets.context("free UDP ports")?;
+    sockets.iter().map(|socket| Ok(socket.local_addr().context("its address")?.to_string())).collect()
+}
+
+/// A control node that is not running yet; it listens where its identity says, or elsewhere.
+fn controller(directory: &std::path::Path, node: u64, listen: Option<&str>) -> anyhow::Result<Process> {
+    let name = format!("controller-{node}");
+    let folder = directory.join(&name);
+    let identity = directory.join(format!("identities/{name}.toml")).display().to_string();
+    let data = folder.join("data").display().to_string();
+    let mut arguments = words(&["controller", "--identity", &identity, "--data", &data]);
+    arguments.extend(listen.into_iter().flat_map(|listen| words(&["--listen", listen])));
+    Process::new(&name, arguments, &folder)
+}
+
+fn relay(
+    directory: &std::path::Path,
+    seed: u64,
+    dialled: &[String],
+    listened: &[String],
+) -> anyhow::Result<Relay> {
+    let mut arguments = words(&["relay", "--seed", &seed.to_string()]);
+    for (front, node) in dialled.iter().zip(listened) {
+        arguments.extend(words(&["--node", &format!("{front}={node}")]));
+    }
+    Ok(Relay { process: Process::new("relay", arguments, &directory.join("relay"))?, input: None })
 }
 
 /// Waits for `ravelin init`, which must succeed.

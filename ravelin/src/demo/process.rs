@@ -134,7 +134,8 @@ impl Process {
         kill_process(pid, signal).map_err(io::Error::from).with_context(|| format!("signal to {}", self.name))
     }
 
-    fn wait(&mut self, limit: Duration) -> anyhow::Result<()> {
+    /// Waits until it has ended by itself; an error if that takes longer than `limit`.
+    pub(crate) fn wait(&mut self, limit: Duration) -> anyhow::Result<()> {
         let Some(child) = self.child.as_mut() else { return Ok(()) };
         let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).context("its process id")?;
         // std offers no wait with a limit; the descriptor of a process is readable once it has ended.

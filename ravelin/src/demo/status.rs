@@ -1,13 +1,19 @@
-//! The demo's small live status until Ctrl-C. It must only show what the nodes themselves say.
+//! The demo's small live status until Ctrl-C, and a few commands on standard input meanwhile. It must only show what the nodes
+//! themselves say, and do only what an operator could.
 
 use std::fmt::Write as _;
 use std::io::{IsTerminal, Write as _};
 use std::time::{Duration, Instant};
 
+use anyhow::{Context, bail};
+use tokio::io::{AsyncBufReadExt, BufReader, Lines, Stdin};
+
 use super::cluster::Cluster;
 use crate::operator::role;
 
 const REFRESH_INTERVAL: Duration = Duration::from_secs(1);
+/// Longest wait for a removed node to end by itself.
+const END_TIME_MAX: Duration = Duration::from_secs(30);
 
 /// Shows the status each second until it is dropped.
 ///
@@ -23,11 +29,23 @@ pub(crate) async fn show(cluster: &mut Cluster) -> anyhow::Result<()> {
         "Edit {} and watch the generation grow. Ctrl-C stops everything.\n",
         cluster.dynamic_file.display()
     );
+    println!("Type a line:  add · remove NODE · transfer [NODE]\n");
+    let mut input = Some(BufReader::new(tokio::io::stdin()).lines());
     loop {
-        ticks.tick().await;
-        for process in cluster.controllers.iter_mut().chain(&mut cluster.proxies) {
-            process.check_alive()?;
+        tokio::select! {
+            _ = ticks.tick() => {}
+            line = next_line(&mut input) => match line {
+                Some(line) => {
+                    lines_before = 0;
+                    match command(cluster, &line).await {
+                        Ok(said) => println!("{said}"),
+                        Err(error) => println!("{error:#}"),
+                    }
+                }
+                None => input = None,
+            },
         }
+        cluster.check_alive()?;
         let text = render(cluster, &mut served).await;
         let mut out = std::io::stdout().lock();
         if terminal && lines_before > 0 {
@@ -36,6 +54,44 @@ pub(crate) async fn show(cluster: &mut Cluster) -> anyhow::Result<()> {
         lines_before = text.lines().count();
         write!(out, "{text}")?;
         out.flush()?;
+    }
+}
+
+/// The next line; none at the end, and nothing for ever after it.
+async fn next_line(input: &mut Option<Lines<BufReader<Stdin>>>) -> Option<String> {
+    match input {
+        Some(lines) => lines.next_line().await.ok().flatten(),
+        None => std::future::pending().await,
+    }
+}
+
+/// Does what a line asks for, and says what came of it.
+async fn command(cluster: &mut Cluster, line: &str) -> anyhow::Result<String> {
+    let words: Vec<&str> = line.split_whitespace().collect();
+    let number = |text: &str| {
+        let number = text.strip_prefix("controller-").unwrap_or(text).parse::<u64>().ok();
+        number.filter(|number| *number > 0).with_context(|| format!("{text:?} is no control node"))
+    };
+    match words.as_slice() {
+        ["add"] => {
+            let place = cluster.add_controller().await?;
+            Ok(format!("controller-{} is a member; it votes once another makes a pair with it", place + 1))
+        }
+        ["remove", node] => {
+            let node = number(node)?;
+            let place =
+                usize::try_from(node - 1).ok().filter(|place| cluster.present().any(|it| it == *place));
+            let place = place.with_context(|| format!("there is no controller-{node}"))?;
+            cluster.remove_controller(place, END_TIME_MAX).await?;
+            Ok(format!("controller-{node} was removed and has ended"))
+        }
+        ["transfer", node @ ..] => {
+            let to = node.first().map(|node| number(node)).transpose()?;
+            let leads = cluster.operator.transfer_leader(to).await?;
+            Ok(format!("controller-{} leads, term {}", leads.leader, leads.term))
+        }
+        [] => Ok(String::new()),
+        _ => bail!("{line:?} is none of: add, remove NODE, transfer [NODE]"),
     }
 }
 
@@ -49,7 +105,8 @@ struct Served {
 async fn render(cluster: &Cluster, served: &mut Served) -> String {
     let mut text = String::new();
     let mut proxies = Vec::new();
-    for (index, process) in cluster.controllers.iter().enumerate() {
+    for index in cluster.present() {
+        let Some(process) = cluster.controllers.get(index) else { continue };
         let pid = process.pid().unwrap_or(0);
         let Some(status) = cluster.status(index).await else {
             let _ = writeln!(text, "{:<14} pid {pid:<8} no answer", process.name());

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use anyhow::anyhow;
+use ravelin_cluster::request::nodes::{Leadership, NodeList, NodePart};
 use ravelin_cluster::request::status::{ClusterStatus, EventKind, EventRecord, Generation};
 use ravelin_cluster::request::{Change, Objects, Response};
 use serde::Serialize;
@@ -91,6 +92,38 @@ pub(super) fn status(status: &ClusterStatus, as_json: bool) -> anyhow::Result<()
     for node in &status.silent {
         println!("controller-{node:<3} no answer");
     }
+    Ok(())
+}
+
+/// Control nodes, one line each.
+pub(super) fn nodes(list: &NodeList, as_json: bool) -> anyhow::Result<()> {
+    if as_json {
+        return json(list);
+    }
+    for node in &list.nodes {
+        let part = match node.part {
+            NodePart::Voter => "voter",
+            NodePart::Spare => "spare",
+            NodePart::Joining => "joining",
+            NodePart::Leaving => "leaving",
+        };
+        let part = if node.node == list.leader { "voter, leader" } else { part };
+        let state = match (node.ready, node.behind) {
+            (true, _) => String::new(),
+            (false, Some(behind)) => format!("  not caught up, {behind} entries behind"),
+            (false, None) => "  not caught up".to_owned(),
+        };
+        println!("controller-{:<3} {part:<14} {}{state}", node.node, node.address);
+    }
+    Ok(())
+}
+
+/// Who leads after a hand-over.
+pub(super) fn leads(leads: &Leadership, as_json: bool) -> anyhow::Result<()> {
+    if as_json {
+        return json(leads);
+    }
+    println!("controller-{} leads, term {}", leads.leader, leads.term);
     Ok(())
 }
 

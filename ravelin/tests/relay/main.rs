@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ravelin_cluster::request::status::ClusterStatus;
-use ravelin_cluster::request::{ApplyMode, Request, Response, Scope, SourceDocument, SourceFormat};
+use ravelin_cluster::request::{ApplyMode, Page, Request, Response, Scope, SourceDocument, SourceFormat};
 use ravelin_cluster::shell::client::Client;
 use ravelin_cluster::shell::{self, ClusterHandle, ControllerOptions};
 use ravelin_config::GenerationId;
@@ -92,6 +92,8 @@ impl Cluster {
         let transport = QuicTransport::bind(&identity, listen, QuicOptions::default());
         let transport = Arc::new(transport.expect("the port is free"));
         let mut options = ControllerOptions::of_identity(&identity, transport, data.to_owned());
+        // Else the nodes would tell each other the way past the relays.
+        options.announced = None;
         let ways = self.between.iter().filter(|((from, _), _)| *from == node);
         options.controllers = ways.map(|((_, to), relay)| (*to, relay.address.to_string())).collect();
         shell::start(options).await.expect("nothing is in its way")
@@ -123,7 +125,7 @@ impl Cluster {
     }
 
     async fn status(&self) -> ClusterStatus {
-        match self.client.ask(Request::Status { scope: Scope::Cluster }, PATIENCE).await {
+        match self.client.ask(Request::Status { scope: Scope::Cluster, proxies: Page::FIRST }, PATIENCE).await {
             Ok(Response::Status(status)) => status,
             other => panic!("no status: {other:?}"),
         }

@@ -74,6 +74,11 @@ impl Running {
         std::fs::read_to_string(&self.log).unwrap_or_default()
     }
 
+    /// Whether it has not ended by itself.
+    pub(crate) fn is_running(&mut self) -> bool {
+        self.child.try_wait().expect("its state").is_none()
+    }
+
     /// SIGKILL, and waits.
     pub(crate) fn kill(&mut self) {
         self.child.kill().expect("it runs");

@@ -5,5 +5,7 @@ mod cli;
 mod damage;
 mod driver;
 mod guides;
+mod members;
+mod recover;
 mod secrets;
 mod standalone;

@@ -21,7 +21,7 @@ impl Bench {
 #[test]
 fn a_proxy_that_does_not_know_a_kind_is_fed_and_the_kind_is_named_once_it_is_there() {
     let mut bench = Bench::new();
-    bench.publish(1, &[("http/routers/a@file", "1")]);
+    let first = bench.publish(1, &[("http/routers/a@file", "1")]);
     let noted = bench.attach_as(1, 1, |said| {
         said.understands.kinds.remove(&Kind::TlsOptions.code());
     });
@@ -36,7 +36,7 @@ fn a_proxy_that_does_not_know_a_kind_is_fed_and_the_kind_is_named_once_it_is_the
     let lacks = EventKind::ProxyLacks { proxy: 1, kinds: vec!["tls/options/".to_owned()] };
     assert_eq!(publish(&mut bench, generation), [lacks]);
     assert_eq!(bench.status_of(1).lacks, ["tls/options/"]);
-    bench.acknowledge(1, id(1, &ConfigMap::new()), Stage::Validated);
+    bench.acknowledge(1, first, Stage::Validated);
     let whole = bench.sent().into_iter().filter_map(|(_, frame)| match read(&frame) {
         ToProxy::Part(part) => Some(part),
         _ => None,

@@ -28,8 +28,7 @@ impl Lone {
     fn leading(heavy_bytes: u64) -> Self {
         let member = Member::alone([7; 16]);
         let sealing = SealingKeys::new(member.cluster, &[[7; 32]]).expect("one key");
-        let options =
-            NodeOptions { params: Arc::new(member.params()), static_objects: None, heavy_bytes, sealing };
+        let options = NodeOptions { heavy_bytes, ..NodeOptions::new(member.params(), sealing) };
         let limits = WalLimits { segment_bytes: 64 << 10 };
         let machine = Machine::boot(Arc::new(MemoryDisk::new()), limits, &member, options, 1);
         let machine = machine.expect("an empty disk");

@@ -8,9 +8,9 @@ use ravelin_consensus::{
     Batch, Configuration, Entry, EntryKind, HardState, Incarnation, Index, NodeId, Term, Time, Token,
 };
 
+use crate::node::NodeOptions;
 use crate::node::boot::{BootError, Booted, Member, boot};
 use crate::node::event::{Action, Actions, Event};
-use crate::node::{HEAVY_BYTES, NodeOptions};
 use crate::storage::{DirectoryError, SimDisk, WalError, WalLimits};
 
 fn member(voters: &[(u64, u64)]) -> Member {
@@ -19,12 +19,7 @@ fn member(voters: &[(u64, u64)]) -> Member {
 
 fn start(disk: &SimDisk, member: &Member) -> Result<Booted, BootError> {
     let sealing = SealingKeys::new(member.cluster, &[[7; 32]]).expect("one key");
-    let options = NodeOptions {
-        params: Arc::new(member.params()),
-        static_objects: None,
-        heavy_bytes: HEAVY_BYTES,
-        sealing,
-    };
+    let options = NodeOptions::new(member.params(), sealing);
     boot(Arc::new(disk.clone()), WalLimits { segment_bytes: 4096 }, member, options, 1)
 }
 
@@ -37,7 +32,7 @@ fn an_identity_with_other_controllers_than_the_log_began_with_is_refused() {
     let whole = member(&[(1, 1), (2, 1), (3, 1)]);
     let disk = SimDisk::new(1);
     let mut booted = start(&disk, &whole).expect("fresh");
-    let entries = vec![Entry { term: Term(1), kind: EntryKind::Empty }];
+    let entries = vec![Entry { term: Term(1), kind: EntryKind::Empty }].into();
     let hard_state = HardState { term: Term(1), vote: Some(NodeId(1)) };
     let batch = Batch { token: Token(1), hard_state, snapshot: None, first: Index(1), entries };
     booted.log.persist(&[batch]).expect("something was written");

@@ -22,7 +22,7 @@ fn frames_of_another_version_are_noted_and_counted_for_each_sender() {
     let noted = |from: u64, wanted: u64| {
         cluster.saw(|kind| match kind {
             EventKind::FramesUnreadable { from: sender, reason, times } => {
-                assert!(reason.contains("version 2, where version 1"), "{reason}");
+                assert!(reason.contains("version 3, where version 2"), "{reason}");
                 (*sender, *times) == (from, wanted)
             }
             _ => false,

@@ -5,7 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use ravelin_config::feed::{FEED_VERSION, Receiver, ReceiverLimits, Stage, Step, ToControl, ToProxy};
+use ravelin_config::feed::{
+    FEED_VERSION, FEED_VERSIONS, Hello, Receiver, ReceiverLimits, Stage, Step, ToControl, ToControlV1,
+    ToProxy, ToProxyV1,
+};
 use ravelin_config::{ConfigMap, Draft, GenerationId, SealingKeys};
 use ravelin_consensus::{NodeId, Params, RoleName, Time};
 use ravelin_transport::{Lane, PeerRole, codec};
@@ -17,7 +20,8 @@ use crate::node::timers::{Random, after};
 use crate::provider::{DraftOutcome, ProviderSpec, ProviderUpdate};
 use crate::request::status::{EventKind, EventRecord, NodeStatus};
 use crate::request::{
-    ApplyMode, Change, Envelope, Request, RequestId, Response, Scope, SourceDocument, SourceFormat, parts,
+    ApplyMode, Change, Envelope, Page, Request, RequestId, Response, Scope, SourceDocument, SourceFormat,
+    parts,
 };
 use crate::sim_entry::Machine;
 use crate::storage::disk::read_all;
@@ -124,7 +128,7 @@ impl Cluster {
         let static_objects = self.static_objects.clone();
         // Every change goes the way of the large ones.
         let sealing = SealingKeys::new(member.cluster, &[[7; 32]]).expect("one key");
-        let options = NodeOptions { params: Arc::new(params), static_objects, heavy_bytes: 1, sealing };
+        let options = NodeOptions { static_objects, heavy_bytes: 1, ..NodeOptions::new(params, sealing) };
         let disk = Arc::new(self.disks.get(&node).expect("each member has a disk").clone());
         self.sequence += 1;
         let seed = node * 1000 + self.sequence;
@@ -248,7 +252,7 @@ impl Cluster {
         }
         let Some(proxy) = self.proxies.get_mut(&(link.0 - FIRST_PROXY_LINK)) else { return };
         for said in proxy.hears(&frame) {
-            let frame = codec::encode(FEED_VERSION, &said).expect("small");
+            let frame = codec::encode(FEED_VERSION, &ToControlV1::from(said)).expect("small");
             self.deliver(node, Event::LinkFrame { link, frame });
         }
     }
@@ -270,8 +274,15 @@ impl Cluster {
         };
         self.proxies.insert(proxy, fake);
         self.step(node, Event::LinkOpened { link, lane: Lane::Feed, role: PeerRole::Proxy, node: proxy });
-        let hello = ToControl::Hello { generation, view: String::new(), build: "test".to_owned() };
-        let frame = codec::encode(FEED_VERSION, &hello).expect("small");
+        let hello = ToControl::Hello(Hello {
+            generation,
+            floor: None,
+            view: String::new(),
+            build: "test".to_owned(),
+            instance: proxy,
+            understands: ravelin_config::Understands::this_build(FEED_VERSIONS),
+        });
+        let frame = codec::encode(FEED_VERSION, &ToControlV1::from(hello)).expect("small");
         self.deliver(node, Event::LinkFrame { link, frame });
     }
 
@@ -354,7 +365,7 @@ impl Cluster {
     }
 
     fn statuses(&self) -> Vec<NodeStatus> {
-        self.alive().map(|(_, machine)| machine.node().status(self.now)).collect()
+        self.alive().map(|(_, machine)| machine.node().status(Page::FIRST)).collect()
     }
 
     /// Asks a node; the answer comes with [`Self::answer`].
@@ -401,7 +412,11 @@ impl Cluster {
     }
 
     pub(super) fn status(&mut self, node: u64) -> crate::request::status::ClusterStatus {
-        let ticket = self.ask(node, Request::Status { scope: Scope::Cluster }, Duration::from_secs(5));
+        let ticket = self.ask(
+            node,
+            Request::Status { scope: Scope::Cluster, proxies: Page::FIRST },
+            Duration::from_secs(5),
+        );
         match self.answer(ticket) {
             Response::Status(status) => status,
             other => panic!("no status: {other:?}"),
@@ -451,7 +466,7 @@ impl Cluster {
 
 impl FakeProxy {
     fn hears(&mut self, frame: &[u8]) -> Vec<ToControl> {
-        let message: ToProxy = codec::decode(FEED_VERSION, frame).expect("own encoding");
+        let message: ToProxy = codec::decode_into::<ToProxyV1, _>(FEED_VERSION, frame).expect("own encoding");
         match &message {
             ToProxy::UpToDate { stale, .. } => self.stale = Some(*stale),
             ToProxy::Part(part) if part.part == 0 => match part.content {

@@ -5,10 +5,13 @@ use std::time::Duration;
 use ravelin_consensus::NodeId;
 
 use super::harness::{Cluster, apply, site};
-use crate::node::CONTROLLER_TIMEOUT;
+use crate::node::understood::Understood;
+use crate::node::{CONTROLLER_TIMEOUT, Node};
 use crate::request::status::EventKind;
 use crate::request::{RefusalReason, Request, Response};
-use crate::store::{Author, Change, ChangeId, Command, Limits, Put, Stage, StoreKey};
+use crate::store::{
+    Author, Change, ChangeId, Command, FEATURE_LEVEL, Limits, Put, Stage, Store, StoreKey,
+};
 
 #[test]
 fn a_leader_appoints_a_controller_that_is_not_itself() {
@@ -139,10 +142,44 @@ fn what_is_no_command_is_refused_before_it_reaches_the_log() {
     assert_eq!(cluster.alive().count(), 3);
 }
 
+/// Waits until the log says of every member what it understands.
+fn until_recorded(cluster: &mut Cluster) {
+    cluster.until("the log says what members understand", |cluster| {
+        let said = |node: &Node, member| node.understood(NodeId(member)) == Some(Understood::this_build());
+        cluster.alive().all(|(_, machine)| (1..=3).all(|member| said(machine.node(), member)))
+    });
+}
+
+#[test]
+fn a_feature_level_that_every_member_supports_by_the_log_can_be_raised_and_what_it_brings_used() {
+    let mut cluster = Cluster::ready(3);
+    until_recorded(&mut cluster);
+    let leader = cluster.leader().expect("it is ready");
+    let author = Author::Operator { name: "operator-1".to_owned() };
+    let limits = Limits { version: 2, ..Limits::GENESIS };
+    for command in [
+        Command::RaiseFeatureLevel { author: author.clone(), at_unix_ms: 0, level: 1 },
+        Command::SetLimits { author, at_unix_ms: 0, limits },
+    ] {
+        let command = command.encode().expect("small").0.to_vec();
+        let ticket = cluster.ask(leader, Request::Propose { command }, Duration::from_secs(2));
+        assert_eq!(cluster.answer(ticket), Response::Proposed);
+        let is_raised = |store: &Store| store.feature_level() == 1;
+        cluster.until("it is in force", |cluster| {
+            cluster.alive().all(|(_, machine)| is_raised(machine.node().store()))
+        });
+    }
+    cluster.until("the bounds are in force", |cluster| {
+        cluster.alive().all(|(_, machine)| machine.node().store().limits().version == 2)
+    });
+    assert_eq!(cluster.alive().count(), 3);
+}
+
 #[test]
 fn what_not_every_member_is_known_to_support_is_refused_before_it_reaches_the_log() {
     let mut cluster = Cluster::ready(3);
     let leader = cluster.leader().expect("it is ready");
+    until_recorded(&mut cluster);
     let author = Author::Operator { name: "operator-1".to_owned() };
     let limits = Limits { version: 2, ..Limits::GENESIS };
     let later = Change {
@@ -156,10 +193,10 @@ fn what_not_every_member_is_known_to_support_is_refused_before_it_reaches_the_lo
     let last = cluster.machine(leader).node().core().last_index();
     for (command, expected) in [
         (
-            Command::RaiseFeatureLevel { author: author.clone(), at_unix_ms: 0, level: 1 },
+            Command::RaiseFeatureLevel { author: author.clone(), at_unix_ms: 0, level: FEATURE_LEVEL + 1 },
             "not known of every member",
         ),
-        (Command::SetLimits { author, at_unix_ms: 0, limits }, "not known of every member"),
+        (Command::SetLimits { author, at_unix_ms: 0, limits }, "the feature level that brings it is not in force"),
         (Command::Change(later), "no keys like \"tokens/x\""),
     ] {
         let command = command.encode().expect("small").0.to_vec();
@@ -175,6 +212,7 @@ fn what_not_every_member_is_known_to_support_is_refused_before_it_reaches_the_lo
 #[test]
 fn a_command_over_its_quota_is_refused_before_the_log_with_the_mend_and_stops_nobody() {
     let mut cluster = Cluster::ready(3);
+    until_recorded(&mut cluster);
     let (node, epoch) = cluster.controller().expect("it is ready");
     let leader = cluster.leader().expect("it is ready");
     let large: Vec<u8> = vec![0; usize::try_from(Limits::GENESIS.value_bytes_max).expect("small") + 1];

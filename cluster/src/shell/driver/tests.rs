@@ -4,14 +4,18 @@ use std::sync::Arc;
 
 use ravelin_config::SealingKeys;
 use ravelin_consensus::{
-    Body, ClusterId, Incarnation, Index, Message as RaftMessage, RecoveryEpoch, RoleName, Round, Term,
+    Body, ClusterId, Entries, Incarnation, Index, Message as RaftMessage, NodeId, RecoveryEpoch, RoleName,
+    Round, Term,
 };
 
 use super::*;
+use crate::node::NodeOptions;
 use crate::node::boot::{Booted, Member, boot};
 use crate::node::wire::{self, Frame};
-use crate::node::{HEAVY_BYTES, NodeOptions};
 use crate::storage::{MemoryDisk, WalLimits};
+use ravelin_transport::memory::MemoryHub;
+use ravelin_transport::{PeerRole, Transport};
+use tokio_util::sync::CancellationToken;
 
 const CLUSTER: [u8; 16] = [7; 16];
 
@@ -21,12 +25,7 @@ pub(in crate::shell) fn driver()
     let voters = vec![(1, 1), (2, 1), (3, 1)];
     let member = Member { cluster: CLUSTER, recovery_epoch: 0, node: 1, incarnation: 1, voters };
     let sealing = SealingKeys::new(member.cluster, &[[7; 32]]).expect("one key");
-    let options = NodeOptions {
-        params: Arc::new(member.params()),
-        static_objects: None,
-        heavy_bytes: HEAVY_BYTES,
-        sealing,
-    };
+    let options = NodeOptions::new(member.params(), sealing);
     let limits = WalLimits { segment_bytes: 256 << 10 };
     let booted = boot(Arc::new(MemoryDisk::new()), limits, &member, options, 1);
     let Booted { node, snapshots, .. } = booted.expect("the disk is empty");
@@ -41,7 +40,7 @@ pub(in crate::shell) fn driver()
         inbox,
         crowd,
         outbox: outbox.clone(),
-        peers: BTreeMap::new(),
+        peers: Peers::new(nowhere(), outbox.clone(), CancellationToken::new(), None),
         links: BTreeMap::new(),
         tickets: BTreeMap::new(),
         ticket: 0,
@@ -55,11 +54,18 @@ pub(in crate::shell) fn driver()
     (driver, visitors, log_work, jobs)
 }
 
+/// A transport on which nobody else is.
+fn nowhere() -> Arc<dyn Transport> {
+    let endpoint =
+        MemoryHub::new().endpoint("alone", ravelin_transport::ClusterId(CLUSTER), PeerRole::Controller, 1);
+    Arc::new(endpoint.expect("the hub is empty"))
+}
+
 fn sign_of_life(from: u64) -> Event {
     let body = Body::Append {
         prev_index: Index::ZERO,
         prev_term: Term(0),
-        entries: Vec::new(),
+        entries: Entries::default(),
         commit: Index::ZERO,
         round: Round(0),
     };

@@ -10,13 +10,13 @@ use super::traffic::{apply_until_accepted, served_everywhere};
 use super::{Bench, EVENT_TIME_MAX};
 use crate::demo::write;
 
-fn unix_micros() -> u64 {
+pub(super) fn unix_micros() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros() as u64)
 }
 
 /// Waits for a leader that was elected after `since`; its index and the milliseconds that it took,
 /// from the controllers' own events.
-async fn new_leader(bench: &mut Bench<'_>, since: u64) -> anyhow::Result<(u64, u64, u64)> {
+pub(super) async fn new_leader(bench: &mut Bench<'_>, since: u64) -> anyhow::Result<(u64, u64, u64)> {
     let mut found = None;
     bench
         .cluster
@@ -202,12 +202,12 @@ async fn role_after(bench: &mut Bench<'_>, epoch: u64) -> anyhow::Result<(usize,
 }
 
 /// Waits until all controllers answer and agree on one leader.
-async fn whole(bench: &mut Bench<'_>) -> anyhow::Result<()> {
+pub(super) async fn whole(bench: &mut Bench<'_>) -> anyhow::Result<()> {
     bench
         .cluster
         .until(EVENT_TIME_MAX, "all controllers agree on one leader", async |cluster| {
             let mut leaders = Vec::new();
-            for index in 0..cluster.controllers.len() {
+            for index in cluster.present() {
                 let Some(status) = cluster.status(index).await else { return false };
                 let Some(leader) = status.leader else { return false };
                 leaders.push((leader, status.term));

@@ -7,6 +7,7 @@ use anyhow::{Context, bail};
 use ravelin_cluster::request::status::EventKind;
 
 use super::{Bench, EVENT_TIME_MAX};
+use crate::demo::cluster::Cluster;
 use crate::demo::write;
 
 /// Applies a change and waits until both proxies answer with it.
@@ -24,10 +25,15 @@ pub(crate) async fn change_served(bench: &mut Bench<'_>) -> anyhow::Result<Strin
 
 /// Waits until the load has seen `generation` from every proxy.
 pub(crate) async fn served_everywhere(bench: &mut Bench<'_>, generation: u64) -> anyhow::Result<()> {
+    served(bench.cluster, generation).await
+}
+
+/// Waits until every proxy answers with `generation`.
+pub(super) async fn served(cluster: &Cluster, generation: u64) -> anyhow::Result<()> {
     let begun = Instant::now();
-    let mut seen = vec![0; bench.cluster.proxy_addresses.len()];
+    let mut seen = vec![0; cluster.proxy_addresses.len()];
     while seen.iter().any(|seen| *seen < generation) {
-        for (seen, address) in seen.iter_mut().zip(&bench.cluster.proxy_addresses) {
+        for (seen, address) in seen.iter_mut().zip(&cluster.proxy_addresses) {
             let client = crate::load::Client::new(address);
             let crate::load::Attempt::Answered(answer) = client.request("whoami.localhost", "/").await else {
                 continue;

@@ -32,8 +32,8 @@ enum State {
 #[derive(Clone, Debug)]
 pub(crate) struct Chunks {
     state: State,
-    /// Blanks may stand behind a size.
-    padded: bool,
+    /// Of an answer: blanks may stand behind a size, and the limit of extensions holds for each chunk.
+    of_a_server: bool,
     size: u64,
     digits: u8,
     extension_bytes: usize,
@@ -56,7 +56,7 @@ impl Chunks {
     pub(crate) fn new() -> Self {
         Self {
             state: State::Size,
-            padded: false,
+            of_a_server: false,
             size: 0,
             digits: 0,
             extension_bytes: 0,
@@ -66,9 +66,10 @@ impl Chunks {
         }
     }
 
-    /// At the first byte of an answer's body: old servers pad their sizes with blanks, which every reader skips.
+    /// At the first byte of an answer's body: old servers pad their sizes with blanks, which every reader skips, and an answer
+    /// may have chunks without end, each with an extension.
     pub(crate) fn of_a_server() -> Self {
-        Self { padded: true, ..Self::new() }
+        Self { of_a_server: true, ..Self::new() }
     }
 
     /// What comes next is content.
@@ -104,6 +105,9 @@ impl Chunks {
                 expect(byte, b'\n', Refusal::Chunk)?;
                 self.state = if self.size == 0 { State::Trailer } else { State::Data(self.size) };
                 (self.size, self.digits) = (0, 0);
+                if self.of_a_server {
+                    self.extension_bytes = 0;
+                }
             }
             State::Extension | State::Quoted | State::Escaped => self.extension_byte(byte, limits)?,
             State::Data(left) => {
@@ -143,7 +147,7 @@ impl Chunks {
                 self.state = State::Extension;
                 return Ok(());
             }
-            b' ' | b'\t' if self.digits > 0 && self.padded => {
+            b' ' | b'\t' if self.digits > 0 && self.of_a_server => {
                 self.state = State::Padding;
                 return Ok(());
             }

@@ -151,6 +151,21 @@ const TAKEN: [&[u8]; 14] = [
 ];
 
 #[test]
+fn padding_and_extensions_are_bounded_by_chunk_and_not_by_answer() {
+    let answer = |line: &str, chunks: usize| {
+        let head = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
+        format!("{head}{}0\r\n\r\n", format!("{line}\r\nx\r\n").repeat(chunks))
+    };
+    for line in ["1      ", "1;signature=0123456789abcdef"] {
+        let seen = read(&[answer(line, 10_000).as_bytes()], false, &Method::GET).expect("a head");
+        assert!(seen.whole && seen.content.len() == 10_000, "{line}: {} bytes", seen.content.len());
+    }
+    for line in [format!("1{}", " ".repeat(5000)), format!("1;a={}", "b".repeat(5000))] {
+        assert!(!read(&[answer(&line, 1).as_bytes()], false, &Method::GET).expect("a head").whole);
+    }
+}
+
+#[test]
 fn every_answer_is_read_alike_however_it_is_cut_and_as_hyper_reads_it() {
     for bytes in TAKEN {
         for ends in [true, false] {

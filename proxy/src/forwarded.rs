@@ -197,7 +197,7 @@ impl ForwardedPolicy {
 
 /// Removes what `Connection` names, save what `kept` holds and what it cannot take away.
 fn drop_listed(headers: &mut HeaderMap, present: Present, kept: &[HeaderName]) {
-    if !present.any(Present::CONNECTION) || names_no_field(headers, present) {
+    if !present.any(Present::LISTING) {
         return;
     }
     for name in listed(headers) {

@@ -28,6 +28,8 @@ impl Present {
     pub(crate) const FORWARDING: Self = Self(1 << 13);
     /// Any name with an underscore.
     pub(crate) const UNDERSCORE: Self = Self(1 << 14);
+    /// A `Connection` that is more than the usual lone `keep-alive`: it may name fields.
+    pub(crate) const LISTING: Self = Self(1 << 15);
     /// What [`super::strip_hop_by_hop`] has to do with.
     pub(crate) const HOP_BY_HOP: Self = Self(
         Self::TE.0
@@ -40,7 +42,7 @@ impl Present {
 
     /// Of these fields, but for [`Present::UNDERSCORE`], which is asked for once, where a request comes in.
     pub(crate) fn of(headers: &HeaderMap) -> Self {
-        Self(headers.keys().fold(0, |all, name| all | Self::named(name.as_str()).0))
+        Self(headers.keys().fold(0, |all, name| all | Self::named(name.as_str()).0)).judged(headers)
     }
 
     /// Of these fields of a client.
@@ -50,6 +52,16 @@ impl Present {
                 .keys()
                 .fold(0, |all, name| all | Self::named(name.as_str()).0 | Self::underscored(name.as_str()).0),
         )
+        .judged(headers)
+    }
+
+    /// Looks at the one value that decides.
+    fn judged(self, headers: &HeaderMap) -> Self {
+        if self.any(Self::CONNECTION) && super::names_no_field(headers, self) {
+            Self(self.0 & !Self::LISTING.0)
+        } else {
+            self
+        }
     }
 
     /// Of the field of this name, which is about to be added.
@@ -88,7 +100,7 @@ impl Present {
                 _ => Self(0),
             },
             Some(b'c') => match name {
-                "connection" => Self::CONNECTION,
+                "connection" => Self(Self::CONNECTION.0 | Self::LISTING.0),
                 "content-length" => Self::CONTENT_LENGTH,
                 _ => Self(0),
             },
@@ -145,7 +157,7 @@ mod tests {
             ("upgrade", Present::UPGRADE),
             ("user-agent", Present::USER_AGENT),
             ("expect", Present::EXPECT),
-            ("connection", Present::CONNECTION),
+            ("connection", Present(Present::CONNECTION.0 | Present::LISTING.0)),
             ("content-length", Present::CONTENT_LENGTH),
             ("keep-alive", Present::KEEP_ALIVE),
             ("proxy-connection", Present::PROXY_HOP),

@@ -75,21 +75,30 @@ impl TargetPart {
 }
 
 /// Length of the longest prefix of token bytes: eight at a time while they are letters and hyphens, as most are.
+#[inline]
 pub(super) fn token_prefix(bytes: &[u8]) -> usize {
-    let mut at = 0;
-    while let Some(word) = bytes.get(at..).and_then(<[u8]>::first_chunk::<8>) {
-        let others = other_than_letters(u64::from_le_bytes(*word));
-        if others == 0 {
-            at += 8;
+    word_prefix(bytes, other_than_letters, is_token)
+}
+
+/// Length of the longest prefix of bytes that are `allowed`, eight at a time. `others` marks the top bit of each byte of a word that
+/// may not be allowed; of its marks the lowest is true.
+#[inline]
+fn word_prefix(bytes: &[u8], others: impl Fn(u64) -> u64, allowed: impl Fn(u8) -> bool) -> usize {
+    let (words, rest) = bytes.as_chunks::<8>();
+    for (place, word) in words.iter().enumerate() {
+        let marks = others(u64::from_le_bytes(*word));
+        if marks == 0 {
             continue;
         }
-        at += (others.trailing_zeros() / 8) as usize;
-        if !bytes.get(at).is_some_and(|&byte| is_token(byte)) {
-            return at;
+        let first = (marks.trailing_zeros() / 8) as usize;
+        if !word.get(first).is_some_and(|&byte| allowed(byte)) {
+            return place * 8 + first;
         }
-        at += 1;
+        if let Some(first) = word.iter().position(|&byte| !allowed(byte)) {
+            return place * 8 + first;
+        }
     }
-    at + prefix(bytes.get(at..).unwrap_or_default(), is_token)
+    words.len() * 8 + prefix(rest, allowed)
 }
 
 /// The top bit of each of eight bytes that is neither a letter nor a hyphen.
@@ -117,29 +126,20 @@ pub(super) fn is_value(byte: u8) -> bool {
 const ONES: u64 = u64::MAX / 0xFF;
 const HIGHS: u64 = ONES * 0x80;
 
+/// The top bit of each of eight bytes that may not stand in a field value, or is a tab. Only the lowest mark is true: a byte below
+/// 0x20 borrows into its top bit, 0x7F becomes zero by the exclusive or and then borrows too, and borrows may spread upwards
+/// into neighbours, never downwards.
+fn other_than_value(word: u64) -> u64 {
+    let below = word.wrapping_sub(ONES * 0x20) & !word;
+    let delete = word ^ (ONES * 0x7F);
+    let delete = delete.wrapping_sub(ONES) & !delete;
+    (below | delete) & HIGHS
+}
+
 /// Length of the longest prefix of bytes that may stand in a field value, eight at a time.
+#[inline]
 pub(crate) fn value_prefix(bytes: &[u8]) -> usize {
-    let mut at = 0;
-    while let Some(word) = bytes.get(at..).and_then(<[u8]>::first_chunk::<8>) {
-        let word = u64::from_le_bytes(*word);
-        // A byte below 0x20 borrows into its top bit; 0x7F becomes zero by the exclusive or and then borrows too.
-        // Borrows may spread upwards into neighbours, never downwards: the lowest mark is true.
-        let below = word.wrapping_sub(ONES * 0x20) & !word;
-        let delete = word ^ (ONES * 0x7F);
-        let delete = delete.wrapping_sub(ONES) & !delete;
-        let marks = (below | delete) & HIGHS;
-        if marks == 0 {
-            at += 8;
-            continue;
-        }
-        at += (marks.trailing_zeros() / 8) as usize;
-        if bytes.get(at) != Some(&b'\t') {
-            return at;
-        }
-        at += 1;
-    }
-    let rest = bytes.get(at..).unwrap_or_default();
-    at + rest.iter().position(|&byte| !is_value(byte)).unwrap_or(rest.len())
+    word_prefix(bytes, other_than_value, is_value)
 }
 
 /// A whole field line without a fault: a name, a colon, a value, CR and LF.
@@ -155,6 +155,7 @@ pub(crate) struct FieldLine<'l> {
 
 impl<'l> FieldLine<'l> {
     /// The line that `bytes` begin with, if it is one.
+    #[inline]
     pub(crate) fn of(bytes: &'l [u8]) -> Option<Self> {
         let name = bytes.get(..token_prefix(bytes)).filter(|name| !name.is_empty())?;
         let rest = bytes.get(name.len()..)?.strip_prefix(b":")?;

@@ -26,8 +26,6 @@ use head::{Content as Sent, HeadReader, framing, write_field};
 /// Bytes asked for at first; more while an answer fills what is asked for.
 const READ_BYTES: usize = 8 * 1024;
 const READ_BYTES_MAX: usize = 256 * 1024;
-/// Less room than this is not worth a read.
-const ROOM_BYTES_MIN: usize = 1024;
 /// A piece of a request's body up to this length is copied behind what goes before it.
 const COPIED_BYTES_MAX: usize = 1024;
 /// No further piece of a body is taken while more than this waits to be written.
@@ -324,7 +322,7 @@ impl Client {
     }
 
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        if self.read.capacity() - self.read.len() < ROOM_BYTES_MIN {
+        if self.read.capacity() - self.read.len() < self.read_bytes / 2 {
             // Takes the same room again where nobody holds any of it any more.
             self.read.reserve(self.read_bytes);
         }

@@ -17,7 +17,10 @@ mod seal;
 mod within;
 
 pub use beside::{SecretMap, VIEW_KEYS_MAX};
-pub(crate) use names::{PRIVATE_KEY, looks_secret, may_hold_secrets, shown_address};
+pub use names::shown_address;
+pub(crate) use names::{
+    HIDDEN_NAME, PRIVATE_KEY, is_header_name, looks_secret, may_hold_secrets, shown_name,
+};
 pub use places::{FillError, SealError, Sealed, fill, fill_record, seal_object, seal_record};
 pub use seal::{ENVELOPE_VERSION, KEY_BYTES, KeyId, OpenError, SealingKeys, ViewKey};
 

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use ravelin_config::dynamic::{
     HttpService, LoadBalancer as LoadBalancerConfig, Strategy, Weighted as WeightedConfig,
 };
+use ravelin_config::secret::shown_address;
 
 use crate::middleware::{CompileError, Middleware, PolicyStates, Template, qualify};
 use crate::upstream::{InUse, ServerUrl, Transport, Upstream, UpstreamRegistry};
@@ -81,7 +82,7 @@ pub struct LoadBalancer {
 /// One server of a load balancer.
 #[derive(Debug)]
 pub struct Server {
-    /// Its URL as configured, for logs.
+    /// Its URL as configured, for logs: without user and password.
     pub url: Arc<str>,
     /// Who it is to the pools.
     pub upstream: Arc<Upstream>,
@@ -230,7 +231,7 @@ fn load_balancer(
         let (upstream, in_use) = resolver.upstreams.upstream(&url, &transport)?;
         let base_path = if server.preserve_path { url.path.trim_end_matches('/') } else { "" };
         servers.push(Server {
-            url: server.url.as_str().into(),
+            url: shown_address(&server.url).into(),
             upstream,
             base_path: base_path.into(),
             _in_use: in_use,

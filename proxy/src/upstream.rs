@@ -18,6 +18,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use http::HeaderValue;
+use ravelin_config::secret::shown_address;
 
 pub use pool::UpstreamPools;
 pub use transport::{Transport, TransportError};
@@ -89,10 +90,10 @@ impl Upstream {
 /// Why a server's URL cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UrlError {
-    /// Not `scheme://host[:port][/path]`.
+    /// Not `scheme://host[:port][/path]`. Shown without user and password.
     #[error("{0:?} is no URL of a server")]
     Malformed(String),
-    /// A scheme other than http, https and h2c.
+    /// A scheme other than http, https and h2c. As of the other, without user and password.
     #[error("unsupported scheme in {0:?}: http, https and h2c work")]
     Scheme(String),
 }
@@ -116,13 +117,13 @@ impl std::str::FromStr for ServerUrl {
     type Err = UrlError;
 
     fn from_str(text: &str) -> Result<Self, UrlError> {
-        let malformed = || UrlError::Malformed(text.to_owned());
+        let malformed = || UrlError::Malformed(shown_address(text));
         let (scheme, rest) = text.split_once("://").ok_or_else(malformed)?;
         let scheme = match scheme.to_ascii_lowercase().as_str() {
             "http" => Scheme::Http,
             "https" => Scheme::Https,
             "h2c" => Scheme::H2c,
-            _ => return Err(UrlError::Scheme(text.to_owned())),
+            _ => return Err(UrlError::Scheme(shown_address(text))),
         };
         let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
         let (authority, path) = rest.split_at(end);
@@ -241,6 +242,12 @@ mod tests {
             assert!(matches!(url(text), Err(UrlError::Malformed(_))), "{text}");
         }
         assert!(matches!(url("ftp://a"), Err(UrlError::Scheme(_))));
+        for text in
+            ["ftp://joe:secret@a", "joe:secret@a", "http://joe:secret@a:port", "http://joe:se/cret@a b"]
+        {
+            let told = url(text).expect_err("no URL").to_string();
+            assert!(!told.contains("joe") && !told.contains("cret"), "{told}");
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@ use crate::dynamic::{
     Headers, InFlightReq, IpAllowList, IpStrategy, Middleware, RedirectScheme, SourceCriterion,
 };
 use crate::rule::go_regex;
+use crate::secret::is_header_name;
 
 /// Most bytes of a compiled expression, as where it is built.
 const PATTERN_BYTES_MAX: usize = 1 << 20;
@@ -207,10 +208,9 @@ fn ip_strategy(strategy: &IpStrategy, errors: &mut Vec<String>) {
 
 /// A header's name must be a token of RFC 9110.
 pub(super) fn check_name(option: &str, name: &str, errors: &mut Vec<String>) {
-    let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-    let name = name.trim();
-    if name.is_empty() || name.len() > 256 || !name.bytes().all(token) {
-        errors.push(format!("{option}: {name:?} is no header name"));
+    if !is_header_name(name.trim()) {
+        // Not quoted: it may be a whole field, with its value.
+        errors.push(format!("{option}: a text of {} characters is no header name", name.chars().count()));
     }
 }
 

@@ -10,7 +10,7 @@ use super::{Field, Support, Type, nearest};
 use crate::document::{Entry, Node, Value};
 use crate::duration::GoDuration;
 use crate::problem::{Position, Problem, Severity};
-use crate::secret::{looks_secret, may_hold_secrets};
+use crate::secret::{HIDDEN_NAME, is_header_name, looks_secret, may_hold_secrets, shown_name};
 
 /// Most findings of one reading: more help nobody, and a text can hold a million faults.
 const FINDINGS_MAX: usize = 200;
@@ -107,7 +107,7 @@ impl Reader {
                 fields.iter().zip(&winners).find(|(field, _)| field.name.eq_ignore_ascii_case(&entry.key));
             let Some((field, winner)) = known else {
                 self.unknown(fields, entry);
-                json.insert(entry.key.clone(), in_texts(&entry.node, true));
+                insert_unknown(&mut json, shown_name(&entry.key), entry);
                 continue;
             };
             if *winner != Some(place) {
@@ -271,6 +271,14 @@ impl Reader {
         };
         let mut json = Map::new();
         for entry in entries {
+            if !is_header_name(entry.key.trim()) && entry.node.value != Value::Null {
+                let length = self.path.len();
+                push(&mut self.path, HIDDEN_NAME);
+                self.push(entry.at, "this is no name of a header".to_owned(), None);
+                self.path.truncate(length);
+                insert_unknown(&mut json, HIDDEN_NAME, entry);
+                continue;
+            }
             match text_of(&entry.node.value) {
                 Some(text) => _ = json.insert(entry.key.clone(), Json::String(text)),
                 None if entry.node.value == Value::Null => {}
@@ -354,7 +362,7 @@ impl Reader {
 
     fn found(&mut self, entry: &Entry, message: String, mend: Option<String>) {
         let length = self.path.len();
-        push(&mut self.path, &entry.key);
+        push(&mut self.path, shown_name(&entry.key));
         self.push(entry.at, message, mend);
         self.path.truncate(length);
     }
@@ -366,7 +374,10 @@ impl Reader {
         }
         let message = format!("expected {due}, found {}", shown(&node.value));
         self.push(node.at, message, mend.map(str::to_owned));
-        node.to_json()
+        match node.value {
+            Value::Map(_) | Value::List(_) => in_texts(node, true),
+            _ => node.to_json(),
+        }
     }
 
     /// As `wrong` where what was written may be anything, a password too: nothing shows it.
@@ -421,14 +432,33 @@ fn in_texts(node: &Node, all: bool) -> Json {
         Value::Integer(_) | Value::Float(_) if all => text_of(&node.value).map_or(Json::Null, Json::String),
         Value::List(items) => Json::Array(items.iter().map(|item| in_texts(item, all)).collect()),
         Value::Map(entries) => {
-            let member = |entry: &Entry| {
-                let value = in_texts(&entry.node, all || looks_secret(&entry.key));
-                (entry.key.clone(), value)
-            };
-            Json::Object(entries.iter().map(member).collect())
+            let mut members = Map::new();
+            for entry in entries {
+                if all {
+                    insert_unknown(&mut members, shown_name(&entry.key), entry);
+                } else {
+                    members.insert(entry.key.clone(), in_texts(&entry.node, looks_secret(&entry.key)));
+                }
+            }
+            Json::Object(members)
         }
         _ => node.to_json(),
     }
+}
+
+/// A member that no table knows, under its own name or the one that hides it. A hidden name goes below, where it is sealed
+/// with its value; where that was done before, reading again changes nothing.
+fn insert_unknown(members: &mut Map<String, Json>, shown: &str, entry: &Entry) {
+    let value = in_texts(&entry.node, true);
+    if shown == entry.key || entry.key.starts_with(HIDDEN_NAME) {
+        members.insert(entry.key.clone(), value);
+        return;
+    }
+    let mut name = HIDDEN_NAME.to_owned();
+    while members.contains_key(&name) {
+        name.push_str(HIDDEN_NAME);
+    }
+    members.insert(name, Json::Array(vec![Json::String(entry.key.clone()), value]));
 }
 
 /// A value for a message, cut so that no message grows with it.

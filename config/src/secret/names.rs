@@ -79,6 +79,23 @@ pub(crate) fn may_hold_secrets(option: &str) -> bool {
     is_secret(option) || is_among(SENSITIVE_GROUPS, option)
 }
 
+/// What stands for a name that may be a secret: in messages, and in objects, where the name itself is sealed below it.
+pub(crate) const HIDDEN_NAME: &str = "…";
+
+/// The name of what no table knows, for a message: what cannot be the slip of an option's name may be a secret, or hold one
+/// (`users: {"admin:$apr1$…": …}`).
+pub(crate) fn shown_name(name: &str) -> &str {
+    const NAME_CHARACTERS_MAX: usize = 40;
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    if name.len() <= NAME_CHARACTERS_MAX && name.bytes().all(plain) { name } else { HIDDEN_NAME }
+}
+
+/// Whether it is a token of RFC 9110, and of a length that is usual.
+pub(crate) fn is_header_name(name: &str) -> bool {
+    let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    !name.is_empty() && name.len() <= 256 && name.bytes().all(token)
+}
+
 /// Whether the option holds the address of a server.
 pub(super) fn is_address(option: &str) -> bool {
     is_among(ADDRESSES, option)
@@ -98,20 +115,33 @@ pub(super) fn is_credentials(value: &str) -> bool {
     is_among(&["basic", "bearer", "digest", "negotiate"], scheme)
 }
 
-/// Whether a text is a secret wherever it stands: a private key, or a URL that may name a user.
+/// Whether a text is a whole field with a secret in it, where only a name or a value is due.
+fn is_secret_field(text: &str) -> bool {
+    text.split_once(": ").is_some_and(|(name, value)| {
+        is_header_name(name.trim()) && is_secret_header(name.trim()) && !value.trim().is_empty()
+    })
+}
+
+/// Whether a text is a secret wherever it stands: a private key, a URL that may name a user, a field of credentials.
 pub(super) fn is_secret_text(text: &str) -> bool {
     let scheme = |text: &str| {
         text.starts_with(|first: char| first.is_ascii_alphabetic())
             && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))
     };
     text.contains(PRIVATE_KEY)
+        || is_secret_field(text)
         || text
             .trim_start()
             .split_once("://")
             .is_some_and(|(before, rest)| scheme(before) && rest.contains('@'))
 }
 
-/// An address for a message: user and password, or whatever may be meant as such, are left out.
-pub(crate) fn shown_address(text: &str) -> String {
-    text.rsplit_once('@').map_or_else(|| text.to_owned(), |(_, rest)| format!("…@{rest}"))
+/// An address for a message, a log line or a view: user and password, or whatever may be meant as such, are left out.
+pub fn shown_address(text: &str) -> String {
+    const SCHEMES: &[&str] = &["http", "https", "h2c", "ftp", "tcp", "udp", "ws", "wss", "redis", "rediss"];
+    let Some((before, rest)) = text.rsplit_once('@') else { return text.to_owned() };
+    match before.split_once("://") {
+        Some((scheme, _)) if is_among(SCHEMES, scheme) => format!("{scheme}://…@{rest}"),
+        _ => format!("…@{rest}"),
+    }
 }

@@ -72,6 +72,36 @@ fn get(target: &str) -> Answer {
 }
 
 #[test]
+fn a_service_with_a_sealed_url_shows_its_servers_and_neither_user_nor_password() {
+    use ravelin_config::secret::seal_record;
+    use ravelin_config::{Kind, Object, Record, SealingKeys, Status};
+
+    let keys = SealingKeys::new([0; 16], &[[1; 32]]).expect("one key");
+    let servers =
+        json!([{"url": "http://joe:Marked0Secret@127.0.0.1:9002"}, {"url": "http://127.0.0.1:9003"}]);
+    let bytes = serde_json::to_vec(&json!({"loadBalancer": {"servers": servers}})).expect("JSON");
+    let object = Object::new(Kind::HttpService, 1, bytes.into());
+    let record = Record { object, status: Status::enabled(), last_good: None };
+    let (record, secrets) = seal_record(&record, &keys).expect("it can be sealed");
+    let mut map = lists();
+    map.put(Key::new("http/services/s2@file").expect("a key"), crate::compile::tests::encode(&record));
+    let view = keys.view_key("");
+    map.change_secrets(secrets.iter().map(|(id, secret)| (*id, Some(view.seal(id, secret)))));
+    map.add_view_key(view);
+    let shown = ask(&map, Method::GET, "/api/http/services/s2@file");
+    assert!(!shown.text.contains("joe") && !shown.text.contains("Marked0"), "{}", shown.text);
+    let statuses = json!({"http://…@127.0.0.1:9002": "UP", "http://127.0.0.1:9003": "UP"});
+    assert_eq!(shown.json()["serverStatus"], statuses, "{}", shown.text);
+    assert_eq!(shown.json()["loadBalancer"]["servers"][0]["url"], "http://…@127.0.0.1:9002");
+    assert_eq!(compile(&map).problems.len(), lists_problems());
+}
+
+/// The objects of [`lists`] that are in error.
+fn lists_problems() -> usize {
+    compile(&lists()).problems.len()
+}
+
+#[test]
 fn a_router_shows_what_traefik_shows() {
     let page = get("/api/http/routers?per_page=2");
     let observability =

@@ -1,16 +1,21 @@
 //! What the API shows of a table: every router, service, middleware and entry point as one JSON object.
 //! It must show what is wanted, with status and reasons, not what serves in its place.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use ravelin_config::dynamic::{HttpRouter, HttpService, Middleware};
 use ravelin_config::rule;
+use ravelin_config::secret::shown_address;
 use ravelin_config::{Key, Kind, Record, State};
 use serde_json::{Map, Value, json};
 
 use crate::compile::{entry_points_of, has_model, record, salvaged};
 use crate::middleware::qualify;
 use crate::table::{EntryPointTable, Table};
+
+/// In place of a secret.
+const HIDDEN: &str = "…";
 
 pub(super) type Object = Map<String, Value>;
 
@@ -47,7 +52,7 @@ impl View {
 
     fn add_services(&mut self, table: &Table) {
         for (key, record) in records(table, Kind::HttpService) {
-            let parsed = serde_json::from_slice::<HttpService>(&record.object.bytes).ok();
+            let parsed = serde_json::from_slice::<HttpService>(&shown_bytes(table, &record)).ok();
             let mut object = match &parsed {
                 Some(service) => object_of(service),
                 None => raw(&record),
@@ -235,6 +240,24 @@ fn object_of<T: serde::Serialize>(value: &T) -> Object {
         Ok(Value::Object(object)) => object,
         _ => Object::new(),
     }
+}
+
+/// The record's object with something to show in the places of its secrets: of an address the part that is none, and of
+/// everything else that there is something.
+fn shown_bytes<'r>(table: &Table, record: &'r Record) -> Cow<'r, [u8]> {
+    let object = &record.object;
+    let Some(mut json) =
+        (!object.secrets.is_empty()).then(|| serde_json::from_slice::<Value>(&object.bytes).ok()).flatten()
+    else {
+        return Cow::Borrowed(&object.bytes);
+    };
+    for place in object.secrets.iter() {
+        let Some(value) = json.pointer_mut(&place.pointer) else { continue };
+        let address = table.config.secrets().open(&place.id).ok().filter(|_| place.pointer.ends_with("/url"));
+        let shown = address.map_or_else(|| HIDDEN.to_owned(), |address| shown_address(address.expose()));
+        *value = Value::String(shown);
+    }
+    Cow::Owned(serde_json::to_vec(&json).unwrap_or_default())
 }
 
 /// What does not fit its type is shown as it was written.

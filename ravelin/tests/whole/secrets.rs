@@ -1,14 +1,47 @@
-//! A private key in a real cluster: it ends handshakes at the proxy, and is found in no log, data directory, answer or event,
-//! only in the files that a person wrote it into.
+//! Secrets in a real cluster, where they belong and where people slip: a private key ends handshakes at the proxy, and none is found
+//! in any log, data directory, answer or event, only in the files that a person wrote it into.
 
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::sync::Arc;
 
 use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, ClientConnection, RootCertStore};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
 use crate::driver::{Running, TIME_MAX, free_address, get, ravelin, text};
+
+/// Passwords at places where people slip, for the file provider: under a misspelled option, in a header's value, where a group is
+/// due, in a server's address (one that works and one that does not), as a name, and as a field where a name is due.
+const SLIPS: [&str; 7] =
+    ["Zq1misspelled", "Zq2header", "Zq3scalar", "Zq4address", "Zq5scheme", "Zq6name", "Zq7field"];
+/// What a person tries to apply, and is refused.
+const REFUSED: [&str; 3] = ["Zr1misspelled", "Zr2scalar", "Zr3name"];
+
+/// Middlewares and services with the slips, each with a router of its own.
+fn slips() -> String {
+    let [misspelled, header, scalar, address, scheme, name, field] = SLIPS;
+    let router = |name: &str, more: &str| {
+        format!("    {name}: {{rule: Host(`{name}.test`), service: address, tls: {{}}, {more}}}\n")
+    };
+    let middlewares = ["misspelled", "header", "scalar", "name", "field"];
+    let routers: String =
+        middlewares.iter().map(|name| router(name, &format!("middlewares: [{name}]"))).collect();
+    format!(
+        "http:\n  routers:\n{routers}    scheme: {{rule: Host(`scheme.test`), service: scheme, tls: {{}}}}\n  \
+         middlewares:\n    misspelled: {{basicAuth: {{usres: [\"admin:{misspelled}\"]}}}}\n    \
+         header: {{headers: {{customRequestHeaders: {{Authorization: \"Bearer {header}\"}}}}}}\n    \
+         scalar: {{basicAuth: \"admin:{scalar}\"}}\n    \
+         name: {{basicAuth: {{users: {{\"admin:{name}\": \"\"}}}}}}\n    \
+         field: {{headers: {{customRequestHeaders: {{\"Authorization: Bearer {field}\": \"\"}}}}}}\n  \
+         services:\n    address: {{loadBalancer: {{servers: [{{url: \"http://joe:{address}@127.0.0.1:1\"}}]}}}}\n    \
+         scheme: {{loadBalancer: {{servers: [{{url: \"ftp://joe:{scheme}@127.0.0.1:1\"}}]}}}}\n"
+    )
+}
+
+fn marks(texts: &[&str]) -> Vec<Vec<u8>> {
+    texts.iter().map(|text| text.as_bytes().to_vec()).collect()
+}
 
 /// A self-signed certificate with its key.
 type Pair = rcgen::CertifiedKey<rcgen::KeyPair>;
@@ -27,8 +60,8 @@ fn needles(pair: &Pair) -> Vec<Vec<u8>> {
     needles
 }
 
-/// Whether the proxy ends a handshake for `name` with exactly this certificate.
-fn presents(address: SocketAddr, name: &str, pair: &Pair) -> bool {
+/// A client that trusts exactly this certificate.
+fn client(name: &str, pair: &Pair) -> ClientConnection {
     let mut roots = RootCertStore::empty();
     roots.add(pair.cert.der().clone()).expect("a certificate");
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -38,7 +71,24 @@ fn presents(address: SocketAddr, name: &str, pair: &Pair) -> bool {
         .with_root_certificates(roots)
         .with_no_client_auth();
     let name = ServerName::try_from(name.to_owned()).expect("a name");
-    let mut client = ClientConnection::new(Arc::new(config), name).expect("a client");
+    ClientConnection::new(Arc::new(config), name).expect("a client")
+}
+
+/// What the proxy answers for a host, whole.
+fn answer(address: SocketAddr, pair: &Pair, host: &str) -> String {
+    let socket = TcpStream::connect(address).expect("the entry point is open");
+    socket.set_read_timeout(Some(TIME_MAX)).expect("a valid time");
+    let mut stream = StreamOwned::new(client("file.test", pair), socket);
+    let request = format!("GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).expect("it takes a request");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("an answer and its end");
+    answer
+}
+
+/// Whether the proxy ends a handshake for `name` with exactly this certificate.
+fn presents(address: SocketAddr, name: &str, pair: &Pair) -> bool {
+    let mut client = client(name, pair);
     let Ok(mut socket) = TcpStream::connect(address) else { return false };
     socket.set_read_timeout(Some(TIME_MAX)).expect("a valid time");
     client.complete_io(&mut socket).is_ok()
@@ -94,7 +144,15 @@ fn write_files(folder: &Path, places: &Places, file: &Pair, inline: &Pair) {
     let (certificate, key) = (named("file.crt"), named("file.key"));
     write(
         "dynamic.yml",
-        &format!("tls:\n  certificates:\n    - certFile: {certificate}\n      keyFile: {key}\n"),
+        &format!("tls:\n  certificates:\n    - certFile: {certificate}\n      keyFile: {key}\n{}", slips()),
+    );
+    let [misspelled, scalar, name] = REFUSED;
+    write(
+        "refused.yml",
+        &format!(
+            "http:\n  middlewares:\n    a: {{digestAuth: {{usres: [\"admin:{misspelled}\"]}}}}\n    \
+             b: {{digestAuth: \"admin:{scalar}\"}}\n    c: {{basicAuth: {{\"admin:{name}\": true}}}}\n"
+        ),
     );
     let block = |pem: &str| pem.lines().map(|line| format!("        {line}\n")).collect::<String>();
     let (certificate, key) = (block(&inline.cert.pem()), block(&inline.signing_key.serialize_pem()));
@@ -103,7 +161,7 @@ fn write_files(folder: &Path, places: &Places, file: &Pair, inline: &Pair) {
         "apply.yml",
         &format!(
             "entryPoints:\n  websecure:\n    address: {web}\n  traefik:\n    address: {api}\n\
-             api:\n  insecure: true\nproviders:\n  file:\n    filename: {}\n\
+             api:\n  insecure: true\naccessLog:\n  format: json\nproviders:\n  file:\n    filename: {}\n\
              http:\n  routers:\n    all:\n      rule: PathPrefix(`/`)\n      service: noop@internal\n      tls: {{}}\n\
              tls:\n  certificates:\n    - certFile: |\n{certificate}      keyFile: |\n{key}",
             named("dynamic.yml")
@@ -116,7 +174,7 @@ fn operator(folder: &Path, words: &[&str]) -> std::process::Output {
 }
 
 #[test]
-fn a_private_key_is_found_only_where_a_person_wrote_it() {
+fn a_secret_is_found_only_where_a_person_wrote_it() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let folder = folder.path();
     let controllers = [free_address(), free_address(), free_address()];
@@ -149,10 +207,32 @@ fn a_private_key_is_found_only_where_a_person_wrote_it() {
         shown += &text(&operator(folder, &["events", "--json", "--node", node]));
         shown += &text(&operator(folder, &["status", "--json", "--node", node]));
     }
-    for path in ["/api/rawdata", "/api/overview", "/api/http/routers"] {
-        shown += &get(places.api, "x", path).expect("an answer of the API").body;
+    shown += &text(&operator(folder, &["get", "http/", "--json"]));
+    let refused = operator(folder, &["apply", "refused.yml"]);
+    assert!(!refused.status.success() && text(&refused).contains("usres"), "{}", text(&refused));
+    shown += &text(&refused);
+    for file in ["dynamic.yml", "refused.yml"] {
+        shown += &text(&ravelin(folder, &["validate", file]));
     }
-    let all = [needles(&file), needles(&inline)].concat();
+    let paths = ["rawdata", "overview", "http/routers", "http/middlewares", "http/services"];
+    for path in paths {
+        shown += &get(places.api, "x", &format!("/api/{path}")).expect("an answer of the API").body;
+    }
+    assert!(shown.contains("usres"), "what is wrong is named: {shown}");
+    // Each router in error answers in its place; the others go on to a server that is not there.
+    for (host, status) in [
+        ("misspelled", 503),
+        ("scalar", 503),
+        ("name", 503),
+        ("field", 503),
+        ("scheme", 503),
+        ("header", 502),
+    ] {
+        let answer = answer(places.web, &file, &format!("{host}.test"));
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{host}: {answer}");
+        shown += &answer;
+    }
+    let all = [needles(&file), needles(&inline), marks(&SLIPS), marks(&REFUSED)].concat();
     assert!(!holds(shown.as_bytes(), &all), "{shown}");
 
     // Alone, and after a restart: the keys lie on the proxy's disk, and cannot be read there.
@@ -164,6 +244,8 @@ fn a_private_key_is_found_only_where_a_person_wrote_it() {
     });
     assert_eq!(holders(folder, &needles(&file)), ["file.key"]);
     assert_eq!(holders(folder, &needles(&inline)), ["apply.yml"]);
+    assert_eq!(holders(folder, &marks(&SLIPS)), ["dynamic.yml"]);
+    assert_eq!(holders(folder, &marks(&REFUSED)), ["refused.yml"]);
     let public = file.cert.pem().lines().nth(1).map(|line| line.as_bytes().to_vec()).expect("a body");
     assert!(holders(folder, &[public]).len() > 3, "what is public is found this way, in every log");
 

@@ -150,3 +150,28 @@ fn what_cannot_be_sealed_is_refused() {
     // A text never gets that far.
     assert!(options::object(Kind::TlsCertificate, &json_of(&deep)).is_err());
 }
+
+#[test]
+fn a_name_that_may_be_a_secret_is_sealed_like_a_value() {
+    let hash = "admin:$apr1$Marked0Secret";
+    for json in [
+        json!({"basicAuth": {"users": {hash: ""}}}),
+        json!({"basicAuth": {"users": {hash: null, "b:Marked0Secret": null}}}),
+        json!({"basicAuth": {"users": [{hash: 1}]}}),
+        json!({"basicAuth": {hash: true}}),
+        json!({"Bearer Marked0Secret": {}}),
+        json!({"headers": {"customRequestHeaders": {format!("Authorization: Bearer {MARK}"): ""}}}),
+        json!({"headers": {"frameDeny": {hash: 1}}}),
+        json!({"headers": {"hostsProxyHeaders": [format!("Authorization: Bearer {MARK}")]}}),
+    ] {
+        let told = texts(Kind::HttpMiddleware, &json);
+        assert!(!told.is_empty() && !told.contains(MARK), "{json}: {told}");
+        let (log, _) = logged(Kind::HttpMiddleware, &json);
+        assert!(!log.contains(MARK), "{json}: {log}");
+        let fields = options::of_object(Kind::HttpMiddleware, "");
+        let read = |json: &Json| options::read(fields, &Node::from_json(json), "", false).json;
+        assert_eq!(read(&json), read(&read(&json)), "reading it again finds the same");
+    }
+    let slip = texts(Kind::HttpMiddleware, &json!({"headers": {"frameDenny": true}}));
+    assert!(slip.contains("frameDenny"), "{slip}: this helps");
+}

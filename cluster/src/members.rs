@@ -117,13 +117,14 @@ pub fn records(store: &Store) -> Records {
     all.collect()
 }
 
-/// Nodes that are recorded in earlier recovery epochs only: what they held was given up, and they with it.
-pub fn former(store: &Store) -> BTreeSet<NodeId> {
+/// Nodes that are recorded in earlier recovery epochs only, with their keys: what they held was given up, and they with it.
+pub fn former(store: &Store) -> BTreeMap<NodeId, [u8; 32]> {
     let prefix = format!("{NODES_PREFIX}{CONTROLLER}");
     let all = store.range(&prefix).filter_map(|(key, value)| {
         let node = key.to_string().strip_prefix(&prefix)?.parse().ok()?;
         let record = NodeRecord::decode(&value.bytes).ok()?;
-        (record.recovery_epoch < store.recovery_epoch()).then_some(NodeId(node))
+        let key = record.public_key_sha256?;
+        (record.recovery_epoch < store.recovery_epoch()).then_some((NodeId(node), key))
     });
     all.collect()
 }

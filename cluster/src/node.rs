@@ -20,7 +20,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ravelin_config::{GenerationId, SealingKeys};
+use ravelin_config::GenerationId;
 use ravelin_consensus::{
     Body, Configuration, Core, Corrupt, Durable, Effects, Input, Life, NodeId, Params, ProposalId, ReadId,
     RecoveryEpoch, RoleName, SnapshotMeta, Term, Time,
@@ -30,10 +30,9 @@ use ravelin_transport::{Lane, PeerRole};
 use crate::api::{Api, PendingId, ReplyTo};
 use crate::feed::transfer::Transfer;
 use crate::feed::{Feed, Source};
-use crate::members::Contacts;
-use crate::provider::{DraftOutcome, ProviderSpec, ProviderUpdate};
+use crate::provider::ProviderUpdate;
 use crate::reconcile::{Ground, Reconcile};
-use crate::request::status::{EventKind, ProviderStatus};
+use crate::request::status::EventKind;
 use crate::request::{RequestId, Response};
 use crate::roles::{Roles, Standing};
 use crate::storage::{CommandBytes, chain};
@@ -48,6 +47,8 @@ pub mod event;
 mod gathered;
 pub mod journal;
 mod membership;
+mod options;
+mod provider_run;
 pub mod timers;
 pub mod understood;
 pub mod wire;
@@ -57,9 +58,11 @@ use boot::Known;
 use event::{Action, Actions, Event, LinkId};
 use journal::Journal;
 use membership::Membership;
+use provider_run::ProviderRun;
 use timers::{Due, Random, Timers, after};
 use wire::{AppendCache, Frame, Sender};
 
+pub use crate::node::options::NodeOptions;
 pub use crate::roles::{APPOINT_GRACE, CONTROLLER_TIMEOUT, STALE_AFTER};
 
 /// How often the node looks after roles, requests and feeds.
@@ -73,34 +76,6 @@ const INLINE_CHANGES_MAX: usize = 16_384;
 const KNOWN_INTERVAL: Duration = Duration::from_secs(1);
 /// How long to wait after a snapshot that could not be written.
 const SNAPSHOT_RETRY: Duration = Duration::from_secs(10);
-
-/// What a node is told once.
-#[derive(Debug, Clone)]
-pub struct NodeOptions {
-    /// The constants of the core: who this is, timings, bounds.
-    pub params: Arc<Params>,
-    /// Static objects that the configuration must hold from the start (standalone only); the rest of `static/` goes.
-    pub static_objects: Option<Arc<ravelin_config::Draft>>,
-    /// A change of at least so many bytes is applied beside the node; usually [`HEAVY_BYTES`].
-    pub heavy_bytes: u64,
-    /// The cluster's keys: secrets are sealed before they are proposed, and sealed anew for proxies.
-    pub sealing: SealingKeys,
-    /// Where control nodes are, as far as the identity file says.
-    pub contacts: Contacts,
-}
-
-impl NodeOptions {
-    /// The options of a node that applies what is usual, and knows of no addresses.
-    pub fn new(params: Params, sealing: SealingKeys) -> Self {
-        Self {
-            params: Arc::new(params),
-            static_objects: None,
-            heavy_bytes: HEAVY_BYTES,
-            sealing,
-            contacts: Contacts::default(),
-        }
-    }
-}
 
 /// One control node. See the module's text.
 #[derive(Debug)]
@@ -160,17 +135,6 @@ struct SnapshotWork {
     fetching: Option<SnapshotMeta>,
     /// Fetched and durable; becomes the state with the batch that names it.
     fetched: Option<(SnapshotMeta, Store)>,
-}
-
-#[derive(Debug, Default)]
-struct ProviderRun {
-    epoch: u64,
-    specs: Vec<ProviderSpec>,
-    /// The bytes that `specs` were read from, to see a change without parsing; none before the first look.
-    section: Option<Option<Arc<[u8]>>>,
-    providers: BTreeMap<String, ProviderStatus>,
-    /// The last draft of each provider that is in the log and not yet served by every proxy.
-    unserved: BTreeMap<String, DraftOutcome>,
 }
 
 impl Node {
@@ -545,71 +509,6 @@ fn with_ground<T>(store: &Store, use_it: impl FnOnce(Ground<'_>) -> T) -> T {
 fn fed_generation(store: &Store) -> Option<GenerationId> {
     let generation = store.generation();
     (generation.revision > 0).then_some(generation)
-}
-
-impl ProviderRun {
-    /// Takes a provider's word about itself; gives what is worth noting.
-    fn update(&mut self, update: &ProviderUpdate) -> Option<EventKind> {
-        use crate::request::status::ProviderState;
-        match update {
-            ProviderUpdate::Draft { draft, read } => {
-                let status = self.status(&draft.provider);
-                status.objects = draft.objects.len() as u64;
-                status.read_micros = u64::try_from(read.as_micros()).unwrap_or(u64::MAX);
-                status.serving = false;
-                None
-            }
-            ProviderUpdate::State { provider, state } => {
-                let status = self.status(provider);
-                let noted = match state {
-                    ProviderState::Failing { reasons, .. } if status.state != *state => {
-                        Some(EventKind::ConfigurationRefused {
-                            provider: provider.clone(),
-                            reasons: reasons.clone(),
-                        })
-                    }
-                    _ => None,
-                };
-                status.state = state.clone();
-                noted
-            }
-        }
-    }
-
-    /// Keeps what became of a provider's draft, until every proxy serves it.
-    fn told(&mut self, provider: &str, outcome: &DraftOutcome) {
-        self.unserved.remove(provider);
-        if let DraftOutcome::Accepted { refused, .. } = outcome {
-            self.status(provider).in_error = refused.len() as u64;
-            self.unserved.insert(provider.to_owned(), outcome.clone());
-        }
-    }
-
-    /// Every proxy serves this revision or a newer one: the outcomes of which that says something new.
-    fn served(&mut self, revision: u64) -> Vec<(String, DraftOutcome)> {
-        let mut news = Vec::new();
-        for (provider, outcome) in std::mem::take(&mut self.unserved) {
-            match outcome {
-                DraftOutcome::Accepted { generation, refused, .. } if generation.revision <= revision => {
-                    self.status(&provider).serving = true;
-                    news.push((provider, DraftOutcome::Accepted { generation, refused, serving: true }));
-                }
-                waits => drop(self.unserved.insert(provider, waits)),
-            }
-        }
-        news
-    }
-
-    fn status(&mut self, provider: &str) -> &mut ProviderStatus {
-        self.providers.entry(provider.to_owned()).or_insert_with(|| ProviderStatus {
-            name: provider.to_owned(),
-            state: crate::request::status::ProviderState::Starting,
-            objects: 0,
-            in_error: 0,
-            serving: false,
-            read_micros: 0,
-        })
-    }
 }
 
 #[cfg(test)]

@@ -18,8 +18,9 @@ pub struct Roster {
     pub keys: BTreeMap<u64, KeySha256>,
     /// Members, whether or not their key is recorded.
     pub members: BTreeSet<u64>,
-    /// Nodes that were members and are not any more: never heard again.
-    pub removed: BTreeSet<u64>,
+    /// The keys of nodes that were members and are not any more: never heard again. Another key under such a number is a new
+    /// node that was not recorded yet.
+    pub removed: BTreeMap<u64, KeySha256>,
     /// Whether nodes that are neither are heard as well. A member that was away must be able to hear of members that came
     /// meanwhile, from them; one that has caught up hears nobody whom the log does not name.
     pub strangers: bool,
@@ -70,7 +71,7 @@ impl Members {
 
 impl Roster {
     fn judge(&self, node: u64, key: KeySha256) -> Result<(), Refusal> {
-        if self.removed.contains(&node) {
+        if self.removed.get(&node) == Some(&key) {
             return Err(Refusal::Removed { node });
         }
         if self.keys.get(&node).is_some_and(|recorded| *recorded != key) {
@@ -92,12 +93,17 @@ mod tests {
     #[test]
     fn the_removed_are_never_heard_and_strangers_only_while_they_may_be_news() {
         let mut roster =
-            Roster { keys: [(2, KEY)].into(), members: [2, 3].into(), removed: [4].into(), strangers: false };
+            Roster { keys: [(2, KEY)].into(), members: [2, 3].into(), removed: [(4, KEY)].into(), strangers: false };
         assert_eq!(roster.judge(2, KEY), Ok(()));
         assert_eq!(roster.judge(2, [2; 32]), Err(Refusal::WrongKey { node: 2 }));
         assert_eq!(roster.judge(3, KEY), Ok(()), "a member whose key is not recorded");
         assert_eq!(roster.judge(4, KEY), Err(Refusal::Removed { node: 4 }));
         assert_eq!(roster.judge(5, KEY), Err(Refusal::NotAMember { node: 5 }));
+        assert_eq!(
+            roster.judge(4, [2; 32]),
+            Err(Refusal::NotAMember { node: 4 }),
+            "a later node of the number"
+        );
         roster.strangers = true;
         assert_eq!(roster.judge(5, KEY), Ok(()));
         assert_eq!(roster.judge(4, KEY), Err(Refusal::Removed { node: 4 }), "whoever else is heard");

@@ -309,8 +309,8 @@ pub struct Directory {
     pub keys: BTreeMap<NodeId, [u8; 32]>,
     /// Members, as far as this node knows.
     pub named: BTreeSet<NodeId>,
-    /// Former members, never to be heard again.
-    pub removed: BTreeSet<NodeId>,
+    /// Former members by the keys that they had: never to be heard again.
+    pub removed: BTreeMap<NodeId, [u8; 32]>,
     /// Whether others are heard as well: they may be news to this node, which has not caught up.
     pub strangers: bool,
 }

@@ -165,8 +165,9 @@ impl Node {
             Some(record) => record.public_key_sha256,
             None => hints.get(node).and_then(|hint| hint.public_key_sha256),
         };
-        let removed = records.iter().filter(|(_, record)| !record.is_wanted()).map(|(node, _)| *node);
-        let removed = removed.chain(members::former(&self.store)).filter(|node| !named.contains(node));
+        let removed = records.iter().filter(|(_, record)| !record.is_wanted());
+        let removed = removed.filter_map(|(node, record)| Some((*node, record.public_key_sha256?)));
+        let removed = removed.chain(members::former(&self.store)).filter(|(node, _)| !named.contains(node));
         Directory {
             dial: dialled
                 .iter()
@@ -234,8 +235,12 @@ impl Node {
 
     /// Answers a hand-over once somebody else leads.
     fn settle_hand_over(&mut self, now: Time, actions: &mut Actions) {
-        let Some(Handing { to, request, .. }) = &self.membership.handing else { return };
+        let Some(Handing { to, request, term }) = &self.membership.handing else { return };
         let (to, request) = (*to, *request);
+        if self.core.role() == RoleName::Leader && self.core.term() != *term {
+            // It lost the leadership in between, for another reason, and has it again.
+            return self.hand_over_failed(now, to, actions);
+        }
         match self.core.leader() {
             Some(leader) if leader != self.me() => {
                 self.membership.handing = None;

@@ -6,6 +6,7 @@ mod changes;
 mod chaos;
 mod frames;
 mod harness;
+mod members;
 mod providers;
 mod roles;
 mod secrets;

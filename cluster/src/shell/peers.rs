@@ -58,7 +58,7 @@ impl Peers {
             members.record(Roster {
                 keys: directory.keys.into_iter().map(|(node, key)| (number(node), key)).collect(),
                 members: directory.named.into_iter().map(number).collect(),
-                removed: directory.removed.into_iter().map(number).collect(),
+                removed: directory.removed.into_iter().map(|(node, key)| (number(node), key)).collect(),
                 strangers: directory.strangers,
             });
         }

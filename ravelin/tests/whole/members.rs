@@ -119,6 +119,24 @@ fn control_nodes_join_vote_lead_and_go_and_a_removed_one_is_told_so() {
         !succeeded && said.contains("controller 1 was removed, and this identity of it with it"),
         "{said}"
     );
+    // The number can come back as another node, which may be started before the cluster is told of it.
+    let new = format!("controller-1={}", addresses[5]);
+    let from = ["--ca", "identities/cluster-ca.pem", "--like", "identities/operator.toml"];
+    let made = ravelin(folder, &[["init", "--out", "again", "--add", &new].as_slice(), &from].concat());
+    assert!(made.status.success(), "{}", text(&made));
+    let words = ["controller", "--identity", "again/controller-1.toml", "--data", "data/again"];
+    let mut again = Running::start(folder, "again", &words);
+    let log = again.log();
+    again.until("it is refused as one that nobody knows yet", || {
+        std::fs::read_to_string(&log)
+            .unwrap_or_default()
+            .contains("controller 1 is not a member of the cluster")
+    });
+    done(folder, &["node", "add", "again/controller-1.toml"]);
+    until(folder, &["node", "list"], |list| {
+        !line(list, 1).is_empty() && !line(list, 1).contains("not caught up")
+    });
+    assert!(again.is_running(), "{}", again.printed());
 }
 
 /// Waits until a process has ended by itself and has said why.

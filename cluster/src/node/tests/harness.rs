@@ -67,6 +67,10 @@ pub(super) struct Cluster {
     pub(super) reports: Vec<EventRecord>,
     /// What providers were told, with the node that told it.
     pub(super) outcomes: Vec<(u64, DraftOutcome)>,
+    /// Requests that nodes passed on to others.
+    pub(super) calls: usize,
+    /// Nodes that stopped for having been removed.
+    pub(super) removed: Vec<u64>,
     pub(super) static_objects: Option<Arc<Draft>>,
     pub(super) log_bytes_max: Option<u64>,
     /// How many of a thousand frames of lane Raft are lost.
@@ -99,6 +103,8 @@ impl Cluster {
             running: BTreeMap::new(),
             reports: Vec::new(),
             outcomes: Vec::new(),
+            calls: 0,
+            removed: Vec::new(),
             static_objects: None,
             log_bytes_max: None,
             loss_per_thousand: 0,
@@ -114,6 +120,14 @@ impl Cluster {
         }
         cluster.until("a controller runs", |cluster| cluster.controller().is_some());
         cluster
+    }
+
+    /// Boots a node that was not there at genesis: nobody knows of it, and it knows of nobody.
+    pub(super) fn join(&mut self, node: u64) {
+        let member = self.members.get(&1).expect("the first").clone();
+        self.members.insert(node, Member { node, voters: Vec::new(), ..member });
+        self.disks.insert(node, MemoryDisk::new());
+        self.boot(node);
     }
 
     pub(super) fn boot(&mut self, node: u64) {
@@ -229,12 +243,14 @@ impl Cluster {
             }
             Action::Report(record) => self.reports.push(record),
             Action::ProviderOutcome { outcome, .. } => self.outcomes.push((node, outcome)),
+            Action::Halt { reason } if reason.contains("removed from the cluster") => self.removed.push(node),
             Action::Halt { reason } => panic!("node {node} halted: {reason}"),
             _ => {}
         }
     }
 
     fn call(&mut self, from: u64, to: u64, call: CallId, frames: Vec<Bytes>) {
+        self.calls += 1;
         if !self.machines.contains_key(&to) {
             let event = Event::CallFailed { call, may_have_arrived: false, reason: "gone".to_owned() };
             return self.deliver(from, event);

@@ -157,7 +157,10 @@ async fn a_control_node_that_is_no_member_is_told_so_whatever_the_authority_has_
     let second = member(&cluster, Controller, 2);
     let (dialled, _accepted) = connected(&second, &controller, Controller).await;
     let members = controller.members().expect("QUIC knows keys");
-    members.record(Roster { members: [1, 2].into(), removed: [3].into(), ..Roster::default() });
+    let gone = identity_of(&cluster, Controller, 3);
+    let key = crate::certificate::public_key(gone.certificate()).expect("a key");
+    let removed = [(3, crate::certificate::sha256(&key))].into();
+    members.record(Roster { members: [1, 2].into(), removed, ..Roster::default() });
     let third = member(&cluster, Controller, 3);
     let (told, refused) = both_errors(&third, &controller, Controller).await;
     let kind = |error: &TransportError| match error {

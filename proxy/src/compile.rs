@@ -1,6 +1,6 @@
 //! Compiles generations into tables: what changed is parsed, and what refers to it is built again; the rest is shared.
-//! It must not touch workers or sockets. It refuses only what no proxy of this build could take: unreadable records and
-//! too many routes; a bad object costs its own routers (503 in their place), never the generation.
+//! It must not touch workers or sockets. It refuses only what no proxy of this build could take: records that must be known and
+//! are not, and too many routes; a bad object costs its own routers (503 in their place), never the generation.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -18,12 +18,14 @@ use crate::tls::{Loaded, TlsError, TlsTable, generated_default};
 use crate::upstream::{Transport, UpstreamRegistry};
 
 mod entry_points;
+mod known;
 mod objects;
 mod references;
 mod router;
 mod secrets;
 
 pub(crate) use entry_points::{entry_points_of, has_model};
+use known::Read;
 use references::References;
 use router::Placement;
 pub(crate) use router::salvaged;
@@ -131,10 +133,15 @@ struct Run<'a> {
 /// # Errors
 /// [`Refusal::Record`] if this build does not know its form.
 pub fn record(key: &Key, bytes: &[u8]) -> Result<Record, Refusal> {
-    let refuse = |reason: String| Refusal::Record { key: key.to_string(), reason };
-    let wire: RecordWire =
-        codec::decode(object::RECORD_VERSION, bytes).map_err(|error| refuse(error.to_string()))?;
-    Record::from_wire(wire).map_err(|error| refuse(error.to_string()))
+    Record::from_wire(wire(key, bytes)?).map_err(|error| unreadable(key, &error))
+}
+
+fn wire(key: &Key, bytes: &[u8]) -> Result<RecordWire, Refusal> {
+    codec::decode(object::RECORD_VERSION, bytes).map_err(|error| unreadable(key, &error))
+}
+
+fn unreadable(key: &Key, reason: &dyn std::fmt::Display) -> Refusal {
+    Refusal::Record { key: key.to_string(), reason: reason.to_string() }
 }
 
 impl Compiler {
@@ -150,10 +157,16 @@ impl Compiler {
     pub fn apply(&mut self, generation: GenerationId, map: &ConfigMap) -> Result<Arc<Table>, Refusal> {
         let changes = map.diff(&self.map);
         // Every changed record is read before anything is built, so that a refusal costs nothing.
-        let mut changed = BTreeMap::new();
+        let (mut changed, mut aside) = (BTreeMap::new(), Vec::new());
         for (key, change) in changes {
             let read = match change {
-                Change::Put(bytes) => Some(record(&key, &bytes)?),
+                Change::Put(bytes) => match known::read(&key, &bytes)? {
+                    Read::Known(record) => Some(record),
+                    Read::Aside(reason) => {
+                        aside.push((key.clone(), reason));
+                        None
+                    }
+                },
                 Change::Delete => None,
             };
             changed.insert(key, read);
@@ -163,6 +176,9 @@ impl Compiler {
         let state = State { secret_users, ..self.state.clone() };
         let mut run = Run { process: &self.process, map, state };
         run.build(changed.into_keys().collect());
+        for (key, reason) in aside {
+            run.state.note(&key, Some(&reason));
+        }
         if run.state.routes > self.routes_max {
             return Err(Refusal::Routes { found: run.state.routes, allowed: self.routes_max });
         }

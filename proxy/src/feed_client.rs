@@ -43,6 +43,8 @@ pub(crate) struct FeedTimes {
     pub(crate) part: Duration,
     /// Longest wait for the first word of a control node that is weighed against another.
     pub(crate) word: Duration,
+    /// A complete generation that is neither taken nor refused for so long is overdue: this proxy serves an old one.
+    pub(crate) judged: Duration,
     /// A control node that another one is ahead of for so long is left.
     pub(crate) owed: Duration,
     /// First and longest wait before another control node is asked, where the present one is stale or wordless.
@@ -60,6 +62,7 @@ impl Default for FeedTimes {
             silence: 5 * second,
             part: 20 * second,
             word: 10 * second,
+            judged: 30 * second,
             owed: 5 * second,
             scout: BackoffOptions { first: 2 * second, max: 60 * second, stable_after: Duration::MAX },
             audit: 300 * second,
@@ -85,6 +88,8 @@ pub struct FeedStatus {
     pub attached: Option<String>,
     /// No quorum stands behind that node at the moment.
     pub stale: bool,
+    /// A generation that this proxy was given and has neither taken nor refused for too long: what it serves is old.
+    pub overdue: Option<GenerationId>,
     /// Why the last attachment ended or failed.
     pub last_error: Option<String>,
 }
@@ -140,12 +145,24 @@ enum Ended {
     Codec(#[from] CodecError),
     #[error("the control node refuses this proxy: {0}")]
     Refused(String),
-    #[error("the control node is behind: it offers {offered}, held is {held}")]
+    #[error("the control node is behind: it offers {offered}, held is {held}{}", given_up(offered, held))]
     Behind { offered: Box<GenerationId>, held: Box<GenerationId> },
     #[error("the control node does not get on: another one feeds {offered}")]
     Lagging { offered: GenerationId },
     #[error("the compiler is gone")]
     Process,
+}
+
+/// What is wrong with a control node from before a recovery of the cluster.
+fn given_up(offered: &GenerationId, held: &GenerationId) -> String {
+    let (of, known) = (offered.recovery_epoch, held.recovery_epoch);
+    if of >= known {
+        return String::new();
+    }
+    format!(
+        "; it is of recovery epoch {of}, which was given up for epoch {known}: stop it, it must rejoin as a new node with an \
+         empty directory"
+    )
 }
 
 impl Ended {
@@ -267,6 +284,10 @@ impl FeedClient {
     }
 
     fn note(&mut self, verdict: &Verdict) {
+        let is_over = self.status.send_if_modified(|status| status.overdue.take().is_some());
+        if is_over {
+            tracing::info!("the table thread gets on again");
+        }
         if let Verdict::Validated(generation, map) = verdict {
             self.receiver.adopt(*generation, map.clone());
         }

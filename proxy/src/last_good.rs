@@ -3,7 +3,8 @@
 //!
 //! A file is a header and sealed chunks. Chunks are messages of the feed, so that reading a file goes through the same checks
 //! as receiving: the keys that open its secrets, one whole generation, then deltas. A change appends its own bytes only; when the
-//! deltas outgrow the whole, a new file begins. The newest [`FILES_KEPT`] files stay.
+//! deltas outgrow the whole, a new file begins. The newest [`FILES_KEPT`] files stay. A mark beside them names the newest
+//! generation that was ever served: what is kept may lag behind it.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -15,10 +16,12 @@ use ravelin_config::{Change, ConfigMap, Delta, GenerationId};
 use ravelin_transport::codec::{self, CodecError};
 
 mod format;
+mod mark;
 mod seal;
 
 pub use format::{FORMAT_VERSIONS, LastGoodError};
 use format::{Header, SALT_BYTES};
+use mark::Mark;
 use seal::Sealer;
 
 /// Files kept: the one in use and the one before it.
@@ -43,6 +46,8 @@ pub struct Sealing {
 pub struct Loaded {
     /// The newest generation that could be opened and checked.
     pub newest: Option<(GenerationId, ConfigMap)>,
+    /// The newest generation that was served, though it may not have been kept.
+    pub mark: Option<GenerationId>,
     /// Every file, or tail of a file, that could not be used, and why.
     pub problems: Vec<LastGoodError>,
 }
@@ -52,6 +57,8 @@ pub struct LastGood {
     directory: PathBuf,
     sealing: Sealing,
     open: Option<OpenFile>,
+    /// None where it cannot be used, which was told.
+    mark: Option<Mark>,
 }
 
 struct OpenFile {
@@ -78,7 +85,7 @@ impl LastGood {
             .mode(0o700)
             .create(directory)
             .map_err(io_error(directory, "make"))?;
-        let mut loaded = Loaded { newest: None, problems: Vec::new() };
+        let mut loaded = Loaded { newest: None, mark: None, problems: Vec::new() };
         for path in paths(directory, "tmp")? {
             // What a crash left over is in nobody's way, also where the disk takes no change at present.
             if let Err(source) = fs::remove_file(&path) {
@@ -95,7 +102,17 @@ impl LastGood {
         }
         // A file is never appended to after a restart: its last chunk may have been torn, and its key must not seal
         // another chunk under the same number.
-        Ok((Self { directory: directory.to_owned(), sealing, open: None }, loaded))
+        let mark = Mark::open(directory, &sealing).map_err(|problem| loaded.problems.push(problem)).ok();
+        loaded.mark = mark.as_ref().and_then(Mark::newest);
+        Ok((Self { directory: directory.to_owned(), sealing, open: None, mark }, loaded))
+    }
+
+    /// Marks a generation that is about to be served: after a restart nothing older is taken. Durable when it returns.
+    ///
+    /// # Errors
+    /// [`LastGoodError::Io`]; the mark is then where it was, or there.
+    pub fn mark(&mut self, generation: GenerationId) -> Result<(), LastGoodError> {
+        self.mark.as_mut().map_or(Ok(()), |mark| mark.raise(generation, &self.sealing))
     }
 
     /// Keeps a generation that is served. Durable when it returns.

@@ -9,10 +9,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use ravelin_config::GenerationId;
+use ravelin_config::{ConfigMap, GenerationId};
 use ravelin_config::feed::{Receiver, ReceiverLimits};
 use ravelin_transport::{Target, Transport};
-use tokio::runtime::Handle;
 use tokio::sync::{Mutex, mpsc, watch};
 use tokio::task::JoinHandle;
 
@@ -122,7 +121,7 @@ impl Proxy {
     ) -> Result<ProxyHandle, StartError> {
         api::started();
         let (last_good, found) = last_good(&options)?.unzip();
-        let newest = found.and_then(|found| found.newest);
+        let (newest, mark) = found.map(|found| (found.newest, found.mark)).unwrap_or_default();
         let process = Arc::new(Process::new()?);
         let live = Live::new(Arc::new(Table::empty()), options.workers.max(1));
         let request = Arc::new(request::Shared::default());
@@ -135,6 +134,8 @@ impl Proxy {
         let (serving_sender, serving) = watch::channel(None);
         let (status_sender, feed_status) = watch::channel(FeedStatus::default());
         let (entry_points_sender, entry_points) = watch::channel(BTreeMap::new());
+        let (published, to_announce) = watch::channel(None);
+        drop(tokio::spawn(tables::announce(Arc::clone(&live), to_announce, serving_sender)));
         let mailbox = Arc::new(Mailbox::default());
         if let Some((generation, map)) = newest.clone() {
             mailbox.offer(generation, map);
@@ -148,14 +149,14 @@ impl Proxy {
             addresses: options.entry_point_addresses.clone(),
             last_good,
             unkept: false,
+            unmarked: false,
+            held_told: 0,
             kept: newest.as_ref().map(|(generation, _)| *generation),
             asked_whole: None,
-            published: None,
+            published,
             mailbox: Arc::clone(&mailbox),
             verdicts: verdict_sender,
-            serving: Arc::new(serving_sender),
             entry_points: entry_points_sender,
-            runtime: Handle::current(),
         };
         let thread = std::thread::Builder::new().name("tables".to_owned());
         let told = failures.clone();
@@ -174,7 +175,7 @@ impl Proxy {
             view: String::new(),
             build: options.build.clone(),
             instance: rand::random(),
-            receiver: Receiver::new(options.cluster, ReceiverLimits::default(), newest),
+            receiver: receiver(options.cluster, newest, mark),
             offer: Box::new(move |generation, map| offers.offer(generation, map)),
             verdicts,
             serving: serving.clone(),
@@ -205,6 +206,27 @@ fn follow_feed(client: FeedClient, failures: Failures) -> JoinHandle<()> {
             Err(panic) => failures.panicked("the feed client", &*panic),
         }
     })
+}
+
+/// What takes generations in: nothing older than what was served before this process began, even where that was not kept.
+fn receiver(
+    cluster: [u8; 16],
+    newest: Option<(GenerationId, ConfigMap)>,
+    mark: Option<GenerationId>,
+) -> Receiver {
+    let mut receiver = Receiver::new(cluster, ReceiverLimits::default(), newest);
+    if let Some(mark) = mark {
+        receiver.raise_floor(mark);
+    }
+    if let Some(served) = receiver.floor() {
+        let found = receiver.held().map(|held| held.to_string());
+        let found = found.as_deref().unwrap_or("nothing");
+        tracing::error!(
+            %served, found,
+            "a newer generation was served here than is found on the disk; nothing older than that one is taken from a control node"
+        );
+    }
+    receiver
 }
 
 fn start_workers(

@@ -10,6 +10,7 @@ use ravelin_config::dynamic::{
 use ravelin_config::{Key, Kind};
 use serde::de::DeserializeOwned;
 
+use super::known::newer;
 use super::{Compiled, Run};
 use crate::middleware::{Template, qualify};
 use crate::service::{DEFAULT_TRANSPORT, InternalService, Resolver, Service};
@@ -22,7 +23,10 @@ impl Run<'_> {
     pub(super) fn value<T: DeserializeOwned>(&self, key: &Key) -> Option<Result<T, String>> {
         let record = self.record(key)?;
         Some(match record.effective() {
-            Some(object) => serde_json::from_slice(&object.bytes).map_err(|error| error.to_string()),
+            Some(object) => match newer(object) {
+                Some(reason) => Err(reason),
+                None => serde_json::from_slice(&object.bytes).map_err(|error| error.to_string()),
+            },
             None => Err(record.status.errors.join("; ")),
         })
     }

@@ -13,6 +13,7 @@ use ravelin_config::check::INTERNAL;
 
 use super::Run;
 use super::entry_points::has_model;
+use super::known::newer;
 use crate::middleware::{Middleware, qualify};
 use crate::table::tls_hosts::DEFAULT_OPTIONS;
 use crate::table::{EntryPointTable, Outcome, Rank, Route};
@@ -46,7 +47,11 @@ impl Run<'_> {
     /// A router's value in force, or as much of the wanted one as can be read and why it is not in force.
     pub(super) fn router(&self, key: &Key) -> Option<(HttpRouter, Option<Arc<str>>)> {
         let record = self.record(key)?;
-        Some(match record.effective().map(|object| serde_json::from_slice(&object.bytes)) {
+        let effective = record.effective();
+        if let Some(reason) = effective.and_then(newer) {
+            return Some((salvaged(&record), Some(Arc::from(reason))));
+        }
+        Some(match effective.map(|object| serde_json::from_slice(&object.bytes)) {
             Some(Ok(router)) => (router, None),
             Some(Err(error)) => (salvaged(&record), Some(Arc::from(error.to_string()))),
             None => (salvaged(&record), Some(Arc::from(record.status.errors.join("; ")))),
@@ -338,6 +343,12 @@ fn agrees_with_old(rule: &Rule) -> bool {
         Rule::Matcher(Matcher::Method(_) | Matcher::ClientIp(_)) => true,
         Rule::Matcher(_) => false,
     }
+}
+
+/// Whether the place of a router can be told by its rule, although the rest of it cannot be read.
+pub(super) fn has_place(record: &Record) -> bool {
+    let router = salvaged(record);
+    ready(&router.rule, false).is_ok()
 }
 
 /// What a router in error says of its place, as far as it can be read: the rest of it may have any shape.

@@ -10,6 +10,7 @@ use super::*;
 use crate::table::{Outcome, Route};
 
 mod cross;
+mod newer;
 
 fn object(key: &Key, value: &Value) -> Object {
     let bytes = canonical::value_to_bytes(value).expect("test values are shallow");

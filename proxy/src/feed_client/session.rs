@@ -95,7 +95,9 @@ impl FeedClient {
             None => tracing::info!(controller = address, "attached to a control node"),
         }
         let attached = Some(address.to_owned());
-        self.status.send_replace(FeedStatus { attached, stale: false, last_error: None });
+        self.status.send_modify(|status| {
+            *status = FeedStatus { attached, stale: false, last_error: None, overdue: status.overdue };
+        });
     }
 
     /// Waits for one thing and follows it. Gives the better attachment, if one was found.
@@ -116,6 +118,7 @@ impl FeedClient {
                 changed.map_err(|_| Ended::Process)?;
                 self.tell_serving(session).await?;
             }
+            () = at(session.watch.overdue_at()) => self.overdue(session).await?,
             () = at(leave_at) => return Err(why.unwrap_or(Ended::Closed)),
             () = sleep_until(session.scout_at), if may_scout => self.begin_scouting(session),
             (place, scouted) = ended(&mut session.scouting) => {
@@ -124,6 +127,17 @@ impl FeedClient {
             }
         }
         Ok(None)
+    }
+
+    /// The compiler does not come to an end with what it was given: this proxy serves what is old, and says so.
+    async fn overdue(&mut self, session: &mut Session<'_>) -> Result<(), Ended> {
+        let Some(generation) = session.watch.tell_overdue() else { return Ok(()) };
+        tracing::error!(
+            %generation, after = ?self.times.judged,
+            "a generation is neither taken nor refused: the table thread hangs, or has far too much to do; what is served is old"
+        );
+        self.status.send_modify(|status| status.overdue = Some(generation));
+        session.say(ToControl::Acknowledge { generation, stage: Stage::Overdue }).await
     }
 
     fn begin_scouting(&self, session: &mut Session<'_>) {
@@ -234,7 +248,7 @@ impl FeedClient {
             Step::Nothing => Ok(()),
             Step::Complete { generation, map } => {
                 session.useful(now);
-                session.watch.judging(generation);
+                session.watch.judging(generation, now);
                 session.say(ToControl::Acknowledge { generation, stage: Stage::Received }).await?;
                 (self.offer)(generation, map);
                 Ok(())

@@ -254,3 +254,35 @@ fn golden_bytes_of_a_record() {
          02010000000000000002000000000000006e6f010100010002000000000000005b5d0000000000000000"
     );
 }
+
+#[tokio::test]
+async fn a_proxy_whose_compiler_hangs_says_that_it_serves_what_is_old_until_it_gets_on() {
+    let hub = MemoryHub::new();
+    let endpoint = controller(&hub, "c1", 1);
+    let times = FeedTimes { judged: Duration::from_millis(50), ..FeedTimes::default() };
+    let mut proxy = start_with(&hub, &["c1"], None, times);
+    let mut control = Control::accept(&endpoint).await;
+    assert_eq!(control.hear().await, hello(None));
+    let map = map(&[("a", "1")]);
+    control.say_whole(1, &map).await;
+    assert_eq!(stage(control.hear().await), (id(1, &map), Stage::Received));
+    let (generation, offered) = proxy.offers.recv().await.expect("offered");
+    assert_eq!(stage(control.hear().await), (generation, Stage::Overdue));
+    assert_eq!(proxy.status.borrow_and_update().overdue, Some(generation));
+    proxy.verdicts.send(Verdict::Validated(generation, offered)).await.expect("the client lives");
+    assert_eq!(stage(control.hear().await), (generation, Stage::Validated));
+    assert_eq!(proxy.status.borrow().overdue, None);
+    proxy.task.abort();
+}
+
+#[test]
+fn a_control_node_from_before_a_recovery_is_named_as_one() {
+    let of = |recovery_epoch, revision| {
+        let digest = map(&[]).digest();
+        Box::new(GenerationId { cluster: CLUSTER, recovery_epoch, revision, digest })
+    };
+    let text = Ended::Behind { offered: of(0, 9), held: of(1, 7) }.to_string();
+    assert!(text.contains("recovery epoch 0, which was given up for epoch 1: stop it"), "{text}");
+    let text = Ended::Behind { offered: of(1, 6), held: of(1, 7) }.to_string();
+    assert!(text.starts_with("the control node is behind") && !text.contains("recovery"), "{text}");
+}

@@ -22,7 +22,9 @@ pub(super) struct Watch {
     /// Transfers begun since the last that was of use.
     transfers: u32,
     /// A complete generation is with the compiler: the control node waits for this proxy, and says nothing meanwhile.
-    judging: Option<GenerationId>,
+    judging: Option<(GenerationId, Instant)>,
+    /// It was told that this takes too long.
+    overdue_told: bool,
     stale: bool,
     leads: bool,
     was_useful: bool,
@@ -38,6 +40,7 @@ impl Watch {
             part_due_since: None,
             transfers: 0,
             judging: None,
+            overdue_told: false,
             stale: false,
             leads: false,
             was_useful: false,
@@ -100,13 +103,32 @@ impl Watch {
     }
 
     /// A complete generation went to the compiler.
-    pub(super) fn judging(&mut self, generation: GenerationId) {
-        self.judging = Some(generation);
+    pub(super) fn judging(&mut self, generation: GenerationId, now: Instant) {
+        // One that waits behind another waits for the same compiler.
+        let since = self.judging.map_or(now, |(_, since)| since);
+        self.judging = Some((generation, since));
+    }
+
+    /// When the compiler has taken too long, unless that was told.
+    pub(super) fn overdue_at(&self) -> Option<Instant> {
+        let (_, since) = self.judging.filter(|_| !self.overdue_told)?;
+        Some(since + self.times.judged)
+    }
+
+    /// It is told now that the compiler takes too long: over this generation, or one that this one waits for.
+    pub(super) fn tell_overdue(&mut self) -> Option<GenerationId> {
+        self.overdue_told = true;
+        self.judging.map(|(generation, _)| generation)
     }
 
     /// The compiler spoke of a generation.
     pub(super) fn judged(&mut self, generation: GenerationId, now: Instant) {
-        if self.judging.is_some_and(|judging| !judging.is_newer_than(&generation)) {
+        self.overdue_told = false;
+        if let Some((judging, since)) = &mut self.judging {
+            if judging.is_newer_than(&generation) {
+                *since = now;
+                return;
+            }
             self.judging = None;
             self.heard = self.heard.map(|_| now);
         }
@@ -120,7 +142,10 @@ impl Watch {
     /// When to leave, and why, if nothing happens until then.
     pub(super) fn deadline(&mut self, held: Option<GenerationId>) -> Option<(Instant, Ended)> {
         let has = |wanted: &GenerationId| {
-            [held, self.judging].into_iter().flatten().any(|has| !wanted.is_newer_than(&has))
+            [held, self.judging.map(|(judging, _)| judging)]
+                .into_iter()
+                .flatten()
+                .any(|has| !wanted.is_newer_than(&has))
         };
         if self.owed.as_ref().is_some_and(|(generation, _)| has(generation)) {
             self.owed = None;
@@ -162,9 +187,12 @@ mod tests {
         assert!(watch.deadline(None).is_none(), "a control node without configuration has nothing to say");
         assert!(watch.heard(now) && !watch.heard(now));
         assert!(matches!(watch.deadline(None), Some((at, Ended::Silent(_))) if at == now + times.silence));
-        watch.judging(id(2));
+        watch.judging(id(2), now);
+        assert_eq!(watch.overdue_at(), Some(now + times.judged));
         assert!(watch.deadline(None).is_none(), "the compiler may take its time");
         watch.judged(id(1), now + SECOND);
+        assert_eq!(watch.overdue_at(), Some(now + SECOND + times.judged), "the compiler gets on");
+        assert_eq!((watch.tell_overdue(), watch.overdue_at()), (Some(id(2)), None), "told once");
         assert!(watch.deadline(None).is_none(), "an older verdict is not the one waited for");
         watch.judged(id(2), now + 9 * SECOND);
         let after = watch.deadline(None).map(|(at, _)| at);

@@ -323,6 +323,6 @@ fn golden_bytes() {
     assert_eq!(bytes.get(..10), Some(b"RVLNGOOD\x01\x01".as_slice()));
     assert_eq!(
         Digest::of(&bytes).to_string(),
-        "a2de516d925f8eadc52a02e5a6eaf73cae5089c1336a167b6a25fc0df0396b03"
+        "d039217c7dafbac5df3df8996f5609c8c41237ee595e21c6fc2b6dc97d7d80b1"
     );
 }

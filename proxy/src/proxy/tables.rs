@@ -6,7 +6,6 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use ravelin_config::{ConfigMap, GenerationId};
-use tokio::runtime::Handle;
 use tokio::sync::{Mutex as AsyncMutex, mpsc, watch};
 
 use crate::access_log::AccessLog;
@@ -23,6 +22,29 @@ use crate::worker::Workers;
 const RETIRED_INTERVAL: Duration = Duration::from_millis(250);
 /// How soon what failed is tried again: an entry point that could not be opened, a generation that could not be kept.
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Tables beside the live one from which on it is told how many there are.
+const HELD_TOLD_MIN: usize = 16;
+
+/// Announces each generation as served once every worker has taken it, one after another: the newest that was published
+/// meanwhile is next. Ends with the table thread.
+pub(super) async fn announce(
+    live: Arc<Live<Table>>,
+    mut published: watch::Receiver<Option<(GenerationId, u64)>>,
+    serving: watch::Sender<Option<GenerationId>>,
+) {
+    while published.changed().await.is_ok() {
+        let Some((generation, sequence)) = *published.borrow_and_update() else { continue };
+        live.served(sequence).await;
+        serving.send_if_modified(|serving| {
+            let newer = serving.is_none_or(|serving| generation.is_newer_than(&serving));
+            if newer {
+                *serving = Some(generation);
+            }
+            newer
+        });
+    }
+}
 
 /// Holds at most one generation: a newer one takes the place of one that waits.
 #[derive(Default)]
@@ -85,6 +107,10 @@ pub(super) struct Tables {
     pub(super) worker_count: usize,
     pub(super) addresses: BTreeMap<String, String>,
     pub(super) last_good: Option<LastGood>,
+    /// The mark could not be raised, which was told.
+    pub(super) unmarked: bool,
+    /// Tables held beside the live one when that was last told.
+    pub(super) held_told: usize,
     /// What lies on the disk.
     pub(super) kept: Option<GenerationId>,
     /// What is published could not be kept.
@@ -92,18 +118,18 @@ pub(super) struct Tables {
     /// The last generation that lacked a secret, for which the whole was asked.
     pub(super) asked_whole: Option<GenerationId>,
     /// What was published last, and under which sequence number.
-    pub(super) published: Option<(GenerationId, u64)>,
+    pub(super) published: watch::Sender<Option<(GenerationId, u64)>>,
     pub(super) mailbox: Arc<Mailbox>,
     pub(super) verdicts: mpsc::Sender<Verdict>,
-    pub(super) serving: Arc<watch::Sender<Option<GenerationId>>>,
     pub(super) entry_points: watch::Sender<BTreeMap<Arc<str>, Status>>,
-    pub(super) runtime: Handle,
 }
 
 impl Tables {
     pub(super) fn run(mut self) {
         loop {
-            let held = self.live.free_retired() + self.request.free_retired();
+            let tables = self.live.free_retired();
+            self.tell_held(tables);
+            let held = tables + self.request.free_retired();
             let failed = self.entry_points.borrow().values().any(Result::is_err);
             let wait = match (held, failed || self.unkept) {
                 (0, false) => None,
@@ -126,7 +152,7 @@ impl Tables {
 
     fn take(&mut self, generation: GenerationId, map: ConfigMap) {
         let begun = Instant::now();
-        if self.published.is_none_or(|(published, _)| published != generation) {
+        if self.published.borrow().is_none_or(|(published, _)| published != generation) {
             let table = match self.compiler.apply(generation, &map) {
                 Ok(table) => table,
                 Err(refusal) => {
@@ -136,9 +162,9 @@ impl Tables {
             };
             let compiled = begun.elapsed();
             let before = self.live.current();
+            self.mark(generation);
             let sequence = self.live.publish(Arc::clone(&table));
-            self.published = Some((generation, sequence));
-            self.follow(generation, sequence);
+            self.published.send_replace(Some((generation, sequence)));
             self.tell_problems(&before, &table);
             self.set_access_log(&before, &table);
             let status = self.workers.blocking_lock().listen(self.wanted(&table));
@@ -166,19 +192,34 @@ impl Tables {
         }
     }
 
-    /// Announces the generation as served once every worker has taken it.
-    fn follow(&self, generation: GenerationId, sequence: u64) {
-        let (live, serving) = (Arc::clone(&self.live), Arc::clone(&self.serving));
-        drop(self.runtime.spawn(async move {
-            live.served(sequence).await;
-            serving.send_if_modified(|serving| {
-                let newer = serving.is_none_or(|serving| generation.is_newer_than(&serving));
-                if newer {
-                    *serving = Some(generation);
-                }
-                newer
-            });
-        }));
+    /// Notes on the disk that this is served from now on. Where the disk does not take it, it is served all the same: who asks
+    /// for a change wants it now, and a restart is the rarer event.
+    fn mark(&mut self, generation: GenerationId) {
+        let Some(store) = &mut self.last_good else { return };
+        match store.mark(generation) {
+            Ok(()) => self.unmarked = false,
+            Err(error) if !std::mem::replace(&mut self.unmarked, true) => {
+                let cause = std::error::Error::source(&error).map(ToString::to_string);
+                tracing::error!(
+                    %generation, %error, cause,
+                    "it cannot be noted that this generation is served: after a restart an older one could be taken"
+                );
+            }
+            Err(_) => {}
+        }
+    }
+
+    /// Tells of tables that requests hold, each time there are twice as many: every one costs the memory of its change.
+    fn tell_held(&mut self, held: usize) {
+        if held >= HELD_TOLD_MIN.max(self.held_told * 2) {
+            self.held_told = held;
+            tracing::warn!(
+                tables = held,
+                "requests that wait for their servers hold so many tables of before; each goes when its last request has an answer"
+            );
+        } else if held < HELD_TOLD_MIN {
+            self.held_told = 0;
+        }
     }
 
     fn wanted(&self, table: &Table) -> BTreeMap<Arc<str>, Wanted> {

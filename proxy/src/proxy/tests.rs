@@ -15,7 +15,9 @@ use tokio::time::timeout;
 use super::*;
 use crate::compile::tests::{put, put_internal, server};
 
+mod disk;
 mod load;
+mod marked;
 mod secrets;
 mod tightened;
 
@@ -186,7 +188,7 @@ async fn what_cannot_be_kept_is_served_and_kept_as_soon_as_it_can_be() {
     let endpoint = hub.endpoint("c1", ClusterId(CLUSTER), PeerRole::Controller, 1).expect("a free name");
     let proxy = start(&hub, "p1", Some(directory.path().to_owned()));
     let mut control = Control::accept(&endpoint).await;
-    std::fs::remove_dir(&folder).expect("it is empty");
+    std::fs::remove_dir_all(&folder).expect("it is ours");
     let map = configuration(&upstream("one"));
     assert_eq!(control.stages(1, &map).await, [Stage::Received, Stage::Validated, Stage::Serving]);
     assert_eq!(asked(web(&proxy).await, "a.test", "/").await, ok("one"), "traffic goes on");

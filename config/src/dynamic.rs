@@ -10,9 +10,9 @@ mod service;
 mod tls;
 
 pub use middleware::{
-    AddPrefix, Chain, Headers, InFlightReq, IpAllowList, IpStrategy, Middleware, PathCharacters,
-    RedirectRegex, RedirectScheme, ReplacePath, ReplacePathRegex, SourceCriterion, StripPrefix,
-    StripPrefixRegex,
+    AddPrefix, Chain, ContentType, Headers, InFlightReq, IpAllowList, IpStrategy, Middleware, PathCharacters,
+    RateLimit, RedirectRegex, RedirectScheme, ReplacePath, ReplacePathRegex, SourceCriterion, StripPrefix,
+    StripPrefixRegex, Users,
 };
 pub use router::{Domain, HttpRouter, RouterObservability, RouterTls};
 pub use service::{

@@ -201,11 +201,15 @@ pub struct ResponseBody {
 #[derive(Debug)]
 enum Source {
     Empty,
+    /// A frame that was looked at already, and what comes after it.
+    Ahead(Box<(Frame<Bytes>, Source)>),
     Full(Bytes),
     Http1(Lease),
     /// Boxed: it is the larger one, and every answer is moved.
     Http2(Box<(Incoming, Lease)>),
     Tunnel(Option<Box<Tunnel>>),
+    /// It broke off before anybody read it.
+    Broken(Option<Box<BodyError>>),
 }
 
 impl ResponseBody {
@@ -252,6 +256,22 @@ impl ResponseBody {
         Some(tunnel)
     }
 
+    /// The first piece of content, which stays in the body; `None` where there is none. Cancel safe.
+    pub(crate) async fn first(&mut self) -> Option<&[u8]> {
+        if !matches!(self.source, Source::Ahead(_)) {
+            let frame = std::future::poll_fn(|cx| Pin::new(&mut *self).poll_frame(cx)).await?;
+            let source = std::mem::replace(&mut self.source, Source::Empty);
+            match frame {
+                Ok(frame) => self.source = Source::Ahead(Box::new((frame, source))),
+                Err(error) => self.source = Source::Broken(Some(Box::new(error))),
+            }
+        }
+        match &self.source {
+            Source::Ahead(ahead) => ahead.0.data_ref().map(|data| &data[..]),
+            _ => None,
+        }
+    }
+
     /// Binds the exchange to this body, so that it ends with it.
     pub(crate) fn bind(&mut self, exchange: Exchange) {
         self.exchange = Some(exchange);
@@ -262,7 +282,7 @@ impl ResponseBody {
         let lease = match &mut self.source {
             Source::Http1(lease) => Some(lease),
             Source::Http2(stream) => Some(&mut stream.1),
-            Source::Empty | Source::Full(_) | Source::Tunnel(_) => None,
+            _ => None,
         };
         if let Some(lease) = lease {
             let now = Instant::now();
@@ -286,7 +306,7 @@ impl ResponseBody {
                 let ended = matches!(polled, Poll::Ready(Some(Ok(_)))) && incoming.is_end_stream();
                 (polled.map_err(|error| BodyError::Upstream(error.into())), ended)
             }
-            Source::Empty | Source::Full(_) | Source::Tunnel(_) => (Poll::Ready(None), false),
+            _ => (Poll::Ready(None), false),
         };
         match &polled {
             Poll::Ready(Some(Err(_))) => self.source = Source::Empty,
@@ -316,6 +336,15 @@ impl Body for ResponseBody {
         let this = self.get_mut();
         let polled = match &mut this.source {
             Source::Empty | Source::Tunnel(_) => Poll::Ready(None),
+            Source::Ahead(_) => match std::mem::replace(&mut this.source, Source::Empty) {
+                Source::Ahead(ahead) => {
+                    let (frame, source) = *ahead;
+                    this.source = source;
+                    Poll::Ready(Some(Ok(frame)))
+                }
+                _ => Poll::Ready(None),
+            },
+            Source::Broken(error) => Poll::Ready(error.take().map(|error| Err(*error))),
             Source::Full(content) => {
                 let content = std::mem::take(content);
                 this.source = Source::Empty;
@@ -334,6 +363,7 @@ impl Body for ResponseBody {
     fn is_end_stream(&self) -> bool {
         match &self.source {
             Source::Empty | Source::Tunnel(_) => true,
+            Source::Ahead(_) | Source::Broken(_) => false,
             Source::Full(content) => content.is_empty(),
             Source::Http1(lease) => lease.is_answer_ended(),
             Source::Http2(stream) => stream.0.is_end_stream(),
@@ -341,11 +371,24 @@ impl Body for ResponseBody {
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.source {
-            Source::Empty | Source::Tunnel(_) => SizeHint::with_exact(0),
-            Source::Full(content) => SizeHint::with_exact(content.len() as u64),
-            Source::Http1(lease) => lease.size_hint(),
-            Source::Http2(stream) => stream.0.size_hint(),
+        size_of(&self.source)
+    }
+}
+
+fn size_of(source: &Source) -> SizeHint {
+    match source {
+        Source::Empty | Source::Tunnel(_) => SizeHint::with_exact(0),
+        Source::Broken(_) => SizeHint::default(),
+        Source::Ahead(ahead) => {
+            let (frame, rest) = &**ahead;
+            let bytes = frame.data_ref().map_or(0, |data| data.len() as u64);
+            match size_of(rest).exact() {
+                Some(rest) => SizeHint::with_exact(bytes + rest),
+                None => SizeHint::default(),
+            }
         }
+        Source::Full(content) => SizeHint::with_exact(content.len() as u64),
+        Source::Http1(lease) => lease.size_hint(),
+        Source::Http2(stream) => stream.0.size_hint(),
     }
 }

@@ -34,6 +34,8 @@ pub(crate) struct Entry {
     pub(crate) host: HeaderValue,
     /// `X-Forwarded-For` where it is believed.
     pub(crate) forwarded_for: Option<HeaderValue>,
+    /// The user that the client says to be, right or not; empty where an authentication found none.
+    pub(crate) user: Option<Vec<u8>>,
     pub(crate) router: Option<Arc<str>>,
     pub(crate) service: Option<Arc<str>>,
     pub(crate) server: Option<(Arc<str>, HeaderValue)>,

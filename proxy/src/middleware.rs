@@ -2,7 +2,9 @@
 //! halves in order until one answers, and the answer passes the response halves of those that were passed, in reverse.
 //! Nothing here forwards a request.
 
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::header::{HOST, HeaderName};
@@ -16,11 +18,14 @@ use crate::path::{PathError, PathOptions};
 use crate::upstream::{TransportError, UrlError};
 
 pub mod add_prefix;
+pub mod basic_auth;
+pub(crate) mod content_type;
 pub mod encoded_characters;
 pub mod headers;
 pub mod in_flight_req;
 pub mod ip_allow_list;
 mod pattern;
+pub mod rate_limit;
 pub mod redirect_regex;
 pub mod redirect_scheme;
 pub mod replace_path;
@@ -55,6 +60,12 @@ pub enum Middleware {
     IpAllowList(Arc<ip_allow_list::IpAllowList>),
     /// `inFlightReq`, bound to one router (or service).
     InFlightReq(Arc<in_flight_req::InFlightReq>),
+    /// `rateLimit`, bound to one router (or service).
+    RateLimit(Arc<rate_limit::RateLimit>),
+    /// `basicAuth`.
+    BasicAuth(Arc<basic_auth::BasicAuth>),
+    /// `contentType`.
+    ContentType,
 }
 
 /// A middleware object compiled by itself, before it is bound to the routers that use it.
@@ -64,6 +75,8 @@ pub enum Template {
     Shared(Middleware),
     /// Every router that uses it has its own state.
     InFlightReq(Arc<in_flight_req::Settings>),
+    /// The same.
+    RateLimit(Arc<rate_limit::Settings>),
     /// Other middlewares in order, by qualified name.
     Chain(Box<[Arc<str>]>),
 }
@@ -135,6 +148,8 @@ pub struct Head<'a> {
     pub path_options: PathOptions,
     /// A middleware removed `X-Forwarded-For`: it is not written.
     pub omit_forwarded_for: bool,
+    /// The user that the client says to be, right or not, for the log; empty where an authentication found none.
+    pub user: Option<Vec<u8>>,
 }
 
 /// The path of a request: the client's own bytes while nothing changed it.
@@ -196,6 +211,31 @@ pub enum Flow {
     Answer(Box<Response<ResponseBody>>),
     /// The request is refused with this error.
     Refuse(RequestError),
+    /// The middleware's [`Middleware::resume`] decides by what this comes to.
+    Later(Later),
+}
+
+/// Something that takes time before a middleware can decide. Dropping it gives it up.
+pub struct Later(Pin<Box<dyn Future<Output = bool>>>);
+
+impl Later {
+    pub(crate) fn new(waited_for: impl Future<Output = bool> + 'static) -> Self {
+        Self(Box::pin(waited_for))
+    }
+}
+
+impl Future for Later {
+    type Output = bool;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<bool> {
+        self.0.as_mut().poll(cx)
+    }
+}
+
+impl std::fmt::Debug for Later {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Later")
+    }
 }
 
 /// What a middleware keeps from the request for the answer.
@@ -243,6 +283,10 @@ impl Middleware {
                         settings, owner, &name, states,
                     ))));
                 }
+                Template::RateLimit(settings) => {
+                    let limit = rate_limit::RateLimit::bind(settings, owner, &name, states);
+                    out.push(Self::RateLimit(Arc::new(limit)));
+                }
                 Template::Chain(members) => waiting.extend(members.iter().rev().map(Arc::clone)),
             }
         }
@@ -263,6 +307,17 @@ impl Middleware {
             Self::IpAllowList(middleware) => middleware.request(head),
             Self::RedirectScheme(middleware) => middleware.request(head),
             Self::InFlightReq(middleware) => middleware.request(head),
+            Self::RateLimit(middleware) => middleware.request(head),
+            Self::BasicAuth(middleware) => middleware.request(head),
+            Self::ContentType => Flow::Next(Kept::Nothing),
+        }
+    }
+
+    /// Goes on with what a [`Flow::Later`] of this middleware came to.
+    pub(crate) fn resume(&self, head: &mut Head<'_>, outcome: bool) -> Flow {
+        match self {
+            Self::BasicAuth(middleware) => middleware.resume(head, outcome),
+            _ => Flow::Next(Kept::Nothing),
         }
     }
 
@@ -300,6 +355,17 @@ impl Template {
         }
         if let Some(settings) = &config.in_flight_req {
             found.push(Self::InFlightReq(Arc::new(in_flight_req::Settings::compile(settings)?)));
+        }
+        if let Some(settings) = &config.rate_limit {
+            if settings.redis.is_some() {
+                return Err(CompileError::Unsupported("rateLimit.redis".to_owned()));
+            }
+            found.push(Self::RateLimit(Arc::new(rate_limit::Settings::compile(settings)?)));
+        }
+        if let Some(kind) = &config.content_type {
+            // Switched off, it is a chain of nothing.
+            let off = kind.auto_detect == Some(false);
+            found.push(if off { Self::Chain(Box::default()) } else { Self::Shared(Middleware::ContentType) });
         }
         found.extend(shared(config)?.into_iter().map(Self::Shared));
         match (found.pop(), found.is_empty()) {
@@ -340,6 +406,9 @@ fn shared(config: &dynamic::Middleware) -> Result<Vec<Middleware>, CompileError>
     }
     if let Some(kind) = &config.redirect_regex {
         add(Middleware::RedirectRegex(Arc::new(redirect_regex::RedirectRegex::compile(kind)?)));
+    }
+    if let Some(kind) = &config.basic_auth {
+        add(Middleware::BasicAuth(Arc::new(basic_auth::BasicAuth::compile(kind)?)));
     }
     for kind in [&config.ip_allow_list, &config.ip_white_list].into_iter().flatten() {
         add(Middleware::IpAllowList(Arc::new(ip_allow_list::IpAllowList::compile(kind)?)));

@@ -24,7 +24,7 @@ use crate::exchange::{Entry, Exchange, Origin as OriginAnswer};
 use crate::forward::{self, Outgoing};
 use crate::forwarded::{self, Origin, Present};
 use crate::limits::EntryPointPolicy;
-use crate::middleware::{Flow, Head, Kept, Middleware, PathText};
+use crate::middleware::{Flow, Head, Kept, Middleware, PathText, content_type};
 use crate::path::{self, PathError};
 use crate::service::{InternalService, Server, Service, ServiceKind};
 use crate::table::{EntryPointTable, Outcome, Route, RouteIndex, Table};
@@ -132,6 +132,7 @@ async fn serve(
         client: connection.peer.ip(),
         path_options: policy.path,
         omit_forwarded_for: false,
+        user: None,
     };
     let (host, uri_query) = (&*host.name, query.as_deref());
     let mut journey = Journey { state, table, connection, policy, origin, host, uri_query, exchange };
@@ -169,8 +170,11 @@ impl<'r> Journey<'r> {
         body: &mut RequestBody,
     ) -> Response<ResponseBody> {
         let mut passed = Passed::new();
-        let inward = self.branch(head, route, &mut passed);
-        let inward = inward.and_then(|service| through_services(head, service, &mut passed, self.exchange));
+        let inward = match self.branch(head, route, &mut passed).await {
+            Ok(service) => through_services(head, service, &mut passed, self.exchange).await,
+            Err(stop) => Err(stop),
+        };
+        log_user(self.exchange, head.user.take());
         let mut response = match inward {
             Ok(destination) => {
                 let answered = self.reach(head, destination, body).await;
@@ -189,6 +193,9 @@ impl<'r> Journey<'r> {
             }
         };
         while let Some((middleware, kept)) = passed.pop() {
+            if let Middleware::ContentType = middleware {
+                content_type::describe(&mut response).await;
+            }
             if let Some(place) = middleware.response(kept, &mut response) {
                 self.exchange.hold(place);
             }
@@ -197,7 +204,7 @@ impl<'r> Journey<'r> {
     }
 
     /// Through the middlewares of the router and of those below it, to a service.
-    fn branch(
+    async fn branch(
         &mut self,
         head: &mut Head<'_>,
         mut route: &'r Route,
@@ -206,11 +213,11 @@ impl<'r> Journey<'r> {
         loop {
             match &route.outcome {
                 Outcome::Serve { middlewares, service } => {
-                    through(head, middlewares, passed)?;
+                    through(head, middlewares, passed).await?;
                     return Ok(service);
                 }
                 Outcome::Branch { middlewares, children } => {
-                    through(head, middlewares, passed)?;
+                    through(head, middlewares, passed).await?;
                     route = self.child(head, children).ok_or(Stop::Refuse(RequestError::NoRoute))?;
                     log_route(self.exchange, Some(route), self.policy);
                 }
@@ -282,14 +289,14 @@ enum Stop {
 }
 
 /// The request halves of each service's own middlewares, down to a server.
-fn through_services<'r>(
+async fn through_services<'r>(
     head: &mut Head<'_>,
     mut service: &'r Service,
     passed: &mut Passed<'r>,
     exchange: &mut Exchange,
 ) -> Result<Destination<'r>, Stop> {
     loop {
-        through(head, &service.middlewares, passed)?;
+        through(head, &service.middlewares, passed).await?;
         match &service.kind {
             ServiceKind::LoadBalancer(balancer) => {
                 log_service(exchange, service);
@@ -307,16 +314,23 @@ fn through_services<'r>(
     }
 }
 
-fn through<'r>(
+async fn through<'r>(
     head: &mut Head<'_>,
     middlewares: &'r [Middleware],
     passed: &mut Passed<'r>,
 ) -> Result<(), Stop> {
     for middleware in middlewares {
-        match middleware.request(head) {
-            Flow::Next(kept) => passed.push((middleware, kept)),
-            Flow::Answer(response) => return Err(Stop::Answer(response)),
-            Flow::Refuse(error) => return Err(Stop::Refuse(error)),
+        let mut flow = middleware.request(head);
+        loop {
+            match flow {
+                Flow::Next(kept) => break passed.push((middleware, kept)),
+                Flow::Answer(response) => return Err(Stop::Answer(response)),
+                Flow::Refuse(error) => return Err(Stop::Refuse(error)),
+                Flow::Later(later) => {
+                    let outcome = later.await;
+                    flow = middleware.resume(head, outcome);
+                }
+            }
         }
     }
     Ok(())
@@ -512,6 +526,7 @@ fn begin(
         version: parts.version,
         host: host.unwrap_or_else(|| HeaderValue::from_static("")),
         forwarded_for: None,
+        user: None,
         router: None,
         service: None,
         server: None,
@@ -541,6 +556,12 @@ fn log_route(exchange: &mut Exchange, route: Option<&Route>, policy: &EntryPoint
 fn log_service(exchange: &mut Exchange, service: &Service) {
     if let Some(entry) = &mut exchange.entry {
         entry.service = Some(Arc::clone(&service.name));
+    }
+}
+
+fn log_user(exchange: &mut Exchange, user: Option<Vec<u8>>) {
+    if let Some(entry) = &mut exchange.entry {
+        entry.user = user;
     }
 }
 

@@ -3,7 +3,8 @@
 use ipnet::IpNet;
 
 use crate::dynamic::{
-    Headers, InFlightReq, IpAllowList, IpStrategy, Middleware, RedirectScheme, SourceCriterion,
+    Headers, InFlightReq, IpAllowList, IpStrategy, Middleware, RateLimit, RedirectScheme, SourceCriterion,
+    Users,
 };
 use crate::rule::go_regex;
 use crate::secret::is_header_name;
@@ -29,7 +30,55 @@ pub(super) fn judge(middleware: &Middleware, errors: &mut Vec<String>) {
             ip_allow_list(option, list, errors);
         }
     }
+    if let Some(users) = &middleware.basic_auth {
+        judge_users("basicAuth", users, errors);
+    }
+    if let Some(limit) = &middleware.rate_limit {
+        rate_limit(limit, errors);
+    }
     judge_paths(middleware, errors);
+}
+
+/// What is wrong with users tells which one by its place, never by its text.
+fn judge_users(option: &str, users: &Users, errors: &mut Vec<String>) {
+    let file = users.users_file.lines().map(str::trim);
+    let file = file.filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let listed = users.users.iter().map(|user| ("users", user.trim())).enumerate();
+    for (number, (list, user)) in listed.chain(file.map(|line| ("usersFile", line)).enumerate()) {
+        match user.split_once(':') {
+            None => errors.push(format!("{option}.{list}: user {} has no colon", number + 1)),
+            Some((_, hash)) if bcrypt_cost(hash).is_some_and(|cost| cost > BCRYPT_COST_MAX) => {
+                errors.push(format!(
+                    "{option}.{list}: user {}: a bcrypt cost above {BCRYPT_COST_MAX} takes too long",
+                    number + 1
+                ))
+            }
+            Some(_) => {}
+        }
+    }
+    check_value(&format!("{option}.realm"), &users.realm, errors);
+    if !users.header_field.is_empty() {
+        check_name(&format!("{option}.headerField"), &users.header_field, errors);
+    }
+}
+
+/// Largest exponent of bcrypt, as where it is worked out: one more doubles the time.
+const BCRYPT_COST_MAX: u32 = 16;
+
+fn bcrypt_cost(hash: &str) -> Option<u32> {
+    let rest = ["$2a$", "$2b$", "$2x$", "$2y$"].iter().find_map(|magic| hash.strip_prefix(magic))?;
+    rest.split_once('$')?.0.parse().ok()
+}
+
+fn rate_limit(limit: &RateLimit, errors: &mut Vec<String>) {
+    if let Some(period) = limit.period
+        && period.nanos() < 0
+    {
+        errors.push(format!("negative value not valid for period: {period}"));
+    }
+    if let Some(criterion) = &limit.source_criterion {
+        source_criterion(criterion, errors);
+    }
 }
 
 /// The kinds that rewrite paths and URLs.
@@ -173,7 +222,12 @@ fn in_flight_req(limit: &InFlightReq, errors: &mut Vec<String>) {
     if limit.amount < 0 {
         errors.push(format!("inFlightReq.amount: {} is negative", limit.amount));
     }
-    let Some(criterion) = &limit.source_criterion else { return };
+    if let Some(criterion) = &limit.source_criterion {
+        source_criterion(criterion, errors);
+    }
+}
+
+fn source_criterion(criterion: &SourceCriterion, errors: &mut Vec<String>) {
     let SourceCriterion { ip_strategy, request_header_name, request_host } = criterion;
     let exclusive = [
         (ip_strategy.is_some() && !request_header_name.is_empty(), "iPStrategy and RequestHeaderName"),

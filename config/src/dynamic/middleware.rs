@@ -10,7 +10,7 @@ use super::{is_false, is_zero};
 mod access;
 mod path;
 
-pub use access::IpAllowList;
+pub use access::{IpAllowList, RateLimit, Users};
 pub use path::{AddPrefix, PathCharacters, RedirectRegex, ReplacePath, ReplacePathRegex, StripPrefixRegex};
 
 /// An HTTP middleware: exactly one kind.
@@ -20,9 +20,15 @@ pub struct Middleware {
     /// Put a prefix before the path.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub add_prefix: Option<AddPrefix>,
+    /// Serve clients that know a user's password.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub basic_auth: Option<Users>,
     /// Other middlewares in order.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub chain: Option<Chain>,
+    /// Guess the `Content-Type` of answers that have none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub content_type: Option<ContentType>,
     /// Which encoded characters a path may hold.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub encoded_characters: Option<PathCharacters>,
@@ -38,6 +44,9 @@ pub struct Middleware {
     /// The same by its old name. Deprecated.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ip_white_list: Option<IpAllowList>,
+    /// Limit on requests in a time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rate_limit: Option<RateLimit>,
     /// Redirect to what a regular expression makes of the URL.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub redirect_regex: Option<RedirectRegex>,
@@ -68,6 +77,15 @@ pub struct Chain {
     /// By reference.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub middlewares: Vec<String>,
+}
+
+/// Guess the `Content-Type` of answers that have none.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ContentType {
+    /// `false` switches it off. Deprecated.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub auto_detect: Option<bool>,
 }
 
 /// Limit on requests in flight.

@@ -135,7 +135,7 @@ pub(super) const MIDDLEWARE: &[Field] = &[
     group("redirectScheme", &[text("scheme"), text("port"), flag("permanent")]),
     group("stripPrefix", &[texts("prefixes"), flag("forceSlash").or("true")]),
     group("addPrefix", &[text("prefix")]),
-    group("basicAuth", USERS).not_yet("the middleware `basicAuth` does not work yet"),
+    group("basicAuth", USERS),
     group(
         "buffering",
         &[
@@ -171,7 +171,7 @@ pub(super) const MIDDLEWARE: &[Field] = &[
         ],
     )
     .not_yet("the middleware `compress` does not work yet"),
-    switch("contentType", &[flag("autoDetect")]).not_yet("the middleware `contentType` does not work yet"),
+    switch("contentType", &[flag("autoDetect").or("true")]),
     group("digestAuth", USERS).not_yet("the middleware `digestAuth` does not work yet"),
     switch("encodedCharacters", PATH_CHARACTERS),
     group(
@@ -218,10 +218,9 @@ pub(super) const MIDDLEWARE: &[Field] = &[
             duration("period").or("1s"),
             integer("burst").or("1"),
             switch("sourceCriterion", SOURCE_CRITERION),
-            group("redis", REDIS),
+            group("redis", REDIS).not_yet("counts in Redis do not work yet"),
         ],
-    )
-    .not_yet("the middleware `rateLimit` does not work yet"),
+    ),
     group("redirectRegex", &[text("regex"), text("replacement"), flag("permanent")]),
     group("replacePath", &[text("path")]),
     group("replacePathRegex", &[text("regex"), text("replacement")]),

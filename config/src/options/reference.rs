@@ -126,6 +126,17 @@ pub const DIFFERENCES: &[Difference] = &[
         concerns: &["http.routers.*.tls", "tls.options"],
     },
     Difference {
+        title: "a change of TLS options holds for connections that stand",
+        traefik: "a kept connection goes on under the options that it was made with; on one connection options are compared by \
+                  name",
+        ravelin: "each request is held against what its host's options ask for now: authorities, versions, suites, groups, ALPN. \
+                  Where the connection was made under anything else it is answered 421 and ends; options that ask for the same \
+                  count as the same, whatever their names",
+        reason: "who asks for certificates, or for others, means the clients that are connected too",
+        restore: None,
+        concerns: &["http.routers.*.tls", "tls.options"],
+    },
+    Difference {
         title: "TLS 1.2 is the oldest version",
         traefik: "TLS 1.0 and 1.1 can be switched on",
         ravelin: "`VersionTLS10` and `VersionTLS11` mean 1.2 as a lower bound, and are an error as an upper one",
@@ -178,7 +189,8 @@ pub const DIFFERENCES: &[Difference] = &[
         title: "NUL and `#` in a target are refused, and no byte switches its decoding off",
         traefik: "`%00` in a path and any byte in a query pass; a raw `|` or non-ASCII byte makes Traefik decode the whole path",
         ravelin: "NUL in a path is 400, as are, in path and query, `#`, `<`, `>` and bytes that are no UTF-8, and a backtick in \
-                  a path; others that no path holds are encoded, one by one",
+                  a path; others that no path holds are encoded, one by one. Over HTTP/2 a `#` and what follows it is gone \
+                  before anybody here sees it, so that rules and server see the same path",
         reason: "the decoding dodges rules and `encodedCharacters`; what no target holds is read in as many ways as there are \
                  servers",
         restore: None,
@@ -263,6 +275,23 @@ pub const DIFFERENCES: &[Difference] = &[
         ],
     },
     Difference {
+        title: "an unchanged rate limit goes on counting",
+        traefik: "every change of the configuration gives each source a new burst",
+        ravelin: "counts begin anew where the limit's own options change",
+        reason: "a limit that any change lifts is none",
+        restore: None,
+        concerns: &["http.middlewares"],
+    },
+    Difference {
+        title: "a bcrypt hash costs seconds at most",
+        traefik: "hashes of any cost are worked out where the request runs",
+        ravelin: "a user whose hash has a cost above 16 puts the middleware in error; slow hashes run on threads of their \
+                  own, and a password that was right is known for a minute",
+        reason: "a few wrong passwords must not hold up everybody",
+        restore: None,
+        concerns: &["http.middlewares"],
+    },
+    Difference {
         title: "a broken answer is 502",
         traefik: "a malformed answer, a 101 that nobody asked for or a failed certificate check is 500, a status below 100 ends the connection, broken chunks of a request are 500",
         ravelin: "502 where the server is at fault, 400 where the client is",
@@ -309,6 +338,31 @@ pub const DIFFERENCES: &[Difference] = &[
         reason: "it belongs to one connection",
         restore: None,
         concerns: &[],
+    },
+    Difference {
+        title: "an upload that its server does not take is given up",
+        traefik: "client and server hold each other, and both connections, for as long as they like",
+        ravelin: "60 s, and at most twice as long, without a byte taken is 504; an answer that has begun breaks off",
+        reason: "what nobody ends is never let go",
+        restore: None,
+        concerns: &[],
+    },
+    Difference {
+        title: "user and password in a server's address are shown nowhere",
+        traefik: "API, access log and messages show them",
+        ravelin: "they show `http://…@host`",
+        reason: "a secret is shown nowhere",
+        restore: None,
+        concerns: &["http.services"],
+    },
+    Difference {
+        title: "what may be a secret is not repeated",
+        traefik: "messages quote names and values as they were written",
+        ravelin: "of names that cannot be an option's or a header's, and of values where secrets are due, they tell the place \
+                  and the length",
+        reason: "a password ends at the wrong place by one slip of indentation",
+        restore: None,
+        concerns: &["http", "tls"],
     },
     Difference {
         title: "no compression is asked for on a client's behalf",

@@ -46,8 +46,12 @@ fn combined(out: &mut Vec<u8>, entry: &Entry, settings: &Settings, clock: &mut S
     } else {
         out.push(b'-')
     }
-    // The user name is an authentication's to give; none works yet.
-    out.extend_from_slice(b" - - [");
+    out.extend_from_slice(b" - ");
+    match entry.user.as_deref() {
+        Some(user) if !user.is_empty() && settings.keeps("ClientUsername") => word(out, user),
+        _ => out.push(b'-'),
+    }
+    out.extend_from_slice(b" [");
     out.extend_from_slice(clock.common(entry.started_at).as_bytes());
     out.extend_from_slice(b"] \"");
     // A method is a token, which needs no escape; nor does a protocol.
@@ -119,7 +123,7 @@ fn upper_case_fields(object: &mut Object<'_>, entry: &Entry, duration: Duration,
     object.display("ClientAddr", peer);
     object.field("ClientHost", |out| quoted(out, |out| client_host(out, entry, clock)));
     object.display("ClientPort", peer.port());
-    object.text("ClientUsername", b"-");
+    object.text("ClientUsername", entry.user.as_deref().unwrap_or(b"-"));
     object.number("DownstreamContentSize", entry.sent_bytes);
     object.number("DownstreamStatus", entry.final_status().as_u16());
     object.number("Duration", nanos(duration));
@@ -302,6 +306,18 @@ fn protocol(version: Version) -> &'static str {
 }
 
 /// Text inside quotes: nothing in it ends the quotes or the line.
+/// A text that a client chose where blanks and brackets part the fields of a line.
+fn word(out: &mut Vec<u8>, value: &[u8]) {
+    for &byte in value {
+        if byte.is_ascii_graphic() && !b"\"\\[]".contains(&byte) {
+            out.push(byte);
+        } else {
+            // Writing into a vector cannot fail.
+            let _ = write!(out, "\\x{byte:02x}");
+        }
+    }
+}
+
 fn escaped(out: &mut Vec<u8>, value: &[u8]) {
     // No early end: so the compiler looks at many bytes at a time.
     let plain = value

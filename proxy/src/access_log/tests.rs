@@ -67,6 +67,7 @@ fn entry(log: &WorkerLog) -> Entry {
         version: Version::HTTP_11,
         host: HeaderValue::from_static("a.test:81"),
         forwarded_for: None,
+        user: None,
         router: Some("r@file".into()),
         service: Some("s@file".into()),
         server: Some(server),

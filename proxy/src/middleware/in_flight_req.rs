@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use http::StatusCode;
 use ravelin_config::dynamic;
 
+use super::rate_limit::{self, Buckets};
 use super::source::Source;
 use super::{CompileError, Flow, Head, Kept, answer};
 use crate::error::bare;
@@ -81,6 +82,7 @@ impl Counts {
 #[derive(Debug, Default)]
 pub struct PolicyStates {
     in_flight: Mutex<HashMap<OwnerAndName, Weak<Counts>>>,
+    rates: Mutex<HashMap<OwnerAndName, Weak<Buckets>>>,
 }
 
 type OwnerAndName = (String, Arc<str>);
@@ -98,6 +100,29 @@ impl PolicyStates {
         let counts = Arc::new(Counts::default());
         known.insert(key, Arc::downgrade(&counts));
         counts
+    }
+}
+
+impl PolicyStates {
+    /// The buckets of an owner and middleware. Other settings begin anew.
+    pub(super) fn buckets(
+        &self,
+        owner: &str,
+        middleware: &Arc<str>,
+        settings: &rate_limit::Settings,
+    ) -> Arc<Buckets> {
+        let mut known = self.rates.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = (owner.to_owned(), Arc::clone(middleware));
+        let held = known.get(&key).and_then(Weak::upgrade);
+        if let Some(buckets) = held.filter(|buckets| buckets.count_by(settings)) {
+            return buckets;
+        }
+        if known.len() == known.capacity() {
+            known.retain(|_, buckets| buckets.strong_count() > 0);
+        }
+        let buckets = Arc::new(Buckets::new(settings.clone()));
+        known.insert(key, Arc::downgrade(&buckets));
+        buckets
     }
 }
 

@@ -115,7 +115,7 @@ mod tests {
                     answer.headers().get("location").expect("a redirect").to_str().expect("ASCII").to_owned();
                 Some((answer.status().as_u16(), location))
             }
-            Flow::Refuse(error) => panic!("{error}"),
+            other => panic!("{other:?}"),
         }
     }
 

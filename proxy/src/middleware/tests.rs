@@ -62,6 +62,7 @@ impl Sample {
             client: IpAddr::V4(Ipv4Addr::LOCALHOST),
             path_options: PathOptions::default(),
             omit_forwarded_for: self.omit_forwarded_for,
+            user: None,
         };
         let result = act(&mut head);
         let (path, host, omit) = (head.path.as_str().to_owned(), head.host.clone(), head.omit_forwarded_for);

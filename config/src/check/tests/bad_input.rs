@@ -96,6 +96,21 @@ fn middlewares() {
             "ipStrategy.excludedIPs: \"x\" is neither an address nor a network",
         ),
         ("{encodedCharacters: {}}", ""),
+        ("{contentType: {}}", ""),
+        ("{basicAuth: {users: ['ann:x', ':y']}}", ""),
+        ("{basicAuth: {users: ['ann:x', 'secret']}}", "basicAuth.users: user 2 has no colon"),
+        (
+            "{basicAuth: {users: ['ann:$2y$31$x']}}",
+            "basicAuth.users: user 1: a bcrypt cost above 16 takes too long",
+        ),
+        ("{basicAuth: {headerField: a b}}", "basicAuth.headerField: a text of 3 characters is no header name"),
+        ("{rateLimit: {average: 1, burst: -1}}", ""),
+        ("{rateLimit: {period: -1s}}", "negative value not valid for period: -1s"),
+        ("{rateLimit: {redis: {db: 1}}}", "rateLimit.redis: counts in Redis do not work yet"),
+        (
+            "{rateLimit: {sourceCriterion: {requestHost: true, ipStrategy: {}}}}",
+            "iPStrategy and RequestHost are mutually exclusive",
+        ),
         (
             "{encodedCharacters: {allowEncodedSlash: maybe}}",
             "encodedCharacters.allowEncodedSlash: expected true or false, found \"maybe\"",

@@ -68,6 +68,12 @@ mod tests {
     }
 
     #[test]
+    fn more_voters_than_there_should_be_are_counted_too() {
+        assert_eq!(agreed(&configuration(&[1, 2, 3, 4, 5, 6, 7, 8], &[]), |node| node.0), 4);
+        assert_eq!(agreed(&configuration(&[1, 2, 3, 4, 5, 6, 7, 8, 9], &[]), |node| node.0), 5);
+    }
+
+    #[test]
     fn learners_do_not_count() {
         assert!(!reached(&configuration(&[1, 2, 3], &[]), |node| node.0 == 1 || node.0 == 99));
         assert!(!reached(&configuration(&[], &[]), |_| true));

@@ -118,3 +118,41 @@ fn refusals_say_why() {
     let again = [Change::Remove(NodeId(1)), Change::AddVoter(NodeId(1), Incarnation(9))];
     assert_eq!(refused(&again), ChangeError::NamedTwice(NodeId(1)));
 }
+
+#[test]
+fn a_learner_is_promoted_only_as_the_one_that_was_admitted() {
+    let mut members = Configuration::of_voters([(NodeId(1), Incarnation(1))]);
+    members.learners.insert(NodeId(2), Incarnation(2));
+    let promote = |life| members.changed(&[Change::AddVoter(NodeId(2), Incarnation(life))]);
+    assert!(promote(2).is_ok());
+    assert_eq!(promote(3), Err(ChangeError::AlreadyAMember(NodeId(2))));
+}
+
+#[test]
+fn a_recovery_follows_from_no_change() {
+    let simple = Configuration::of_voters([(NodeId(1), Incarnation(1))]);
+    let joint = simple.changed(&[Change::AddVoter(NodeId(2), Incarnation(1))]).expect("a new voter");
+    for next in [joint, simple.clone()] {
+        assert!(simple.may_precede(&next));
+        let mut recovered = next;
+        recovered.recovery_epoch.0 += 1;
+        assert!(!simple.may_precede(&recovered));
+    }
+}
+
+#[test]
+fn every_refusal_is_told_in_words_of_its_own() {
+    let node = NodeId(7);
+    let told = [
+        ChangeError::NothingChanges,
+        ChangeError::NoVoters,
+        ChangeError::NotAMember(node),
+        ChangeError::AlreadyAMember(node),
+        ChangeError::NamedTwice(node),
+        ChangeError::Joint,
+    ]
+    .map(|error| error.to_string());
+    assert!(told.iter().all(|text| text.len() > 10), "{told:?}");
+    assert_eq!(told.iter().collect::<BTreeSet<_>>().len(), told.len());
+    assert_eq!(told.iter().filter(|text| text.contains('7')).count(), 3, "{told:?}");
+}

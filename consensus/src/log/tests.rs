@@ -232,3 +232,84 @@ proptest! {
         prop_assert!(questions <= leader.runs.len() + follower.runs.len() + 1, "{questions} questions");
     }
 }
+
+/// Terms 1, 1, 2 with a configuration at 2, and nothing that was lent.
+fn small() -> Log<u8> {
+    let mut log = Log::new(None, configuration(1));
+    for (term, kind) in
+        [(1, EntryKind::Empty), (1, EntryKind::Configuration(configuration(2))), (2, EntryKind::Command(3))]
+    {
+        log.append(Entry { term: Term(term), kind });
+    }
+    log
+}
+
+#[test]
+fn a_bound_of_bytes_is_reached_and_not_passed() {
+    let sizes: Vec<u64> = (1..=3).map(|index| small().sum(Index(index), Index(index))).collect();
+    let both = sizes[0] + sizes[1];
+    let count = |bytes_max| small().bounded((Index(1), Index(3)), 10, bytes_max).0.len();
+    assert_eq!([count(both - 1), count(both), count(both + sizes[2])], [1, 2, 3]);
+}
+
+#[test]
+fn configurations_since_an_index_are_the_one_then_and_those_after_it() {
+    let mut log = small();
+    log.append(Entry { term: Term(2), kind: EntryKind::Configuration(configuration(4)) });
+    let since = |index| log.configurations_since(Index(index)).cloned().collect::<Vec<_>>();
+    assert_eq!(since(0), [configuration(1), configuration(2), configuration(4)]);
+    assert_eq!(since(2), [configuration(2), configuration(4)]);
+    assert_eq!(since(4), [configuration(4)]);
+}
+
+#[test]
+fn what_is_wanted_is_kept_up_to_the_entry_that_is() {
+    let meta = |log: &Log<u8>| SnapshotMeta {
+        index: Index(3),
+        term: Term(2),
+        digest: [0; 32],
+        configuration: log.configuration_at(Index(3)).clone(),
+    };
+    // What follows the wanted place stays, although nothing else would keep it; what lies before it goes.
+    for (wanted, base) in [(0, 0), (1, 1), (2, 2), (3, 3)] {
+        let mut log = small();
+        let meta = meta(&log);
+        log.compact(meta, 0, (Index(wanted), u64::MAX));
+        assert_eq!(log.base(), Index(base), "wanted after {wanted}");
+    }
+}
+
+/// Each part by itself: that all of them agree says nothing about a check that looks at one only.
+#[test]
+fn a_log_whose_parts_do_not_agree_is_not_coherent() {
+    assert!(small().is_coherent());
+    let snapshot = |index, term| {
+        let configuration = configuration(2);
+        Some(SnapshotMeta { index: Index(index), term: Term(term), digest: [0; 32], configuration })
+    };
+    let mut falling = Log::new(None, configuration(1));
+    falling.append(Entry { term: Term(2), kind: EntryKind::Command(1u8) });
+    falling.append(Entry { term: Term(1), kind: EntryKind::Command(1) });
+    falling.append(Entry { term: Term(1), kind: EntryKind::Command(1) });
+    let broken = |slip: fn(&mut Log<u8>)| {
+        let mut log = small();
+        slip(&mut log);
+        log
+    };
+    let mut before_base = small();
+    before_base.compact(snapshot(3, 2).expect("just made"), 0, (Index::MAX, 0));
+    before_base.snapshot = None;
+    let mut another_term = small();
+    another_term.snapshot = snapshot(3, 1);
+    let logs = [
+        falling,
+        broken(|log| log.runs.clear()),
+        broken(|log| log.configurations.clear()),
+        broken(|log| log.bytes += 1),
+        before_base,
+        another_term,
+    ];
+    for (place, log) in logs.iter().enumerate() {
+        assert!(!log.is_coherent(), "{place}");
+    }
+}

@@ -118,9 +118,22 @@ impl Operator {
     }
 
     async fn cluster_status(&self, node: Option<u64>) -> anyhow::Result<ClusterStatus> {
-        match self.ask(node, Request::Status { scope: Scope::Cluster, proxies: Page::FIRST }).await? {
-            Response::Status(status) => Ok(status),
-            other => Err(show::not_done(other)),
+        let mut all: Option<ClusterStatus> = None;
+        loop {
+            let after = all.as_ref().and_then(|all| all.next_proxy).unwrap_or_default();
+            let request = Request::Status { scope: Scope::Cluster, proxies: Page { after, ..Page::FIRST } };
+            let page = match self.ask(node, request).await? {
+                Response::Status(page) => page,
+                other => return Err(show::not_done(other)),
+            };
+            let joined = match all.take() {
+                Some(before) => join(before, page),
+                None => page,
+            };
+            match joined.next_proxy {
+                Some(next) if next > after => all = Some(joined),
+                _ => return Ok(joined),
+            }
         }
     }
 
@@ -242,4 +255,17 @@ pub(crate) fn events(options: &EventsOptions) -> anyhow::Result<()> {
         Ok(all)
     })?;
     show::events(&events, options.operator.json)
+}
+
+/// The next page of proxies laid to those before it; all else is as it was first said.
+fn join(mut before: ClusterStatus, page: ClusterStatus) -> ClusterStatus {
+    for node in page.nodes {
+        if let Some(known) = before.nodes.iter_mut().find(|known| known.node == node.node) {
+            known.proxies.extend(node.proxies);
+            known.next_proxy = node.next_proxy;
+        }
+    }
+    before.twins.extend(page.twins);
+    before.next_proxy = page.next_proxy;
+    before
 }

@@ -84,6 +84,12 @@ pub(super) fn status(status: &ClusterStatus, as_json: bool) -> anyhow::Result<()
             if let Some(refused) = &proxy.refused {
                 println!("      refused {}: {}", refused.generation.name, refused.reasons.join("; "));
             }
+            if let Some(overdue) = &proxy.overdue {
+                println!("      neither takes nor refuses {}: what it serves is old", overdue.name);
+            }
+            if !proxy.lacks.is_empty() {
+                println!("      does not know, and sets aside: {}", proxy.lacks.join(", "));
+            }
         }
         if let Some(halted) = &node.halted {
             println!("    halted: {halted}");
@@ -91,6 +97,14 @@ pub(super) fn status(status: &ClusterStatus, as_json: bool) -> anyhow::Result<()
     }
     for node in &status.silent {
         println!("controller-{node:<3} no answer");
+    }
+    for twins in &status.twins {
+        let nodes: Vec<String> = twins.nodes.iter().map(|node| format!("controller-{node}")).collect();
+        println!(
+            "proxy-{}: more than one process runs under this identity, fed by {}: give each an identity of its own",
+            twins.proxy,
+            nodes.join(" and ")
+        );
     }
     Ok(())
 }

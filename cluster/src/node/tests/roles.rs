@@ -9,9 +9,7 @@ use crate::node::understood::Understood;
 use crate::node::{CONTROLLER_TIMEOUT, Node};
 use crate::request::status::EventKind;
 use crate::request::{RefusalReason, Request, Response};
-use crate::store::{
-    Author, Change, ChangeId, Command, FEATURE_LEVEL, Limits, Put, Stage, Store, StoreKey,
-};
+use crate::store::{Author, Change, ChangeId, Command, FEATURE_LEVEL, Limits, Put, Stage, Store, StoreKey};
 
 #[test]
 fn a_leader_appoints_a_controller_that_is_not_itself() {
@@ -196,7 +194,10 @@ fn what_not_every_member_is_known_to_support_is_refused_before_it_reaches_the_lo
             Command::RaiseFeatureLevel { author: author.clone(), at_unix_ms: 0, level: FEATURE_LEVEL + 1 },
             "not known of every member",
         ),
-        (Command::SetLimits { author, at_unix_ms: 0, limits }, "the feature level that brings it is not in force"),
+        (
+            Command::SetLimits { author, at_unix_ms: 0, limits },
+            "the feature level that brings it is not in force",
+        ),
         (Command::Change(later), "no keys like \"tokens/x\""),
     ] {
         let command = command.encode().expect("small").0.to_vec();

@@ -16,3 +16,4 @@ pub mod shell;
 pub mod sim_entry;
 pub mod storage;
 pub mod store;
+pub mod trace;

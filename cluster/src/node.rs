@@ -37,6 +37,7 @@ use crate::request::{RequestId, Response};
 use crate::roles::{Roles, Standing};
 use crate::storage::{CommandBytes, chain};
 use crate::store::{ChangeId, Store};
+use crate::trace::Recorder;
 
 mod act;
 mod answer;
@@ -82,6 +83,8 @@ const SNAPSHOT_RETRY: Duration = Duration::from_secs(10);
 pub struct Node {
     options: NodeOptions,
     core: Core<CommandBytes>,
+    /// Takes down what the core is given and answers, if somebody asked for it.
+    recorder: Option<Recorder>,
     effects: Effects<CommandBytes>,
     store: Store,
     applying: Applying,
@@ -162,6 +165,7 @@ impl Node {
         let standing = (core.role(), core.term(), core.leader());
         Ok(Self {
             core,
+            recorder: None,
             effects: Effects::new(),
             store,
             applying: Applying::default(),
@@ -412,7 +416,15 @@ impl Node {
 
     /// Gives the core an input; its effects are carried out when the node settles.
     fn step(&mut self, now: Time, input: Input<CommandBytes>) {
-        self.core.step(now, input, &mut self.effects);
+        match &mut self.recorder {
+            Some(recorder) => recorder.step(&mut self.core, now, input, &mut self.effects),
+            None => self.core.step(now, input, &mut self.effects),
+        }
+    }
+
+    /// Takes down every step of the core from now on. Only right after [`Self::restore`] can the trace be replayed.
+    pub fn record(&mut self, recorder: Recorder) {
+        self.recorder = Some(recorder);
     }
 
     fn note(&mut self, now: Time, kind: EventKind, actions: &mut Actions) {

@@ -26,6 +26,7 @@ use crate::node::event::{Event, LinkId};
 use crate::node::wire::{self, Frame, Sender};
 use crate::request::{Envelope, Request, RequestId, Response};
 use crate::storage::{Disk, MemoryDisk, RealDisk, RealDiskError, WalLimits};
+use crate::trace::Recorder;
 
 mod accept;
 pub mod client;
@@ -134,6 +135,9 @@ pub enum StartError {
     /// What it holds cannot be used.
     #[error(transparent)]
     Boot(#[from] BootError),
+    /// The trace that was asked for cannot be written.
+    #[error("the trace cannot be made")]
+    Trace(#[source] std::io::Error),
     /// A thread could not be started.
     #[error("a thread could not be started")]
     Thread(#[source] std::io::Error),
@@ -167,6 +171,18 @@ enum Message {
 /// # Errors
 /// [`StartError`]; nothing runs then.
 pub async fn start(options: ControllerOptions) -> Result<ClusterHandle, StartError> {
+    start_recorded(options, None).await
+}
+
+/// As [`start`]; what the consensus core is given and answers is taken down in this file, for a
+/// [replay](crate::trace::replay).
+///
+/// # Errors
+/// [`StartError`]; nothing runs then.
+pub async fn start_recorded(
+    options: ControllerOptions,
+    trace: Option<PathBuf>,
+) -> Result<ClusterHandle, StartError> {
     let contacts = contacts(&options);
     let ControllerOptions { member, data_dir, transport, static_objects, params, sealing, .. } = options;
     let params = params.unwrap_or_else(|| member.params());
@@ -181,7 +197,10 @@ pub async fn start(options: ControllerOptions) -> Result<ClusterHandle, StartErr
         };
         Ok::<_, StartError>(boot(disk, limits, &member, node_options, rand::random())?)
     });
-    let booted = booted.await.map_err(|error| StartError::Thread(std::io::Error::other(error)))??;
+    let mut booted = booted.await.map_err(|error| StartError::Thread(std::io::Error::other(error)))??;
+    if let Some(path) = &trace {
+        booted.node.record(Recorder::open(booted.node.core(), path).map_err(StartError::Trace)?);
+    }
     if booted.torn_bytes > 0 {
         tracing::info!(bytes = booted.torn_bytes, "an interrupted write was cut off the end of the log");
     }

@@ -10,6 +10,7 @@ pub mod frame;
 pub mod guard;
 pub mod rule;
 pub mod store;
+pub mod trace;
 pub mod wal;
 
 /// A target as corpus, fuzzer and replay know it.
@@ -30,5 +31,6 @@ pub const TARGETS: &[Target] = &[
     Target { name: "guard", run: guard::run },
     Target { name: "rule", run: rule::run },
     Target { name: "store", run: store::run },
+    Target { name: "trace", run: trace::run },
     Target { name: "wal", run: wal::run },
 ];

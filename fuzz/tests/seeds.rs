@@ -10,11 +10,14 @@ use ravelin_cluster::storage::{CommandBytes, DataDirectory, MemoryDisk, Owner, W
 use ravelin_cluster::store::{
     Author, Change, ChangeId, Command, Event, Limits, PlainKey, Put, Store, StoreKey,
 };
+use ravelin_cluster::trace::Recorder;
 use ravelin_config::SecretId;
 use ravelin_consensus::{
-    Batch, Configuration, Entry, EntryKind, HardState, Incarnation, Index, NodeId, SnapshotMeta, Term, Token,
+    Batch, Body, ClusterId, Configuration, Core, Durable, Effects, Entry, EntryKind, HardState, Incarnation,
+    Index, Input, Life, Message, NodeId, Params, ProposalId, ReadId, RecoveryEpoch, SnapshotMeta, Term, Time,
+    Timer, Token,
 };
-use ravelin_fuzz::{cluster, store, wal};
+use ravelin_fuzz::{cluster, store, trace, wal};
 
 /// The bytes of a seed as committed, which must be what this build makes.
 fn seed(target: &str, name: &str, made: &[u8]) -> Vec<u8> {
@@ -179,4 +182,57 @@ fn the_histories_of_a_cluster_reach_what_they_are_named_after() {
     assert!(reached("commit").committed >= 3);
     assert!(reached("crash-of-the-leader").term >= 2);
     assert!(reached("snapshot").snapshot > 0);
+}
+
+/// The trace of a lone voter that starts from `durable`, is given these commands, and hears a stranger's message.
+fn trace_of(durable: Durable<CommandBytes>, commands: &[&str]) -> Vec<u8> {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("trace");
+    let params = Arc::new(Params::new(ClusterId([0x11; 16]), NodeId(1), Incarnation(1)));
+    let mut core = Core::restore(params, durable).expect("nothing contradicts itself");
+    let mut recorder = Recorder::open(&core, &path).expect("the folder is ours");
+    let mut effects = Effects::new();
+    let propose = |(number, text): (u64, &&str)| Input::Propose {
+        id: ProposalId(number),
+        payload: CommandBytes(Bytes::copy_from_slice(text.as_bytes())),
+    };
+    let stranger = Message {
+        cluster: ClusterId([0x11; 16]),
+        recovery_epoch: RecoveryEpoch(0),
+        incarnation: Incarnation(1),
+        term: Term(9),
+        body: Body::Vote { last_index: Index(0), last_term: Term(0) },
+    };
+    let given = [Input::Start { life: Life(1) }, Input::Persisted(Token(1)), Input::Persisted(Token(2))];
+    let last = [
+        Input::Applied(Index(1)),
+        Input::Timer(Timer::Heartbeat),
+        Input::Read(ReadId(1)),
+        Input::Message { from: NodeId(2), message: stranger },
+        Input::PersistFailed,
+    ];
+    let given = given.into_iter().chain((1..).zip(commands).map(propose)).chain(last);
+    for (micros, input) in (1..).zip(given) {
+        recorder.step(&mut core, Time { micros }, input, &mut effects);
+        drop(effects.drain());
+    }
+    drop(recorder);
+    std::fs::read(&path).expect("just written")
+}
+
+#[test]
+fn traces_of_every_shape_are_replayed() {
+    let alone = || Durable::genesis(Configuration::of_voters([(NodeId(1), Incarnation(1))]));
+    let fresh = seed("trace", "fresh", &trace_of(alone(), &["a", "b"]));
+    assert_eq!(trace::replays(&fresh), Some(10));
+    let mut older = alone();
+    older.hard_state = HardState { term: Term(2), vote: Some(NodeId(1)) };
+    older.entries = vec![Entry { term: Term(1), kind: EntryKind::Empty }, entry(2, "old")];
+    let older = seed("trace", "older", &trace_of(older, &["c"]));
+    assert_eq!(trace::replays(&older), Some(9));
+    let mut other = older.clone();
+    let at = other.windows(3).position(|window| window == b"old").expect("it is durable");
+    other[at] = b'O';
+    assert_eq!(trace::replays(&other), None, "what was durable is handed to the state machine again");
+    assert_eq!(trace::replays(&older[..40]), None);
 }

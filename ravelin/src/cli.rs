@@ -61,6 +61,11 @@ pub(crate) enum Command {
     /// Hands leadership over.
     #[command(subcommand)]
     Leader(LeaderCommand),
+    /// Gives a fresh consensus core what a controller's was given, as --trace-file recorded it, and compares every answer.
+    Replay {
+        /// The trace.
+        file: PathBuf,
+    },
     /// A small backend that answers with what it saw of the request.
     #[command(hide = true)]
     Whoami {
@@ -158,6 +163,10 @@ pub(crate) struct ControllerOptions {
     /// Address to listen on; the one in the identity file if absent.
     #[arg(long)]
     pub(crate) listen: Option<SocketAddr>,
+    /// Records what the consensus core is given and answers, for `ravelin replay`: at most 256 MiB, with the commands of
+    /// the cluster's log in it. The trace of the run before is kept as NAME.1.
+    #[arg(long)]
+    pub(crate) trace_file: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) log: LogOptions,
 }

@@ -39,7 +39,9 @@ pub(crate) fn run(options: cli::ControllerOptions) -> anyhow::Result<()> {
             Arc::new(QuicTransport::bind(&identity, listen, QuicOptions::default())?);
         refuse_wiped(&options.identity, &options.data)?;
         let started = ControllerOptions::of_identity(&identity, transport, options.data.clone());
-        let node = shell::start(started).await.with_context(|| format!("controller-{}", identity.node()))?;
+        let node = shell::start_recorded(started, options.trace_file)
+            .await
+            .with_context(|| format!("controller-{}", identity.node()))?;
         tracing::info!(node = identity.node(), %listen, "controller started");
         let mut terminate = signal(SignalKind::terminate()).context("SIGTERM")?;
         let mut hangup = signal(SignalKind::hangup()).context("SIGHUP")?;

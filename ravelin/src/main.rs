@@ -13,6 +13,7 @@ mod operator;
 mod proxy;
 mod recover;
 mod relay;
+mod replay;
 mod standalone;
 mod validate;
 mod whoami;
@@ -40,6 +41,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Controller(options) => controller::run(options),
         Command::Proxy(options) => proxy::run(options),
         Command::Validate { file } => validate::run(&file),
+        Command::Replay { file } => replay::run(&file),
         Command::Apply(options) => operator::apply(&options),
         Command::Delete(options) => operator::delete(&options),
         Command::Get(options) => operator::get(&options),

@@ -125,6 +125,8 @@ async fn a_node_whose_work_is_lost_stops_for_its_own_safety() {
 async fn three_nodes_in_memory_do_what_any_of_them_is_asked() {
     let hub = MemoryHub::new();
     let name = |node: u64| format!("controller-{node}");
+    let traces = tempfile::tempdir().expect("a temporary directory");
+    let trace = |node: u64| traces.path().join(name(node));
     let mut handles = Vec::new();
     for node in 1..=3 {
         let transport = hub.endpoint(&name(node), ClusterId(CLUSTER), PeerRole::Controller, node);
@@ -140,7 +142,7 @@ async fn three_nodes_in_memory_do_what_any_of_them_is_asked() {
             params: None,
             sealing: SealingKeys::new(CLUSTER, &[[7; 32]]).expect("one key"),
         };
-        handles.push(start(options).await.expect("nothing is in its way"));
+        handles.push(start_recorded(options, Some(trace(node))).await.expect("nothing is in its way"));
     }
     for (place, handle) in handles.iter().enumerate() {
         let response = handle.request(apply(&site(&format!("site{place}"))), PATIENCE).await;
@@ -149,8 +151,12 @@ async fn three_nodes_in_memory_do_what_any_of_them_is_asked() {
     for handle in &handles {
         assert_eq!(objects(handle, "http/routers/").await.len(), 3);
     }
-    for handle in &handles {
+    for (node, handle) in (1..).zip(&handles) {
         handle.shutdown().await;
+        handle.ended().await;
+        let file = std::fs::File::open(trace(node)).expect("it was recorded");
+        let replayed = crate::trace::replay(file).expect("a fresh core does the same");
+        assert!(replayed.steps > 20 && replayed.effects > 20 && !replayed.cut, "{replayed:?}");
     }
 }
 

@@ -9,5 +9,6 @@ mod load;
 mod members;
 mod recover;
 mod replay;
+mod replay;
 mod secrets;
 mod standalone;

@@ -9,6 +9,5 @@ mod load;
 mod members;
 mod recover;
 mod replay;
-mod replay;
 mod secrets;
 mod standalone;

@@ -317,7 +317,7 @@ impl Node {
                     self.roles.presence(now, from, presence, self.core.configuration());
                 }
             }
-            Frame::Greeting(_, address) => self.greeted(from, address),
+            Frame::Greeting(_, address) => self.greeted(from, sender.incarnation, address),
             Frame::Message(message) => {
                 self.roles.heard(now, from, self.core.configuration());
                 let commit = match message.body {

@@ -28,7 +28,7 @@ const BEHIND_MAX: u64 = 1024;
 const REMOVED_GRACE: Duration = Duration::from_millis(500);
 /// How long to wait before this node says again where it is dialled.
 const ANNOUNCE_INTERVAL: Duration = Duration::from_secs(5);
-/// Most nodes whose own word on their address is kept while the log does not name them.
+/// Most nodes whose own word on their address is kept.
 const GREETINGS_MAX: usize = 64;
 
 /// What a node keeps about the members beside the core and the state.
@@ -37,8 +37,8 @@ pub(super) struct Membership {
     /// As of the revision beside them.
     records: Records,
     read_at: Option<u64>,
-    /// Where nodes said they are dialled that the log does not name yet.
-    greetings: BTreeMap<NodeId, String>,
+    /// Where nodes said they are dialled, each in which life.
+    greetings: BTreeMap<NodeId, (Incarnation, String)>,
     /// What the shell was told last.
     told: Option<Directory>,
     /// Something changed on which that depends.
@@ -110,13 +110,18 @@ impl Node {
         self.halt(now, reason, actions);
     }
 
-    /// A node said where it is dialled: kept while the log says nothing of it.
-    pub(super) fn greeted(&mut self, from: NodeId, address: String) {
+    /// A node said where it is dialled: a moved one cannot be reached at what the log says of it, nor can one that the log
+    /// does not name yet.
+    pub(super) fn greeted(&mut self, from: NodeId, life: Incarnation, address: String) {
+        if self.core.configuration().incarnation(from).is_some_and(|admitted| admitted != life) {
+            return;
+        }
         let greetings = &mut self.membership.greetings;
-        let is_news = greetings.get(&from) != Some(&address);
+        let greeting = (life, address);
+        let is_news = greetings.get(&from) != Some(&greeting);
         let has_room = greetings.len() < GREETINGS_MAX || greetings.contains_key(&from);
-        if is_news && has_room && address.len() <= ADDRESS_BYTES_MAX {
-            greetings.insert(from, address);
+        if is_news && has_room && greeting.1.len() <= ADDRESS_BYTES_MAX {
+            greetings.insert(from, greeting);
             self.membership.is_stale = true;
         }
     }
@@ -156,10 +161,11 @@ impl Node {
         let address = |node: &NodeId| {
             let recorded =
                 records.get(node).map(|record| &record.address).filter(|address| !address.is_empty());
-            recorded
-                .or_else(|| greetings.get(node))
-                .or_else(|| hints.get(node).map(|hint| &hint.address))
-                .cloned()
+            // What a node says of itself is newer than what was written down when it said so before.
+            let life = records.get(node).map(NodeRecord::life).or(config.incarnation(*node));
+            let told = greetings.get(node).filter(|(told, _)| life.is_none_or(|life| life == *told));
+            let told = told.map(|(_, address)| address).or(recorded);
+            told.or_else(|| hints.get(node).map(|hint| &hint.address)).cloned()
         };
         let key = |node: &NodeId| match records.get(node).filter(|record| record.is_wanted()) {
             Some(record) => record.public_key_sha256,

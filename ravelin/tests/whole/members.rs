@@ -139,6 +139,27 @@ fn control_nodes_join_vote_lead_and_go_and_a_removed_one_is_told_so() {
     assert!(again.is_running(), "{}", again.printed());
 }
 
+#[test]
+fn a_node_that_moved_tells_the_others_where_it_is() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let folder = folder.path();
+    let (addresses, mut running) = three(folder);
+    until(folder, &["node", "list"], |list| (1..=3).all(|node| line(list, node).contains("127.0.0.1")));
+    drop(running.remove(2));
+    let file = folder.join("identities/controller-3.toml");
+    let text = std::fs::read_to_string(&file).expect("an identity").replace(&addresses[2], &addresses[4]);
+    std::fs::write(&file, text).expect("a file of one's own");
+    let _moved = start(folder, 3);
+    let moved =
+        |list: &str| line(list, 3).contains(&addresses[4]) && !line(list, 3).contains("not caught up");
+    until(folder, &["node", "list"], moved);
+    // The others' files say the old place; they find it where it is, and need it for a quorum.
+    drop(running.remove(0));
+    let site = "http:\n  middlewares:\n    second:\n      stripPrefix: {prefixes: [/second]}\n";
+    std::fs::write(folder.join("site.yaml"), site).expect("a file");
+    until(folder, &["apply", "site.yaml"], |said| said.contains("1 put"));
+}
+
 /// Waits until a process has ended by itself and has said why.
 fn ended_because(folder: &Path, mut process: Running, node: u64, why: &str) {
     let begun = Instant::now();

@@ -1,6 +1,7 @@
 //! Identities for nodes that join a cluster later, made by whoever keeps its authority. None of them is a founder: a control
 //! node made here knows of no members until the cluster tells it.
 
+use super::file::make_directory;
 use super::init::FIRST_INCARNATION;
 use super::{Authority, Controller, Identity, IdentityError, Parts, check_address};
 use crate::certificate;
@@ -81,7 +82,7 @@ pub fn add(
     keys.into_iter().map(identity).collect()
 }
 
-/// Writes them into a directory, each as a new file of mode 0600. If any of the files exists, none is written.
+/// Writes them into a directory (made with mode 0700 if absent), each as a new file of mode 0600. If any of the files exists, none is written.
 ///
 /// # Errors
 /// [`IdentityError::Exists`] or [`IdentityError::Write`], naming the file.
@@ -90,6 +91,7 @@ pub fn save(
     identities: &[Identity],
     directory: &Path,
 ) -> Result<Vec<PathBuf>, IdentityError> {
+    make_directory(directory)?;
     let paths: Vec<PathBuf> = nodes.iter().map(|node| directory.join(node.file_name())).collect();
     if let Some(path) = paths.iter().find(|path| path.symlink_metadata().is_ok()) {
         return Err(IdentityError::Exists { path: path.clone() });

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use std::fmt::Write as _;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write as _};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 /// The one format that this version writes and reads. Format 1 told no founders from controllers and was never released.
@@ -203,6 +203,12 @@ fn without_quotes(message: &str) -> String {
         (Some((before, _)), Some((_, after))) => format!("{before}…{after}"),
         _ => line.to_owned(),
     }
+}
+
+/// Makes a directory of mode 0700 for secrets, if it is not there.
+pub(super) fn make_directory(directory: &Path) -> Result<(), IdentityError> {
+    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(directory);
+    made.map_err(|source| IdentityError::Write { path: directory.to_owned(), source })
 }
 
 /// Reads a file that only its owner may read. The open file is judged, not its name, so it cannot be exchanged in between.

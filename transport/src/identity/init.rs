@@ -1,11 +1,11 @@
 //! The birth of a cluster: its id, its authority, and one identity for each node planned. Done once, by an explicit command.
 
+use super::file::make_directory;
 use super::{Authority, Controller, Founder, Identity, IdentityError, Parts, SealingKey, check_address};
 use crate::certificate;
 use crate::peer::{ClusterId, PeerId, PeerRole};
 use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, PublicKeyData};
 use std::collections::BTreeSet;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -144,11 +144,7 @@ impl NewCluster {
     /// # Errors
     /// [`IdentityError::Exists`] or [`IdentityError::Write`], naming the file.
     pub fn save(&self, directory: &Path) -> Result<Vec<PathBuf>, IdentityError> {
-        std::fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(directory)
-            .map_err(|source| IdentityError::Write { path: directory.to_owned(), source })?;
+        make_directory(directory)?;
         let authority_path = directory.join("cluster-ca.pem");
         let mut paths: Vec<PathBuf> =
             self.identities.iter().map(|identity| directory.join(self.file_name(identity))).collect();

@@ -259,7 +259,9 @@ fn nodes_that_join_later_are_no_founders_and_get_what_they_need_from_the_authori
     let now = SystemTime::now();
     let day = Duration::from_secs(86_400);
     let made = add(&authority, operator, &wanted, now, day).expect("two that make sense");
-    let paths = save_added(&wanted, &made, directory.path()).expect("new files");
+    let directory = directory.path().join("made").join("below");
+    let paths = save_added(&wanted, &made, &directory).expect("new files");
+    assert_eq!(mode(&directory), 0o700);
     assert!(paths[0].ends_with("controller-4.toml") && paths[1].ends_with("proxy-9.toml"));
     let controller = Identity::load(&paths[0]).expect("its parts belong together");
     assert!(controller.founders().is_empty() && controller.incarnation() > 1);
@@ -271,7 +273,7 @@ fn nodes_that_join_later_are_no_founders_and_get_what_they_need_from_the_authori
     let replaced = add(&authority, operator, &wanted[..1], now + day, day).expect("the same number, later");
     assert!(replaced[0].incarnation() > controller.incarnation());
 
-    let error = save_added(&wanted, &made, directory.path()).expect_err("the names are taken");
+    let error = save_added(&wanted, &made, &directory).expect_err("the names are taken");
     assert!(matches!(error, IdentityError::Exists { .. }), "{error}");
     let refused = |like: &Identity, nodes: &[NewNode]| {
         add(&authority, like, nodes, now, day).expect_err("it makes no sense").to_string()

@@ -313,3 +313,12 @@ fn a_log_whose_parts_do_not_agree_is_not_coherent() {
         assert!(!log.is_coherent(), "{place}");
     }
 }
+
+#[test]
+fn every_configuration_that_a_log_names_gets_its_new_names() {
+    let mut log = small();
+    log.map_configurations(|_| configuration(9));
+    assert!([0, 1, 2, 3].into_iter().all(|index| *log.configuration_at(Index(index)) == configuration(9)));
+    assert_eq!(log.entry(Index(2)).and_then(Entry::members), Some(&configuration(9)));
+    assert!(log.is_coherent());
+}

@@ -110,8 +110,8 @@ impl<P: Payload> Core<P> {
     }
 
     /// Takes one event and says what is to be done. Total and deterministic: no input panics, and the same state and
-    /// input give the same effects (I43). `now` is read by the lease only, which this version does not have.
-    pub fn step(&mut self, _now: Time, input: Input<P>, out: &mut Effects<P>) {
+    /// input give the same effects (I43). `now` is read by leases only.
+    pub fn step(&mut self, now: Time, input: Input<P>, out: &mut Effects<P>) {
         if self.halted.is_some() {
             return self.refuse(input, out);
         }
@@ -125,6 +125,8 @@ impl<P: Payload> Core<P> {
             Input::Timer(Timer::CheckQuorum) => self.check_quorum(out),
             Input::Timer(Timer::Transfer) => self.transfer_timeout(out),
             Input::Timer(Timer::Read) => self.ask_leader(out),
+            // What it has waited for is looked at below.
+            Input::Timer(Timer::Lease) => {}
             Input::Propose { id, payload } => self.propose(id, payload, out),
             Input::Change { id, changes } => self.change(id, &changes, out),
             Input::Transfer(to) => self.hand_over(to, out),
@@ -137,26 +139,26 @@ impl<P: Payload> Core<P> {
             Input::SnapshotFailed(meta) => self.snapshot_failed(&meta, out),
             Input::Unreachable(node) => self.unreachable(node),
         }
-        self.settle(disk_moved, out);
+        self.settle(now, disk_moved, out);
         self.announce(before, out);
     }
 
     /// Carries every consequence of the event to its end. The order matters: what changed is issued to the disk
     /// before any reply is derived from what is durable.
-    fn settle(&mut self, disk_moved: bool, out: &mut Effects<P>) {
+    fn settle(&mut self, now: Time, disk_moved: bool, out: &mut Effects<P>) {
         if self.halted.is_some() {
             return;
         }
-        self.settle_candidate(out);
-        let mut committed = self.advance_commit();
+        self.settle_candidate(now, out);
+        let mut committed = self.advance_commit(now);
         if self.leave_joint() {
             // Fewer have to agree from here on, so more may be agreed on.
-            committed |= self.advance_commit();
+            committed |= self.advance_commit(now);
         }
         self.persist(out);
         self.settle_follower(disk_moved, out);
         self.settle_reader(out);
-        self.settle_leader(out);
+        self.settle_leader(now, out);
         self.settle_transfer(out);
         if committed {
             self.finish_change(out);

@@ -18,6 +18,8 @@ pub enum Timer {
     Transfer,
     /// A follower's question to its leader, to be repeated.
     Read,
+    /// A new leader's wait for the leases of older ones.
+    Lease,
 }
 
 /// One event. Any input is legal at any time; what does not fit is ignored.

@@ -47,6 +47,11 @@ pub struct Params {
     pub log_trailing_bytes_max: u64,
     /// Most reads that wait for a round; further ones fail at once.
     pub reads_pending_max: usize,
+    /// A leader answers reads alone for this long after it sent what a quorum has answered; a new leader commits
+    /// nothing for an eighth more than this after its election. `None`: every read waits for a round. The same for all
+    /// members, whose clocks must count the time that a machine sleeps and, while the fastest counts nine
+    /// microseconds, must all count eight: where that may not hold, answers may be stale.
+    pub lease: Option<Duration>,
 }
 
 impl Params {
@@ -73,6 +78,7 @@ impl Params {
             log_bytes_max: 64 << 20,
             log_trailing_bytes_max: 8 << 20,
             reads_pending_max: 4096,
+            lease: None,
         }
     }
 

@@ -44,14 +44,23 @@ impl Reads {
         self.queued.len() + self.open.as_ref().map_or(0, |open| open.askers.len())
     }
 
-    /// Begins a round for all that is queued, at the leader's commit index (I31). Says whether one was begun.
-    pub(crate) fn begin(&mut self, commit: Index) -> bool {
+    /// A round that nobody can have answered yet.
+    pub(crate) fn next_round(&mut self) -> Round {
+        self.round = Round(self.round.0.saturating_add(1));
+        self.round
+    }
+
+    /// Opens for all that is queued, at the leader's commit index (I31), and unless a lease confirms it (`alone`) begins
+    /// a round. Says whether one was begun.
+    pub(crate) fn begin(&mut self, commit: Index, alone: bool) -> bool {
         if self.open.is_some() || self.queued.is_empty() {
             return false;
         }
-        self.round = Round(self.round.0.saturating_add(1));
+        if !alone {
+            self.next_round();
+        }
         self.open = Some(OpenRound { index: commit, askers: std::mem::take(&mut self.queued) });
-        true
+        !alone
     }
 
     fn askers(&self) -> impl Iterator<Item = &Asker> {

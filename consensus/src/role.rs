@@ -3,6 +3,7 @@
 mod candidate;
 mod follower;
 mod leader;
+mod lease;
 mod membership;
 mod reader;
 mod transfer;
@@ -13,6 +14,7 @@ use crate::durable::SnapshotMeta;
 use crate::effect::RoleName;
 use crate::progress::Progress;
 use crate::read::Reads;
+use crate::role::lease::Lease;
 use crate::role::reader::Questions;
 use crate::types::{Index, NodeId, Round, Token};
 
@@ -46,6 +48,8 @@ pub(crate) struct Follower {
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
 pub(crate) struct Ballot {
     pub(crate) granted: BTreeSet<NodeId>,
+    /// The leader of the term before has told us to take over, and given its lease up; false where there are none.
+    pub(crate) told: bool,
 }
 
 /// Won the election of the current term.
@@ -60,6 +64,7 @@ pub(crate) struct Leader {
     pub(crate) stalled: Option<Token>,
     /// Whom leadership is being handed to.
     pub(crate) transfer: Option<Transfer>,
+    pub(crate) lease: Lease,
 }
 
 /// A leadership transfer under way. Its deadline is a timer.

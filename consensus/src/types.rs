@@ -4,6 +4,7 @@
 
 use std::fmt;
 use std::hash::Hash;
+use std::time::Duration;
 
 macro_rules! number {
     ($(#[$meta:meta])* $name:ident($inner:ty)) => {
@@ -118,11 +119,20 @@ impl Ticket {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct ClusterId(pub [u8; 16]);
 
-/// A reading of the caller's monotonic clock. The core only ever compares two of them, and stores none.
+/// A reading of the caller's monotonic clock. The core compares them, and stores some only while leases are on.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct Time {
     /// Microseconds since an origin of the caller's choice.
     pub micros: u64,
+}
+
+impl Time {
+    /// The time when `span` has passed.
+    #[must_use]
+    pub fn after(self, span: Duration) -> Time {
+        let micros = u64::try_from(span.as_micros()).unwrap_or(u64::MAX);
+        Time { micros: self.micros.saturating_add(micros) }
+    }
 }
 
 /// What a command entry carries. Cloning must be cheap (shared bytes): the log, each message and the state machine

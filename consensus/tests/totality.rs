@@ -122,6 +122,7 @@ fn input() -> impl Strategy<Value = Input<u8>> {
             .prop_map(|changes| Input::Change { id: ProposalId(0), changes }),
         1 => (0..5u64).prop_map(|id| Input::Transfer(NodeId(id))),
         1 => Just(Input::Timer(Timer::Transfer)),
+        1 => Just(Input::Timer(Timer::Lease)),
         1 => Just(Input::Timer(Timer::Read)),
         1 => number().prop_map(|id| Input::Read(ReadId(id))),
         6 => (0..40u64).prop_map(|token| Input::Persisted(Token(token))),

@@ -72,7 +72,7 @@ fn rename_hard_state(hard_state: HardState, name: &impl Fn(NodeId) -> NodeId) ->
 }
 
 fn rename_ballot(ballot: Ballot, name: &impl Fn(NodeId) -> NodeId) -> Ballot {
-    Ballot { granted: ballot.granted.into_iter().map(name).collect::<BTreeSet<_>>() }
+    Ballot { granted: ballot.granted.into_iter().map(name).collect::<BTreeSet<_>>(), ..ballot }
 }
 
 fn rename_leader(leader: Leader, name: &impl Fn(NodeId) -> NodeId) -> Leader {

@@ -6,7 +6,7 @@ use crate::input::Timer;
 use crate::message::Body;
 use crate::quorum;
 use crate::role::{Ballot, Follower, Role};
-use crate::types::{Index, Life, NodeId, Payload, Term, Ticket};
+use crate::types::{Index, Life, NodeId, Payload, Term, Ticket, Time};
 
 impl<P: Payload> Core<P> {
     /// Timers begin. A lone voter needs nobody's silence and nobody's vote but its own.
@@ -47,7 +47,7 @@ impl<P: Payload> Core<P> {
     fn ask_around(&mut self, out: &mut Effects<P>) {
         let body = Body::PreVote { last_index: self.log.last_index(), last_term: self.log.last_term() };
         self.abandon_reads(None, out);
-        self.role = Role::PreCandidate(Ballot { granted: [self.params.id].into() });
+        self.role = Role::PreCandidate(Ballot { granted: [self.params.id].into(), told: false });
         self.ask_voters(&body, out);
         self.campaign_if_welcome(out);
     }
@@ -102,7 +102,7 @@ impl<P: Payload> Core<P> {
     }
 
     /// Once our own vote is durable it counts, and the others are asked; with a quorum, we lead (I1, I19).
-    pub(crate) fn settle_candidate(&mut self, out: &mut Effects<P>) {
+    pub(crate) fn settle_candidate(&mut self, now: Time, out: &mut Effects<P>) {
         let Role::Candidate(ballot) = &mut self.role else { return };
         if self.persistence.hard_state() == self.hard_state && ballot.granted.insert(self.params.id) {
             let body = Body::Vote { last_index: self.log.last_index(), last_term: self.log.last_term() };
@@ -111,7 +111,7 @@ impl<P: Payload> Core<P> {
         if let Role::Candidate(ballot) = &self.role
             && quorum::reached(self.log.configuration(), |node| ballot.granted.contains(&node))
         {
-            self.become_leader(out);
+            self.become_leader(now, out);
         }
     }
 

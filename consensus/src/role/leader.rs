@@ -12,15 +12,16 @@ use crate::progress::{Mode, Progress};
 use crate::quorum;
 use crate::read::{Asker, Reads};
 use crate::role::{Leader, Role};
-use crate::types::{Index, NodeId, Payload, ProposalId, Round, Term};
+use crate::types::{Index, NodeId, Payload, ProposalId, Round, Term, Time};
 
 impl<P: Payload> Core<P> {
     /// Begins its term with an empty entry: only with an entry of its own term can a leader commit (§5.4.2).
-    pub(crate) fn become_leader(&mut self, out: &mut Effects<P>) {
+    pub(crate) fn become_leader(&mut self, now: Time, out: &mut Effects<P>) {
         let last = self.log.last_index();
         let members = self.log.configuration().members();
         let progress = members.filter(|node| *node != self.params.id).map(|node| (node, Progress::new(last)));
         let progress = progress.collect();
+        let lease = self.first_lease(now, out);
         self.log.append(Entry { term: self.hard_state.term, kind: EntryKind::Empty });
         let uncommitted_bytes = self.log.bytes_after(self.commit);
         self.role = Role::Leader(Leader {
@@ -29,6 +30,7 @@ impl<P: Payload> Core<P> {
             uncommitted_bytes,
             stalled: None,
             transfer: None,
+            lease,
         });
         out.push(Effect::CancelTimer(Timer::Election));
         self.set_heartbeat_timer(out);
@@ -170,8 +172,8 @@ impl<P: Payload> Core<P> {
     }
 
     /// Confirms reads and feeds every peer with what is new.
-    pub(crate) fn settle_leader(&mut self, out: &mut Effects<P>) {
-        let round_begun = self.settle_reads(out);
+    pub(crate) fn settle_leader(&mut self, now: Time, out: &mut Effects<P>) {
+        let round_begun = self.settle_reads(now, out);
         let Some((mut desk, leader)) = self.desk() else { return };
         for (node, progress) in &mut leader.progress {
             if !desk.feed(*node, progress, out) && (round_begun || desk.has_commit_for(progress)) {
@@ -184,13 +186,13 @@ impl<P: Payload> Core<P> {
     /// own disk; and only if it is of our own term, which then commits all before it.
     ///
     /// Says whether anything was committed.
-    pub(crate) fn advance_commit(&mut self) -> bool {
+    pub(crate) fn advance_commit(&mut self, now: Time) -> bool {
         let own = self.params.id;
         let own_durable = self.persistence.index();
-        let Role::Leader(leader) = &mut self.role else { return false };
-        if self.commit == self.log.last_index() {
+        if self.commit == self.log.last_index() || !self.may_commit(now) {
             return false;
         }
+        let Role::Leader(leader) = &mut self.role else { return false };
         let agreed = quorum::agreed(self.log.configuration(), |node| {
             if node == own {
                 own_durable.0
@@ -210,23 +212,25 @@ impl<P: Payload> Core<P> {
 
     /// Dissertation §6.4: no read before an entry of our own term is committed (B10); a round is confirmed by a
     /// quorum that answered it or a later one. Says whether a round was begun, of which every peer must hear now.
-    fn settle_reads(&mut self, out: &mut Effects<P>) -> bool {
+    fn settle_reads(&mut self, now: Time, out: &mut Effects<P>) -> bool {
         let own = self.params.id;
         let serves = self.log.term_at(self.commit) == Some(self.hard_state.term);
-        let Role::Leader(Leader { progress, reads, .. }) = &mut self.role else { return false };
-        let mut begun = false;
         if !serves {
-            return begun;
+            return false;
         }
+        let mut begun = self.extend_lease(now);
+        let alone = self.holds_lease(now);
+        let Role::Leader(Leader { progress, reads, .. }) = &mut self.role else { return begun };
         loop {
-            begun |= reads.begin(self.commit);
+            begun |= reads.begin(self.commit, alone);
             if reads.open.is_none() {
                 return begun;
             }
             let round = reads.round;
-            let confirmed = quorum::reached(self.log.configuration(), |node| {
-                node == own || progress.get(&node).is_some_and(|progress| progress.round >= round)
-            });
+            let confirmed = alone
+                || quorum::reached(self.log.configuration(), |node| {
+                    node == own || progress.get(&node).is_some_and(|progress| progress.round >= round)
+                });
             let Some(open) = reads.open.take_if(|_| confirmed) else { return begun };
             let index = open.index;
             for asker in open.askers {

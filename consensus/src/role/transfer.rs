@@ -35,11 +35,15 @@ impl<P: Payload> Core<P> {
     /// I38: the target is told once its durable log ends where ours does, and again at each heartbeat.
     pub(crate) fn settle_transfer(&mut self, out: &mut Effects<P>) {
         let last = self.log.last_index();
+        // Who takes over need not wait for older leases: we have, once we have committed.
+        let waited =
+            self.params.lease.is_none() || self.log.term_at(self.commit) == Some(self.hard_state.term);
         let Role::Leader(leader) = &mut self.role else { return };
         let Some(transfer) = leader.transfer.as_mut().filter(|transfer| !transfer.told) else { return };
         let to = transfer.to;
-        if leader.progress.get(&to).is_some_and(|progress| progress.matched >= last) {
+        if waited && leader.progress.get(&to).is_some_and(|progress| progress.matched >= last) {
             transfer.told = true;
+            leader.lease.given_up = self.params.lease.is_some();
             self.send(to, Body::TimeoutNow, out);
         }
     }
@@ -49,6 +53,9 @@ impl<P: Payload> Core<P> {
         let follows = matches!(&self.role, Role::Follower(follower) if follower.leader == Some(from));
         if follows && self.may_campaign() {
             self.campaign(out);
+            if let Role::Candidate(ballot) = &mut self.role {
+                ballot.told = self.params.lease.is_some();
+            }
         }
     }
 }

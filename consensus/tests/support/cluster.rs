@@ -58,6 +58,8 @@ pub(crate) struct Cluster {
     genesis: Configuration,
     /// After which the oracle, who knows of one incarnation each, is not asked any more.
     wiped: bool,
+    /// The clock of all nodes.
+    pub(crate) now: Time,
     params: BTreeMap<NodeId, Arc<Params>>,
     lives: u64,
 }
@@ -91,6 +93,7 @@ impl Cluster {
             told: BTreeSet::new(),
             genesis: configuration.clone(),
             wiped: false,
+            now: Time::default(),
             params: BTreeMap::new(),
             lives: 0,
         };
@@ -124,7 +127,7 @@ impl Cluster {
         let Some(node) = self.nodes.get_mut(&id) else { return Vec::new() };
         let mut effects = Effects::new();
         let before = node.core.clone();
-        node.core.step(Time::default(), input.clone(), &mut effects);
+        node.core.step(self.now, input.clone(), &mut effects);
         let watched = self.honest && !self.wiped;
         let told = watched.then(|| self.oracle.saw(id, &input, effects.as_slice()));
         let disk = Some(&node.disk).filter(|_| self.honest);

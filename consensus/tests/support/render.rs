@@ -127,6 +127,7 @@ fn name(timer: Timer) -> &'static str {
         Timer::Heartbeat => "heartbeat",
         Timer::CheckQuorum => "check-quorum",
         Timer::Transfer => "transfer",
+        Timer::Lease => "lease",
         Timer::Read => "read",
     }
 }

@@ -131,6 +131,11 @@ impl Script {
             "recover" => self.recover(words.node(1)),
             "transfer" => self.step(words.node(1), Input::Transfer(words.node(2))),
             "transfer-timeout" => self.step(words.node(1), Input::Timer(Timer::Transfer)),
+            "pass" => {
+                self.cluster().now.micros += words.number(1);
+                String::new()
+            }
+            "lease-timeout" => self.step(words.node(1), Input::Timer(Timer::Lease)),
             "ask-again" => self.step(words.node(1), Input::Timer(Timer::Read)),
             "change" => self.change(&words),
             "read" => {
@@ -197,6 +202,7 @@ impl Script {
                 |key, old: usize| words.key(key).map_or(old, |it| usize::try_from(it).expect("small"));
             params.append_entries_max = sized("entries", params.append_entries_max);
             params.inflight_messages_max = sized("window", params.inflight_messages_max);
+            params.lease = words.key("lease").map(std::time::Duration::from_micros);
             params.reads_pending_max = sized("reads", params.reads_pending_max);
             params.uncommitted_bytes_max = words.key("uncommitted").unwrap_or(params.uncommitted_bytes_max);
             params.log_bytes_max = words.key("log").unwrap_or(params.log_bytes_max);

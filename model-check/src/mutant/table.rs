@@ -16,6 +16,8 @@ const READ: &[&str] = &["model", "harm", "read"];
 const PAIR: &[&str] = &["model", "harm", "pair"];
 const JOINT: &[&str] = &["model", "harm", "joint"];
 const FOLLOWER_READ: &[&str] = &["model", "harm", "follower-read"];
+const LEASE: &[&str] = &["model", "harm", "lease"];
+const LEASE_TRANSFER: &[&str] = &["model", "harm", "lease-transfer"];
 
 /// Nothing breaks within the bounds, or not soon: the slip itself is what is caught.
 const CRASH_STEP: &[&str] = &["model", "probe", "crash"];
@@ -336,6 +338,51 @@ pub const MUTANTS: &[Mutant] = &[
         original: "Ticket { life, number: 0 }",
         wrong: "Ticket { life: Life(0), number: 0 }",
         probe: FOLLOWER_READ,
+    },
+    Mutant {
+        id: "lease-kept-too-long",
+        stands_for: "I33, B12: a lease is counted from the sending",
+        slip: "counts the lease from when the answers came",
+        file: "consensus/src/role/lease.rs",
+        original: "«sent.after(span)», None",
+        wrong: "now.after(span)",
+        probe: SCRIPTS,
+    },
+    Mutant {
+        id: "lease-over-transfer",
+        stands_for: "I33, B12, B21",
+        slip: "keeps the lease after it has told another to take over",
+        file: "consensus/src/role/transfer.rs",
+        original: "leader.lease.given_up = «self.params.lease.is_some()»;",
+        wrong: "false",
+        probe: LEASE_TRANSFER,
+    },
+    Mutant {
+        id: "commits-beside-a-lease",
+        stands_for: "I33, B12",
+        slip: "commits as soon as it is elected, while its predecessor still answers alone",
+        file: "consensus/src/role/lease.rs",
+        original: "«now < leader.lease.others»",
+        wrong: "false",
+        probe: LEASE,
+    },
+    Mutant {
+        id: "hands-over-before-it-waited",
+        stands_for: "I33, B12, B21",
+        slip: "hands over while the lease before its own may still hold, and says that there is none",
+        file: "consensus/src/role/transfer.rs",
+        original: "self.params.lease.is_none() || «self.log.term_at(self.commit) == Some(self.hard_state.term)»;",
+        wrong: "true",
+        probe: SCRIPTS,
+    },
+    Mutant {
+        id: "votes-gathered",
+        stands_for: "I4, B1",
+        slip: "lets votes wait for the write under way, as a leader's entries do",
+        file: "consensus/src/core.rs",
+        original: "under_way && «matches!(self.role, Role::Leader(_))»",
+        wrong: "true",
+        probe: &["model", "probe", "gather"],
     },
     Mutant {
         id: "term-without-stepping-down",

@@ -88,6 +88,8 @@ pub enum Event {
         /// Where.
         node: usize,
     },
+    /// So much time passes for all that every lease is over, and every wait for one.
+    Pass,
 }
 
 impl Event {
@@ -95,7 +97,7 @@ impl Event {
     #[must_use]
     pub fn node(&self) -> Option<usize> {
         match self {
-            Event::Deliver { .. } => None,
+            Event::Deliver { .. } | Event::Pass => None,
             Event::Timer { node, .. }
             | Event::Propose { node }
             | Event::Change { node, .. }

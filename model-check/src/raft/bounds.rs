@@ -55,6 +55,8 @@ pub struct Bounds {
     /// Whether followers are asked for reads as well. Each asks its leader once: repetition would count rounds without
     /// end.
     pub follower_reads: bool,
+    /// Whether leaders hold leases, and how often in the whole run so much time passes that these are over.
+    pub lease: Option<u8>,
     /// Attempts to hand leadership over, in the whole run.
     pub transfers: u8,
     /// Messages in flight at a time; when more are sent, every choice of which are lost is explored.
@@ -112,6 +114,7 @@ impl Bounds {
             "proposals" => self.proposals = number()?,
             "reads" => self.reads = number()?.min(6),
             "follower_reads" => self.follower_reads = switch()?,
+            "lease" => self.lease = Some(number()?),
             "transfers" => self.transfers = number()?,
             "inflight" => self.inflight = usize::from(number()?.clamp(1, 12)),
             "entries" => self.entries = usize::from(number()?.max(1)),
@@ -151,6 +154,7 @@ impl fmt::Display for Bounds {
             (self.changes, "changes of members"),
             (self.reads, "reads"),
             (self.transfers, "transfers"),
+            (self.lease.unwrap_or(0), "ends of leases"),
             (self.crashes, "crashes"),
             (self.wipes, "lost disks"),
             (self.snapshots, "snapshots"),
@@ -165,6 +169,7 @@ impl fmt::Display for Bounds {
             (self.follower_reads, "reads at followers"),
             (self.pre_vote, "pre-vote"),
             (self.check_quorum, "check-quorum"),
+            (self.lease.is_some(), "leases"),
         ];
         for (_, name) in switches.into_iter().filter(|(on, _)| *on) {
             write!(f, ", {name}")?;
@@ -184,6 +189,7 @@ pub(crate) const PLAIN: Bounds = Bounds {
     proposals: 0,
     reads: 0,
     follower_reads: false,
+    lease: None,
     transfers: 0,
     inflight: 1,
     entries: 2,
@@ -347,6 +353,39 @@ pub const CONFIGURATIONS: &[Bounds] = &[
         inflight: 2,
         crashes: 1,
         witnesses: &[Mark::ReadAtFollower, Mark::ReadFailed, Mark::StaleAnswer],
+        ..PLAIN
+    },
+    Bounds {
+        name: "lease",
+        states: Some(261_620),
+        reads: 1,
+        // A first leader waits for leases that nobody holds; the next one for its.
+        lease: Some(2),
+        terms: 2,
+        witnesses: &[Mark::ReadAlone, Mark::WaitedForLease, Mark::TwoLeaders],
+        ..PLAIN
+    },
+    Bounds {
+        name: "lease-transfer",
+        states: Some(543_609),
+        reads: 1,
+        lease: Some(1),
+        terms: 2,
+        transfers: 1,
+        witnesses: &[Mark::ReadAlone, Mark::HandedOver, Mark::ReadBesideLater],
+        ..PLAIN
+    },
+    Bounds {
+        name: "gather",
+        states: Some(330_265),
+        nodes: 2,
+        voters: 2,
+        proposals: 2,
+        terms: 2,
+        inflight: 2,
+        crashes: 1,
+        disk: Disk::Separate,
+        witnesses: &[Mark::Gathered, Mark::LostWrite, Mark::LeaderCrashed],
         ..PLAIN
     },
     Bounds {

@@ -23,6 +23,8 @@ pub(crate) struct Member {
     pub(crate) awaited: Option<SnapshotMeta>,
     /// Which run of the process; all are the same where nothing depends on it.
     pub(crate) life: Life,
+    /// The clock of all, at the last event here; what matters of it is in the state.
+    pub(crate) now: Time,
     pub(crate) hashes: Vec<u64>,
 }
 
@@ -48,11 +50,17 @@ pub(crate) struct Shared {
 
 impl Shared {
     /// A node that starts from what a disk holds.
-    pub(crate) fn start(&self, node: NodeId, disk: Durable<Load>, life: Life) -> Result<Outcome, Corrupt> {
+    pub(crate) fn start(
+        &self,
+        node: NodeId,
+        disk: Durable<Load>,
+        life: Life,
+        now: Time,
+    ) -> Result<Outcome, Corrupt> {
         let params = Arc::clone(&self.params[slot(node)]);
         let core = Core::restore(params, disk.clone())?;
         let (queue, hashes) = (VecDeque::new(), Vec::new());
-        let member = Member { core, disk, queue, awaited: None, life, hashes };
+        let member = Member { core, disk, queue, awaited: None, life, now, hashes };
         Ok(self.perform(&member, Input::Start { life }))
     }
 
@@ -106,7 +114,7 @@ impl Work<'_> {
     fn step(&mut self, input: Input<Load>) {
         let mut effects = Effects::new();
         let before = self.member.core.clone();
-        self.member.core.step(Time::default(), input, &mut effects);
+        self.member.core.step(self.member.now, input, &mut effects);
         let core = &self.member.core;
         if self.shared.watch == Watch::Everything && self.violation.is_none() {
             let judged = check_step(&before, core, effects.as_slice(), Some(&self.member.disk));

@@ -4,12 +4,13 @@ use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasherDefault, Hash, Hasher};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 use std::time::Instant;
 
 use ravelin_consensus::invariant::{History, Violation};
 use ravelin_consensus::{
     Change, ClusterId, Configuration, Core, Durable, Incarnation, Input, Life, NodeId, Params, ProposalId,
-    ReadId, RoleName, SnapshotMeta, Timer,
+    ReadId, RoleName, SnapshotMeta, Time, Timer,
 };
 use stateright::{Model, Property};
 
@@ -21,6 +22,9 @@ use crate::raft::property::{self, Transition};
 use crate::raft::state::{State, Used};
 use crate::raft::symmetry::{Renamings, fingerprint, node_at, slot};
 
+/// A lease, and what passes at a time: the wait for it, which is an eighth longer.
+pub(crate) const LEASE: Duration = Duration::from_micros(8);
+pub(crate) const PASSED_MICROS: u64 = 9;
 const SHARDS: usize = 64;
 /// Outcomes remembered per shard; beyond that a shard is emptied, which only costs time.
 const OUTCOMES_MAX: usize = 40_000;
@@ -75,6 +79,7 @@ impl Raft {
             params.inflight_messages_max = 1;
             params.append_entries_max = bounds.entries;
             params.log_trailing_bytes_max = 0;
+            params.lease = bounds.lease.map(|_| LEASE);
             Arc::new(params)
         };
         let shared = Shared {
@@ -122,15 +127,16 @@ impl Raft {
         if let Event::Deliver { packet, .. } = event {
             let packet = &state.network[packet];
             let at = slot(packet.to);
-            let member = &state.members[at];
+            let member = &timed(state, at);
             let input = || Input::Message { from: packet.from, message: packet.message.clone() };
-            return (at, self.remembered(member, &packet.hash(), || self.shared.perform(member, input())));
+            let event = (packet.hash(), state.used.passes);
+            return (at, self.remembered(member, &event, || self.shared.perform(member, input())));
         }
         let at = event.node().unwrap_or_default();
-        let member = &state.members[at];
+        let member = &timed(state, at);
         // Reads are told apart by their number, which is not part of the event.
         let read = ReadId(u64::from(state.used.reads));
-        let outcome = self.remembered(member, &(event, read), || match event {
+        let outcome = self.remembered(member, &(event, read, state.used.passes), || match event {
             Event::Timer { timer, .. } => self.shared.perform(member, Input::Timer(timer)),
             Event::Propose { .. } => {
                 self.shared.perform(member, Input::Propose { id: ProposalId(0), payload: () })
@@ -149,6 +155,12 @@ impl Raft {
             Event::Wipe { .. } => self.wipe(member),
             Event::TakeSnapshot { .. } => self.take_snapshot(member),
             Event::InstallSnapshot { .. } => self.install_snapshot(member),
+            Event::Pass => Outcome {
+                member: Arc::new(Member::clone(member)),
+                sent: Vec::new(),
+                told: Vec::new(),
+                violation: None,
+            },
             Event::Deliver { .. } => unreachable!("deliveries are handled above"),
         });
         (at, outcome)
@@ -160,7 +172,7 @@ impl Raft {
             disk.write(batch);
         }
         let life = Life(member.life.0 + u64::from(self.bounds.follower_reads));
-        match self.shared.start(member.core.id(), disk, life) {
+        match self.shared.start(member.core.id(), disk, life, member.now) {
             Ok(outcome) => outcome,
             Err(corrupt) => Outcome {
                 member: Arc::new(member.clone()),
@@ -218,6 +230,9 @@ impl Raft {
             }
             if leads {
                 events.push(Event::Timer { node, timer: Timer::Heartbeat });
+                if self.bounds.lease.is_some() {
+                    events.push(Event::Timer { node, timer: Timer::Lease });
+                }
                 if self.bounds.check_quorum {
                     events.push(Event::Timer { node, timer: Timer::CheckQuorum });
                 }
@@ -259,6 +274,9 @@ impl Raft {
                 events.push(Event::InstallSnapshot { node });
             }
         }
+        if self.bounds.lease.is_some_and(|passes| state.used.passes < passes) {
+            events.push(Event::Pass);
+        }
         events
     }
 
@@ -292,6 +310,12 @@ impl Raft {
     }
 }
 
+/// A node as it is now.
+fn timed(state: &State, at: usize) -> Member {
+    let now = Time { micros: PASSED_MICROS * u64::from(state.used.passes) };
+    Member { now, ..Member::clone(&state.members[at]) }
+}
+
 impl Model for Raft {
     type State = State;
     type Action = Action;
@@ -300,7 +324,7 @@ impl Model for Raft {
         let disk = Durable::genesis(self.shared.configuration.clone());
         let start = |at| {
             self.shared
-                .start(node_at(at), disk.clone(), Life(0))
+                .start(node_at(at), disk.clone(), Life(0), Time::default())
                 .expect("a genesis contradicts nothing")
                 .member
         };
@@ -320,8 +344,8 @@ impl Model for Raft {
         for event in self.events(state) {
             let (at, outcome) = self.outcome(state, event);
             let unchanged = outcome.member.hashes[0] == state.members[at].hashes[0];
-            if unchanged && outcome.sent.is_empty() && outcome.told.is_empty() && outcome.violation.is_none()
-            {
+            let silent = outcome.sent.is_empty() && outcome.told.is_empty() && event != Event::Pass;
+            if unchanged && silent && outcome.violation.is_none() {
                 // A message without effect is the same as one that is never delivered.
                 let before = &state.members[at];
                 let (outcome, next) = (&outcome, state);
@@ -353,6 +377,7 @@ impl Model for Raft {
             Event::Transfer { .. } => used.transfers += 1,
             Event::Crash { .. } => used.crashes += 1,
             Event::Wipe { .. } => used.wipes += 1,
+            Event::Pass => used.passes += 1,
             Event::Unreachable { .. } => used.unreachable += 1,
             Event::TakeSnapshot { .. } => used.snapshots += 1,
             _ => {}

@@ -84,6 +84,12 @@ pub enum Mark {
     ReadAtFollower,
     /// An answer came to a question that is not open.
     StaleAnswer,
+    /// A lease answered a read within the step that asked for it.
+    ReadAlone,
+    /// A leader committed what it had waited to commit.
+    WaitedForLease,
+    /// A leader's log goes on after its last batch.
+    Gathered,
 }
 
 impl Mark {
@@ -101,7 +107,7 @@ impl Mark {
                 }
             };
         }
-        witness! { TwoLeaders Deposed VoteRefused VoteTaken PreVoteRefused Recampaign Truncated Rejected IndirectCommit Figure8 LostWrite PartlyWritten CommittedAhead LeaderCrashed StaleWrite ReadReady ReadFailed ReadBesideLater Installed Covered QuorumLost BehindCommit Overtaken Joined Removed ElectedJoint ChangeCut RemovedLed RemovedCampaigned VoteOfAnother HandedOver NotHandedOver ReadAtFollower StaleAnswer }
+        witness! { TwoLeaders Deposed VoteRefused VoteTaken PreVoteRefused Recampaign Truncated Rejected IndirectCommit Figure8 LostWrite PartlyWritten CommittedAhead LeaderCrashed StaleWrite ReadReady ReadFailed ReadBesideLater Installed Covered QuorumLost BehindCommit Overtaken Joined Removed ElectedJoint ChangeCut RemovedLed RemovedCampaigned VoteOfAnother HandedOver NotHandedOver ReadAtFollower StaleAnswer ReadAlone WaitedForLease Gathered }
     }
 
     /// What it is, in words.
@@ -142,6 +148,9 @@ impl Mark {
             Mark::NotHandedOver => "leadership is not handed over",
             Mark::ReadAtFollower => "a read is answered at a follower",
             Mark::StaleAnswer => "an answer comes to no open question",
+            Mark::ReadAlone => "a lease answers a read",
+            Mark::WaitedForLease => "a leader commits once older leases are over",
+            Mark::Gathered => "a leader gathers for its next batch",
         }
     }
 }
@@ -246,18 +255,23 @@ impl Transition<'_> {
             | Mark::VoteOfAnother
             | Mark::HandedOver
             | Mark::NotHandedOver => self.shows_of_elections(mark),
-            Mark::Truncated | Mark::Rejected | Mark::IndirectCommit | Mark::Figure8 | Mark::BehindCommit => {
-                self.shows_of_replication(mark)
-            }
+            Mark::Truncated
+            | Mark::Rejected
+            | Mark::IndirectCommit
+            | Mark::Figure8
+            | Mark::WaitedForLease
+            | Mark::BehindCommit => self.shows_of_replication(mark),
             Mark::LostWrite
             | Mark::PartlyWritten
             | Mark::CommittedAhead
             | Mark::LeaderCrashed
+            | Mark::Gathered
             | Mark::StaleWrite => self.shows_of_disks(mark),
             Mark::ReadReady
             | Mark::ReadFailed
             | Mark::ReadBesideLater
             | Mark::ReadAtFollower
+            | Mark::ReadAlone
             | Mark::StaleAnswer => self.shows_of_reads(mark),
             Mark::Installed | Mark::Covered | Mark::Overtaken => self.shows_of_snapshots(mark),
             Mark::Joined
@@ -336,6 +350,7 @@ impl Transition<'_> {
                 new.role() == RoleName::Leader && committed.any(older)
             }
             Mark::Figure8 => figure_8(self.next),
+            Mark::WaitedForLease => self.is_timer(Timer::Lease) && new.commit_index() > old.commit_index(),
             Mark::BehindCommit => {
                 self.delivered().is_some_and(|message| self.hears_of_another_commit(message))
             }
@@ -361,6 +376,11 @@ impl Transition<'_> {
             Mark::LostWrite => self.crash().is_some_and(|persisted| persisted < writes),
             Mark::PartlyWritten => self.crash().is_some_and(|persisted| persisted > 0 && persisted < writes),
             Mark::LeaderCrashed => self.crash().is_some() && self.was_leader(),
+            Mark::Gathered => {
+                let written = self.outcome.member.queue.back();
+                let last = written.map(|batch| batch.first.plus(batch.entries.len()).previous());
+                new.role() == RoleName::Leader && last.is_some_and(|last| last < new.last_index())
+            }
             Mark::CommittedAhead => {
                 new.role() == RoleName::Leader && new.commit_index() > new.durable_index()
             }
@@ -376,6 +396,10 @@ impl Transition<'_> {
         let mut told = self.outcome.told.iter();
         match mark {
             Mark::ReadReady => told.any(|effect| matches!(effect, Effect::ReadReady { .. })),
+            Mark::ReadAlone => {
+                let asks = matches!(self.event, Event::Read { .. });
+                asks && told.any(|effect| matches!(effect, Effect::ReadReady { .. }))
+            }
             Mark::ReadAtFollower => {
                 !self.was_leader() && told.any(|effect| matches!(effect, Effect::ReadReady { .. }))
             }

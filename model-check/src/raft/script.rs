@@ -12,6 +12,7 @@ use crate::golden::render;
 use crate::golden::script::Script;
 use crate::raft::action::Event;
 use crate::raft::bounds::{Bounds, Disk};
+use crate::raft::model::{LEASE, PASSED_MICROS};
 use crate::raft::network::{Load, Packet};
 use crate::raft::state::State;
 use crate::raft::symmetry::node_at;
@@ -72,6 +73,7 @@ impl Teller {
         line += &format!(" entries={} window=1", bounds.entries);
         line += if bounds.pre_vote { " pre-vote=on" } else { "" };
         line += if bounds.check_quorum { " check-quorum=on" } else { "" };
+        line += &bounds.lease.map(|_| format!(" lease={}", LEASE.as_micros())).unwrap_or_default();
         teller.say(&line);
         teller.say("start");
         let ids: Vec<NodeId> = teller.script.cluster().nodes.keys().copied().collect();
@@ -94,6 +96,9 @@ impl Teller {
             Event::Deliver { packet, .. } => state.network.get(packet).map(|packet| packet.to),
             _ => event.node().map(node_at),
         };
+        if event == Event::Pass {
+            self.say(&format!("pass {PASSED_MICROS}"));
+        }
         let Some(id) = node else { return };
         if let Some(command) = self.command(state, event, id) {
             self.say(&command);
@@ -115,6 +120,7 @@ impl Teller {
                 Timer::Heartbeat => format!("heartbeat {id}"),
                 Timer::CheckQuorum => format!("check-quorum {id}"),
                 Timer::Transfer => format!("transfer-timeout {id}"),
+                Timer::Lease => format!("lease-timeout {id}"),
                 Timer::Read => format!("ask-again {id}"),
             },
             Event::Propose { .. } => {
@@ -135,6 +141,7 @@ impl Teller {
             Event::Wipe { .. } => format!("wipe {id}"),
             Event::TakeSnapshot { .. } => format!("snapshot {id}"),
             Event::InstallSnapshot { .. } => format!("install {id}"),
+            Event::Pass => return None,
         })
     }
 

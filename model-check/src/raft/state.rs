@@ -22,6 +22,7 @@ pub(crate) struct Used {
     pub(crate) changes: u8,
     pub(crate) transfers: u8,
     pub(crate) wipes: u8,
+    pub(crate) passes: u8,
 }
 
 /// A state. Equal to another if some renaming of the nodes makes them the same.

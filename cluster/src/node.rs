@@ -513,7 +513,7 @@ impl Node {
 /// Shows the reconciler what its work is built on.
 fn with_ground<T>(store: &Store, use_it: impl FnOnce(Ground<'_>) -> T) -> T {
     let generation = fed_generation(store);
-    let outcome = |id: RequestId| store.outcome(&ChangeId(id.0)).map(|_| store.generation());
+    let outcome = |id: RequestId| store.outcome(&ChangeId(id.0));
     use_it(Ground { store, revision: store.generation().revision, generation, outcome: &outcome })
 }
 

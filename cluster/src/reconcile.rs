@@ -17,7 +17,7 @@ use crate::request::{
     ApplyMode, Change, Refusal, RefusalReason, RequestId, Response, SourceDocument, Verdict as ObjectVerdict,
 };
 use crate::storage::CommandBytes;
-use crate::store::{Author, Store};
+use crate::store::{Author, Outcome, Store};
 
 pub mod worker;
 
@@ -208,8 +208,8 @@ pub(crate) struct Ground<'a> {
     /// Revision of the last change of configuration.
     pub(crate) revision: u64,
     pub(crate) generation: Option<GenerationId>,
-    /// The generation to name for a change that took effect already; none if it did not.
-    pub(crate) outcome: &'a dyn Fn(RequestId) -> Option<GenerationId>,
+    /// What came of a change that took effect already; none if it did not.
+    pub(crate) outcome: &'a dyn Fn(RequestId) -> Option<Outcome>,
 }
 
 impl Reconcile {
@@ -295,10 +295,11 @@ impl Reconcile {
         while run.active.is_none()
             && let Some(item) = run.next_item(&mut fresh_id)
         {
-            if let (Origin::Request(request, _), Some(generation)) = (&item.origin, (ground.outcome)(item.id))
-            {
+            if let (Origin::Request(request, _), Some(outcome)) = (&item.origin, (ground.outcome)(item.id)) {
                 // It took effect under a controller before this one, or in an attempt that seemed lost.
-                let response = done(item.id, generation, Prepared::default());
+                let Outcome { generation, put, deleted, .. } = outcome;
+                let prepared = Prepared { put, deleted, ..Prepared::default() };
+                let response = done(item.id, generation, prepared);
                 self.outputs.push(Output::Answer { request: *request, response });
                 continue;
             }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use imbl::OrdMap;
 use ravelin_config::{ConfigMap, Delta, GenerationId, Key};
-use ravelin_consensus::{Index, NodeId, Term};
+use ravelin_consensus::{Index, NodeId, Sessions, Term};
 
 pub mod applied;
 pub mod command;
@@ -23,16 +23,20 @@ pub mod snapshot;
 mod apply;
 mod event;
 mod secrets;
+mod session;
 mod staged;
 #[cfg(test)]
 mod tests;
 mod wire;
 
 pub use applied::{Applied, ApplyError, Quota, Refusal};
-pub use command::{Author, COMMAND_BYTES_MAX, Change, ChangeId, Command, CommandError, Event, Put, Stage};
+pub use command::{
+    Author, COMMAND_BYTES_MAX, Change, ChangeId, Command, CommandError, Envelope, Event, Put, SessionTag, Stage,
+};
 pub use history::{KeyChange, Revision};
 pub use key::{PlainKey, StoreKey, StoreKeyError};
 pub use limits::{FEATURE_LEVEL, Limits};
+pub use session::Reply;
 pub use snapshot::{RestoreError, SnapshotChunks, StoreRestore};
 
 use history::History;
@@ -65,6 +69,12 @@ pub struct Outcome {
     pub index: Index,
     /// The store's revision after it.
     pub revision: u64,
+    /// The generation since it.
+    pub generation: GenerationId,
+    /// Objects of the configuration that it put.
+    pub put: u64,
+    /// Objects of the configuration that it removed.
+    pub deleted: u64,
 }
 
 /// The replicated state of one cluster. Clones are O(1) and independent.
@@ -88,6 +98,7 @@ pub struct Store {
     staged: Staged,
     recent: OrdMap<ChangeId, Outcome>,
     recent_order: OrdMap<Index, ChangeId>,
+    sessions: session::Table,
     stale_refused: u64,
     /// How many events are kept.
     events: u64,
@@ -118,6 +129,7 @@ impl Store {
             staged: Staged::default(),
             recent: OrdMap::new(),
             recent_order: OrdMap::new(),
+            sessions: Arc::new(Sessions::new(session::bounds(&limits))),
             stale_refused: 0,
             events: 0,
         }

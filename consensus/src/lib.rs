@@ -91,7 +91,7 @@ pub use entry::{ENTRY_OVERHEAD_BYTES, Entry, EntryKind};
 pub use input::{Input, Timer};
 pub use message::{AppendOutcome, Body, Message, SnapshotOutcome};
 pub use params::{Params, ParamsError};
-pub use session::{Executed, SessionBounds, SessionId, Sessions};
+pub use session::{Executed, Session, SessionBounds, SessionId, Sessions};
 pub use types::{
     ClusterId, Incarnation, Index, Life, NodeId, Payload, ProposalId, ReadId, RecoveryEpoch, Round, Term,
     Ticket, Time, Token,

@@ -20,6 +20,7 @@
 //! ```
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 
 use crate::types::Index;
 
@@ -60,12 +61,15 @@ pub struct Sessions<R> {
     used: BTreeMap<Index, SessionId>,
 }
 
+/// One session, as a snapshot holds it beside its name.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
-struct Session<R> {
-    used: Index,
+pub struct Session<R> {
+    /// The entry that used it last.
+    pub used: Index,
     /// Replies to sequence numbers below this one are acknowledged and forgotten.
-    first: u64,
-    replies: BTreeMap<u64, R>,
+    pub first: u64,
+    /// The others, by sequence number.
+    pub replies: BTreeMap<u64, R>,
 }
 
 impl<R> Sessions<R> {
@@ -73,6 +77,33 @@ impl<R> Sessions<R> {
     #[must_use]
     pub fn new(bounds: SessionBounds) -> Sessions<R> {
         Sessions { bounds, sessions: BTreeMap::new(), used: BTreeMap::new() }
+    }
+
+    /// The table that a snapshot holds in parts; `None` if these are no table's: too many, or two of one place.
+    #[must_use]
+    pub fn of_parts(
+        bounds: SessionBounds,
+        parts: impl IntoIterator<Item = (SessionId, Session<R>)>,
+    ) -> Option<Sessions<R>> {
+        let mut table = Sessions::new(bounds);
+        for (id, session) in parts {
+            let fits = session.used >= id.0 && session.replies.len() <= bounds.replies_max.max(1);
+            let is_new = table.used.insert(session.used, id).is_none();
+            if !fits || !is_new || table.sessions.insert(id, session).is_some() {
+                return None;
+            }
+        }
+        (table.len() <= bounds.sessions_max.max(1)).then_some(table)
+    }
+
+    /// Every session, in order: what [`of_parts`](Sessions::of_parts) takes back.
+    pub fn parts(&self) -> impl Iterator<Item = (SessionId, &Session<R>)> {
+        self.sessions.iter().map(|(id, session)| (*id, session))
+    }
+
+    /// Puts other bounds in force, from the next entry on.
+    pub fn set_bounds(&mut self, bounds: SessionBounds) {
+        self.bounds = bounds;
     }
 
     /// How many sessions are open; never more than the bound.
@@ -120,22 +151,41 @@ impl<R> Sessions<R> {
         acknowledged: u64,
         run: impl FnOnce() -> R,
     ) -> Executed<'_, R> {
-        let Some(entry) = self.sessions.get_mut(&session) else { return Executed::NoSession };
+        let run = || Ok::<R, Infallible>(run());
+        match self.try_execute(index, session, sequence, acknowledged, run) {
+            Ok(executed) => executed,
+            Err(never) => match never {},
+        }
+    }
+
+    /// As [`execute`](Sessions::execute), where the state machine may be unable to go on.
+    ///
+    /// # Errors
+    /// That of `run`; the table is of no use then.
+    pub fn try_execute<E>(
+        &mut self,
+        index: Index,
+        session: SessionId,
+        sequence: u64,
+        acknowledged: u64,
+        run: impl FnOnce() -> Result<R, E>,
+    ) -> Result<Executed<'_, R>, E> {
+        let Some(entry) = self.sessions.get_mut(&session) else { return Ok(Executed::NoSession) };
         self.used.remove(&entry.used);
         entry.used = index;
         self.used.insert(index, session);
         entry.first = entry.first.max(acknowledged.min(sequence));
         entry.replies = entry.replies.split_off(&entry.first);
         if sequence < entry.first {
-            return Executed::Acknowledged;
+            return Ok(Executed::Acknowledged);
         }
         if !entry.replies.contains_key(&sequence) {
             if entry.replies.len() >= self.bounds.replies_max.max(1) {
-                return Executed::TooMany;
+                return Ok(Executed::TooMany);
             }
-            entry.replies.insert(sequence, run());
+            entry.replies.insert(sequence, run()?);
         }
-        entry.replies.get(&sequence).map_or(Executed::Acknowledged, Executed::Reply)
+        Ok(entry.replies.get(&sequence).map_or(Executed::Acknowledged, Executed::Reply))
     }
 }
 

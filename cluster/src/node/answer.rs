@@ -21,7 +21,7 @@ use crate::request::{
 };
 use crate::storage::{CommandBytes, chain};
 use crate::store::limits::LIMITS_LEVEL;
-use crate::store::{ChangeId, Command, Refusal as StoreRefusal};
+use crate::store::{ChangeId, Command, Outcome, Refusal as StoreRefusal};
 
 /// Bytes of objects or events in one answer; a page ends before it grows beyond.
 const PAGE_BYTES_MAX: usize = 2 << 20;
@@ -131,10 +131,12 @@ impl Node {
     fn look_after(&mut self, now: Time, request: PendingId, actions: &mut Actions) {
         let Some(pending) = self.api.get_mut(request) else { return };
         let (id, hops) = (pending.envelope.id, pending.envelope.hops);
-        if pending.envelope.request.changes_objects() && self.store.outcome(&ChangeId(id.0)).is_some() {
-            // It took effect, whoever brought it to the log and whatever became of the answer.
-            let generation = self.store.generation().into();
-            let change = Change { id, generation, put: 0, deleted: 0, verdicts: Vec::new() };
+        let outcome = self.store.outcome(&ChangeId(id.0));
+        if let Some(Outcome { generation, put, deleted, .. }) =
+            outcome.filter(|_| pending.envelope.request.changes_objects())
+        {
+            // It took effect, whoever brought it to the log and whatever became of the answer: it is told as it was then.
+            let change = Change { id, generation: generation.into(), put, deleted, verdicts: Vec::new() };
             self.answer(now, request, Response::Done(change), actions);
             return;
         }

@@ -20,7 +20,7 @@ use crate::storage::{
     CommandBytes, DataDirectory, DirectoryError, Disk, DiskError, Owner, SnapshotError, SnapshotStore, Wal,
     WalError, WalLimits, chain,
 };
-use crate::store::{RestoreError, Store, StoreRestore};
+use crate::store::{FEATURE_LEVEL, RestoreError, Store, StoreRestore};
 
 /// Who a node is, and who founded the cluster if it did, from its identity file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,6 +44,7 @@ impl From<RestoreError> for BootError {
             RestoreError::Codec(CodecError::Version { expected, found }) if found > expected => {
                 Self::NewerState { found, supported: expected }
             }
+            RestoreError::FeatureLevel { found } => Self::NewerLevel { found, supported: FEATURE_LEVEL },
             error => Self::Store(error),
         }
     }
@@ -96,6 +97,17 @@ pub enum BootError {
         found: u8,
         /// The newest that can be read.
         supported: u8,
+    },
+    /// The snapshot's content is whole, but of a feature level that this version does not know.
+    #[error(
+        "the cluster was at feature level {found} when the snapshot that the log continues from was taken, and this version \
+         of Ravelin knows only {supported}. Start a newer version. This is no damage: do not replace this node"
+    )]
+    NewerLevel {
+        /// The level of the state.
+        found: u16,
+        /// The highest that is known.
+        supported: u16,
     },
     /// The snapshot's content is a state, but not the one that its name says.
     #[error("the snapshot that the log continues from holds the state of another cluster, epoch or entry")]

@@ -145,13 +145,20 @@ impl Node {
             | Applied::Dropped { .. }
             | Applied::Recorded { .. }
             | Applied::LimitsSet { .. }
-            | Applied::FeatureLevelRaised { .. } => return,
+            | Applied::FeatureLevelRaised { .. }
+            | Applied::SessionOpened { .. }
+            | Applied::SessionClosed { .. }
+            | Applied::Answered { .. } => return,
             Applied::Appointed { node, epoch } => {
                 return self.note(now, EventKind::ControllerAppointed { node: node.0, epoch }, actions);
             }
             Applied::Staged { id, part, .. } => (id, Decision::Staged { part }),
             Applied::Unchanged { id, generation } => (id, Decision::Committed { generation }),
-            Applied::Duplicate { id, .. } => (id, Decision::Committed { generation }),
+            Applied::Duplicate { id, .. } => {
+                // It is told as it was then.
+                let generation = self.store.outcome(&id).map_or(generation, |outcome| outcome.generation);
+                (id, Decision::Committed { generation })
+            }
             Applied::Changed { id, revision, generation } => {
                 if revision == generation.revision {
                     let name = generation.to_string();

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use ravelin_config::Digest;
-use ravelin_consensus::NodeId;
+use ravelin_consensus::{Index, NodeId};
 
 use super::*;
 
@@ -54,7 +54,10 @@ impl Bench {
     fn with<T>(&mut self, use_it: impl FnOnce(&mut Reconcile, Time, Ground<'_>, &mut Actions) -> T) -> T {
         let generation = self.generation();
         let taken = self.taken_effect.clone();
-        let outcome = |id: RequestId| taken.contains(&id).then_some(generation);
+        let outcome = |id: RequestId| {
+            let (index, revision, put, deleted) = (Index(1), generation.revision, 1, 0);
+            taken.contains(&id).then_some(Outcome { index, revision, generation, put, deleted })
+        };
         let ground = Ground {
             store: &self.store,
             revision: self.revision,

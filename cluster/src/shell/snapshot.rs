@@ -50,8 +50,7 @@ pub(super) async fn serve(snapshots: Snapshots, mut sender: LaneSender, mut rece
     let Ok(ask) = codec::decode::<Ask>(SNAPSHOT_VERSION, &frame) else { return };
     let own = *snapshots.files().owner();
     if (ask.cluster, ask.recovery_epoch) != (own.cluster, own.recovery_epoch) {
-        let reason =
-            format!("this node is of recovery epoch {}, and who asks is not", own.recovery_epoch);
+        let reason = format!("this node is of recovery epoch {}, and who asks is not", own.recovery_epoch);
         if let Ok(frame) = codec::encode(SNAPSHOT_VERSION, &Answer::Refused { reason }) {
             drop(sender.send(frame).await);
         }
@@ -221,9 +220,16 @@ async fn next_answer(receiver: &mut LaneReceiver) -> Result<Answer, String> {
 
 #[cfg(test)]
 mod tests {
-    use ravelin_consensus::{Configuration, Incarnation, Index, NodeId, Term};
+    use ravelin_config::SealingKeys;
+    use ravelin_consensus::{Configuration, Entry, EntryKind, Incarnation, Index, NodeId, Term};
+    use ravelin_transport::memory::{MemoryHub, MemoryTransport};
+    use ravelin_transport::{ClusterId, Expected, PeerRole, Target, Transport as _};
 
     use super::*;
+    use crate::node::NodeOptions;
+    use crate::node::boot::{Member, boot};
+    use crate::storage::{MemoryDisk, WalLimits};
+    use crate::store::{Author, Change, ChangeId, Command, Put, Store, StoreKey};
 
     #[test]
     fn the_wire_form_is_fixed() {
@@ -250,5 +256,112 @@ mod tests {
             return;
         }
         assert_eq!(now, include_str!("golden.txt").lines().collect::<Vec<_>>());
+    }
+
+    const CLUSTER: [u8; 16] = [0xc1; 16];
+
+    /// The snapshots of a node with an empty directory.
+    fn snapshots(node: u64) -> Snapshots {
+        let voters = vec![(1, 1), (2, 1)];
+        let member = Member { cluster: CLUSTER, recovery_epoch: 0, node, incarnation: 1, voters };
+        let sealing = SealingKeys::new(CLUSTER, &[[7; 32]]).expect("one key");
+        let options = NodeOptions::new(member.params(), sealing);
+        let disk = Arc::new(MemoryDisk::new());
+        boot(disk, WalLimits { segment_bytes: 4096 }, &member, options, 1).expect("fresh").snapshots
+    }
+
+    /// A state of several chunks, written by the node that has it.
+    fn written(by: &Snapshots) -> (Store, SnapshotMeta) {
+        let mut state = Store::new(CLUSTER);
+        for number in 1..=6_u8 {
+            let key = StoreKey::new(&format!("user/{number}")).expect("a key");
+            let put = Put::new(key, Arc::from(vec![number; 300 << 10]));
+            let author = Author::Operator { name: "operator-1".to_owned() };
+            let id = ChangeId([number; 16]);
+            let change =
+                Change { id, author, at_unix_ms: 0, base: None, puts: vec![put], deletes: Vec::new() };
+            let kind = EntryKind::Command(Command::Change(change).encode().expect("it fits an entry"));
+            state.apply(Index(number.into()), &Entry { term: Term(1), kind }).expect("the next entry");
+        }
+        let members = Configuration::of_voters([(NodeId(1), Incarnation(1)), (NodeId(2), Incarnation(1))]);
+        match by.write(Index(6), Term(1), members, &state) {
+            Event::SnapshotWritten(meta) => (state, meta),
+            other => panic!("not written: {other:?}"),
+        }
+    }
+
+    /// Takes one connection and its lane, and answers with so many chunks before the connection breaks.
+    async fn answer(transport: &MemoryTransport, from: &Snapshots, chunks_max: u64) -> u64 {
+        let connection = transport.accept().await.expect("somebody dials");
+        let (_, mut sender, mut receiver) = connection.accept().await.expect("it opens a lane");
+        let frame = receiver.receive().await.expect("a frame").expect("what is wanted");
+        let ask: Ask = codec::decode(SNAPSHOT_VERSION, &frame).expect("its own form");
+        let mut reader = from.files().open(&ask.meta.into()).expect("it is there");
+        reader.skip_to(ask.from).expect("there are more");
+        for number in ask.from.. {
+            if number == chunks_max {
+                drop(sender);
+                // What was sent arrives, and then the lane ends too early.
+                drop(receiver.receive().await);
+                return ask.from;
+            }
+            let answer = match reader.next_chunk().expect("whole") {
+                Some(bytes) => Answer::Chunk { number, bytes: bytes.to_vec() },
+                None => Answer::End { chunks: number },
+            };
+            let ended = matches!(answer, Answer::End { .. });
+            let frame = codec::encode(SNAPSHOT_VERSION, &answer).expect("it fits a frame");
+            sender.send(frame).await.expect("somebody listens");
+            if ended {
+                break;
+            }
+        }
+        // The receiver ends the lane once it has all.
+        drop(receiver.receive().await);
+        ask.from
+    }
+
+    #[tokio::test]
+    async fn a_broken_transfer_goes_on_where_it_stopped_and_a_node_of_another_epoch_gets_nothing() {
+        let hub = MemoryHub::new();
+        let endpoint = |name: &str, node| {
+            hub.endpoint(name, ClusterId(CLUSTER), PeerRole::Controller, node).expect("free")
+        };
+        let (has, wants) = (endpoint("has", 1), endpoint("wants", 2));
+        let (own, target) = (snapshots(1), snapshots(2));
+        let (state, meta) = written(&own);
+        let expect = Expected { role: PeerRole::Controller, node: Some(1) };
+        let at = Target { address: "has".to_owned(), expect };
+        let served = async {
+            let mut begins = Vec::new();
+            for chunks_max in [2, 2, 5, u64::MAX] {
+                begins.push(answer(&has, &own, chunks_max).await);
+            }
+            begins
+        };
+        let fetching = fetch(target.clone(), meta.clone(), || async { wants.connect(&at).await.ok() });
+        let (begins, event) = tokio::join!(served, fetching);
+        let Event::SnapshotFetched { meta: fetched, store } = event else { panic!("not fetched: {event:?}") };
+        assert_eq!((fetched, store.applied_index()), (meta.clone(), state.applied_index()));
+        assert_eq!(store.generation(), state.generation());
+        assert_eq!(begins, [0, 2, 2, 5], "what had come is not asked for again");
+
+        // Whoever is of another epoch is told so, whatever it asks for.
+        let other = Owner { cluster: CLUSTER, recovery_epoch: 1, node: 2, incarnation: 1 };
+        let serving = async {
+            let connection = has.accept().await.expect("somebody dials");
+            let (_, sender, receiver) = connection.accept().await.expect("it opens a lane");
+            serve(own.clone(), sender, receiver).await;
+        };
+        let asking = async {
+            let connection = wants.connect(&at).await.expect("it listens");
+            let (mut sender, mut receiver) = connection.open(Lane::Snapshot).await.expect("a lane");
+            let frame = codec::encode(SNAPSHOT_VERSION, &ask(&other, &meta, 0)).expect("small");
+            sender.send(frame).await.expect("it listens");
+            next_answer(&mut receiver).await
+        };
+        let ((), answer) = tokio::join!(serving, asking);
+        let Ok(Answer::Refused { reason }) = answer else { panic!("it was served: {answer:?}") };
+        assert!(reason.contains("recovery epoch 0"), "{reason}");
     }
 }

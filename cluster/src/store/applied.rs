@@ -2,10 +2,11 @@
 //! It must not hold behaviour.
 
 use ravelin_config::GenerationId;
-use ravelin_consensus::{Index, NodeId};
+use ravelin_consensus::{Index, NodeId, SessionId};
 
 use super::command::{Author, ChangeId, CommandError};
 use super::limits::FEATURE_LEVEL;
+use super::session::Reply;
 
 /// What became of an entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,6 +73,25 @@ pub enum Applied {
     FeatureLevelRaised {
         /// The level.
         level: u16,
+    },
+    /// A session was opened.
+    SessionOpened {
+        /// Its name.
+        session: SessionId,
+    },
+    /// A session is over.
+    SessionClosed {
+        /// Its name.
+        session: SessionId,
+    },
+    /// A command of a session was executed before; it was not again.
+    Answered {
+        /// The session.
+        session: SessionId,
+        /// The command's number in it.
+        sequence: u64,
+        /// What came of it then.
+        reply: Reply,
     },
     /// Refused: no key was changed (but a stale write is recorded as an event).
     Refused {
@@ -179,12 +199,54 @@ pub enum Refusal {
         /// The most that it may be.
         max: u64,
     },
+    /// A command of a session that was never opened, or has ended: whether it took effect before is not known.
+    #[error("session {} is over: whether the command took effect before is not known, and it did not now", session.0)]
+    SessionOver {
+        /// The session.
+        session: SessionId,
+    },
+    /// A command whose reply its client has said to hold.
+    #[error("the reply to command {sequence} of the session was acknowledged; nothing was done now")]
+    SessionAcknowledged {
+        /// Its number.
+        sequence: u64,
+    },
+    /// More commands are under way than a session may have.
+    #[error("the session has {max} commands under way; nothing was done, acknowledge replies first")]
+    SessionFull {
+        /// How many it may have.
+        max: u64,
+    },
     /// The parts do not belong together, or are no change.
     #[error("the parts of the change do not fit: {what}")]
     Parts {
         /// What does not fit.
         what: String,
     },
+}
+
+impl Refusal {
+    /// The number under which a session's reply records this kind of refusal. Numbers are never used anew.
+    pub fn code(&self) -> u16 {
+        match self {
+            Self::StaleEpoch { .. } => 1,
+            Self::EpochNotNext { .. } => 2,
+            Self::BaseChanged { .. } => 3,
+            Self::Reserved { .. } => 4,
+            Self::NamedTwice { .. } => 5,
+            Self::References { .. } => 6,
+            Self::SecretMissing { .. } => 7,
+            Self::OverQuota { .. } => 8,
+            Self::FeatureLevel { .. } => 9,
+            Self::LevelNotNext { .. } => 10,
+            Self::LimitsNotNext { .. } => 11,
+            Self::LimitOutOfRange { .. } => 12,
+            Self::Parts { .. } => 13,
+            Self::SessionOver { .. } => 14,
+            Self::SessionAcknowledged { .. } => 15,
+            Self::SessionFull { .. } => 16,
+        }
+    }
 }
 
 /// A bound of the store, as in [`Limits`](super::Limits).

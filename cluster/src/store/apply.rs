@@ -8,14 +8,14 @@ use ravelin_config::{Change as ConfigChange, Key, SecretId};
 use ravelin_consensus::{Entry, EntryKind, Index, NodeId, Term};
 
 use super::applied::{Applied, ApplyError, Quota, Refusal};
-use super::command::{Author, Change, ChangeId, Command, CommandError, Put, Stage};
+use super::command::{Author, Change, ChangeId, Command, CommandError, Envelope, Put, Stage};
 use super::event::{Kind, Recorded};
 use super::history::{KeyChange, Revision};
 use super::key::{EVENTS_PREFIX, PlainKey, StoreKey};
 use super::limits::{FEATURE_LEVEL, LIMITS_LEVEL, Limits};
 use super::secrets::REFERENCE_BYTES;
 use super::staged::{Attempt, Placed};
-use super::{Outcome, Stamp, Store, Value, wire};
+use super::{Outcome, Stamp, Store, Value, session, wire};
 use crate::storage::CommandBytes;
 
 /// New values by key; `None` removes.
@@ -47,13 +47,16 @@ impl Store {
         let command = match &entry.kind {
             EntryKind::Empty | EntryKind::Configuration(_) => None,
             EntryKind::Command(bytes) => {
-                Some(Command::decode(bytes).map_err(|source| ApplyError::Unreadable { index, source })?)
+                Some(Envelope::decode(bytes).map_err(|source| ApplyError::Unreadable { index, source })?)
             }
         };
         if index != self.applied.0.next() {
             return Err(ApplyError::OutOfOrder { applied: self.applied.0, found: index });
         }
-        let applied = self.apply_command(index, entry.term, command.as_ref())?;
+        let applied = match &command {
+            None => self.apply_command(index, entry.term, None)?,
+            Some(envelope) => self.apply_envelope(index, entry.term, envelope)?,
+        };
         if let Some(members) = entry.members() {
             self.recovery_epoch = self.recovery_epoch.max(members.recovery_epoch.0);
         }
@@ -99,6 +102,8 @@ impl Store {
                 .map(|event| Applied::Recorded { revision: self.record(&event) }),
             Some(Command::SetLimits { author, limits, .. }) => Ok(self.set_limits(author, limits)),
             Some(Command::RaiseFeatureLevel { author, level, .. }) => self.raise_level(author, *level),
+            Some(Command::OpenSession { author, .. }) => Ok(self.open_session_for(author)),
+            Some(Command::CloseSession { session }) => Ok(self.close_session(*session)),
         };
         if applied.is_err() {
             self.applied = before;
@@ -124,7 +129,8 @@ impl Store {
             Command::Stage(stage) => self.check_stage(stage),
             Command::SetLimits { author, limits, .. } => self.check_limits(author, limits),
             Command::RaiseFeatureLevel { author, level, .. } => self.check_level(author, *level),
-            Command::DropStaged { .. } | Command::Event(_) => Ok(()),
+            Command::OpenSession { author, .. } => self.check_author(author),
+            Command::DropStaged { .. } | Command::Event(_) | Command::CloseSession { .. } => Ok(()),
         }
     }
 
@@ -281,11 +287,19 @@ impl Store {
         Ok(Applied::Appointed { node, epoch })
     }
 
+    fn open_session_for(&mut self, author: &Author) -> Applied {
+        match self.check_author(author) {
+            Ok(()) => self.open_session(),
+            Err(refusal) => Applied::Refused { id: None, refusal },
+        }
+    }
+
     fn set_limits(&mut self, author: &Author, limits: &Limits) -> Applied {
         if let Err(refusal) = self.check_limits(author, limits) {
             return Applied::Refused { id: None, refusal };
         }
         self.limits = *limits;
+        Arc::make_mut(&mut self.sessions).set_bounds(session::bounds(limits));
         Applied::LimitsSet { version: limits.version }
     }
 
@@ -378,18 +392,22 @@ impl Store {
 
     fn take_effect(&mut self, id: ChangeId, wanted: Wanted, live_bytes: u64) -> Applied {
         let changed = !wanted.is_empty();
+        let objects = wanted.iter().filter(|(key, _)| matches!(key, StoreKey::Config(_)));
+        let (put, deleted) = objects.fold((0, 0), |(put, deleted), (_, new)| match new {
+            Some(_) => (put + 1, deleted),
+            None => (put, deleted + 1),
+        });
         if changed {
             self.put_all(wanted, live_bytes);
         }
-        let index = self.applied.0;
-        self.recent.insert(id, Outcome { index, revision: self.revision });
+        let (index, revision, generation) = (self.applied.0, self.revision, self.generation());
+        self.recent.insert(id, Outcome { index, revision, generation, put, deleted });
         self.recent_order.insert(index, id);
         while self.recent_order.len() as u64 > self.limits.recent_max {
             let Some((oldest, forgotten)) = self.recent_order.get_min().copied() else { break };
             self.recent_order.remove(&oldest);
             self.recent.remove(&forgotten);
         }
-        let (revision, generation) = (self.revision, self.generation());
         if changed {
             Applied::Changed { id, revision, generation }
         } else {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use ravelin_config::SecretId;
-use ravelin_consensus::NodeId;
+use ravelin_consensus::{NodeId, SessionId};
 use ravelin_transport::FRAME_BYTES_MAX;
 use ravelin_transport::codec::CodecError;
 use sha2::{Digest as _, Sha256};
@@ -160,6 +160,69 @@ pub enum Command {
         /// One more than the level in force.
         level: u16,
     },
+    /// Opens a session, named after the place of its entry.
+    OpenSession {
+        /// Who wants it.
+        author: Author,
+        /// As in [`Change`].
+        at_unix_ms: u64,
+    },
+    /// Ends a session at its client's wish.
+    CloseSession {
+        /// The session.
+        session: SessionId,
+    },
+}
+
+/// Names one command of a session, so that it is executed once however often it stands in the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SessionTag {
+    /// The session: [`Command::OpenSession`] opened it.
+    pub session: SessionId,
+    /// The client's number of the command in the session.
+    pub sequence: u64,
+    /// The client holds the replies to all numbers below this one.
+    pub acknowledged: u64,
+}
+
+/// What an entry of the log holds: a command, perhaps as one of a session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Envelope {
+    /// Whose command it is, if it must be executed once only. Opening and closing sessions is never part of one.
+    pub session: Option<SessionTag>,
+    /// The command.
+    pub command: Command,
+}
+
+impl Envelope {
+    /// The session's name for it. Sessions are opened and closed as often as it is said: neither harms.
+    pub(super) fn tag(&self) -> Option<SessionTag> {
+        match self.command {
+            Command::OpenSession { .. } | Command::CloseSession { .. } => None,
+            _ => self.session,
+        }
+    }
+
+    /// The entry's bytes.
+    ///
+    /// # Errors
+    /// As [`Command::encode`].
+    pub fn encode(&self) -> Result<CommandBytes, CommandError> {
+        let bytes = wire::encode(self.session, &self.command)?;
+        if bytes.len() > COMMAND_BYTES_MAX {
+            return Err(CommandError::TooLarge { bytes: bytes.len() });
+        }
+        Ok(CommandBytes(bytes))
+    }
+
+    /// What an entry holds.
+    ///
+    /// # Errors
+    /// As [`Command::decode`].
+    pub fn decode(bytes: &CommandBytes) -> Result<Self, CommandError> {
+        let (session, command) = wire::decode(&bytes.0)?;
+        Ok(Self { session, command })
+    }
 }
 
 /// Why a command has no encoded form.
@@ -193,19 +256,15 @@ impl Command {
     /// # Errors
     /// [`CommandError`]; use [`Change::encode`] for changes of any size.
     pub fn encode(&self) -> Result<CommandBytes, CommandError> {
-        let bytes = wire::encode(self)?;
-        if bytes.len() > COMMAND_BYTES_MAX {
-            return Err(CommandError::TooLarge { bytes: bytes.len() });
-        }
-        Ok(CommandBytes(bytes))
+        Envelope { session: None, command: self.clone() }.encode()
     }
 
-    /// The command in an entry.
+    /// The command in an entry, whether or not it is one of a session.
     ///
     /// # Errors
     /// [`CommandError`]; [`CodecError::Version`] inside it if a newer version wrote it.
     pub fn decode(bytes: &CommandBytes) -> Result<Self, CommandError> {
-        wire::decode(&bytes.0)
+        Ok(Envelope::decode(bytes)?.command)
     }
 
     /// The first key in an operator's change that this version knows nothing of: refused before it is proposed, never in
@@ -229,7 +288,9 @@ impl Command {
             | Self::DropStaged { .. }
             | Self::Event(_)
             | Self::SetLimits { .. }
-            | Self::RaiseFeatureLevel { .. } => None,
+            | Self::RaiseFeatureLevel { .. }
+            | Self::OpenSession { .. }
+            | Self::CloseSession { .. } => None,
         })
     }
 
@@ -242,7 +303,9 @@ impl Command {
             Self::AppointController { .. }
             | Self::Event(_)
             | Self::SetLimits { .. }
-            | Self::RaiseFeatureLevel { .. } => None,
+            | Self::RaiseFeatureLevel { .. }
+            | Self::OpenSession { .. }
+            | Self::CloseSession { .. } => None,
         }
     }
 }

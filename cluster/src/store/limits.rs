@@ -46,6 +46,10 @@ pub struct Limits {
     pub events_max: u64,
     /// Ids of changes that took effect, kept so that none takes effect twice; beyond, the oldest goes.
     pub recent_max: u64,
+    /// Sessions at a time; beyond, the one that was used least recently ends.
+    pub sessions_max: u64,
+    /// Replies of one session that its client has not acknowledged.
+    pub session_replies_max: u64,
 }
 
 impl Limits {
@@ -67,6 +71,8 @@ impl Limits {
         event_text_bytes_max: 4 << 10,
         events_max: 1024,
         recent_max: 4096,
+        sessions_max: 1024,
+        session_replies_max: 16,
     };
 
     /// The most that bounds may be raised to at [`LIMITS_LEVEL`]. They must never change for that level; a higher one may
@@ -87,6 +93,8 @@ impl Limits {
         event_text_bytes_max: 64 << 10,
         events_max: 65_536,
         recent_max: 1 << 20,
+        sessions_max: 65_536,
+        session_replies_max: 256,
     };
 
     /// Whether `next` may follow these: none lower, none above its ceiling.
@@ -108,7 +116,7 @@ impl Limits {
     }
 
     /// Every bound with its name.
-    fn named(&self) -> [(&'static str, u64); 14] {
+    fn named(&self) -> [(&'static str, u64); 16] {
         [
             ("live_bytes_max", self.live_bytes_max),
             ("keys_max", self.keys_max),
@@ -124,6 +132,8 @@ impl Limits {
             ("event_text_bytes_max", self.event_text_bytes_max),
             ("events_max", self.events_max),
             ("recent_max", self.recent_max),
+            ("sessions_max", self.sessions_max),
+            ("session_replies_max", self.session_replies_max),
         ]
     }
 }

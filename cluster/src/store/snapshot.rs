@@ -8,8 +8,8 @@ use std::iter::Peekable;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use ravelin_config::{Change as ConfigChange, Digest};
-use ravelin_consensus::{Index, Term};
+use ravelin_config::{Change as ConfigChange, Digest, GenerationId};
+use ravelin_consensus::{Index, Session, SessionId, Sessions, Term};
 use ravelin_transport::codec::{self, CodecError};
 
 use super::command::ChangeId;
@@ -17,14 +17,15 @@ use super::history::{History, KeyChange, Revision};
 use super::key::{EVENTS_PREFIX, StoreKey, StoreKeyError};
 use super::limits::FEATURE_LEVEL;
 use super::secrets::REFERENCE_BYTES;
+use super::session::Reply;
 use super::staged::Staged;
-use super::{Outcome, Stamp, Store, Value};
-use wire::{ConfigV1, HeaderV1, HistoryV1, ItemV1, RecentV1, StagedV1, ValueV1};
+use super::{Outcome, Stamp, Store, Value, session};
+use wire::{ConfigV2, HeaderV2, HistoryV2, ItemV2, RecentV2, SessionV2, StagedV2, ValueV2};
 
 mod wire;
 
 /// Version of every chunk.
-pub const SNAPSHOT_VERSION: u8 = 1;
+pub const SNAPSHOT_VERSION: u8 = 2;
 
 /// Chunks are filled up to this; only one with a single large item is larger, up to the largest value or part.
 const CHUNK_BYTES_TARGET: usize = 256 << 10;
@@ -54,30 +55,35 @@ pub enum RestoreError {
 
 /// The chunks of one store, in order. Holds an O(1) clone of it.
 pub struct SnapshotChunks {
-    items: Peekable<Box<dyn Iterator<Item = ItemV1> + Send>>,
+    items: Peekable<Box<dyn Iterator<Item = ItemV2> + Send>>,
 }
 
 impl SnapshotChunks {
     pub(super) fn new(store: Store) -> Self {
-        let header = ItemV1::Header(header_of(&store));
+        let header = ItemV2::Header(header_of(&store));
+        let sessions: Vec<ItemV2> = store
+            .sessions
+            .parts()
+            .map(|(id, session)| ItemV2::Session(SessionV2::new(id, session)))
+            .collect();
         let Store { config, stamps, references, values, history, staged, recent, recent_order, .. } = store;
         let config = stamps.into_iter().filter_map(move |(key, stamp)| {
             let bytes = Arc::clone(config.get(key.as_str())?);
             let Stamp { created, modified } = stamp;
             let secrets = references.shared(&key);
-            let value = ValueV1 { key: key.as_str().to_owned(), bytes, created, modified };
-            Some(ItemV1::Config(ConfigV1 { value, secrets }))
+            let value = ValueV2 { key: key.as_str().to_owned(), bytes, created, modified };
+            Some(ItemV2::Config(ConfigV2 { value, secrets }))
         });
         let values = values.into_iter().map(|(key, value)| {
             let Value { bytes, created, modified } = value;
-            ItemV1::Plain(ValueV1 { key: key.as_str().to_owned(), bytes, created, modified })
+            ItemV2::Plain(ValueV2 { key: key.as_str().to_owned(), bytes, created, modified })
         });
         let history = history.into_revisions().flat_map(|revision| {
             let (number, generation) = (revision.revision, revision.generation.map(|digest| digest.0));
             let changes = revision.changes.clone();
             changes.into_iter().map(move |change| {
                 let KeyChange { key, value, existed } = change;
-                ItemV1::History(HistoryV1 {
+                ItemV2::History(HistoryV2 {
                     revision: number,
                     generation,
                     key: key.to_string(),
@@ -88,14 +94,20 @@ impl SnapshotChunks {
         });
         let staged = staged
             .into_parts()
-            .map(|(key, attempt, part, bytes)| ItemV1::Staged(StagedV1::new(key, attempt, part, &bytes)));
+            .map(|(key, attempt, part, bytes)| ItemV2::Staged(StagedV2::new(key, attempt, part, &bytes)));
         let recent = recent_order.into_iter().filter_map(move |(index, id)| {
-            let revision = recent.get(&id)?.revision;
-            Some(ItemV1::Recent(RecentV1 { index: index.0, id: id.0, revision }))
+            let Outcome { revision, generation, put, deleted, .. } = *recent.get(&id)?;
+            let generation = (generation.recovery_epoch, generation.revision, generation.digest.0);
+            Some(ItemV2::Recent(RecentV2 { index: index.0, id: id.0, revision, generation, put, deleted }))
         });
-        let items =
-            std::iter::once(header).chain(config).chain(values).chain(history).chain(staged).chain(recent);
-        let items: Box<dyn Iterator<Item = ItemV1> + Send> = Box::new(items);
+        let items = std::iter::once(header)
+            .chain(config)
+            .chain(values)
+            .chain(history)
+            .chain(staged)
+            .chain(recent)
+            .chain(sessions);
+        let items: Box<dyn Iterator<Item = ItemV2> + Send> = Box::new(items);
         Self { items: items.peekable() }
     }
 }
@@ -106,7 +118,7 @@ impl Iterator for SnapshotChunks {
     fn next(&mut self) -> Option<Self::Item> {
         let mut chunk = Vec::new();
         let mut bytes = 0;
-        let fits = |bytes: usize, item: &ItemV1| bytes == 0 || bytes + item.bytes() <= CHUNK_BYTES_TARGET;
+        let fits = |bytes: usize, item: &ItemV2| bytes == 0 || bytes + item.bytes() <= CHUNK_BYTES_TARGET;
         while let Some(item) = self.items.next_if(|item| fits(bytes, item)) {
             bytes += item.bytes();
             chunk.push(item);
@@ -121,9 +133,9 @@ impl std::fmt::Debug for SnapshotChunks {
     }
 }
 
-fn header_of(store: &Store) -> HeaderV1 {
+fn header_of(store: &Store) -> HeaderV2 {
     let (floor_revision, floor_digest) = store.history.floor_generation();
-    HeaderV1 {
+    HeaderV2 {
         cluster: store.cluster,
         recovery_epoch: store.recovery_epoch,
         feature_level: store.feature_level,
@@ -144,16 +156,18 @@ fn header_of(store: &Store) -> HeaderV1 {
         staged_attempts: store.staged.len(),
         staged_bytes: store.staged.bytes(),
         recent: store.recent.len() as u64,
+        sessions: store.sessions.len() as u64,
     }
 }
 
 /// A store being put together from its chunks. Nothing of it can be used before [`StoreRestore::finish`].
 #[derive(Debug, Default)]
 pub struct StoreRestore {
-    building: Option<(HeaderV1, Store)>,
+    building: Option<(HeaderV2, Store)>,
     /// The section that the last item belonged to; sections come in a fixed order.
     section: u8,
     open_revision: Option<Revision>,
+    sessions: Vec<(SessionId, Session<Reply>)>,
 }
 
 impl StoreRestore {
@@ -167,7 +181,7 @@ impl StoreRestore {
     /// # Errors
     /// [`RestoreError`]; the whole is then to be dropped.
     pub fn push(&mut self, chunk: &[u8]) -> Result<(), RestoreError> {
-        let items: Vec<ItemV1> = codec::decode(SNAPSHOT_VERSION, chunk)?;
+        let items: Vec<ItemV2> = codec::decode(SNAPSHOT_VERSION, chunk)?;
         let mut config = BTreeMap::new();
         for item in items {
             if item.section() < self.section {
@@ -184,11 +198,11 @@ impl StoreRestore {
 
     fn take(
         &mut self,
-        item: ItemV1,
+        item: ItemV2,
         config: &mut BTreeMap<ravelin_config::Key, ConfigChange>,
     ) -> Result<(), RestoreError> {
         let (item, store) = match (item, &mut self.building) {
-            (ItemV1::Header(header), building @ None) => {
+            (ItemV2::Header(header), building @ None) => {
                 if header.feature_level > FEATURE_LEVEL {
                     return Err(RestoreError::FeatureLevel { found: header.feature_level });
                 }
@@ -196,13 +210,13 @@ impl StoreRestore {
                 *building = Some((header, store));
                 return Ok(());
             }
-            (ItemV1::Header(_), Some(_)) => return Err(RestoreError::Inconsistent("it has two headers")),
+            (ItemV2::Header(_), Some(_)) => return Err(RestoreError::Inconsistent("it has two headers")),
             (_, None) => return Err(RestoreError::Inconsistent("it does not begin with its header")),
             (item, Some((_, store))) => (item, store),
         };
         match item {
-            ItemV1::Header(_) => {}
-            ItemV1::Config(ConfigV1 { value, secrets }) => {
+            ItemV2::Header(_) => {}
+            ItemV2::Config(ConfigV2 { value, secrets }) => {
                 let key = ravelin_config::Key::new(&value.key).map_err(StoreKeyError::from)?;
                 store.live_bytes += StoreKey::Config(key.clone()).bytes()
                     + value.bytes.len() as u64
@@ -212,7 +226,7 @@ impl StoreRestore {
                 once(store.stamps.insert(key.clone(), stamp))?;
                 config.insert(key, ConfigChange::Put(value.bytes));
             }
-            ItemV1::Plain(value) => {
+            ItemV2::Plain(value) => {
                 let key = StoreKey::new(&value.key)?;
                 store.live_bytes += key.bytes() + value.bytes.len() as u64;
                 let StoreKey::Plain(key) = key else {
@@ -220,22 +234,27 @@ impl StoreRestore {
                         "a configuration key lies outside the configuration",
                     ));
                 };
-                let ValueV1 { bytes, created, modified, .. } = value;
+                let ValueV2 { bytes, created, modified, .. } = value;
                 if let Some(id) = key.secret_id() {
                     store.config.change_secrets([(id, Some(Arc::clone(&bytes)))]);
                 }
                 once(store.values.insert(key, Value { bytes, created, modified }))?;
             }
-            ItemV1::History(change) => take_history(store, &mut self.open_revision, change)?,
-            ItemV1::Staged(staged) => {
+            ItemV2::History(change) => take_history(store, &mut self.open_revision, change)?,
+            ItemV2::Staged(staged) => {
                 let (key, attempt, part, bytes) = staged.into_part();
                 store.staged.restore(key, attempt, part, bytes);
             }
-            ItemV1::Recent(recent) => {
+            ItemV2::Recent(recent) => {
                 let (id, index) = (ChangeId(recent.id), Index(recent.index));
-                once(store.recent.insert(id, Outcome { index, revision: recent.revision }))?;
+                let RecentV2 { revision, put, deleted, .. } = recent;
+                let (recovery_epoch, at, digest) = recent.generation;
+                let (cluster, digest) = (store.cluster, Digest(digest));
+                let generation = GenerationId { cluster, recovery_epoch, revision: at, digest };
+                once(store.recent.insert(id, Outcome { index, revision, generation, put, deleted }))?;
                 once(store.recent_order.insert(index, id))?;
             }
+            ItemV2::Session(session) => self.sessions.push(session.into_session()),
         }
         Ok(())
     }
@@ -256,6 +275,13 @@ impl StoreRestore {
             store.history.restore(revision);
         }
         store.events = store.plain_range(EVENTS_PREFIX).count() as u64;
+        let sessions = std::mem::take(&mut self.sessions);
+        if sessions.iter().any(|(_, session)| session.used > store.applied.0) {
+            return Err(RestoreError::Inconsistent("a session was used by an entry that is not in it"));
+        }
+        store.sessions = Sessions::of_parts(session::bounds(&store.limits), sessions)
+            .map(Arc::new)
+            .ok_or(RestoreError::Inconsistent("its sessions are not those of a table"))?;
         if header_of(&store) != header || store.recent_order.len() != store.recent.len() {
             return Err(RestoreError::Inconsistent("its content is not what its header announces"));
         }
@@ -276,7 +302,7 @@ impl StoreRestore {
 }
 
 /// What the header alone says; the rest comes with the items.
-fn empty_store(header: &HeaderV1) -> Store {
+fn empty_store(header: &HeaderV2) -> Store {
     let mut store = Store::with_limits(header.cluster, (&header.limits).into());
     store.recovery_epoch = header.recovery_epoch;
     store.feature_level = header.feature_level;
@@ -298,9 +324,9 @@ fn once<T>(replaced: Option<T>) -> Result<(), RestoreError> {
 fn take_history(
     store: &mut Store,
     open: &mut Option<Revision>,
-    change: HistoryV1,
+    change: HistoryV2,
 ) -> Result<(), RestoreError> {
-    let HistoryV1 { revision, generation, key, existed, value } = change;
+    let HistoryV2 { revision, generation, key, existed, value } = change;
     if let Some(done) = open.take_if(|open| open.revision != revision) {
         if done.revision > revision {
             return Err(RestoreError::Inconsistent("its history is out of order"));

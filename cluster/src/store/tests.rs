@@ -11,6 +11,7 @@ use crate::storage::CommandBytes;
 use crate::storage::testing::assert_golden;
 
 mod model;
+mod sessions;
 mod versions;
 
 const CLUSTER: [u8; 16] = *b"ravelin-cluster!";
@@ -137,7 +138,7 @@ fn the_same_again_changes_nothing_and_the_same_id_takes_effect_once() {
         Applied::Duplicate { id: ChangeId([1; 16]), revision }
     );
     assert_eq!((log.store.revision(), log.store.generation()), (revision, generation));
-    assert_eq!(log.store.outcome(&ChangeId([1; 16])), Some(Outcome { index: Index(1), revision }));
+    assert_eq!(log.store.outcome(&ChangeId([1; 16])), Some(Outcome { index: Index(1), revision, generation, put: 1, deleted: 0 }));
 }
 
 #[test]
@@ -389,7 +390,7 @@ fn entries_must_come_in_order_and_be_readable() {
         assert!(matches!(error, ApplyError::OutOfOrder { .. }), "{error}");
     }
     let mut newer = Command::DropStaged { id: ChangeId([0; 16]) }.encode().expect("small").0.to_vec();
-    newer[0] = 2;
+    newer[0] = wire::COMMAND_VERSION + 1;
     let error =
         store.apply(Index(3), &entry(EntryKind::Command(CommandBytes(newer.into())))).expect_err("newer");
     assert!(error.to_string().contains("entry 3 cannot be read. If newer controllers"), "{error}");

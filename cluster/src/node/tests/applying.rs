@@ -126,7 +126,7 @@ fn one_event_applies_a_bounded_piece_and_the_rest_follows_at_once() {
     // One piece of 480 KiB of text each: three of them are more than one event may apply.
     let text = "x".repeat(480 << 10);
     let mut next = Vec::new();
-    for _ in 0..4_u8 {
+    for _ in 0..5_u8 {
         let event = StoreEvent { at_unix_ms: 1, node: NodeId(1), name: "x".to_owned(), text: text.clone() };
         let command = Command::Event(event).encode().expect("it fits an entry").0.to_vec();
         next.push(Request::Propose { command });
@@ -134,23 +134,25 @@ fn one_event_applies_a_bounded_piece_and_the_rest_follows_at_once() {
     for (number, request) in (1..).zip(next) {
         let id = RequestId([number; 16]);
         let envelope = Envelope { id, hops: 0, deadline_millis: 60_000, author: "x".to_owned(), request };
-        // Nothing is written meanwhile, so that all of them are committed by one event.
+        // The first is written alone; what comes while it is on its way is written together, and committed by one event.
         for action in lone.machine.handle(lone.now, Event::Request { ticket: TicketId(1), envelope }) {
             if let Action::WakeAt(at) = action {
                 lone.wake = Some(at);
             }
         }
     }
-    let persisted = lone.machine.run_log().expect("four entries");
-    for action in lone.machine.handle(lone.now, persisted) {
-        if let Action::WakeAt(at) = action {
-            lone.wake = Some(at);
+    for committed in [1, 5] {
+        let persisted = lone.machine.run_log().expect("entries to write");
+        for action in lone.machine.handle(lone.now, persisted) {
+            if let Action::WakeAt(at) = action {
+                lone.wake = Some(at);
+            }
         }
+        assert_eq!(lone.committed(), before + committed);
     }
-    assert_eq!(lone.committed(), before + 4);
-    assert_eq!(lone.applied(), before + 3, "a megabyte and what began within it");
+    assert_eq!(lone.applied(), before + 4, "a megabyte and what began within it");
     let wake = lone.wake.expect("there is more to do");
     assert!(wake.micros - lone.now.micros <= 1, "at once");
     lone.wake();
-    assert_eq!(lone.applied(), before + 4);
+    assert_eq!(lone.applied(), before + 5);
 }

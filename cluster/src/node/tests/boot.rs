@@ -1,6 +1,7 @@
 //! What a node takes from its disk and what from its identity file when it starts.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::sync::Arc;
 
 use ravelin_config::SealingKeys;
@@ -11,7 +12,8 @@ use ravelin_consensus::{
 use crate::node::NodeOptions;
 use crate::node::boot::{BootError, Booted, Member, boot};
 use crate::node::event::{Action, Actions, Event};
-use crate::storage::{DirectoryError, SimDisk, WalError, WalLimits};
+use crate::storage::{DirectoryError, SimDisk, SnapshotError, WalError, WalLimits};
+use crate::store::{FEATURE_LEVEL, Store};
 
 fn member(voters: &[(u64, u64)]) -> Member {
     Member { cluster: [0xc1; 16], recovery_epoch: 0, node: 1, incarnation: 1, voters: voters.to_vec() }
@@ -100,4 +102,57 @@ fn an_identity_without_founders_knows_of_nobody_and_never_campaigns() {
     let founder = start(&disk, &member(&[(1, 1)])).expect_err("a log that began without founders");
     assert_refused(&founder, "(none)", "1 (incarnation 0000000000000001)");
     start(&disk, &joiner).expect("the identity it began with");
+}
+
+/// A directory whose log continues from a snapshot with this content.
+fn continued_from(change: impl Fn(&mut Vec<u8>)) -> (SimDisk, Member) {
+    let (disk, alone) = (SimDisk::new(1), member(&[(1, 1)]));
+    let mut booted = start(&disk, &alone).expect("fresh");
+    let entry = Entry { term: Term(1), kind: EntryKind::Empty };
+    let hard_state = HardState { term: Term(1), vote: Some(NodeId(1)) };
+    let entries = vec![entry.clone()].into();
+    let batch = Batch { token: Token(1), hard_state, snapshot: None, first: Index(1), entries };
+    booted.log.persist(&[batch]).expect("something was written");
+    let mut state = Store::new(alone.cluster);
+    state.apply(Index(1), &entry).expect("the first entry");
+    let chunk = state.snapshot_chunks().next().expect("a header").expect("small");
+    let mut chunk = chunk.to_vec();
+    change(&mut chunk);
+    let members = booted.node.core().configuration().clone();
+    let written = booted.snapshots.files().write(Index(1), Term(1), members, [Ok::<_, Infallible>(chunk)]);
+    assert!(booted.log.compact(&written.expect("room")).is_none());
+    booted.log.close().expect("no fault");
+    (disk, alone)
+}
+
+/// Whoever takes it for damage replaces a node that only needs its newer version again.
+#[test]
+fn what_a_newer_version_wrote_into_a_snapshot_is_no_damage_and_stays() {
+    let (disk, alone) = continued_from(|_| {});
+    start(&disk, &alone).expect("its own");
+
+    let (disk, alone) = continued_from(|chunk| chunk[0] += 1);
+    let before = contents(&disk);
+    let error = start(&disk, &alone).expect_err("another form of the state");
+    let BootError::NewerState { found, supported } = error else { panic!("for another reason: {error}") };
+    assert_eq!(found, supported + 1);
+    assert_eq!(contents(&disk), before, "nothing was changed");
+
+    // After the version, a length, the item's kind, the cluster and its epoch.
+    const LEVEL_AT: usize = 1 + 8 + 4 + 16 + 4;
+    let (disk, alone) = continued_from(|chunk| chunk[LEVEL_AT..LEVEL_AT + 2].fill(0xff));
+    let before = contents(&disk);
+    let error = start(&disk, &alone).expect_err("a level of later versions");
+    assert!(matches!(error, BootError::NewerLevel { found: u16::MAX, supported: FEATURE_LEVEL }), "{error}");
+    assert!(error.to_string().contains("no damage: do not replace this node"), "{error}");
+    assert_eq!(contents(&disk), before, "nothing was changed");
+
+    let (disk, alone) = continued_from(|_| {});
+    let path = disk.paths().into_iter().find(|path| path.ends_with(".snap")).expect("taken");
+    let mut bytes = disk.content(&path).expect("there");
+    bytes[8] += 1;
+    disk.put(&path, &bytes);
+    let error = start(&disk, &alone).expect_err("another form of the file");
+    assert!(matches!(&error, BootError::Snapshot(SnapshotError::Newer { .. })), "{error}");
+    assert_eq!(disk.content(&path).expect("there"), bytes, "nothing was changed");
 }

@@ -321,3 +321,25 @@ fn a_provider_that_is_no_longer_wanted_takes_its_objects_with_it() {
     assert!(holds(&cluster, "http/routers/kept@cluster"));
     assert!(cluster.running.get(&1).is_some_and(|(_, specs)| specs.is_empty()));
 }
+
+/// Whoever hears no answer asks again under the same id, through whatever node: the first answer is the only one there is.
+#[test]
+fn a_change_whose_answer_was_lost_takes_effect_once_and_is_answered_as_it_was() {
+    let mut cluster = Cluster::ready(3);
+    let (asked, deadline) = (cluster.follower(), Duration::from_secs(20));
+    let ticket = cluster.ask(asked, apply(&site("first")), deadline);
+    let Response::Done(told) = cluster.answer(ticket) else { panic!("not done") };
+    assert!(told.put > 0);
+    cluster.kill(asked);
+    let other = cluster.leader().expect("two of three");
+    let between = cluster.apply(other, &site("second"));
+    assert_ne!(between.generation, told.generation);
+    // Every node that is left, and the one that comes back.
+    cluster.boot(asked);
+    for node in 1..=3 {
+        let again = cluster.ask_as(node, ticket, apply(&site("first")), deadline);
+        assert_eq!(cluster.answer(again), Response::Done(told.clone()), "node {node}");
+    }
+    let revisions = cluster.alive().map(|(_, machine)| machine.node().store().generation().revision);
+    assert!(revisions.max() <= Some(between.generation.revision), "it did not take effect again");
+}

@@ -30,7 +30,7 @@ use crate::storage::{Disk as _, MemoryDisk, WalLimits};
 /// Small, so that a short run sees many segments.
 const SEGMENTS: WalLimits = WalLimits { segment_bytes: 64 << 10 };
 
-const CLUSTER: [u8; 16] = [0xc1; 16];
+pub(super) const CLUSTER: [u8; 16] = [0xc1; 16];
 const HOP: Duration = Duration::from_millis(1);
 /// Links below this are the lanes Forward between nodes: 100 × asking + answering.
 const FIRST_PROXY_LINK: u64 = 1_000_000;
@@ -386,9 +386,14 @@ impl Cluster {
 
     /// Asks a node; the answer comes with [`Self::answer`].
     pub(super) fn ask(&mut self, node: u64, request: Request, deadline: Duration) -> u64 {
+        self.ask_as(node, self.tickets + 1, request, deadline)
+    }
+
+    /// As [`Self::ask`], under the id of an earlier question.
+    pub(super) fn ask_as(&mut self, node: u64, number: u64, request: Request, deadline: Duration) -> u64 {
         self.tickets += 1;
         let mut id = [0; 16];
-        id[..8].copy_from_slice(&self.tickets.to_le_bytes());
+        id[..8].copy_from_slice(&number.to_le_bytes());
         let envelope = Envelope {
             id: RequestId(id),
             hops: 0,

@@ -18,6 +18,8 @@ const LIMITS: Limits = Limits {
     parts_max: 4,
     events_max: 3,
     recent_max: 4,
+    sessions_max: 3,
+    session_replies_max: 2,
     ..Limits::GENESIS
 };
 

@@ -168,8 +168,14 @@ impl PathText {
             // An absolute-form target may have no path at all.
             Self::Original(uri) if uri.path().is_empty() => "/",
             Self::Original(uri) => uri.path(),
+            Self::Own(text) if text.is_empty() => "/",
             Self::Own(text) => text,
         }
+    }
+
+    /// A middleware left nothing of it: what is put before it is the whole path then.
+    pub(crate) fn is_used_up(&self) -> bool {
+        matches!(self, Self::Own(text) if text.is_empty())
     }
 }
 
@@ -187,12 +193,16 @@ impl Head<'_> {
         self.set_path(crate::path::rewritten(path, self.path_options, false))
     }
 
-    /// Sets what is left of a path, or stands in its place. It must be a path already: nothing of it is resolved, so that no
+    /// Sets what is left of a path, nothing too, or stands in its place. It must be a path already: nothing of it is resolved, so that no
     /// client reaches by a rewriting what it could not ask for.
     ///
     /// # Errors
     /// Empty and dot segments, or what cannot be normalised: the request is refused.
     pub fn replace_path(&mut self, path: &str) -> Result<(), RequestError> {
+        if path.is_empty() {
+            self.path = PathText::Own(Box::default());
+            return Ok(());
+        }
         self.set_path(crate::path::rewritten(path, self.path_options, true))
     }
 

@@ -6,10 +6,9 @@ use std::borrow::Cow;
 use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::header::{CONNECTION, COOKIE, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING};
+use http::header::{CONNECTION, COOKIE, EXPECT, HOST, HeaderMap, HeaderValue, TRANSFER_ENCODING};
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{Method, Request, Response, StatusCode, Version};
@@ -17,10 +16,10 @@ use ravelin_config::rule::{self, HeaderLookup, RequestFacts};
 use smallvec::SmallVec;
 
 use crate::api;
-use crate::body::{RequestBody, ResponseBody, Tracker};
+use crate::body::{RequestBody, ResponseBody};
 use crate::connection::{ClientBody, ConnectionFacts, Protocol, RawTarget, TlsFacts};
 use crate::error::{RequestError, bare};
-use crate::exchange::{Entry, Exchange, Origin as OriginAnswer};
+use crate::exchange::Exchange;
 use crate::forward::{self, Outgoing};
 use crate::forwarded::{self, Origin, Present};
 use crate::limits::EntryPointPolicy;
@@ -29,8 +28,10 @@ use crate::path::{self, PathError};
 use crate::service::{InternalService, Server, Service, ServiceKind};
 use crate::table::{EntryPointTable, Outcome, Route, RouteIndex, Table};
 
+mod log;
 mod state;
 
+use log::{begin, finish, log_internal, log_route, log_server, log_service, log_user, note_origin};
 pub use state::{Shared, State};
 
 /// Answers one request by one table, which the caller keeps alive. Never fails: every error is an answer. Dropping the future
@@ -501,110 +502,6 @@ fn refuse(connection: &ConnectionFacts, error: RequestError) -> Response<Respons
     let source = std::error::Error::source(&error).map(ToString::to_string);
     tracing::debug!(connection = connection.id, side = ?error.side(), cause = source, "request refused: {error}");
     error.into_response()
-}
-
-fn begin(
-    state: &State,
-    connection: &Rc<ConnectionFacts>,
-    parts: &Parts,
-    host_field: Option<&HeaderValue>,
-) -> Exchange {
-    let Some(log) = state.log() else { return Exchange::default() };
-    let host = match parts.uri.authority() {
-        Some(authority) => HeaderValue::from_str(authority.as_str()).ok(),
-        None => host_field.cloned(),
-    };
-    let started = Instant::now();
-    let entry = Entry {
-        number: log.log().next_number(),
-        log,
-        connection: Rc::clone(connection),
-        started_at: state.date(started),
-        started,
-        method: parts.method.clone(),
-        target: parts.uri.clone(),
-        version: parts.version,
-        host: host.unwrap_or_else(|| HeaderValue::from_static("")),
-        forwarded_for: None,
-        user: None,
-        router: None,
-        service: None,
-        server: None,
-        request_headers: None,
-        request_body: None,
-        origin: None,
-        response_headers: None,
-        status: None,
-        sent_bytes: 0,
-        ended: None,
-    };
-    Exchange::logged(entry)
-}
-
-fn log_route(exchange: &mut Exchange, route: Option<&Route>, policy: &EntryPointPolicy) {
-    if !route.map_or(policy.access_logs, |route| route.access_log) {
-        exchange.entry = None;
-    }
-    if let (Some(entry), Some(route)) = (&mut exchange.entry, route) {
-        entry.router = Some(Arc::clone(route.name()));
-        if let Outcome::Serve { service, .. } = &route.outcome {
-            entry.service = Some(Arc::clone(&service.name));
-        }
-    }
-}
-
-fn log_service(exchange: &mut Exchange, service: &Service) {
-    if let Some(entry) = &mut exchange.entry {
-        entry.service = Some(Arc::clone(&service.name));
-    }
-}
-
-fn log_user(exchange: &mut Exchange, user: Option<Vec<u8>>) {
-    if let Some(entry) = &mut exchange.entry {
-        entry.user = user;
-    }
-}
-
-fn log_internal(exchange: &mut Exchange, service: &Service) {
-    if exchange.entry.as_ref().is_some_and(|entry| !entry.log.log().logs_internals()) {
-        exchange.entry = None;
-    }
-    log_service(exchange, service);
-}
-
-fn log_server(
-    exchange: &mut Exchange,
-    server: &Server,
-    head: &Head<'_>,
-    present: Present,
-    tracker: Option<&Rc<Tracker>>,
-) {
-    const X_FORWARDED_FOR: HeaderName = forwarded::X_FORWARDED_FOR;
-    let Some(entry) = &mut exchange.entry else { return };
-    entry.server = Some((Arc::clone(&server.url), server.upstream.authority.clone()));
-    entry.request_body = tracker.map(Rc::clone);
-    if present.any(Present::X_FORWARDED_FOR) {
-        entry.forwarded_for = head.headers.get(X_FORWARDED_FOR).cloned();
-    }
-    if entry.log.log().keeps_headers() {
-        let mut fields = head.headers.clone();
-        fields.remove(HOST);
-        entry.request_headers = Some(fields);
-    }
-}
-
-fn note_origin(exchange: &mut Exchange, response: &Response<ResponseBody>) {
-    let Some(entry) = &mut exchange.entry else { return };
-    let waited = if entry.log.log().keeps_waiting() { entry.started.elapsed() } else { Duration::ZERO };
-    entry.origin = Some(OriginAnswer { status: response.status(), waited });
-}
-
-fn finish(exchange: &mut Exchange, response: &mut Response<ResponseBody>) {
-    let Some(entry) = &mut exchange.entry else { return };
-    entry.status = Some(response.status());
-    if entry.log.log().keeps_headers() {
-        entry.response_headers = Some(response.headers().clone());
-    }
 }
 
 #[cfg(test)]

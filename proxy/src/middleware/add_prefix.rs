@@ -28,7 +28,8 @@ impl AddPrefix {
     }
 
     pub(super) fn request(&self, head: &mut Head<'_>) -> Flow {
-        let path = format!("{}{}", self.prefix, head.path.as_str());
+        let rest = if head.path.is_used_up() { "" } else { head.path.as_str() };
+        let path = format!("{}{rest}", self.prefix);
         match head.rewrite_path(&path) {
             Ok(()) => Flow::Next(Kept::Nothing),
             Err(error) => Flow::Refuse(error),
@@ -67,6 +68,18 @@ mod tests {
         for (prefix, path, want) in table {
             assert_eq!(add(prefix, path), want, "{prefix} {path}");
         }
+    }
+
+    #[test]
+    fn where_nothing_is_left_of_the_path_the_prefix_is_the_path() {
+        let middleware = AddPrefix::compile(&dynamic::AddPrefix { prefix: "/a".to_owned() }).expect("good");
+        let mut sample = Sample::new("GET", "/a");
+        sample.run(|head| {
+            head.replace_path("").expect("nothing climbs");
+            assert_eq!(head.path.as_str(), "/");
+            middleware.request(head)
+        });
+        assert_eq!(sample.path, "/a");
     }
 
     #[test]

@@ -50,7 +50,8 @@ pub(super) fn strip(head: &mut Head<'_>, prefix: &[u8], told: HeaderValue) -> Fl
     }
 }
 
-/// What is left of an encoded path after a prefix of its decoded form, with a leading slash; `None` if it does not fit.
+/// What is left of an encoded path after a prefix of its decoded form: nothing, or a path with a leading slash; `None` if it
+/// does not fit.
 fn rest_after<'p>(path: &'p str, prefix: &[u8]) -> Option<Cow<'p, str>> {
     let mut rest = path.as_bytes();
     for &wanted in prefix {
@@ -63,7 +64,7 @@ fn rest_after<'p>(path: &'p str, prefix: &[u8]) -> Option<Cow<'p, str>> {
     // The prefix ended at the end of an escape or of a character, so that the rest is text.
     let rest = std::str::from_utf8(rest).ok()?;
     Some(match rest.strip_prefix("%2F") {
-        _ if rest.starts_with('/') => Cow::Borrowed(rest),
+        _ if rest.is_empty() || rest.starts_with('/') => Cow::Borrowed(rest),
         Some(tail) => Cow::Owned(format!("/{tail}")),
         None => Cow::Owned(format!("/{rest}")),
     })

@@ -9,6 +9,7 @@ use ravelin_consensus::{
     Batch, Configuration, Entry, EntryKind, HardState, Incarnation, Index, NodeId, Term, Time, Token,
 };
 
+use super::frames::of_epoch;
 use crate::node::NodeOptions;
 use crate::node::boot::{BootError, Booted, Member, boot};
 use crate::node::event::{Action, Actions, Event};
@@ -155,4 +156,21 @@ fn what_a_newer_version_wrote_into_a_snapshot_is_no_damage_and_stays() {
     let error = start(&disk, &alone).expect_err("another form of the file");
     assert!(matches!(&error, BootError::Snapshot(SnapshotError::Newer { .. })), "{error}");
     assert_eq!(disk.content(&path).expect("there"), bytes, "nothing was changed");
+}
+
+/// What was given up with a recovery may be anything: a node that holds it has no business to go on.
+#[test]
+fn a_node_without_a_leader_that_hears_of_a_recovery_ends_and_says_why() {
+    let mut booted = start(&SimDisk::new(1), &member(&[(1, 1), (2, 1), (3, 1)])).expect("fresh");
+    let (mut actions, now) = (Actions::new(), Time { micros: 0 });
+    booted.node.handle(now, Event::Start, &mut actions);
+    let hear = |epoch| Event::RaftFrame { from: NodeId(2), frame: of_epoch(epoch) };
+    booted.node.handle(now, hear(0), &mut actions);
+    assert_eq!(booted.node.halted(), None, "its own epoch");
+    booted.node.handle(now, hear(1), &mut actions);
+    let why = booted.node.halted().expect("it was given up");
+    for part in ["controller 2 is of recovery epoch 1", "of epoch 0 and was given up", "empty directory"] {
+        assert!(why.contains(part), "{part:?} is missing: {why}");
+    }
+    assert!(actions.as_slice().iter().any(|action| matches!(action, Action::Halt { .. })), "{actions:?}");
 }

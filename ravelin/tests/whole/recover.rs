@@ -1,0 +1,152 @@
+//! A cluster that has lost its quorum for good goes on from one survivor: what the operator is told, and that neither the old
+//! members nor their directories are ever heard again.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Instant;
+
+use crate::driver::{Running, TIME_MAX, free_address, get, ravelin, text};
+
+const OPERATOR: [&str; 2] = ["--identity", "identities/operator.toml"];
+const SURVIVOR: [&str; 4] = ["--identity", "identities/controller-3.toml", "--data", "data/3"];
+
+fn start(folder: &Path, role: &str, node: u64) -> Running {
+    let (identity, data) = (format!("identities/{role}-{node}.toml"), data(role, node));
+    let words = [role, "--identity", &identity, "--data", &data];
+    Running::start(folder, &format!("{role}-{node}"), &words)
+}
+
+fn data(role: &str, node: u64) -> String {
+    if role == "controller" { format!("data/{node}") } else { format!("data/{role}-{node}") }
+}
+
+/// Runs a command; whether it succeeded, and what it printed.
+fn run(folder: &Path, words: &[&str]) -> (bool, String) {
+    let output = ravelin(folder, words);
+    (output.status.success(), text(&output))
+}
+
+/// Repeats an operator's command until the answer is as wanted.
+fn until(folder: &Path, words: &[&str], holds: impl Fn(&str) -> bool) -> String {
+    let begun = Instant::now();
+    loop {
+        let (_, said) = run(folder, &[words, &OPERATOR].concat());
+        if holds(&said) {
+            return said;
+        }
+        assert!(begun.elapsed() < TIME_MAX, "ravelin {}:\n{said}", words.join(" "));
+    }
+}
+
+fn apply(folder: &Path, web: SocketAddr, backend: SocketAddr, prefix: &str) {
+    let file = format!(
+        "entryPoints:\n  web:\n    address: {web}\nhttp:\n  routers:\n    hello:\n      rule: PathPrefix(`/{prefix}`)\n      \
+         service: hello\n  services:\n    hello:\n      loadBalancer:\n        servers:\n          - url: http://{backend}\n"
+    );
+    std::fs::write(folder.join("site.yaml"), file).expect("a file");
+    until(folder, &["apply", "site.yaml"], |said| said.contains(" put"));
+}
+
+fn serves(web: SocketAddr, prefix: &str) -> bool {
+    get(web, "hello.localhost", &format!("/{prefix}")).is_some_and(|answer| answer.status == 200)
+}
+
+/// Three founders and a proxy that serves what was applied; then controllers 1 and 2 are lost.
+fn lost(folder: &Path, web: SocketAddr, backend: SocketAddr) -> (Vec<String>, Running, Running) {
+    let addresses = crate::members::free_addresses(5);
+    let nodes: Vec<String> =
+        (1..=3).map(|node| format!("controller-{node}={}", addresses[node - 1])).collect();
+    let nodes = format!("{},proxy-1", nodes.join(","));
+    let (made, said) = run(folder, &["init", "--out", "identities", "--nodes", &nodes]);
+    assert!(made, "{said}");
+    let mut controllers: Vec<Running> = (1..=3).map(|node| start(folder, "controller", node)).collect();
+    let mut proxy = start(folder, "proxy", 1);
+    apply(folder, web, backend, "first");
+    proxy.until("it serves what was applied", || serves(web, "first"));
+    // Every member has said in the log who it is.
+    until(folder, &["node", "list"], |said| {
+        (1..=3)
+            .all(|node| said.contains(&format!("controller-{node} ")) && said.contains(&addresses[node - 1]))
+    });
+    let survivor = controllers.remove(2);
+    (addresses, survivor, proxy)
+}
+
+/// Waits until a process has ended by itself and has said why.
+fn ended_because(mut process: Running, why: &[&str]) {
+    let begun = Instant::now();
+    while process.is_running() {
+        assert!(begun.elapsed() < TIME_MAX, "it runs on:\n{}", process.printed());
+        std::thread::sleep(std::time::Duration::from_millis(5)); // another process can only be asked again
+    }
+    let printed = process.printed();
+    for part in why {
+        assert!(printed.contains(part), "{part:?} is missing:\n{printed}");
+    }
+}
+
+#[test]
+fn two_of_three_are_lost_and_the_third_goes_on_as_a_new_epoch_that_hears_no_old_member() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let folder = folder.path();
+    let (web, backend) = (free_address(), free_address());
+    let listen = backend.to_string();
+    let _backend = Running::start(folder, "backend", &["whoami", "--listen", &listen]);
+    let (addresses, mut survivor, mut proxy) = lost(folder, web, backend);
+
+    let (done, said) = run(folder, &[&["recover", "--yes"], &SURVIVOR[..]].concat());
+    assert!(!done && said.contains("in use by another process"), "a running node: {said}");
+    survivor.kill();
+    let (done, said) = run(folder, &[&["recover"], &SURVIVOR[..]].concat());
+    assert!(!done && said.contains("nothing was changed; to go on, say which cluster it is"), "{said}");
+    for part in [
+        "last entry",
+        "known to be committed",
+        "other voters           controller-1, controller-2",
+        "Given up for good",
+    ] {
+        assert!(said.contains(part), "{part:?} is missing: {said}");
+    }
+    let cluster = said.split_once("--cluster ").expect("its id").1.trim().to_owned();
+    let wrong = [&["recover", "--cluster", "00"], &SURVIVOR[..]].concat();
+    let (done, said) = run(folder, &wrong);
+    assert!(!done && said.contains("is not the cluster of this node"), "{said}");
+    assert!(!folder.join("data/3/wal-1").exists(), "nothing was changed");
+    let (done, said) = run(folder, &[&["recover", "--cluster", &cluster], &SURVIVOR[..]].concat());
+    assert!(done && said.contains("controller-3 is the only voter of recovery epoch 1"), "{said}");
+    assert!(folder.join("identities/controller-3.toml.epoch-0").exists(), "the old identity is kept");
+
+    // The proxy served on all the while; now it is fed again, by the survivor.
+    assert!(serves(web, "first"));
+    let _third = start(folder, "controller", 3);
+    apply(folder, web, backend, "second");
+    proxy.until("it is fed in the new epoch", || serves(web, "second"));
+
+    // An old member that comes back is refused, stops, and says what to do.
+    let first = start(folder, "controller", 1);
+    ended_because(first, &["controller 3", "ravelin init --add", "empty directory"]);
+    let other = ["recover", "--identity", "identities/controller-3.toml", "--data", "data/1"];
+    let (done, said) = run(folder, &other);
+    assert!(!done && said.contains("belongs to node 1"), "{said}");
+
+    // Two new ones make it three again; they learn of the recovery from the log.
+    let mut joined = Vec::new();
+    for (node, address) in [(4, &addresses[3]), (5, &addresses[4])] {
+        let new = format!("controller-{node}={address}");
+        let like = "identities/controller-3.toml";
+        let (made, said) = run(folder, &["init", "--out", "identities", "--add", &new, "--like", like]);
+        assert!(made, "{said}");
+        let identity = format!("identities/controller-{node}.toml");
+        joined.push(start(folder, "controller", node));
+        until(folder, &["node", "add", &identity], |said| said.contains(&format!("controller-{node}")));
+    }
+    until(folder, &["node", "list"], |list| {
+        [3, 4, 5].iter().all(|node| {
+            let name = format!("controller-{node} ");
+            list.lines().any(|line| line.contains(&name) && line.contains("voter"))
+        })
+    });
+    until(folder, &["leader", "transfer", "controller-4"], |said| said.contains("controller-4 leads"));
+    apply(folder, web, backend, "third");
+    proxy.until("it is fed what a new one leads", || serves(web, "third"));
+}

@@ -27,6 +27,7 @@ fn a_few_seeds_keep_every_promise_and_reach_what_matters() {
         Mark::RefusedEarly,
         Mark::Unknown,
         Mark::Reads,
+        Mark::HandedOver,
         Mark::DoneShared,
         Mark::Deltas,
         Mark::OneWay,

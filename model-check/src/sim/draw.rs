@@ -92,8 +92,26 @@ pub(super) fn script(seed: u64) -> Script {
             at += about(&mut dice, mean);
         }
     }
+    if mix == Mix::Some {
+        faults.extend(hand_overs(seed, &plan));
+    }
     faults.sort_by_key(|fault| fault.at_micros);
     Script { title: Vec::new(), plan, faults }
+}
+
+/// Requests to hand leadership over, by dice of their own: who has them or not, the other faults of a seed stay the same.
+fn hand_overs(seed: u64, plan: &Plan) -> Vec<Fault> {
+    let mut dice = StdRng::seed_from_u64(seed ^ 0x4841_4e44_4f56_4552);
+    let mean = dice.random_range(300..4_000) * 1_000;
+    let chosen = chance(&mut dice, 30) && plan.nodes > 1;
+    let mut found = Vec::new();
+    let mut at_micros = about(&mut dice, mean);
+    while chosen && at_micros < plan.faults_micros {
+        let (node, other) = (dice.random_range(1..=plan.nodes), dice.random_range(1..=plan.nodes));
+        found.push(Fault { at_micros, kind: Kind::HandOver { node, other } });
+        at_micros += about(&mut dice, mean);
+    }
+    found
 }
 
 fn plan(seed: u64, mix: Mix, dice: &mut StdRng) -> Plan {
@@ -244,7 +262,7 @@ mod tests {
             names(&drawn).into_iter().for_each(|name| *seen.entry(name).or_default() += 1);
         }
         assert!((5..60).contains(&none) && (10..100).contains(&one), "{none} calm, {one} of one class");
-        assert_eq!(seen.len(), 22, "every kind is drawn by some seed: {seen:?}");
+        assert_eq!(seen.len(), 23, "every kind is drawn by some seed: {seen:?}");
         assert!(seen.values().all(|seeds| (3..200).contains(seeds)), "and by some not: {seen:?}");
     }
 }

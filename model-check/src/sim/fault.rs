@@ -77,6 +77,8 @@ kinds! {
     Misdirect "misdirect" { node, place, down_micros }
     /// The disk is replaced by an empty one; the node comes back under a new identity.
     Wipe "wipe" { node, down_micros }
+    /// No fault at all: an operator asks this node that the other one lead.
+    HandOver "hand-over" { node, other }
 }
 
 /// A fault at its time.

@@ -167,6 +167,19 @@ impl Oracle {
         self.adopted.get(&proxy).map_or(0, |generation| generation.revision)
     }
 
+    /// Somebody was told that this node leads in this term.
+    ///
+    /// # Errors
+    /// It never did.
+    pub(super) fn led(&self, term: u64, node: u64) -> Result<(), String> {
+        let known = self.history.leaders().iter().any(|(of, leader)| (of.0, leader.0) == (term, node));
+        if known {
+            Ok(())
+        } else {
+            Err(format!("node {node} was said to lead term {term}, and it never did"))
+        }
+    }
+
     /// Leaders seen.
     pub(super) fn leaders(&self) -> u64 {
         self.history.leaders().len() as u64

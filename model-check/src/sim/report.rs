@@ -71,6 +71,10 @@ pub enum Mark {
     DoneInParts,
     /// Of them, of keys that everybody writes.
     DoneShared,
+    /// Times that leadership was handed over to whom an operator wanted.
+    HandedOver,
+    /// Times that it went to another, or stayed, and the operator was told so.
+    NotHandedOver,
     /// Linearizable reads answered.
     Reads,
     /// Answers that said that nothing was accepted.
@@ -127,6 +131,8 @@ const MARKS: &[(Mark, &str)] = &[
     (Mark::Done, "changes done"),
     (Mark::DoneInParts, "in parts"),
     (Mark::DoneShared, "of shared keys"),
+    (Mark::HandedOver, "handed over"),
+    (Mark::NotHandedOver, "not handed over"),
     (Mark::Reads, "reads"),
     (Mark::Unavailable, "unavailable"),
     (Mark::Unknown, "unknown"),

@@ -1,7 +1,7 @@
 //! The world of a run: virtual time, one queue of what happens when, and the carrying out of what nodes ask for. It must
 //! take every decision from the seed, and hold no rule of the system under test.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -119,6 +119,8 @@ pub(super) struct World {
     links: Links,
     clients: Clients,
     tickets: BTreeMap<(usize, u64), u64>,
+    /// Requests to hand leadership over, by node and ticket.
+    hand_overs: BTreeSet<(usize, u64)>,
     oracle: Oracle,
     /// The highest epoch that ran providers.
     epoch: u64,
@@ -151,6 +153,7 @@ impl World {
             links: Links::default(),
             clients: Clients::default(),
             tickets: BTreeMap::new(),
+            hand_overs: BTreeSet::new(),
             oracle: Oracle::default(),
             epoch: 0,
             file_version: 1,
@@ -402,6 +405,8 @@ impl World {
             Action::Respond { ticket, response } => {
                 if let Some(number) = self.tickets.remove(&(station, ticket.0)) {
                     self.clients.told(number, &response, self.now, &mut self.report)?;
+                } else if self.hand_overs.remove(&(station, ticket.0)) {
+                    self.handed_over(&response)?;
                 }
             }
             Action::RunProviders { epoch, .. } if self.stations[station].provider_epoch != Some(epoch) => {

@@ -2,6 +2,8 @@
 //! pauses and clocks, links that are cut or clogged. It must only break what a real machine or network can break, and
 //! only as far as the node is made to bear it: no more disks are lost or damaged for good than a quorum can spare.
 
+use ravelin_cluster::request::nodes::Leadership;
+use ravelin_cluster::request::{Request, RequestId, Response};
 use ravelin_cluster::sim_entry::Work;
 
 use super::*;
@@ -11,6 +13,8 @@ use crate::sim::station::{Ending, StartError};
 
 /// How long it takes until somebody replaces a node that does not start.
 const HAND_MICROS: u64 = 1_500_000;
+/// How long an operator waits for leadership to be handed over.
+const HAND_OVER_MILLIS: u32 = 1_500;
 /// How long a machine stays down that nobody told for how long.
 const DOWN_MICROS: u64 = 300_000;
 
@@ -52,10 +56,37 @@ impl World {
             Kind::CutWay { .. } | Kind::CutLink { .. } | Kind::Clog { .. } => {}
             Kind::ProxyRestart { proxy, disk } => self.restart_proxy(proxy, disk),
             Kind::ProxyDoubt { proxy } => self.doubt(proxy),
+            Kind::HandOver { node, other } => self.ask_to_hand_over(node, other),
             of_one_node => self.strike_node(of_one_node),
         }
         // What is durable must be enough, whoever runs.
         self.judge_durable()
+    }
+
+    /// An operator asks a node that another one lead.
+    fn ask_to_hand_over(&mut self, node: u64, other: u64) {
+        let station = node as usize - 1;
+        let (life, ticket) = (self.station(node).life, self.next_number());
+        let mut id = [0xff; 16];
+        id[..8].copy_from_slice(&ticket.to_le_bytes());
+        let envelope = Envelope {
+            id: RequestId(id),
+            hops: 0,
+            deadline_millis: HAND_OVER_MILLIS,
+            author: "operator-1".to_owned(),
+            request: Request::TransferLeader { to: Some(other) },
+        };
+        self.hand_overs.insert((station, ticket));
+        let event = Event::Request { ticket: TicketId(ticket), envelope };
+        self.at(self.now, Happening::Node { station, life, event });
+    }
+
+    /// An answer to an operator: whoever is said to lead has led.
+    pub(super) fn handed_over(&mut self, response: &Response) -> Result<(), String> {
+        let Response::Leads(Leadership { leader, term, wanted }) = response else { return Ok(()) };
+        let mark = if leader == wanted { Mark::HandedOver } else { Mark::NotHandedOver };
+        self.report.count(mark, 1);
+        self.oracle.led(*term, *leader)
     }
 
     /// Faults of one machine's disk, process or clock.

@@ -45,7 +45,7 @@ fn run(name: &str) {
         );
         std::fs::write(folder.path().join(file), lines.join("\n")).expect("the file");
     }
-    let mut running = Vec::new();
+    let mut running: Vec<Running> = Vec::new();
     let commands = blocks.iter().filter(|(language, _)| language == "sh").flat_map(|(_, lines)| lines);
     let mut ran = 0;
     for line in commands {
@@ -56,6 +56,7 @@ fn run(name: &str) {
                 _ => succeeds(folder.path(), rest),
             },
             Some((&"curl", _)) => curl(line),
+            Some((&"kill", jobs)) => end(&mut running, jobs),
             _ => panic!("the test cannot run {line:?}"),
         }
         ran += 1;
@@ -72,6 +73,23 @@ fn succeeds(folder: &Path, words: &[&str]) {
             return;
         }
         assert!(begun.elapsed() < TIME_MAX, "ravelin {}:\n{}", words.join(" "), text(&output));
+    }
+}
+
+/// `kill %1 %2`, gently or with -9, the jobs as a shell counts them.
+fn end(running: &mut [Running], words: &[&str]) {
+    let (force, jobs) = match words.split_first() {
+        Some((&"-9", jobs)) => (true, jobs),
+        _ => (false, words),
+    };
+    for job in jobs {
+        let number: usize = job.trim_start_matches('%').parse().expect("a job");
+        let process = running.get_mut(number - 1).expect("it was started");
+        if force {
+            process.kill();
+        } else {
+            assert!(process.terminate(), "{job} does not end with success:\n{}", process.printed());
+        }
     }
 }
 
@@ -95,6 +113,11 @@ fn curl(line: &str) {
 #[test]
 fn the_cluster_guide_works_as_written() {
     run("cluster.md");
+}
+
+#[test]
+fn the_recovery_guide_works_as_written() {
+    run("recovery.md");
 }
 
 #[test]

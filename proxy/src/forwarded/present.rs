@@ -28,7 +28,7 @@ impl Present {
     pub(crate) const FORWARDING: Self = Self(1 << 13);
     /// Any name with an underscore.
     pub(crate) const UNDERSCORE: Self = Self(1 << 14);
-    /// A `Connection` that is more than the usual lone `keep-alive`: it may name fields.
+    /// A `Connection` that is more than the usual lone `keep-alive`, or the field of that name: it may name fields that are there.
     pub(crate) const LISTING: Self = Self(1 << 15);
     /// What [`super::strip_hop_by_hop`] has to do with.
     pub(crate) const HOP_BY_HOP: Self = Self(
@@ -47,12 +47,8 @@ impl Present {
 
     /// Of these fields of a client.
     pub(crate) fn of_client(headers: &HeaderMap) -> Self {
-        Self(
-            headers
-                .keys()
-                .fold(0, |all, name| all | Self::named(name.as_str()).0 | Self::underscored(name.as_str()).0),
-        )
-        .judged(headers)
+        let all = headers.keys().map(http::HeaderName::as_str);
+        Self(all.fold(0, |all, name| all | Self::named(name).0 | Self::underscored(name).0)).judged(headers)
     }
 
     /// Looks at the one value that decides.
@@ -109,7 +105,7 @@ impl Present {
                 _ => Self::forwarding(name),
             },
             Some(b'e') if name == "expect" => Self::EXPECT,
-            Some(b'k') if name == "keep-alive" => Self::KEEP_ALIVE,
+            Some(b'k') if name == "keep-alive" => Self(Self::KEEP_ALIVE.0 | Self::LISTING.0),
             Some(b'a') if name == "authorization" => Self::AUTHORIZATION,
             Some(b'w') if name == "www-authenticate" => Self::WWW_AUTHENTICATE,
             Some(b'x' | b'f') => Self::forwarding(name),
@@ -159,7 +155,7 @@ mod tests {
             ("expect", Present::EXPECT),
             ("connection", Present(Present::CONNECTION.0 | Present::LISTING.0)),
             ("content-length", Present::CONTENT_LENGTH),
-            ("keep-alive", Present::KEEP_ALIVE),
+            ("keep-alive", Present(Present::KEEP_ALIVE.0 | Present::LISTING.0)),
             ("proxy-connection", Present::PROXY_HOP),
             ("proxy-authenticate", Present::PROXY_HOP),
             ("proxy-authorization", Present::PROXY_HOP),

@@ -14,7 +14,6 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-use super::http1::Client;
 use super::io::UpstreamIo;
 use super::{Address, Scheme, Upstream};
 use crate::body::RequestBody;
@@ -29,7 +28,7 @@ const HTTP2_CONNECTION_WINDOW_BYTES: u32 = 4 << 20;
 
 /// A connection that is ready for its first request.
 pub(crate) enum Connected {
-    Http1(Client),
+    Http1(UpstreamIo),
     /// `allowed`: streams that the server takes at once, kept up to date by the driver.
     Http2 {
         sender: http2::SendRequest<RequestBody>,
@@ -83,7 +82,7 @@ async fn open(upstream: &Arc<Upstream>, http1_only: bool) -> Result<Connected, R
     if upstream.scheme == Scheme::H2c || io.chose_http2() {
         start_http2(upstream, io).await
     } else {
-        Ok(Connected::Http1(Client::new(io)))
+        Ok(Connected::Http1(io))
     }
 }
 

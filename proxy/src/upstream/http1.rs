@@ -2,8 +2,10 @@
 //! request's own, no channel and no copy of a head. Only HTTP's syntax and framing are known here: what an answer means for the
 //! client and for the pool is decided by the forwarder and the return rule.
 
+use std::cell::RefCell;
 use std::io;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
 
 use bytes::{Buf, Bytes, BytesMut};
@@ -26,6 +28,8 @@ use head::{Content as Sent, HeadReader, framing, write_field};
 /// Bytes asked for at first; more while an answer fills what is asked for.
 const READ_BYTES: usize = 8 * 1024;
 const READ_BYTES_MAX: usize = 256 * 1024;
+/// Room for requests that is kept.
+const OUT_BYTES_KEPT: usize = 64 * 1024;
 /// A piece of a request's body up to this length is copied behind what goes before it.
 const COPIED_BYTES_MAX: usize = 1024;
 /// No further piece of a body is taken while more than this waits to be written.
@@ -48,6 +52,14 @@ pub(crate) enum Fault {
     /// The request's own body is longer or shorter than it was said.
     #[error("the request's body has another length")]
     Length,
+}
+
+/// Buffers of a worker, lent to whichever of its connections reads or writes: few bytes that stay in the caches in place of many that
+/// are cold, and none for a connection that waits.
+#[derive(Debug, Default)]
+pub(crate) struct Room {
+    read: RefCell<BytesMut>,
+    out: RefCell<Vec<u8>>,
 }
 
 /// What is left to send of a request.
@@ -76,6 +88,8 @@ struct Sending {
 #[derive(Debug)]
 pub(crate) struct Client {
     io: UpstreamIo,
+    room: Rc<Room>,
+    /// Read and not yet given on.
     read: BytesMut,
     read_bytes: usize,
     sending: Sending,
@@ -94,9 +108,10 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    pub(crate) fn new(io: UpstreamIo) -> Self {
+    pub(crate) fn new(io: UpstreamIo, room: Rc<Room>) -> Self {
         Self {
             io,
+            room,
             read: BytesMut::new(),
             read_bytes: READ_BYTES,
             sending: Sending::default(),
@@ -120,7 +135,7 @@ impl Client {
             Some(length) => Sent::Length(length),
             None => Sent::Chunked,
         };
-        let mut out = std::mem::take(&mut self.sending.out);
+        let mut out = self.room.out.take();
         out.clear();
         head.write(&mut out, content);
         self.sending = Sending {
@@ -135,6 +150,7 @@ impl Client {
             ..Sending::default()
         };
         (self.begun, self.answered, self.interim) = (false, false, 0);
+        self.read_bytes = READ_BYTES;
         self.asked_head = *head.method == Method::HEAD;
     }
 
@@ -189,7 +205,10 @@ impl Client {
         relay: Option<Relay<'_>>,
     ) -> Result<Option<AnswerHead>, Fault> {
         loop {
-            let Some(mut head) = self.reader.read(&mut self.read, fields)? else { return Ok(None) };
+            let Some(mut head) = self.reader.read(&mut self.read, fields)? else {
+                self.let_go();
+                return Ok(None);
+            };
             if head.status.is_informational() && head.status != StatusCode::SWITCHING_PROTOCOLS {
                 self.interim += 1;
                 if self.interim > INTERIM_MAX {
@@ -204,6 +223,7 @@ impl Client {
             if head.status != StatusCode::SWITCHING_PROTOCOLS {
                 self.content = Content::new(framing(&mut head, self.asked_head)?);
             }
+            self.let_go();
             return Ok(Some(head));
         }
     }
@@ -232,7 +252,16 @@ impl Client {
                 }
                 self.sending.unflushed = false;
             }
-            return if waits { Poll::Pending } else { Poll::Ready(Ok(())) };
+            if waits {
+                return Poll::Pending;
+            }
+            let mut out = std::mem::take(&mut self.sending.out);
+            if (1..=OUT_BYTES_KEPT).contains(&out.capacity()) {
+                out.clear();
+                self.room.out.replace(out);
+            }
+            self.sending.written = 0;
+            return Poll::Ready(Ok(()));
         }
     }
 
@@ -273,6 +302,7 @@ impl Client {
     fn poll_content(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Frame<Bytes>>, Fault>> {
         loop {
             let piece = self.content.next(&mut self.read)?;
+            self.let_go();
             if piece.is_some() || self.content.is_ended() {
                 return Poll::Ready(Ok(piece));
             }
@@ -310,33 +340,52 @@ impl Client {
             && Pin::new(&mut self.io).poll_read(&mut cx, &mut ReadBuf::new(&mut byte)).is_pending()
     }
 
-    /// Lets go of the buffers of a connection between two requests.
-    pub(crate) fn shed(&mut self) {
-        self.read = BytesMut::new();
-        self.sending = Sending::default();
-    }
-
     /// After a 101: the stream, and what was read behind the head.
     pub(crate) fn into_parts(self) -> (UpstreamIo, Bytes) {
         (self.io, self.read.freeze())
     }
 
-    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        if self.read.capacity() - self.read.len() < self.read_bytes / 2 {
-            // Takes the same room again where nobody holds any of it any more.
-            self.read.reserve(self.read_bytes);
+    /// All that was read is taken: no share is kept in the worker's room, so that it can be used anew from its beginning. A buffer
+    /// of the connection's own, which long answers have, stays until their end.
+    fn let_go(&mut self) {
+        if self.read.is_empty() && (self.read_bytes == READ_BYTES || self.content.is_ended()) {
+            self.read = BytesMut::new();
         }
-        let room = self.read.capacity() - self.read.len();
-        let bytes = ready!(poll_read_buf(Pin::new(&mut self.io), cx, &mut self.read))?;
+    }
+
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let (free, bytes) = if self.read.is_empty() && self.read_bytes == READ_BYTES {
+            let mut room = self.room.read.borrow_mut();
+            let read = ready!(read_into(&mut room, READ_BYTES, &mut self.io, cx))?;
+            self.read = room.split();
+            read
+        } else {
+            ready!(read_into(&mut self.read, self.read_bytes, &mut self.io, cx))?
+        };
         if bytes == 0 {
             self.ended = true;
-        } else if bytes == room {
+        } else if bytes == free {
             self.read_bytes = (self.read_bytes * 2).min(READ_BYTES_MAX);
         } else if bytes < READ_BYTES {
             self.read_bytes = READ_BYTES;
         }
         Poll::Ready(Ok(bytes))
     }
+}
+
+/// Reads behind what `buffer` holds. Ready with how many bytes there was room for, and how many came.
+fn read_into(
+    buffer: &mut BytesMut,
+    room: usize,
+    io: &mut UpstreamIo,
+    cx: &mut Context<'_>,
+) -> Poll<io::Result<(usize, usize)>> {
+    if buffer.capacity() - buffer.len() < room {
+        // Takes the same memory again where nobody holds any of it any more.
+        buffer.reserve(room);
+    }
+    let free = buffer.capacity() - buffer.len();
+    poll_read_buf(Pin::new(io), cx, buffer).map_ok(|bytes| (free, bytes))
 }
 
 impl Sending {

@@ -5,12 +5,13 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::{Arc, Weak};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use hyper::client::conn::http2;
 
 use super::Upstream;
 use super::connect::{Connected, connect};
+use super::http1::{Client, Room};
 use super::lease::{Lease, SharedClient};
 use super::return_rule::Reason;
 use crate::body::RequestBody;
@@ -32,9 +33,6 @@ impl Http2Connection {
     }
 }
 
-/// How long an idle connection keeps its buffers.
-const BUFFERS_KEPT: Duration = Duration::from_secs(1);
-
 struct Idle {
     client: SharedClient,
     since: Instant,
@@ -50,6 +48,7 @@ struct PerServer {
 #[derive(Default)]
 struct Pools {
     servers: RefCell<HashMap<u64, PerServer, foldhash::fast::RandomState>>,
+    room: Rc<Room>,
     draining: Cell<bool>,
     workers: usize,
     opened: Cell<u64>,
@@ -93,7 +92,8 @@ impl UpstreamPools {
         self.0.opened.set(self.0.opened.get() + 1);
         // Boxed: it is large and rare, while every request in flight carries this future.
         Ok(match Box::pin(connect(upstream, http1_only)).await? {
-            Connected::Http1(client) => {
+            Connected::Http1(io) => {
+                let client = Client::new(io, Rc::clone(&self.0.room));
                 Lease::http1(self.clone(), Arc::clone(upstream), Rc::new(RefCell::new(client)), false)
             }
             Connected::Http2 { sender, allowed } => {
@@ -152,13 +152,7 @@ impl UpstreamPools {
             let limit = upstream.transport.idle_timeout;
             let stale =
                 |since: Instant| limit.is_some_and(|limit| now.saturating_duration_since(since) >= limit);
-            server.idle.retain(|idle| {
-                let mut client = idle.client.borrow_mut();
-                if now.saturating_duration_since(idle.since) >= BUFFERS_KEPT {
-                    client.shed();
-                }
-                !stale(idle.since) && client.is_quiet()
-            });
+            server.idle.retain(|idle| !stale(idle.since) && idle.client.borrow_mut().is_quiet());
             server.http2.retain(|connection| {
                 if connection.streams.get() > 0 {
                     connection.idle_since.set(now);

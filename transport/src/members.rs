@@ -92,8 +92,12 @@ mod tests {
 
     #[test]
     fn the_removed_are_never_heard_and_strangers_only_while_they_may_be_news() {
-        let mut roster =
-            Roster { keys: [(2, KEY)].into(), members: [2, 3].into(), removed: [(4, KEY)].into(), strangers: false };
+        let mut roster = Roster {
+            keys: [(2, KEY)].into(),
+            members: [2, 3].into(),
+            removed: [(4, KEY)].into(),
+            strangers: false,
+        };
         assert_eq!(roster.judge(2, KEY), Ok(()));
         assert_eq!(roster.judge(2, [2; 32]), Err(Refusal::WrongKey { node: 2 }));
         assert_eq!(roster.judge(3, KEY), Ok(()), "a member whose key is not recorded");

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use ravelin_config::feed::{FEED_VERSION, FEED_VERSIONS, Hello, ToControl, ToControlV1, ToProxy, ToProxyV1};
+use ravelin_config::secret::{OpenError, Secret, SecretId};
 use ravelin_config::{ConfigMap, Delta, GenerationId, SealingKeys};
 use ravelin_consensus::Time;
 use ravelin_transport::codec::{self, CodecError};
@@ -87,6 +88,11 @@ impl Feed {
             encoding: None,
             unencodable: None,
         }
+    }
+
+    /// The value of a secret of the log.
+    pub(crate) fn open(&self, id: &SecretId, envelope: &[u8]) -> Result<Secret, OpenError> {
+        self.sealing.open(id, envelope)
     }
 
     /// A proxy opened the lane. It takes the place of another lane of that proxy once it says hello.

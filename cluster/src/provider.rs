@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ravelin_config::secret::{self, OpenError, Secret, SecretId};
 use ravelin_config::static_config::Providers;
 use ravelin_config::{ConfigMap, Draft, GenerationId, Key, Record, RecordWire};
 use ravelin_transport::codec;
@@ -84,11 +85,15 @@ pub struct Wanted {
     pub dropped: Vec<&'static str>,
 }
 
-/// The providers that a configuration asks for.
+/// The providers that a configuration asks for, with their secrets, which `open` opens.
 ///
 /// # Errors
-/// Why that cannot be told: the section has a newer schema, or is in error from the start.
-pub fn wanted(map: &ConfigMap) -> Result<Wanted, String> {
+/// Why that cannot be told: the section has a newer schema, is in error from the start, or refers to a secret that cannot be
+/// opened here.
+pub fn wanted(
+    map: &ConfigMap,
+    open: impl Fn(&SecretId, &[u8]) -> Result<Secret, OpenError>,
+) -> Result<Wanted, String> {
     let Some(bytes) = map.get(PROVIDERS_KEY) else {
         return Ok(Wanted { specs: Vec::new(), dropped: KNOWN.to_vec() });
     };
@@ -98,6 +103,8 @@ pub fn wanted(map: &ConfigMap) -> Result<Wanted, String> {
     let Some(object) = record.effective() else {
         return Err(format!("in error, and never was good: {}", record.status.errors.join("; ")));
     };
+    let object = secret::fill(object, |id| open(id, map.secrets().get(id).ok_or(OpenError::Absent)?));
+    let object = object.map_err(|error| error.to_string())?;
     let providers: Providers = serde_json::from_slice(&object.bytes).map_err(|error| error.to_string())?;
     let dropped = if providers.file.is_none() { KNOWN.to_vec() } else { Vec::new() };
     Ok(Wanted { specs: specs(&providers), dropped })
@@ -225,7 +232,7 @@ pub trait Provider: Send + 'static {
 #[cfg(test)]
 mod tests {
     use ravelin_config::object::RECORD_VERSION;
-    use ravelin_config::{Kind, Object, State, Status};
+    use ravelin_config::{Kind, Object, SealingKeys, State, Status};
 
     use super::*;
 
@@ -241,12 +248,34 @@ mod tests {
 
     #[test]
     fn only_what_is_known_and_not_asked_for_is_dropped() {
+        let wanted = |map: &ConfigMap| wanted(map, |_, _| Err(OpenError::Absent));
         assert_eq!(wanted(&ConfigMap::new()).map(|wanted| wanted.dropped), Ok(vec!["file"]));
         let other = section(r#"{"docker":{}}"#, State::Enabled);
         assert_eq!(wanted(&other), Ok(Wanted { specs: Vec::new(), dropped: vec!["file"] }));
         let file = section(r#"{"file":{"filename":"/a.yml"}}"#, State::Enabled);
         let wanted = wanted(&file).expect("it is good");
         assert_eq!((wanted.specs.len(), wanted.dropped.len()), (1, 0));
+    }
+
+    #[test]
+    fn what_is_sealed_in_the_section_is_opened_or_said_to_be_missing_without_being_shown() {
+        let keys = SealingKeys::new([0; 16], &[[1; 32]]).expect("one key");
+        let text = r#"{"file":{"filename":"http://joe:Marked0@a"}}"#;
+        let object = Object::new(Kind::StaticSection, 1, text.as_bytes().into());
+        let record = Record { object, status: Status::enabled(), last_good: None };
+        let (record, secrets) = secret::seal_record(&record, &keys).expect("it can be sealed");
+        assert_eq!(secrets.len(), 1);
+        let bytes = codec::encode(RECORD_VERSION, &record.to_wire()).expect("small");
+        let mut map = ConfigMap::new();
+        map.put(Key::new(PROVIDERS_KEY).expect("a key"), bytes.to_vec().into());
+        let open = |id: &SecretId, envelope: &[u8]| keys.open(id, envelope);
+        let reason = wanted(&map, open).expect_err("it is not there");
+        assert!(reason.contains("cannot be had") && !reason.contains("Marked0"), "{reason}");
+        map.change_secrets(secrets.iter().map(|(id, secret)| (*id, Some(keys.seal(id, secret)))));
+        let [ProviderSpec::File(spec)] = &wanted(&map, open).expect("it opens").specs[..] else {
+            panic!("one provider")
+        };
+        assert_eq!(spec.source.path(), std::path::Path::new("http://joe:Marked0@a"));
     }
 
     #[test]
@@ -271,7 +300,8 @@ mod tests {
 
     #[test]
     fn a_section_in_error_from_the_start_says_nothing_about_providers() {
-        let error = wanted(&section("{}", State::Disabled)).expect_err("it is not none");
+        let section = section("{}", State::Disabled);
+        let error = wanted(&section, |_, _| Err(OpenError::Absent)).expect_err("it is not none");
         assert!(error.contains("why"), "{error}");
     }
 }

@@ -1,5 +1,5 @@
 //! Checks that the maps of the code tell the truth: every path, every name of the code and every chore that
-//! `docs/ARCHITECTURE.md`, `docs/reference/evidence.md` and the README name exists. It must not judge prose.
+//! `docs/ARCHITECTURE.md`, the evidence, the deadlines and the README name exists. It must not judge prose.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -10,7 +10,8 @@ use clap::CommandFactory;
 
 use super::tidy::{CRATES, rust_files};
 
-const MAPS: [&str; 3] = ["docs/ARCHITECTURE.md", "README.md", "docs/reference/evidence.md"];
+const MAPS: [&str; 4] =
+    ["docs/ARCHITECTURE.md", "README.md", "docs/reference/evidence.md", "docs/reference/deadlines.md"];
 /// Crates outside the rules of `tidy` whose names count too.
 const MORE_CRATES: [&str; 1] = ["bench"];
 

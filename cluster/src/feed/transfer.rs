@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use ravelin_config::feed::{self, FEED_VERSION, Part, ToProxy, ToProxyV1};
-use ravelin_config::secret::ViewKey;
+use ravelin_config::secret::{OpenError, Secret, ViewKey};
 use ravelin_config::{ConfigMap, Delta, GenerationId, SealingKeys, SecretId};
 use ravelin_transport::codec::{self, CodecError};
 
@@ -34,10 +34,15 @@ impl ViewSealing {
         codec::encode(FEED_VERSION, &ToProxyV1::from(ToProxy::ViewKey(self.view.clone()))).ok()
     }
 
+    /// The value in an envelope of the log.
+    pub(super) fn open(&self, id: &SecretId, envelope: &[u8]) -> Result<Secret, OpenError> {
+        self.keys.open(id, envelope)
+    }
+
     /// An envelope of the log, sealed for the view. None where it does not open here: the proxy then says which object
     /// lacks its secret, and takes nothing.
     fn seal(&self, id: &SecretId, envelope: &[u8]) -> Option<Arc<[u8]>> {
-        let secret = self.keys.open(id, envelope).ok()?;
+        let secret = self.open(id, envelope).ok()?;
         Some(self.view.seal(id, &secret))
     }
 }

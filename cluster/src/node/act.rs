@@ -158,7 +158,7 @@ impl Node {
             return;
         }
         run.section = Some(section.cloned());
-        match provider::wanted(self.store.config()) {
+        match provider::wanted(self.store.config(), |id, envelope| self.feed.open(id, envelope)) {
             Ok(Wanted { specs, dropped }) => {
                 // Objects of a provider that is no longer wanted go with it; one that merely fails is still wanted.
                 let held = providers_of(self.store.config());

@@ -59,6 +59,8 @@ struct HeadV1 {
     spans_micros: [u64; 4],
     /// The bounds, in the order of the core's parameters.
     bounds: [u64; 9],
+    /// The span of a lease, if there are any.
+    lease_micros: Option<u64>,
     /// What was durable, in the form that begins a segment.
     base: Vec<u8>,
 }
@@ -97,6 +99,7 @@ pub(crate) enum TimerV1 {
     CheckQuorum,
     Transfer,
     Read,
+    Lease,
 }
 
 #[derive(Debug, bincode::Encode, bincode::Decode)]
@@ -186,6 +189,7 @@ fn head_form(params: &Params, base: Vec<u8>) -> HeadV1 {
         log_bytes_max,
         log_trailing_bytes_max,
         reads_pending_max,
+        lease,
     } = params;
     let micros = |span: &Duration| u64::try_from(span.as_micros()).unwrap_or(u64::MAX);
     HeadV1 {
@@ -208,6 +212,7 @@ fn head_form(params: &Params, base: Vec<u8>) -> HeadV1 {
             *log_trailing_bytes_max,
             *reads_pending_max as u64,
         ],
+        lease_micros: lease.as_ref().map(micros),
         base,
     }
 }
@@ -237,6 +242,7 @@ fn params_of(head: &HeadV1) -> Params {
         log_bytes_max: log,
         log_trailing_bytes_max: trailing,
         reads_pending_max: count(reads),
+        lease: head.lease_micros.map(Duration::from_micros),
     }
 }
 
@@ -256,6 +262,7 @@ impl InputForm {
                 Timer::CheckQuorum => TimerV1::CheckQuorum,
                 Timer::Transfer => TimerV1::Transfer,
                 Timer::Read => TimerV1::Read,
+                Timer::Lease => TimerV1::Lease,
             }),
             Input::Propose { id, payload } => Self::Propose { id: id.0, payload: payload.0.to_vec() },
             Input::Change { id, changes } => {
@@ -294,6 +301,7 @@ impl InputForm {
                 TimerV1::CheckQuorum => Timer::CheckQuorum,
                 TimerV1::Transfer => Timer::Transfer,
                 TimerV1::Read => Timer::Read,
+                TimerV1::Lease => Timer::Lease,
             }),
             Self::Propose { id, payload } => {
                 Input::Propose { id: ProposalId(id), payload: CommandBytes(payload.into()) }

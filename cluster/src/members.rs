@@ -5,17 +5,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use bincode::{Decode, Encode};
 use ravelin_consensus::{Change, Configuration, Incarnation, NodeId};
-use ravelin_transport::codec::{self, CodecError};
 
-use crate::store::Store;
-use crate::store::key::NODES_PREFIX;
+mod record;
 
-/// The version byte of a record.
-const RECORD_VERSION: u8 = 1;
-/// What the name of a control node's record begins with, after the prefix of nodes.
-const CONTROLLER: &str = "controller-";
+pub use record::{NodeRecord, Records, Wanted, former, record_key, records};
+
 /// Most voters.
 pub const VOTERS_MAX: usize = 7;
 /// Where a control node is dialled, and its key, from an identity file.
@@ -40,94 +35,6 @@ pub struct Contacts {
 pub const NODES_MAX: usize = 64;
 /// Longest address, in bytes: a host name and a port.
 pub const ADDRESS_BYTES_MAX: usize = 260;
-
-/// What is wanted of a control node.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
-pub enum Wanted {
-    /// To vote, as soon as it has caught up and another makes a pair with it.
-    Voter,
-    /// To follow without a vote.
-    Spare,
-    /// Nothing any more.
-    Removed {
-        /// Even where fewer voters are left then, and none can take its place.
-        force: bool,
-    },
-}
-
-/// What the state records of a control node.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
-pub struct NodeRecord {
-    /// The recovery epoch that it was made in: after a fenced recovery it means nothing.
-    pub recovery_epoch: u32,
-    /// The life of its data directory.
-    pub incarnation: u64,
-    /// `host:port` at which the others dial it.
-    pub address: String,
-    /// SHA-256 of its public key; none where it was never told.
-    pub public_key_sha256: Option<[u8; 32]>,
-    /// What is wanted of it.
-    pub wanted: Wanted,
-}
-
-impl NodeRecord {
-    /// The record's bytes.
-    ///
-    /// # Errors
-    /// [`CodecError`]: it is larger than any that can be made here.
-    pub fn encode(&self) -> Result<Vec<u8>, CodecError> {
-        Ok(codec::encode(RECORD_VERSION, self)?.to_vec())
-    }
-
-    /// A record from its bytes.
-    ///
-    /// # Errors
-    /// [`CodecError`]; a newer version wrote it, or nobody.
-    pub fn decode(bytes: &[u8]) -> Result<Self, CodecError> {
-        codec::decode(RECORD_VERSION, bytes)
-    }
-
-    /// Whether the node is, or is to be, a member.
-    pub fn is_wanted(&self) -> bool {
-        !matches!(self.wanted, Wanted::Removed { .. })
-    }
-
-    /// The incarnation as the core names it.
-    pub fn life(&self) -> Incarnation {
-        Incarnation(self.incarnation)
-    }
-}
-
-/// Records by node.
-pub type Records = BTreeMap<NodeId, NodeRecord>;
-
-/// The key of a control node's record.
-pub fn record_key(node: NodeId) -> String {
-    format!("{NODES_PREFIX}{CONTROLLER}{}", node.0)
-}
-
-/// The records of the state's own recovery epoch. What a later version wrote is left out.
-pub fn records(store: &Store) -> Records {
-    let prefix = format!("{NODES_PREFIX}{CONTROLLER}");
-    let all = store.range(&prefix).filter_map(|(key, value)| {
-        let node = key.to_string().strip_prefix(&prefix)?.parse().ok()?;
-        let record = NodeRecord::decode(&value.bytes).ok()?;
-        (record.recovery_epoch == store.recovery_epoch()).then_some((NodeId(node), record))
-    });
-    all.collect()
-}
-
-/// Nodes that are recorded in earlier recovery epochs only, with their keys: what they held was given up, and they with it.
-pub fn former(store: &Store) -> BTreeMap<NodeId, [u8; 32]> {
-    let prefix = format!("{NODES_PREFIX}{CONTROLLER}");
-    let all = store.range(&prefix).filter_map(|(key, value)| {
-        let node = key.to_string().strip_prefix(&prefix)?.parse().ok()?;
-        let record = NodeRecord::decode(&value.bytes).ok()?;
-        let key = record.public_key_sha256?;
-        (record.recovery_epoch < store.recovery_epoch()).then_some((NodeId(node), key))
-    });
-    all.collect()
-}
 
 /// What the leader does next about the members.
 #[derive(Debug, Clone, PartialEq, Eq)]

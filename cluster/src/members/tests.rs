@@ -159,16 +159,3 @@ fn a_removal_that_leaves_one_voter_or_none_is_told_before() {
     assert!(refused(&Scene::new(&[1], &[]), 1, true).expect_err("none would be left").contains("only voter"));
     assert_eq!(refused(&Scene::new(&[1], &[2]), 1, false), Ok(()), "the other takes over");
 }
-
-#[test]
-fn the_form_of_a_record_is_fixed() {
-    let bytes = record(Wanted::Removed { force: true }).encode().expect("small");
-    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    let address = "0b000000000000003132372e302e302e313a31";
-    let wanted = format!("01000000000100000000000000{address}01{}0200000001", "07".repeat(32));
-    assert_eq!(hex, wanted);
-    assert_eq!(NodeRecord::decode(&bytes).expect("its own"), record(Wanted::Removed { force: true }));
-    let mut newer = bytes;
-    newer[0] = 2;
-    assert!(NodeRecord::decode(&newer).is_err());
-}

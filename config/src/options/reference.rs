@@ -292,6 +292,31 @@ pub const DIFFERENCES: &[Difference] = &[
         concerns: &["http.middlewares"],
     },
     Difference {
+        title: "the TLS library chooses the cipher",
+        traefik: "of the suites of TLS 1.3 that a client offers, AES-128 comes before AES-256",
+        ravelin: "AES-256 comes first",
+        reason: "both are sound; `cipherSuites` says nothing of TLS 1.3 in Traefik either",
+        restore: None,
+        concerns: &["tls.options"],
+    },
+    Difference {
+        title: "TLS options are compared by what they say",
+        traefik: "a request to a host with TLS options of another name than its connection's is 421, also where both say \
+                  the same",
+        ravelin: "it is served where the connection fulfils what the options ask for",
+        reason: "a new handshake by the same rules proves nothing",
+        restore: None,
+        concerns: &["tls.options"],
+    },
+    Difference {
+        title: "an empty answer of HTTP/2 has no length",
+        traefik: "`content-length: 0` stands in it",
+        ravelin: "its head ends the stream",
+        reason: "nothing can follow it",
+        restore: None,
+        concerns: &[],
+    },
+    Difference {
         title: "a broken answer is 502",
         traefik: "a malformed answer, a 101 that nobody asked for or a failed certificate check is 500, a status below 100 ends the connection, broken chunks of a request are 500",
         ravelin: "502 where the server is at fault, 400 where the client is",

@@ -1,5 +1,7 @@
 //! The table against the types, and readings of good and bad values.
 
+mod conformance;
+
 use serde_json::{Value as Json, json};
 
 use super::*;

@@ -21,7 +21,7 @@ pub(crate) async fn describe(response: &mut Response<ResponseBody>) {
     if silent {
         return;
     }
-    let found = response.body_mut().first().await.map(|content| guess(content));
+    let found = response.body_mut().first().await.map(guess);
     if let Some(found) = found {
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(found));
     }

@@ -352,6 +352,7 @@ mod tests {
             let connection = has.accept().await.expect("somebody dials");
             let (_, sender, receiver) = connection.accept().await.expect("it opens a lane");
             serve(own.clone(), sender, receiver).await;
+            connection
         };
         let asking = async {
             let connection = wants.connect(&at).await.expect("it listens");
@@ -360,7 +361,8 @@ mod tests {
             sender.send(frame).await.expect("it listens");
             next_answer(&mut receiver).await
         };
-        let ((), answer) = tokio::join!(serving, asking);
+        let (connection, answer) = tokio::join!(serving, asking);
+        drop(connection);
         let Ok(Answer::Refused { reason }) = answer else { panic!("it was served: {answer:?}") };
         assert!(reason.contains("recovery epoch 0"), "{reason}");
     }

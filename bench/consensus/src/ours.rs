@@ -148,10 +148,10 @@ impl Subject for Cluster {
 
 /// Heap allocations within `step` for one commit on all three nodes together, once running.
 pub(crate) fn allocations_per_commit(batch: usize) -> anyhow::Result<f64> {
-    let turns = (4096 / batch).max(4);
+    let turns = crate::COMPACT_ENTRIES as usize / batch;
     let mut cluster = Cluster::start()?;
-    for _ in 0..turns {
-        cluster.commit(batch)?; // buffers reach their size
+    for _ in 0..3 * turns {
+        cluster.commit(batch)?; // buffers reach their size, the log's too, which is let go of now and then
     }
     cluster.allocations = Some(0);
     for _ in 0..turns {

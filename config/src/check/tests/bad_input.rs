@@ -103,7 +103,10 @@ fn middlewares() {
             "{basicAuth: {users: ['ann:$2y$31$x']}}",
             "basicAuth.users: user 1: a bcrypt cost above 16 takes too long",
         ),
-        ("{basicAuth: {headerField: a b}}", "basicAuth.headerField: a text of 3 characters is no header name"),
+        (
+            "{basicAuth: {headerField: a b}}",
+            "basicAuth.headerField: a text of 3 characters is no header name",
+        ),
         ("{rateLimit: {average: 1, burst: -1}}", ""),
         ("{rateLimit: {period: -1s}}", "negative value not valid for period: -1s"),
         ("{rateLimit: {redis: {db: 1}}}", "rateLimit.redis: counts in Redis do not work yet"),

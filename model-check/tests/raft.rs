@@ -47,6 +47,9 @@ complete! {
     lost_disk: "lost-disk",
     transfer: "transfer",
     follower_read: "follower-read",
+    lease: "lease",
+    lease_transfer: "lease-transfer",
+    gather: "gather",
     pair: "pair",
 }
 

@@ -68,8 +68,8 @@ enum Chore {
         /// Only the mutant with this id.
         #[arg(long)]
         only: Option<String>,
-        /// Asks every layer which mutants it catches, and writes the page about it.
-        #[arg(long, conflicts_with = "only")]
+        /// Asks every layer which mutants it catches, and writes the page about it; with --only, one mutant and its probe.
+        #[arg(long)]
         write: bool,
         /// Instead, changes line by line what cargo-mutants knows to change in quorum, log and configuration of the core,
         /// and fails if a change is noticed by no test and proved harmless nowhere. Needs cargo-mutants.
@@ -153,7 +153,7 @@ fn run(root: &Path, chore: Chore) -> anyhow::Result<()> {
         }
         Chore::Mutants { lines: true, .. } => lines::run(root),
         Chore::Mutants { only, write, lines: false } => {
-            let words: Vec<String> = only.into_iter().chain(write.then(|| "--write".to_owned())).collect();
+            let words: Vec<String> = write.then(|| "--write".to_owned()).into_iter().chain(only).collect();
             model_check(root, "mutants", &words)
         }
         Chore::Mutant { id, step } => {

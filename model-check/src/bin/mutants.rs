@@ -1,7 +1,7 @@
 //! Builds the sources with every mutant woven in, and shows for each what catches it.
 //!
 //! `mutants [core | ID]`: with `core`, only those of the consensus core. Fails if one survives. `mutants --write`: asks every
-//! layer, and writes the page about them. `mutants --show ID [--step]`: one, with a script that shows it.
+//! layer, and writes the page about them; `mutants --write ID`: takes over what the probe of one says. `mutants --show ID [--step]`: one, with a script that shows it.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -16,12 +16,16 @@ fn main() -> ExitCode {
     let outcome = match words.as_slice() {
         [] => mutant::run(root, &Choice::All, false, told),
         ["--write"] => mutant::run(root, &Choice::All, true, told).and_then(|found| write(root, found)),
+        ["--write", id] => {
+            let one = Choice::One((*id).to_owned());
+            mutant::run(root, &one, false, told).and_then(|found| write(root, found))
+        }
         ["--show", id] => mutant::show(root, id, false).map(|verdict| vec![verdict]),
         ["--show", id, "--step"] => mutant::show(root, id, true).map(|verdict| vec![verdict]),
         ["core"] => mutant::run(root, &Choice::Core, false, told),
         [id] => mutant::run(root, &Choice::One((*id).to_owned()), false, told),
         _ => {
-            eprintln!("mutants [core | ID | --write | --show ID [--step]]");
+            eprintln!("mutants [core | ID | --write [ID] | --show ID [--step]]");
             return ExitCode::from(2);
         }
     };

@@ -66,6 +66,22 @@ impl Naive {
     }
 }
 
+/// Entries of a leader, shared as they came.
+fn receive(log: &mut Log<u8>, naive: &mut Naive, last_term: Term, terms: &[u64]) {
+    let mut term = last_term.0.max(1);
+    let next = |step: &u64| {
+        term += step;
+        Entry { term: Term(term), kind: EntryKind::Command(9) }
+    };
+    let received: Vec<_> = terms.iter().map(next).collect();
+    let members = naive.configuration_at(naive.last());
+    for entry in &received {
+        log.append(entry.clone());
+        naive.all.push((entry.term, Some(entry.clone()), members.clone()));
+    }
+    log.received(received.iter().map(Entry::size_bytes).sum(), received.into());
+}
+
 fn apply(log: &mut Log<u8>, naive: &mut Naive, change: &Change) {
     let last_term = naive.term_at(naive.last()).unwrap_or_default();
     match change {
@@ -128,20 +144,7 @@ fn apply(log: &mut Log<u8>, naive: &mut Naive, change: &Change) {
             let wanted: Vec<_> = wanted.filter_map(|index| naive.all[index as usize - 1].1.clone()).collect();
             assert_eq!(log.range(Index(*first), Index(first + count).previous()).to_vec(), wanted);
         }
-        Change::Receive { terms } => {
-            let mut term = last_term.0.max(1);
-            let next = |step: &u64| {
-                term += step;
-                Entry { term: Term(term), kind: EntryKind::Command(9) }
-            };
-            let received: Vec<_> = terms.iter().map(next).collect();
-            let members = naive.configuration_at(naive.last());
-            for entry in &received {
-                log.append(entry.clone());
-                naive.all.push((entry.term, Some(entry.clone()), members.clone()));
-            }
-            log.received(received.iter().map(Entry::size_bytes).sum(), received.into());
-        }
+        Change::Receive { terms } => receive(log, naive, last_term, terms),
         Change::Hand(index) => log.handed(Index(*index)),
     }
 }

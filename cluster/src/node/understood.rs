@@ -1,5 +1,5 @@
-//! What each member understands, as the log records it under `nodes/<number>/understands`: what may follow from it holds for
-//! members that are away too. The leader writes what members say of themselves; it must not raise anything by itself.
+//! What each member understands, as the log records it under `nodes/controller-<number>/understands`: what may follow from it
+//! holds for members that are away too. The leader writes what members say of themselves; it must not raise anything by itself.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use ravelin_transport::codec::{self, CodecError};
 use super::timers::between;
 use super::wire::RAFT_VERSIONS;
 use super::{Node, Proposer};
-use crate::store::key::NODES_PREFIX;
+use crate::members::record_key;
 use crate::store::{Author, Change, ChangeId, Command, FEATURE_LEVEL, Put, StoreKey};
 
 /// The version byte of a record.
@@ -60,7 +60,7 @@ impl Understood {
 
 /// The key of a member's record.
 fn key(node: NodeId) -> String {
-    format!("{NODES_PREFIX}{}/understands", node.0)
+    format!("{}/understands", record_key(node))
 }
 
 impl Node {

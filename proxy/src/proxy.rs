@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use ravelin_config::{ConfigMap, GenerationId};
 use ravelin_config::feed::{Receiver, ReceiverLimits};
+use ravelin_config::{ConfigMap, GenerationId};
 use ravelin_transport::{Target, Transport};
 use tokio::sync::{Mutex, mpsc, watch};
 use tokio::task::JoinHandle;
@@ -31,7 +31,7 @@ use crate::worker::{Worker, WorkerOptions, WorkerShared, Workers};
 
 mod tables;
 
-use tables::{Mailbox, Tables};
+use tables::{Mailbox, Tables, Told};
 
 /// Folder of the last good generations below the data directory.
 const LAST_GOOD_FOLDER: &str = "last-good";
@@ -134,12 +134,7 @@ impl Proxy {
         let (serving_sender, serving) = watch::channel(None);
         let (status_sender, feed_status) = watch::channel(FeedStatus::default());
         let (entry_points_sender, entry_points) = watch::channel(BTreeMap::new());
-        let (published, to_announce) = watch::channel(None);
-        drop(tokio::spawn(tables::announce(Arc::clone(&live), to_announce, serving_sender)));
-        let mailbox = Arc::new(Mailbox::default());
-        if let Some((generation, map)) = newest.clone() {
-            mailbox.offer(generation, map);
-        }
+        let mailbox = Arc::new(Mailbox::with(newest.clone()));
         let tables = Tables {
             compiler: Compiler::new(process),
             live: Arc::clone(&live),
@@ -148,25 +143,14 @@ impl Proxy {
             worker_count: count,
             addresses: options.entry_point_addresses.clone(),
             last_good,
-            unkept: false,
-            unmarked: false,
-            held_told: 0,
             kept: newest.as_ref().map(|(generation, _)| *generation),
-            asked_whole: None,
-            published,
+            told: Told::default(),
+            published: tables::announcing(&live, serving_sender),
             mailbox: Arc::clone(&mailbox),
             verdicts: verdict_sender,
             entry_points: entry_points_sender,
         };
-        let thread = std::thread::Builder::new().name("tables".to_owned());
-        let told = failures.clone();
-        let run = move || {
-            // Nothing of it is seen again after a panic, and what it has published is whole.
-            if let Err(panic) = catch_unwind(AssertUnwindSafe(|| tables.run())) {
-                told.panicked("the table thread", &*panic);
-            }
-        };
-        let tables = thread.spawn(run).map_err(StartError::Thread)?;
+        let tables = start_tables(tables, failures.clone())?;
 
         let offers = Arc::clone(&mailbox);
         let client = FeedClient {
@@ -197,6 +181,16 @@ impl Proxy {
             entry_points,
         })
     }
+}
+
+fn start_tables(tables: Tables, told: Failures) -> Result<std::thread::JoinHandle<()>, StartError> {
+    let run = move || {
+        // Nothing of it is seen again after a panic, and what it has published is whole.
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| tables.run())) {
+            told.panicked("the table thread", &*panic);
+        }
+    };
+    std::thread::Builder::new().name("tables".to_owned()).spawn(run).map_err(StartError::Thread)
 }
 
 fn follow_feed(client: FeedClient, failures: Failures) -> JoinHandle<()> {

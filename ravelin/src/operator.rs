@@ -15,8 +15,8 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use ravelin_cluster::request::status::{ClusterStatus, EventRecord, NodeStatus};
 use ravelin_cluster::request::{
-    ApplyMode, Change, Consistency, EVENTS_PAGE_MAX, GET_OBJECTS_MAX, Objects, Page, Request, Response, Scope,
-    SourceDocument, SourceFormat,
+    ApplyMode, Change, Consistency, EVENTS_PAGE_MAX, GET_OBJECTS_MAX, Objects, Page, Request, Response,
+    Scope, SourceDocument, SourceFormat,
 };
 use ravelin_cluster::shell::client::Client;
 use ravelin_transport::PeerRole;

@@ -26,9 +26,19 @@ const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 /// Tables beside the live one from which on it is told how many there are.
 const HELD_TOLD_MIN: usize = 16;
 
+/// Where the table thread says what it has published, under which sequence number.
+pub(super) fn announcing(
+    live: &Arc<Live<Table>>,
+    serving: watch::Sender<Option<GenerationId>>,
+) -> watch::Sender<Option<(GenerationId, u64)>> {
+    let (published, to_announce) = watch::channel(None);
+    drop(tokio::spawn(announce(Arc::clone(live), to_announce, serving)));
+    published
+}
+
 /// Announces each generation as served once every worker has taken it, one after another: the newest that was published
 /// meanwhile is next. Ends with the table thread.
-pub(super) async fn announce(
+async fn announce(
     live: Arc<Live<Table>>,
     mut published: watch::Receiver<Option<(GenerationId, u64)>>,
     serving: watch::Sender<Option<GenerationId>>,
@@ -47,7 +57,6 @@ pub(super) async fn announce(
 }
 
 /// Holds at most one generation: a newer one takes the place of one that waits.
-#[derive(Default)]
 pub(super) struct Mailbox {
     state: Mutex<Letters>,
     changed: Condvar,
@@ -66,6 +75,11 @@ enum Letter {
 }
 
 impl Mailbox {
+    /// A mailbox in which this waits.
+    pub(super) fn with(offer: Option<(GenerationId, ConfigMap)>) -> Self {
+        Self { state: Mutex::new(Letters { offer, closed: false }), changed: Condvar::new() }
+    }
+
     pub(super) fn offer(&self, generation: GenerationId, map: ConfigMap) {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).offer = Some((generation, map));
         self.changed.notify_one();
@@ -98,6 +112,19 @@ impl Mailbox {
     }
 }
 
+/// What the table thread has said, and says again only once it changes.
+#[derive(Default)]
+pub(super) struct Told {
+    /// What is published could not be kept.
+    unkept: bool,
+    /// The mark could not be raised.
+    unmarked: bool,
+    /// Tables held beside the live one.
+    held: usize,
+    /// The last generation that lacked a secret, for which the whole was asked.
+    asked_whole: Option<GenerationId>,
+}
+
 /// What the thread works with.
 pub(super) struct Tables {
     pub(super) compiler: Compiler,
@@ -107,16 +134,10 @@ pub(super) struct Tables {
     pub(super) worker_count: usize,
     pub(super) addresses: BTreeMap<String, String>,
     pub(super) last_good: Option<LastGood>,
-    /// The mark could not be raised, which was told.
-    pub(super) unmarked: bool,
-    /// Tables held beside the live one when that was last told.
-    pub(super) held_told: usize,
     /// What lies on the disk.
     pub(super) kept: Option<GenerationId>,
-    /// What is published could not be kept.
-    pub(super) unkept: bool,
-    /// The last generation that lacked a secret, for which the whole was asked.
-    pub(super) asked_whole: Option<GenerationId>,
+    /// What was said, so that it is said once.
+    pub(super) told: Told,
     /// What was published last, and under which sequence number.
     pub(super) published: watch::Sender<Option<(GenerationId, u64)>>,
     pub(super) mailbox: Arc<Mailbox>,
@@ -131,7 +152,7 @@ impl Tables {
             self.tell_held(tables);
             let held = tables + self.request.free_retired();
             let failed = self.entry_points.borrow().values().any(Result::is_err);
-            let wait = match (held, failed || self.unkept) {
+            let wait = match (held, failed || self.told.unkept) {
                 (0, false) => None,
                 (0, true) => Some(RETRY_INTERVAL),
                 _ => Some(RETIRED_INTERVAL),
@@ -179,7 +200,7 @@ impl Tables {
     fn refuse(&mut self, generation: GenerationId, refusal: &Refusal) {
         let reason = refusal.to_string();
         let is_incomplete = matches!(refusal, Refusal::Secret { .. });
-        if is_incomplete && self.asked_whole.replace(generation) != Some(generation) {
+        if is_incomplete && self.told.asked_whole.replace(generation) != Some(generation) {
             return self.say(Verdict::Incomplete(generation, reason));
         }
         self.say(Verdict::Refused(generation, vec![reason]));
@@ -197,8 +218,8 @@ impl Tables {
     fn mark(&mut self, generation: GenerationId) {
         let Some(store) = &mut self.last_good else { return };
         match store.mark(generation) {
-            Ok(()) => self.unmarked = false,
-            Err(error) if !std::mem::replace(&mut self.unmarked, true) => {
+            Ok(()) => self.told.unmarked = false,
+            Err(error) if !std::mem::replace(&mut self.told.unmarked, true) => {
                 let cause = std::error::Error::source(&error).map(ToString::to_string);
                 tracing::error!(
                     %generation, %error, cause,
@@ -211,14 +232,14 @@ impl Tables {
 
     /// Tells of tables that requests hold, each time there are twice as many: every one costs the memory of its change.
     fn tell_held(&mut self, held: usize) {
-        if held >= HELD_TOLD_MIN.max(self.held_told * 2) {
-            self.held_told = held;
+        if held >= HELD_TOLD_MIN.max(self.told.held * 2) {
+            self.told.held = held;
             tracing::warn!(
                 tables = held,
                 "requests that wait for their servers hold so many tables of before; each goes when its last request has an answer"
             );
         } else if held < HELD_TOLD_MIN {
-            self.held_told = 0;
+            self.told.held = 0;
         }
     }
 
@@ -277,12 +298,12 @@ impl Tables {
         match store.save(generation, map) {
             Ok(()) => {
                 self.kept = Some(generation);
-                if std::mem::take(&mut self.unkept) {
+                if std::mem::take(&mut self.told.unkept) {
                     tracing::info!(%generation, "this generation is kept now");
                 }
             }
             // Said once: what is wrong with a disk mostly stays wrong for a while.
-            Err(error) if !std::mem::replace(&mut self.unkept, true) => {
+            Err(error) if !std::mem::replace(&mut self.told.unkept, true) => {
                 let cause = std::error::Error::source(&error).map(ToString::to_string);
                 tracing::error!(%generation, %error, cause, "this generation cannot be kept for a restart; it is tried again");
             }
@@ -293,7 +314,7 @@ impl Tables {
     /// Tries again to keep what is published: the disk may have room again, and a restart must not go back further than it has to.
     fn keep_again(&mut self) {
         let table = self.live.current();
-        if self.unkept
+        if self.told.unkept
             && let Some(generation) = table.generation
         {
             self.keep(generation, &table.config);

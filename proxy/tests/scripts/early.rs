@@ -146,3 +146,37 @@ fn bytes_behind_an_answer_without_a_body_are_nobodys_answer() {
         }
     }
 }
+
+#[test]
+fn a_client_that_leaves_or_ends_its_side_takes_its_request_along() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback can be bound");
+    let proxy = proxy(&listener);
+    let (tell, told) = mpsc::channel();
+    std::thread::spawn(move || {
+        for mut socket in listener.incoming().flatten() {
+            let tell = tell.clone();
+            // Reads, and never answers.
+            std::thread::spawn(move || {
+                read_head(&mut socket);
+                tell.send("asked").expect("the test waits");
+                let mut rest = [0; 4096];
+                while socket.read(&mut rest).is_ok_and(|length| length > 0) {}
+                tell.send("let go").expect("the test waits");
+            });
+        }
+    });
+    for leaves in [false, true] {
+        let mut client = connect(&proxy);
+        client.write_all(b"GET / HTTP/1.1\r\nHost: a.test\r\n\r\n").expect("it is taken");
+        assert_eq!(told.recv_timeout(PATIENCE), Ok("asked"));
+        let mut held = (!leaves).then_some(client);
+        if let Some(client) = &mut held {
+            client.shutdown(std::net::Shutdown::Write).expect("it stands");
+        }
+        assert_eq!(told.recv_timeout(PATIENCE), Ok("let go"), "leaves: {leaves}");
+        if let Some(mut client) = held {
+            let mut rest = Vec::new();
+            client.read_to_end(&mut rest).expect("closed in order");
+        }
+    }
+}

@@ -137,6 +137,27 @@ fn a_termination_drains_and_ends_with_success() {
 }
 
 #[test]
+fn the_access_log_tells_the_user_and_a_service_only_where_it_was_reached() {
+    let guarded =
+        HELLO.replace("      service: hello\n", "      service: hello\n      middlewares: [auth]\n");
+    let mut all = Standalone::start(&format!(
+        "  format: json\n{guarded}  middlewares:\n    auth:\n      basicAuth:\n        users: ['ann:{{SHA}}5en6G6MezRroT3XKqkdPOmY/BfQ=']\n"
+    ));
+    all.serves("hello.test", "/", 401);
+    let request = b"GET / HTTP/1.1\r\nHost: hello.test\r\nAuthorization: Basic YW5uOnNlY3JldA==\r\nConnection: close\r\n\r\n";
+    assert_eq!(send(all.web, request).expect("an answer").status, 200);
+    assert!(all.process.terminate(), "{}", all.process.printed());
+    let log = std::fs::read_to_string(all.folder.path().join("access.log")).expect("the access log");
+    let lines: Vec<serde_json::Value> =
+        log.lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect();
+    let of = |status: u64| lines.iter().rfind(|line| line["DownstreamStatus"] == status).expect("a line");
+    let told = |status: u64| (of(status)["ClientUsername"].clone(), of(status)["ServiceName"].clone());
+    assert_eq!(told(401), (serde_json::json!(""), serde_json::Value::Null), "{log}");
+    assert_eq!(told(200), (serde_json::json!("ann"), serde_json::json!("hello@file")), "{log}");
+    assert!(!log.contains("secret") && !log.contains("YW5u"), "{log}");
+}
+
+#[test]
 fn flags_do_what_the_file_does() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let (web, api) = (free_address(), free_address());

@@ -175,7 +175,7 @@ fn a_worker_that_cannot_begin_is_an_error_of_the_start() {
         super::application::TestApplication::new(index, std::sync::Arc::clone(&record))
     };
     let started = Workers::start(WorkerOptions { workers: 3, connections_max: 10 }, start);
-    let error = started.err().expect("one of three has failed");
+    let error = started.expect_err("one of three has failed");
     assert_eq!(error.to_string(), "a worker ended before it began");
 }
 

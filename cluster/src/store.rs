@@ -31,7 +31,8 @@ mod wire;
 
 pub use applied::{Applied, ApplyError, Quota, Refusal};
 pub use command::{
-    Author, COMMAND_BYTES_MAX, Change, ChangeId, Command, CommandError, Envelope, Event, Put, SessionTag, Stage,
+    Author, COMMAND_BYTES_MAX, Change, ChangeId, Command, CommandError, Envelope, Event, Put, SessionTag,
+    Stage,
 };
 pub use history::{KeyChange, Revision};
 pub use key::{PlainKey, StoreKey, StoreKeyError};

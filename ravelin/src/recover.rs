@@ -39,10 +39,9 @@ pub(crate) fn run(options: &RecoverOptions) -> anyhow::Result<()> {
     }
     let epoch = survivor.recover(WalLimits::default())?;
     let kept = kept(&options.identity, identity.recovery_epoch());
-    identity
-        .in_recovery_epoch(epoch)
-        .replace(&options.identity, &kept)
-        .context("the data directory is recovered, and the identity file is not: run the same command again")?;
+    identity.in_recovery_epoch(epoch).replace(&options.identity, &kept).context(
+        "the data directory is recovered, and the identity file is not: run the same command again",
+    )?;
     print!("{}", told(&options.identity, &options.data, &kept, identity.node(), epoch));
     Ok(())
 }
@@ -75,7 +74,9 @@ fn describe(identity: &Identity, survivor: &Survivor, survey: &Survey) -> String
         names(others.collect()),
     );
     if survivor.has_passed() {
-        text.push_str("The data directory has begun its new epoch already; only the identity file is left to do.\n");
+        text.push_str(
+            "The data directory has begun its new epoch already; only the identity file is left to do.\n",
+        );
         return text;
     }
     let unacknowledged = survey.last_index.saturating_sub(survey.known_index);

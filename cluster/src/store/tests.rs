@@ -138,7 +138,10 @@ fn the_same_again_changes_nothing_and_the_same_id_takes_effect_once() {
         Applied::Duplicate { id: ChangeId([1; 16]), revision }
     );
     assert_eq!((log.store.revision(), log.store.generation()), (revision, generation));
-    assert_eq!(log.store.outcome(&ChangeId([1; 16])), Some(Outcome { index: Index(1), revision, generation, put: 1, deleted: 0 }));
+    assert_eq!(
+        log.store.outcome(&ChangeId([1; 16])),
+        Some(Outcome { index: Index(1), revision, generation, put: 1, deleted: 0 })
+    );
 }
 
 #[test]

@@ -178,6 +178,15 @@ fn big() -> Response<TestBody> {
     })
 }
 
+/// The whole worker stands still, as under a long poll of something else.
+fn blocked(record: &Record) -> Response<TestBody> {
+    record.waiting.fetch_add(1, Ordering::SeqCst);
+    while !record.unblocked.load(Ordering::SeqCst) {
+        std::thread::yield_now();
+    }
+    response("path /block")
+}
+
 /// Counts a request as abandoned unless it is told to be complete.
 struct Abandoned<'a>(&'a Record, bool);
 
@@ -240,14 +249,7 @@ impl Application for TestApplication {
                 tokio::task::yield_now().await;
                 response("final")
             }
-            "/block" => {
-                // The whole worker stands still, as under a long poll of something else.
-                self.record.waiting.fetch_add(1, Ordering::SeqCst);
-                while !self.record.unblocked.load(Ordering::SeqCst) {
-                    std::thread::yield_now();
-                }
-                response("path /block")
-            }
+            "/block" => blocked(&self.record),
             "/ends" => response(format!("{} and {}", connection.peer.ip(), connection.local.ip())),
             "/upgrade" => {
                 let mut switching = status(StatusCode::SWITCHING_PROTOCOLS);

@@ -78,15 +78,17 @@ fn a_body_goes_on_beside_an_answer_that_its_client_does_not_read_yet() {
     let server = std::thread::spawn(move || {
         let (mut socket, _) = listener.accept().expect("the proxy connects");
         read_head(&mut socket);
-        // More than all buffers on the way take: from here on the proxy cannot write to the client.
+        // More than all buffers on the way take: from here on the proxy cannot write to the client. The last byte waits for the
+        // body, as nobody need take the rest of one whose answer has ended.
         let mut answering = socket.try_clone().expect("a socket");
         let answer = std::thread::spawn(move || {
             let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {LENGTH}\r\n\r\n");
-            answering.write_all(head.as_bytes()).and_then(|()| answering.write_all(&vec![b'a'; LENGTH]))
+            answering.write_all(head.as_bytes()).and_then(|()| answering.write_all(&vec![b'a'; LENGTH - 1]))
         });
         let mut body = vec![0; LENGTH];
         socket.read_exact(&mut body).expect("the whole body comes");
-        answer.join().expect("no panic").expect("the whole answer is taken");
+        answer.join().expect("no panic").expect("the answer is taken");
+        socket.write_all(b"a").expect("the last of it is taken");
         body.iter().all(|&byte| byte == b'b')
     });
     let mut client = connect(&proxy);

@@ -125,7 +125,8 @@ impl Cluster {
     }
 
     async fn status(&self) -> ClusterStatus {
-        match self.client.ask(Request::Status { scope: Scope::Cluster, proxies: Page::FIRST }, PATIENCE).await {
+        match self.client.ask(Request::Status { scope: Scope::Cluster, proxies: Page::FIRST }, PATIENCE).await
+        {
             Ok(Response::Status(status)) => status,
             other => panic!("no status: {other:?}"),
         }

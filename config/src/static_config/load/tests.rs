@@ -234,13 +234,7 @@ fn internal_objects_are_those_of_traefik() {
         .filter(|(_, record)| record.status.state == State::Disabled)
         .map(|(key, _)| key.as_str())
         .collect();
-    assert_eq!(
-        disabled,
-        [
-            "http/routers/dashboard@internal",
-            "http/services/dashboard@internal"
-        ]
-    );
+    assert_eq!(disabled, ["http/routers/dashboard@internal", "http/services/dashboard@internal"]);
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! The bounded searches of the Raft model, each complete and of exactly the size that it is known to have.
+//! The smaller bounded searches of the Raft model, each complete and of exactly the size that it is known to have, and what is told
+//! of all of them.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -22,35 +23,30 @@ macro_rules! complete {
             complete($name);
         })*
 
-        #[test]
-        fn every_configuration_is_searched() {
-            let tested = [$($name),*];
-            let known: Vec<&str> = raft::CONFIGURATIONS.iter().map(|bounds| bounds.name).collect();
-            assert_eq!(tested.as_slice(), known);
-        }
+        const TESTED: &[&str] = &[$($name),*];
     };
 }
 
 complete! {
-    elections: "elections",
-    replication: "replication",
     unreachable: "unreachable",
-    crash: "crash",
-    reorder: "reorder",
     pre_vote: "pre-vote",
     check_quorum: "check-quorum",
-    snapshot: "snapshot",
-    snapshot_race: "snapshot-race",
-    read: "read",
     joint: "joint",
-    replace_leader: "replace-leader",
-    lost_disk: "lost-disk",
     transfer: "transfer",
-    follower_read: "follower-read",
     lease: "lease",
-    lease_transfer: "lease-transfer",
     gather: "gather",
     pair: "pair",
+}
+
+/// States up to which a configuration is searched here; `cargo xtask model` searches all.
+const STATES_MAX: usize = 450_000;
+
+#[test]
+fn every_configuration_is_searched_here_or_larger_than_a_test_should_be() {
+    let known = raft::CONFIGURATIONS.iter();
+    let small = known.filter(|bounds| bounds.states.is_some_and(|states| states <= STATES_MAX));
+    let small: Vec<&str> = small.map(|bounds| bounds.name).collect();
+    assert_eq!(TESTED, small.as_slice());
 }
 
 /// `RAVELIN_REWRITE=1` takes over the configurations; what the deeper searches found comes from `cargo xtask model --hours N`.

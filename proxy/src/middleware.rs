@@ -221,7 +221,7 @@ pub enum Flow {
     Answer(Box<Response<ResponseBody>>),
     /// The request is refused with this error.
     Refuse(RequestError),
-    /// The middleware's [`Middleware::resume`] decides by what this comes to.
+    /// The middleware's `Middleware::resume` decides by what this comes to.
     Later(Later),
 }
 

@@ -1,8 +1,9 @@
-//! The guides to the checks, tried: every command of a `sh` block runs, with its budget cut to seconds, and every command of
-//! a CI job is one that there is. It must not know what a guide says beyond its commands.
+//! The guides to the checks, tried: every command of a `sh` block runs, with its budget cut to seconds, or is one that a step
+//! of `verify` runs; every command of a CI job is one that there is. It must not know what a guide says beyond its commands.
 
 use clap::Parser;
 
+use super::verify::SHOWN_MUTANT;
 use super::{Arguments, Chore, run, workspace_root};
 
 const GUIDES: [&str; 3] = ["model-checking.md", "simulation.md", "fuzzing.md"];
@@ -39,6 +40,8 @@ fn cut(chore: Chore) -> Option<Chore> {
         Chore::Sim { from, seed, script, trace, core, .. } => {
             Some(Chore::Sim { seeds: Some(2), from, seed, script, trace, core })
         }
+        // It builds a copy of the sources, which the step `mutants` has at hand: that one shows it.
+        Chore::Mutant { id, .. } if id == SHOWN_MUTANT => None,
         // It needs a toolchain of its own, and the step `fuzz` does the same.
         Chore::Fuzz { .. } => None,
         chore => Some(chore),
@@ -59,5 +62,5 @@ fn every_command_of_the_guides_works() {
             ran += 1;
         }
     }
-    assert!(ran >= 4 && known >= 12, "the commands were found: {ran} of {known} ran");
+    assert!(ran >= 3 && known >= 12, "the commands were found: {ran} of {known} ran");
 }

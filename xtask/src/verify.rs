@@ -20,6 +20,9 @@ pub(crate) enum Outcome {
     Skipped(String),
 }
 
+/// The mutant that the guides show.
+pub(crate) const SHOWN_MUTANT: &str = "read-round-reused";
+
 type Step = (&'static str, fn(&Path, &Path) -> anyhow::Result<Outcome>);
 
 /// The steps, cheap ones first so that a slip shows early.
@@ -33,7 +36,7 @@ const STEPS: [Step; 12] = [
     ("test", |root, log| cargo(root, log, "test --locked --workspace")),
     ("loom", loom),
     ("model", |root, log| figures(root, log, "run --locked -q -p ravelin-model-check --bin model -- check")),
-    ("mutants", |root, log| figures(root, log, "run --locked -q -p ravelin-model-check --bin mutants")),
+    ("mutants", mutants),
     ("simulation", |root, log| {
         figures(root, log, "run --locked -q -p ravelin-model-check --bin sim -- --seeds 2000")
     }),
@@ -139,6 +142,14 @@ fn figures(root: &Path, log: &Path, line: &str) -> anyhow::Result<Outcome> {
     cargo(root, log, line)?;
     let text = fs::read_to_string(log).unwrap_or_default();
     Ok(Outcome::Passed(text.lines().last().unwrap_or_default().to_owned()))
+}
+
+/// All of them, then the one that the guides show, which has the copy of the sources at hand.
+fn mutants(root: &Path, log: &Path) -> anyhow::Result<Outcome> {
+    let program = "run --locked -q -p ravelin-model-check --bin mutants";
+    let outcome = figures(root, log, program)?;
+    cargo(root, &log.with_extension("one.log"), &format!("{program} -- --show {SHOWN_MUTANT}"))?;
+    Ok(outcome)
 }
 
 fn docs(root: &Path, log: &Path) -> anyhow::Result<Outcome> {

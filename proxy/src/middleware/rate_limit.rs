@@ -71,7 +71,7 @@ struct Bucket {
 
 type Shard = Mutex<HashMap<Box<[u8]>, Bucket, foldhash::fast::RandomState>>;
 
-/// The buckets of all sources. Bounded by [`SOURCES_MAX`].
+/// The buckets of all sources. Bounded by `SOURCES_MAX`.
 #[derive(Debug)]
 pub struct Buckets {
     settings: Settings,

@@ -111,6 +111,10 @@ impl World {
         if self.tickets.values().any(|number| !probes.contains(number)) {
             return Err("I41: a request was not answered".to_owned());
         }
+        // The leader may well change as long as somebody asked for it.
+        if !self.hand_overs.is_empty() {
+            return Err("I41: who asked for a hand-over was not answered".to_owned());
+        }
         let Some(first) = nodes.first() else { return Err("no nodes".to_owned()) };
         for node in &nodes {
             if node.store().generation() != first.store().generation() {

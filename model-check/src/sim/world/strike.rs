@@ -66,6 +66,9 @@ impl World {
     /// An operator asks a node that another one lead.
     fn ask_to_hand_over(&mut self, node: u64, other: u64) {
         let station = node as usize - 1;
+        if self.stations[station].machine.is_none() {
+            return;
+        }
         let (life, ticket) = (self.station(node).life, self.next_number());
         let mut id = [0xff; 16];
         id[..8].copy_from_slice(&ticket.to_le_bytes());
@@ -323,6 +326,7 @@ impl World {
         let (number, life) = (held.number, held.life);
         let wait = if held.down_micros > 0 { std::mem::take(&mut held.down_micros) } else { DOWN_MICROS };
         self.tickets.retain(|(of, _), _| *of != station);
+        self.hand_overs.retain(|(of, _)| *of != station);
         self.network.crash(number);
         self.clogs
             .iter_mut()

@@ -89,6 +89,20 @@ impl Running {
     pub(crate) fn terminate(&mut self) -> bool {
         let killed = Command::new("kill").arg(self.pid().to_string()).status().expect("kill(1)");
         assert!(killed.success());
+        self.wait()
+    }
+
+    /// Waits until it has ended by itself, having said each of these.
+    pub(crate) fn ended_because(mut self, why: &[&str]) {
+        self.wait();
+        let printed = self.printed();
+        for part in why {
+            assert!(printed.contains(part), "{part:?} is missing:\n{printed}");
+        }
+    }
+
+    /// Waits for its end, and tells whether that was with success.
+    fn wait(&mut self) -> bool {
         let pid = i32::try_from(self.pid()).ok().and_then(Pid::from_raw).expect("its process id");
         let ended = pidfd_open(pid, PidfdFlags::empty()).expect("its descriptor");
         let limit = Timespec { tv_sec: TIME_MAX.as_secs().cast_signed(), tv_nsec: 0 };

@@ -7,6 +7,7 @@ mod driver;
 mod guides;
 mod load;
 mod members;
+mod nodes;
 mod recover;
 mod replay;
 mod secrets;

@@ -1,31 +1,9 @@
 //! Control nodes that join, lead and go, as processes: what an operator types, and what the nodes say.
 
-use std::net::UdpSocket;
 use std::path::Path;
-use std::time::Instant;
 
-use crate::driver::{Running, TIME_MAX, ravelin, text};
-
-const OPERATOR: [&str; 2] = ["--identity", "identities/operator.toml"];
-
-/// Addresses that were free a moment ago, no two the same.
-pub(crate) fn free_addresses(count: usize) -> Vec<String> {
-    let sockets: Vec<UdpSocket> =
-        (0..count).map(|_| UdpSocket::bind("127.0.0.1:0").expect("a free port")).collect();
-    sockets.iter().map(|socket| socket.local_addr().expect("bound").to_string()).collect()
-}
-
-fn start(folder: &Path, node: u64) -> Running {
-    let (identity, data) = (format!("identities/controller-{node}.toml"), format!("data/{node}"));
-    let words = ["controller", "--identity", &identity, "--data", &data];
-    Running::start(folder, &format!("controller-{node}"), &words)
-}
-
-/// Runs a command under the operator's identity; whether it succeeded, and what it printed.
-fn operate(folder: &Path, words: &[&str]) -> (bool, String) {
-    let output = ravelin(folder, &[words, &OPERATOR].concat());
-    (output.status.success(), text(&output))
-}
+use crate::driver::{Running, ravelin, text};
+use crate::nodes::{free_addresses, operate, start, three_founders, until};
 
 /// Runs a command that must succeed.
 fn done(folder: &Path, words: &[&str]) -> String {
@@ -34,26 +12,12 @@ fn done(folder: &Path, words: &[&str]) -> String {
     said
 }
 
-/// Repeats a question until the answer is as wanted.
-fn until(folder: &Path, words: &[&str], holds: impl Fn(&str) -> bool) -> String {
-    let begun = Instant::now();
-    loop {
-        let (_, said) = operate(folder, words);
-        if holds(&said) {
-            return said;
-        }
-        assert!(begun.elapsed() < TIME_MAX, "ravelin {}:\n{said}", words.join(" "));
-    }
-}
-
 /// Three founders, running, with something applied.
 fn three(folder: &Path) -> (Vec<String>, Vec<Running>) {
     let addresses = free_addresses(6);
-    let nodes: Vec<String> =
-        (1..=3).map(|node| format!("controller-{node}={}", addresses[node - 1])).collect();
-    let made = ravelin(folder, &["init", "--out", "identities", "--nodes", &nodes.join(",")]);
+    let made = ravelin(folder, &["init", "--out", "identities", "--nodes", &three_founders(&addresses)]);
     assert!(made.status.success(), "{}", text(&made));
-    let running = (1..=3).map(|node| start(folder, node)).collect();
+    let running = (1..=3).map(|node| start(folder, "controller", node)).collect();
     let site = "http:\n  middlewares:\n    mark:\n      stripPrefix: {prefixes: [/first]}\n";
     std::fs::write(folder.join("site.yaml"), site).expect("a file");
     until(folder, &["apply", "site.yaml"], |said| said.contains("1 put"));
@@ -79,7 +43,7 @@ fn control_nodes_join_vote_lead_and_go_and_a_removed_one_is_told_so() {
     let folder = folder.path();
     let (addresses, mut running) = three(folder);
     let identity = identity_for(folder, 4, &addresses[3]);
-    let mut fourth = start(folder, 4);
+    let mut fourth = start(folder, "controller", 4);
     fourth.until("the members refuse whom they do not know", || {
         let log = std::fs::read_to_string(folder.join("controller-4.log")).unwrap_or_default();
         log.contains("is not a member of the cluster; `ravelin node add` makes it one")
@@ -92,7 +56,7 @@ fn control_nodes_join_vote_lead_and_go_and_a_removed_one_is_told_so() {
     let (_, again) = operate(folder, &["node", "add", &identity]);
     assert!(line(&again, 4).contains("spare"), "repeating it changes nothing: {again}");
     let identity = identity_for(folder, 5, &addresses[4]);
-    let _fifth = start(folder, 5);
+    let _fifth = start(folder, "controller", 5);
     done(folder, &["node", "add", &identity]);
     let five = |list: &str| (1..=5).all(|node| line(list, node).contains("voter"));
     until(folder, &["node", "list"], five);
@@ -108,12 +72,12 @@ fn control_nodes_join_vote_lead_and_go_and_a_removed_one_is_told_so() {
     let list = done(folder, &["node", "remove", "1"]);
     assert!(!list.contains("controller-1 "), "{list}");
     let first = running.remove(0);
-    ended_because(folder, first, 1, "this node was removed from the cluster");
+    first.ended_because(&["this node was removed from the cluster"]);
     let list = until(folder, &["node", "list"], |list| line(list, 4).contains("leader"));
     let voters = list.lines().filter(|line| line.contains("voter")).count();
     assert_eq!(voters, 3, "an odd number: {list}");
-    let again = start(folder, 1);
-    ended_because(folder, again, 1, "says so. Its data directory and identity file are of no use any more");
+    let again = start(folder, "controller", 1);
+    again.ended_because(&["says so. Its data directory and identity file are of no use any more"]);
     let (succeeded, said) = operate(folder, &["node", "add", "identities/controller-1.toml"]);
     assert!(
         !succeeded && said.contains("controller 1 was removed, and this identity of it with it"),
@@ -149,7 +113,7 @@ fn a_node_that_moved_tells_the_others_where_it_is() {
     let file = folder.join("identities/controller-3.toml");
     let text = std::fs::read_to_string(&file).expect("an identity").replace(&addresses[2], &addresses[4]);
     std::fs::write(&file, text).expect("a file of one's own");
-    let _moved = start(folder, 3);
+    let _moved = start(folder, "controller", 3);
     let moved =
         |list: &str| line(list, 3).contains(&addresses[4]) && !line(list, 3).contains("not caught up");
     until(folder, &["node", "list"], moved);
@@ -158,17 +122,6 @@ fn a_node_that_moved_tells_the_others_where_it_is() {
     let site = "http:\n  middlewares:\n    second:\n      stripPrefix: {prefixes: [/second]}\n";
     std::fs::write(folder.join("site.yaml"), site).expect("a file");
     until(folder, &["apply", "site.yaml"], |said| said.contains("1 put"));
-}
-
-/// Waits until a process has ended by itself and has said why.
-fn ended_because(folder: &Path, mut process: Running, node: u64, why: &str) {
-    let begun = Instant::now();
-    while process.is_running() {
-        assert!(begun.elapsed() < TIME_MAX, "it runs on:\n{}", process.printed());
-        std::thread::sleep(std::time::Duration::from_millis(5)); // another process can only be asked again
-    }
-    let log = std::fs::read_to_string(folder.join(format!("controller-{node}.log"))).unwrap_or_default();
-    assert!(log.contains(why), "{log}");
 }
 
 #[test]
@@ -186,7 +139,7 @@ fn a_removal_that_would_leave_one_voter_is_refused_until_it_is_forced_or_another
     // One that has died is replaced: the new one takes its place in one step.
     drop(running.remove(2));
     let identity = identity_for(folder, 4, &addresses[3]);
-    let _fourth = start(folder, 4);
+    let _fourth = start(folder, "controller", 4);
     done(folder, &["node", "add", &identity]);
     let list = done(folder, &["node", "remove", "3", "--timeout", "30"]);
     assert!(line(&list, 4).contains("voter") && line(&list, 3).is_empty(), "{list}");

@@ -3,39 +3,16 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
-use std::time::Instant;
 
-use crate::driver::{Running, TIME_MAX, free_address, get, ravelin, text};
+use crate::driver::{Running, free_address, get, ravelin, text};
+use crate::nodes::{free_addresses, start, three_founders, until};
 
-const OPERATOR: [&str; 2] = ["--identity", "identities/operator.toml"];
-const SURVIVOR: [&str; 4] = ["--identity", "identities/controller-3.toml", "--data", "data/3"];
-
-fn start(folder: &Path, role: &str, node: u64) -> Running {
-    let (identity, data) = (format!("identities/{role}-{node}.toml"), data(role, node));
-    let words = [role, "--identity", &identity, "--data", &data];
-    Running::start(folder, &format!("{role}-{node}"), &words)
-}
-
-fn data(role: &str, node: u64) -> String {
-    if role == "controller" { format!("data/{node}") } else { format!("data/{role}-{node}") }
-}
+const SURVIVOR: [&str; 4] = ["--identity", "identities/controller-3.toml", "--data", "data/controller-3"];
 
 /// Runs a command; whether it succeeded, and what it printed.
 fn run(folder: &Path, words: &[&str]) -> (bool, String) {
     let output = ravelin(folder, words);
     (output.status.success(), text(&output))
-}
-
-/// Repeats an operator's command until the answer is as wanted.
-fn until(folder: &Path, words: &[&str], holds: impl Fn(&str) -> bool) -> String {
-    let begun = Instant::now();
-    loop {
-        let (_, said) = run(folder, &[words, &OPERATOR].concat());
-        if holds(&said) {
-            return said;
-        }
-        assert!(begun.elapsed() < TIME_MAX, "ravelin {}:\n{said}", words.join(" "));
-    }
 }
 
 fn apply(folder: &Path, web: SocketAddr, backend: SocketAddr, prefix: &str) {
@@ -53,10 +30,8 @@ fn serves(web: SocketAddr, prefix: &str) -> bool {
 
 /// Three founders and a proxy that serves what was applied; then controllers 1 and 2 are lost.
 fn lost(folder: &Path, web: SocketAddr, backend: SocketAddr) -> (Vec<String>, Running, Running) {
-    let addresses = crate::members::free_addresses(5);
-    let nodes: Vec<String> =
-        (1..=3).map(|node| format!("controller-{node}={}", addresses[node - 1])).collect();
-    let nodes = format!("{},proxy-1", nodes.join(","));
+    let addresses = free_addresses(5);
+    let nodes = format!("{},proxy-1", three_founders(&addresses));
     let (made, said) = run(folder, &["init", "--out", "identities", "--nodes", &nodes]);
     assert!(made, "{said}");
     let mut controllers: Vec<Running> = (1..=3).map(|node| start(folder, "controller", node)).collect();
@@ -70,19 +45,6 @@ fn lost(folder: &Path, web: SocketAddr, backend: SocketAddr) -> (Vec<String>, Ru
     });
     let survivor = controllers.remove(2);
     (addresses, survivor, proxy)
-}
-
-/// Waits until a process has ended by itself and has said why.
-fn ended_because(mut process: Running, why: &[&str]) {
-    let begun = Instant::now();
-    while process.is_running() {
-        assert!(begun.elapsed() < TIME_MAX, "it runs on:\n{}", process.printed());
-        std::thread::sleep(std::time::Duration::from_millis(5)); // another process can only be asked again
-    }
-    let printed = process.printed();
-    for part in why {
-        assert!(printed.contains(part), "{part:?} is missing:\n{printed}");
-    }
 }
 
 #[test]
@@ -111,7 +73,7 @@ fn two_of_three_are_lost_and_the_third_goes_on_as_a_new_epoch_that_hears_no_old_
     let wrong = [&["recover", "--cluster", "00"], &SURVIVOR[..]].concat();
     let (done, said) = run(folder, &wrong);
     assert!(!done && said.contains("is not the cluster of this node"), "{said}");
-    assert!(!folder.join("data/3/wal-1").exists(), "nothing was changed");
+    assert!(!folder.join("data/controller-3/wal-1").exists(), "nothing was changed");
     let (done, said) = run(folder, &[&["recover", "--cluster", &cluster], &SURVIVOR[..]].concat());
     assert!(done && said.contains("controller-3 is the only voter of recovery epoch 1"), "{said}");
     assert!(folder.join("identities/controller-3.toml.epoch-0").exists(), "the old identity is kept");
@@ -124,8 +86,8 @@ fn two_of_three_are_lost_and_the_third_goes_on_as_a_new_epoch_that_hears_no_old_
 
     // An old member that comes back is refused, stops, and says what to do.
     let first = start(folder, "controller", 1);
-    ended_because(first, &["controller 3", "ravelin init --add", "empty directory"]);
-    let other = ["recover", "--identity", "identities/controller-3.toml", "--data", "data/1"];
+    first.ended_because(&["controller 3", "ravelin init --add", "empty directory"]);
+    let other = ["recover", "--identity", "identities/controller-3.toml", "--data", "data/controller-1"];
     let (done, said) = run(folder, &other);
     assert!(!done && said.contains("belongs to node 1"), "{said}");
 

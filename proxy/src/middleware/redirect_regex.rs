@@ -153,20 +153,11 @@ mod tests {
     use super::super::tests::Sample;
     use super::*;
 
-    fn outcome(regex: &str, replacement: &str, sample: Sample) -> Option<(u16, String)> {
+    fn outcome(regex: &str, replacement: &str, mut sample: Sample) -> Option<(u16, String)> {
         let config =
             dynamic::RedirectRegex { regex: regex.into(), replacement: replacement.into(), permanent: false };
         let middleware = RedirectRegex::compile(&config).expect("good");
-        let mut sample = sample;
-        match sample.run(|head| middleware.request(head)) {
-            Flow::Next(_) => None,
-            Flow::Answer(answer) => {
-                let location = answer.headers().get("location").map(|value| value.as_bytes().to_vec());
-                let location = String::from_utf8(location.unwrap_or_default()).expect("UTF-8");
-                Some((answer.status().as_u16(), location))
-            }
-            other => panic!("{other:?}"),
-        }
+        sample.redirected(|head| middleware.request(head))
     }
 
     #[test]

@@ -108,15 +108,7 @@ mod tests {
     }
 
     fn outcome(middleware: &RedirectScheme, sample: &mut Sample) -> Option<(u16, String)> {
-        match sample.run(|head| middleware.request(head)) {
-            Flow::Next(_) => None,
-            Flow::Answer(answer) => {
-                let location =
-                    answer.headers().get("location").expect("a redirect").to_str().expect("ASCII").to_owned();
-                Some((answer.status().as_u16(), location))
-            }
-            other => panic!("{other:?}"),
-        }
+        sample.redirected(|head| middleware.request(head))
     }
 
     #[test]

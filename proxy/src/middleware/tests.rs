@@ -69,6 +69,30 @@ impl Sample {
         (self.path, self.host, self.omit_forwarded_for) = (path, host, omit);
         result
     }
+
+    /// Status and target (empty where none is told) of what a middleware answers with; none where it lets the request pass.
+    pub(crate) fn redirected(&mut self, act: impl FnOnce(&mut Head<'_>) -> Flow) -> Option<(u16, String)> {
+        match self.run(act) {
+            Flow::Next(_) => None,
+            Flow::Answer(answer) => {
+                let location =
+                    answer.headers().get(http::header::LOCATION).map(|value| value.as_bytes().to_vec());
+                let location = String::from_utf8(location.unwrap_or_default()).expect("UTF-8");
+                Some((answer.status().as_u16(), location))
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// The path that a middleware leaves, and the prefix that it tells the server of.
+    pub(crate) fn stripped(mut self, act: impl FnOnce(&mut Head<'_>) -> Flow) -> (String, Option<String>) {
+        let before = self.path.clone();
+        let flow = self.run(act);
+        assert!(matches!(flow, Flow::Next(_)), "{before}: {flow:?}");
+        let told = self.headers.get(crate::forwarded::X_FORWARDED_PREFIX);
+        let told = told.map(|value| value.to_str().expect("ASCII").to_owned());
+        (self.path, told)
+    }
 }
 
 fn template(name: &str, json: &str) -> Result<Template, CompileError> {

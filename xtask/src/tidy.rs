@@ -10,8 +10,20 @@ use syn::visit::{self, Visit};
 
 const FILE_LINES_MAX: usize = 600;
 const FUNCTION_LINES_MAX: usize = 70;
-pub(crate) const CRATES: [&str; 9] =
-    ["consensus", "config", "transport", "cluster", "proxy", "model-check", "fuzz", "ravelin", "xtask"];
+pub(crate) const CRATES: [&str; 10] = [
+    "consensus",
+    "config",
+    "transport",
+    "cluster",
+    "proxy",
+    "model-check",
+    "fuzz",
+    "ravelin",
+    "bench",
+    "xtask",
+];
+/// Each workspace has its own.
+const LOCK_FILES: [&str; 2] = ["Cargo.lock", "bench/consensus/Cargo.lock"];
 /// Names that say nothing about what a file is for.
 const NAMES_BANNED: [&str; 6] = ["utils", "util", "common", "helpers", "helper", "manager"];
 /// A word that may stand only in the named places: (word, places, why).
@@ -33,7 +45,10 @@ pub(crate) fn breaches(root: &Path) -> anyhow::Result<Vec<String>> {
             check_file(&shown, &text, &mut found);
         }
     }
-    check_lock_file(root, &mut found)?;
+    for name in LOCK_FILES {
+        let text = fs::read_to_string(root.join(name)).context(name)?;
+        check_lock_file(name, &text, &mut found);
+    }
     found.sort();
     Ok(found)
 }
@@ -107,15 +122,13 @@ fn check_line(shown: &str, number: usize, line: &str, found: &mut Vec<String>) {
 }
 
 /// No lock file may name another registry than the default one.
-fn check_lock_file(root: &Path, found: &mut Vec<String>) -> anyhow::Result<()> {
-    let text = fs::read_to_string(root.join("Cargo.lock")).context("Cargo.lock")?;
+fn check_lock_file(shown: &str, text: &str, found: &mut Vec<String>) {
     for (number, line) in text.lines().enumerate() {
         let default = "registry+https://github.com/rust-lang/crates.io-index";
         if line.starts_with("source = ") && !line.contains(default) {
-            found.push(format!("Cargo.lock:{}: not from the default registry: {line}", number + 1));
+            found.push(format!("{shown}:{}: not from the default registry: {line}", number + 1));
         }
     }
-    Ok(())
 }
 
 struct Functions<'a> {
@@ -184,5 +197,8 @@ mod tests {
                 .contains("701 lines")
         );
         assert!(breaches_of("config/src/key.rs", "//! A.\n#[ignore]\nfn a() {}\n")[0].contains("ignored"));
+        let mut found = Vec::new();
+        check_lock_file("Cargo.lock", "source = \"registry+https://example.org/index\"\n", &mut found);
+        assert!(found[0].contains("Cargo.lock:1: not from the default registry"));
     }
 }

@@ -7,31 +7,28 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use http::header::{CONNECTION, COOKIE, EXPECT, HOST, HeaderMap, HeaderValue, TRANSFER_ENCODING};
 use http::request::Parts;
-use http::uri::PathAndQuery;
 use http::{Method, Request, Response, StatusCode, Version};
 use ravelin_config::rule::{self, HeaderLookup, RequestFacts};
 use smallvec::SmallVec;
 
-use crate::api;
 use crate::body::{RequestBody, ResponseBody};
 use crate::connection::{ClientBody, ConnectionFacts, Protocol, RawTarget, TlsFacts};
 use crate::error::{RequestError, bare};
 use crate::exchange::Exchange;
-use crate::forward::{self, Outgoing};
 use crate::forwarded::{self, Origin, Present};
 use crate::limits::EntryPointPolicy;
 use crate::middleware::{Flow, Head, Kept, Middleware, PathText, content_type};
 use crate::path::{self, PathError};
-use crate::service::{InternalService, Server, Service, ServiceKind};
+use crate::service::Service;
 use crate::table::{EntryPointTable, Outcome, Route, RouteIndex, Table};
 
 mod log;
+mod services;
 mod state;
 
-use log::{begin, finish, log_internal, log_route, log_server, log_service, log_user, note_origin};
+use log::{begin, finish, log_route, log_user, note_origin};
 pub use state::{Shared, State};
 
 /// Answers one request by one table, which the caller keeps alive. Never fails: every error is an answer. Dropping the future
@@ -156,12 +153,6 @@ struct Journey<'r> {
 
 type Passed<'r> = SmallVec<[(&'r Middleware, Kept); 4]>;
 
-/// Where the request halves of all chains led.
-enum Destination<'r> {
-    Server(&'r Server, bool),
-    Internal(InternalService),
-}
-
 impl<'r> Journey<'r> {
     /// Through the request halves, to the service, and back through the response halves of what was passed.
     async fn run(
@@ -172,7 +163,7 @@ impl<'r> Journey<'r> {
     ) -> Response<ResponseBody> {
         let mut passed = Passed::new();
         let inward = match self.branch(head, route, &mut passed).await {
-            Ok(service) => through_services(head, service, &mut passed, self.exchange).await,
+            Ok(service) => self.descend(head, service, &mut passed).await,
             Err(stop) => Err(stop),
         };
         log_user(self.exchange, head.user.take());
@@ -240,79 +231,11 @@ impl<'r> Journey<'r> {
         };
         children.find(&facts).map(|route| &**route)
     }
-
-    async fn reach(
-        &mut self,
-        head: &mut Head<'_>,
-        destination: Destination<'r>,
-        body: &mut RequestBody,
-    ) -> Result<Response<ResponseBody>, RequestError> {
-        let (server, pass_host_header) = match destination {
-            Destination::Server(server, pass_host_header) => (server, pass_host_header),
-            Destination::Internal(service) => return Ok(Box::pin(self.internal(service, head)).await),
-        };
-        let tracker = body.tracker();
-        let present = head.present;
-        debug_assert!(present.covers(Present::of(head.headers)), "who adds a field says so");
-        log_server(self.exchange, server, head, present, tracker.as_ref());
-        let target = outgoing_target(&head.path, &server.base_path, head.query, self.uri_query)?;
-        let upgrade =
-            self.policy.forwarded.dispatch(head.headers, present, self.origin, head.omit_forwarded_for);
-        let host = if pass_host_header { head.host.clone() } else { server.upstream.authority.clone() };
-        let mut outgoing = Outgoing {
-            method: head.method.clone(),
-            target,
-            headers: std::mem::take(head.headers),
-            present,
-            host,
-            upgrade,
-            body: std::mem::replace(body, RequestBody::empty()),
-            tracker,
-        };
-        forward::forward(&self.state.pools, self.connection, &server.upstream, &mut outgoing).await
-    }
-
-    async fn internal(&self, service: InternalService, head: &Head<'_>) -> Response<ResponseBody> {
-        let answer = match service {
-            InternalService::Noop => return bare(StatusCode::IM_A_TEAPOT, ""),
-            InternalService::Ping => api::ping(self.table, self.state.shared.is_terminating()),
-            InternalService::Api => {
-                api::answer(self.table, head.method, head.path.as_str(), head.query).await
-            }
-        };
-        answer.map(ResponseBody::full)
-    }
 }
 
 enum Stop {
     Answer(Box<Response<ResponseBody>>),
     Refuse(RequestError),
-}
-
-/// The request halves of each service's own middlewares, down to a server.
-async fn through_services<'r>(
-    head: &mut Head<'_>,
-    mut service: &'r Service,
-    passed: &mut Passed<'r>,
-    exchange: &mut Exchange,
-) -> Result<Destination<'r>, Stop> {
-    loop {
-        through(head, &service.middlewares, passed).await?;
-        match &service.kind {
-            ServiceKind::LoadBalancer(balancer) => {
-                log_service(exchange, service);
-                let server = balancer.next().ok_or(Stop::Refuse(RequestError::NoServer))?;
-                return Ok(Destination::Server(server, balancer.pass_host_header));
-            }
-            ServiceKind::Weighted(weighted) => {
-                service = weighted.next().ok_or(Stop::Refuse(RequestError::NoServer))?;
-            }
-            ServiceKind::Internal(internal) => {
-                log_internal(exchange, service);
-                return Ok(Destination::Internal(*internal));
-            }
-        }
-    }
 }
 
 async fn through<'r>(
@@ -464,33 +387,6 @@ fn routing_query<'u>(query: Option<&'u str>, policy: &EntryPointPolicy) -> Optio
         (true, true) => Cow::Owned(query.replace(';', "%3B")),
         (true, false) => Cow::Owned(query.replace(';', "&")),
     })
-}
-
-/// The target that the server gets. Nothing is copied where the client's own is in its one form.
-fn outgoing_target(
-    path: &PathText,
-    base_path: &str,
-    client_query: Option<&str>,
-    query: Option<&str>,
-) -> Result<PathAndQuery, RequestError> {
-    if let PathText::Original(uri) = path
-        && base_path.is_empty()
-        && client_query == query
-        && let Some(target) = uri.path_and_query()
-        && target.as_str().starts_with('/')
-    {
-        return Ok(target.clone());
-    }
-    let path = path.as_str();
-    let mut text =
-        String::with_capacity(base_path.len() + path.len() + query.map_or(0, |query| query.len() + 1));
-    text.push_str(base_path);
-    text.push_str(path);
-    if let Some(query) = query {
-        text.push('?');
-        text.push_str(query);
-    }
-    PathAndQuery::from_maybe_shared(Bytes::from(text)).map_err(|_| PathError::Unwritable.into())
 }
 
 fn router_in_error(route: &Route, reason: &Arc<str>) -> RequestError {

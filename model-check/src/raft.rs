@@ -21,5 +21,5 @@ pub use action::{Action, Event};
 pub use bounds::{Bounds, CONFIGURATIONS, Disk, Wanted, Watch};
 pub use model::Raft;
 pub use property::Mark;
-pub use run::{Broken, Order, Report, check, explore};
+pub use run::{Broken, Order, Report, check, check_all, explore};
 pub use state::State;

@@ -12,7 +12,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use ravelin_model_check::golden;
+use ravelin_model_check::golden::Language;
 use ravelin_model_check::raft::{self, Bounds, Order, Report, Watch, deep};
 
 fn main() -> ExitCode {
@@ -27,7 +27,7 @@ fn main() -> ExitCode {
         "bounds" => by_hand(rest),
         "deep" => deep(rest),
         "explore" => explore(rest),
-        "scripts" => scripts(),
+        "scripts" => Language::Core.tell(),
         "script" => script(rest),
         other => Err(format!(
             "unknown command {other}: check, probe, harm, reach, bounds, deep, explore, scripts or script"
@@ -50,6 +50,10 @@ fn configuration(name: &str) -> Result<Bounds, String> {
     })
 }
 
+fn threads() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}
+
 fn print(report: &Report) -> bool {
     println!("{report}");
     report.holds()
@@ -63,14 +67,13 @@ fn named(names: &[String], order: Order, watch: Watch) -> Result<bool, String> {
     };
     let mut holds = true;
     let (count, mut states, mut exhaustive) = (chosen.len(), 0, true);
-    for bounds in chosen {
-        let report = raft::check(bounds, order, watch, 2);
-        let complete = print(&report);
+    raft::check_all(&chosen, order, watch, threads(), |report| {
+        let complete = print(report);
         states += report.states;
         exhaustive &= report.exhaustive;
         // A probe asks only whether something breaks: a slip may well change the size of the search.
         holds &= if order == Order::DepthFirst { complete } else { report.is_unbroken() };
-    }
+    });
     let how = match (holds, exhaustive) {
         (false, _) => "broken",
         (true, true) => "exhaustive",
@@ -85,7 +88,7 @@ fn reach(names: &[String]) -> Result<bool, String> {
     let mut whole = true;
     for name in names {
         let bounds = configuration(name)?;
-        let report = raft::check(bounds, Order::DepthFirst, Watch::Harm, 2);
+        let report = raft::check(bounds, Order::DepthFirst, Watch::Harm, threads());
         println!("{report}");
         for unseen in &report.unseen {
             println!("BROKEN: never seen: {unseen}");
@@ -110,7 +113,7 @@ fn by_hand(settings: &[String]) -> Result<bool, String> {
 /// Searches with raised bounds until the time is used, and writes what was found into the page.
 fn deep(words: &[String]) -> Result<bool, String> {
     let seconds = words.first().and_then(|word| word.parse().ok()).ok_or("how many seconds?")?;
-    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let threads = threads();
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().ok_or("this crate has no workspace")?;
     let path = deep::path(root);
     let (mut found, machine) = deep::found(&std::fs::read_to_string(&path).unwrap_or_default());
@@ -148,26 +151,8 @@ fn explore(words: &[String]) -> Result<bool, String> {
     Ok(true)
 }
 
-/// The committed golden scripts, on this build's core.
-fn scripts() -> Result<bool, String> {
-    // What panics here is part of the answer.
-    std::panic::set_hook(Box::new(|_| {}));
-    let folder = golden::folder();
-    let broken = golden::check(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
-    broken.iter().for_each(|line| println!("BROKEN: {line}"));
-    println!("scripts: {} do not answer as written", broken.len());
-    Ok(broken.is_empty())
-}
-
-/// One golden script.
+/// One golden script of the core.
 fn script(words: &[String]) -> Result<bool, String> {
     let [file, rest @ ..] = words else { return Err("which script?".to_owned()) };
-    let text = std::fs::read_to_string(Path::new(file)).map_err(|error| format!("{file}: {error}"))?;
-    if rest.iter().any(|word| word == "--step") {
-        let broken = golden::step_through(&text, &mut std::io::stdin().lock(), &mut std::io::stdout());
-        return broken.map(|broken| !broken).map_err(|error| error.to_string());
-    }
-    let answer = golden::answered(&text);
-    print!("{answer}");
-    Ok(!answer.contains("BROKEN: "))
+    Language::Core.show(Path::new(file), rest.iter().any(|word| word == "--step"))
 }

@@ -1,14 +1,35 @@
 //! What may happen next in a state of the model.
 
+use std::fmt;
+use std::sync::Arc;
+
 use ravelin_consensus::Timer;
 
+use crate::raft::member::Outcome;
+
 /// One event, and which messages remain in flight after it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone)]
 pub struct Action {
     /// What happens.
     pub event: Event,
     /// Bit i: message i of (those in flight before, then those just sent) is in flight afterwards.
     pub kept: u64,
+    /// What the event makes of the node that takes part.
+    pub(crate) outcome: Arc<Outcome>,
+}
+
+impl PartialEq for Action {
+    fn eq(&self, other: &Action) -> bool {
+        (self.event, self.kept) == (other.event, other.kept)
+    }
+}
+
+impl Eq for Action {}
+
+impl fmt::Debug for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}, messages {:b} kept", self.event, self.kept)
+    }
 }
 
 /// One event. Nodes and messages are named by their place.

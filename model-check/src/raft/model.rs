@@ -17,9 +17,9 @@ use stateright::{Model, Property};
 use crate::raft::action::{Action, Event};
 use crate::raft::bounds::{Bounds, Wanted, Watch};
 use crate::raft::member::{Member, Outcome, Shared};
-use crate::raft::network::{Packet, choices, keep};
+use crate::raft::network::{Packet, Packets, choices, keep};
 use crate::raft::property::{self, Transition};
-use crate::raft::state::{State, Used};
+use crate::raft::state::{Past, State, Used};
 use crate::raft::symmetry::{Renamings, fingerprint, node_at, slot};
 
 /// A lease, and what passes at a time: the wait for it, which is an eighth longer.
@@ -56,15 +56,18 @@ pub struct Raft {
     shared: Shared,
     /// The core is deterministic, so what an event makes of a node is computed once.
     outcomes: Vec<Mutex<Outcomes>>,
+    /// Bits of [`Mark`](property::Mark): rare things that happened in some transition.
+    pub(crate) marks: AtomicU64,
     /// When to look at no more states.
     pub(crate) deadline: Option<Instant>,
     /// States whose actions were listed.
-    pub(crate) expanded: AtomicU64,
-    /// Transitions taken.
-    pub(crate) generated: AtomicU64,
-    /// Bits of [`Mark`](property::Mark): rare things that happened in some transition.
-    pub(crate) marks: AtomicU64,
+    pub(crate) expanded: Alone,
 }
+
+/// A counter of all threads, in memory of its own: who only reads what lies beside it does not wait for it.
+#[derive(Default)]
+#[repr(align(128))]
+pub(crate) struct Alone(pub(crate) AtomicU64);
 
 impl Raft {
     /// A model within these bounds.
@@ -95,10 +98,9 @@ impl Raft {
             bounds,
             shared,
             outcomes: (0..SHARDS).map(|_| Mutex::default()).collect(),
-            deadline: None,
-            expanded: AtomicU64::new(0),
-            generated: AtomicU64::new(0),
             marks: AtomicU64::new(0),
+            deadline: None,
+            expanded: Alone::default(),
         }
     }
 
@@ -127,43 +129,45 @@ impl Raft {
         if let Event::Deliver { packet, .. } = event {
             let packet = &state.network[packet];
             let at = slot(packet.to);
-            let member = &timed(state, at);
             let input = || Input::Message { from: packet.from, message: packet.message.clone() };
+            let compute = || self.shared.perform(&timed(state, at), input());
             let event = (packet.hash(), state.used.passes);
-            return (at, self.remembered(member, &event, || self.shared.perform(member, input())));
+            return (at, self.remembered(&state.members[at], &event, compute));
         }
         let at = event.node().unwrap_or_default();
-        let member = &timed(state, at);
         // Reads are told apart by their number, which is not part of the event.
         let read = ReadId(u64::from(state.used.reads));
-        let outcome = self.remembered(member, &(event, read, state.used.passes), || match event {
-            Event::Timer { timer, .. } => self.shared.perform(member, Input::Timer(timer)),
-            Event::Propose { .. } => {
-                self.shared.perform(member, Input::Propose { id: ProposalId(0), payload: () })
-            }
+        let compute = || self.performed(&timed(state, at), event, read);
+        (at, self.remembered(&state.members[at], &(event, read, state.used.passes), compute))
+    }
+
+    /// What an event that is no delivery makes of a node.
+    fn performed(&self, member: &Member, event: Event, read: ReadId) -> Outcome {
+        let perform = |input| self.shared.perform(member, input);
+        match event {
+            Event::Timer { timer, .. } => perform(Input::Timer(timer)),
+            Event::Propose { .. } => perform(Input::Propose { id: ProposalId(0), payload: () }),
             Event::Change { added, removed, .. } => {
                 let added = added.map(|node| Change::AddVoter(node_at(node), Incarnation(1)));
                 let removed = removed.map(|node| Change::Remove(node_at(node)));
                 let changes = added.into_iter().chain(removed).collect();
-                self.shared.perform(member, Input::Change { id: ProposalId(0), changes })
+                perform(Input::Change { id: ProposalId(0), changes })
             }
-            Event::Read { .. } => self.shared.perform(member, Input::Read(read)),
-            Event::Transfer { to, .. } => self.shared.perform(member, Input::Transfer(node_at(to))),
-            Event::Unreachable { peer, .. } => self.shared.perform(member, Input::Unreachable(node_at(peer))),
+            Event::Read { .. } => perform(Input::Read(read)),
+            Event::Transfer { to, .. } => perform(Input::Transfer(node_at(to))),
+            Event::Unreachable { peer, .. } => perform(Input::Unreachable(node_at(peer))),
             Event::Persist { .. } => self.shared.persist(member),
             Event::Crash { persisted, .. } => self.crash(member, persisted),
             Event::Wipe { .. } => self.wipe(member),
             Event::TakeSnapshot { .. } => self.take_snapshot(member),
             Event::InstallSnapshot { .. } => self.install_snapshot(member),
-            Event::Pass => Outcome {
-                member: Arc::new(Member::clone(member)),
+            Event::Deliver { .. } | Event::Pass => Outcome {
+                member: Arc::new(member.clone()),
                 sent: Vec::new(),
                 told: Vec::new(),
                 violation: None,
             },
-            Event::Deliver { .. } => unreachable!("deliveries are handled above"),
-        });
-        (at, outcome)
+        }
     }
 
     fn crash(&self, member: &Member, persisted: usize) -> Outcome {
@@ -329,15 +333,16 @@ impl Model for Raft {
                 .member
         };
         let members = (0..usize::from(self.bounds.nodes)).map(start).collect();
-        let history = Arc::new(History::default());
-        vec![State::new(members, Vec::new(), history, Used::default(), None, &self.shared.renamings)]
+        let renamings = &self.shared.renamings;
+        let past = Arc::new(Past::new(History::default(), renamings));
+        vec![State::new(members, Packets::new(), past, Used::default(), None, renamings)]
     }
 
     fn actions(&self, state: &State, actions: &mut Vec<Action>) {
         if self.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
             return;
         }
-        self.expanded.fetch_add(1, Ordering::Relaxed);
+        self.expanded.0.fetch_add(1, Ordering::Relaxed);
         if state.violation.is_some() {
             return;
         }
@@ -357,18 +362,18 @@ impl Model for Raft {
                 continue;
             }
             let count = Raft::candidates(state, event, &outcome).count();
-            actions
-                .extend(choices(count, self.bounds.inflight).into_iter().map(|kept| Action { event, kept }));
+            let action = |kept| Action { event, kept, outcome: Arc::clone(&outcome) };
+            actions.extend(choices(count, self.bounds.inflight).map(action));
         }
     }
 
     fn next_state(&self, state: &State, action: Action) -> Option<State> {
-        self.generated.fetch_add(1, Ordering::Relaxed);
-        let (at, outcome) = self.outcome(state, action.event);
+        let outcome = &*action.outcome;
+        let at = slot(outcome.member.core.id());
         let before = &state.members[at];
         let mut members = state.members.clone();
         members[at] = Arc::clone(&outcome.member);
-        let network = keep(Raft::candidates(state, action.event, &outcome), action.kept);
+        let network = keep(Raft::candidates(state, action.event, outcome), action.kept);
         let mut used = state.used;
         match action.event {
             Event::Propose { .. } => used.proposals += 1,
@@ -382,11 +387,11 @@ impl Model for Raft {
             Event::TakeSnapshot { .. } => used.snapshots += 1,
             _ => {}
         }
-        let (history, broken) = self.record(state, &action.event, before, &outcome);
+        let (past, broken) = self.record(state, &action.event, before, outcome);
         let violation =
             outcome.violation.clone().or(broken).map(Arc::new).or_else(|| state.violation.clone());
-        let next = State::new(members, network, history, used, violation, &self.shared.renamings);
-        let (outcome, event) = (&outcome, action.event);
+        let next = State::new(members, network, past, used, violation, &self.shared.renamings);
+        let event = action.event;
         property::mark(
             &self.marks,
             self.bounds.witnesses,
@@ -396,7 +401,7 @@ impl Model for Raft {
     }
 
     fn properties(&self) -> Vec<Property<Raft>> {
-        property::of(&self.bounds)
+        vec![property::invariants()]
     }
 }
 
@@ -407,7 +412,7 @@ impl Raft {
         event: &Event,
         before: &Member,
         outcome: &Outcome,
-    ) -> (Arc<History<()>>, Option<Violation>) {
+    ) -> (Arc<Past>, Option<Violation>) {
         let after = &outcome.member.core;
         let leads = after.role() == RoleName::Leader && before.core.role() != RoleName::Leader;
         let asks = matches!(event, Event::Read { .. });
@@ -418,9 +423,9 @@ impl Raft {
             && outcome.told.is_empty()
             && after.commit_index() <= before.core.commit_index()
         {
-            return (Arc::clone(&state.history), None);
+            return (Arc::clone(&state.past), None);
         }
-        let mut history = History::clone(&state.history);
+        let mut history = state.past.history.clone();
         if asks {
             history.read_began(ReadId(u64::from(state.used.reads)), after.id());
         }
@@ -428,20 +433,9 @@ impl Raft {
             history.restarted(after.id());
         }
         let broken = history.record(after, &outcome.told).err();
-        (Arc::new(history), broken)
-    }
-
-    /// Whether one of the catalogue's cluster invariants holds in a state.
-    pub(crate) fn cluster_holds(&self, state: &State, id: &str) -> bool {
-        let views: Vec<_> = state
-            .members
-            .iter()
-            .map(|member| ravelin_consensus::invariant::View {
-                core: &member.core,
-                durable: Some(&member.disk),
-            })
-            .collect();
-        let invariants = ravelin_consensus::invariant::cluster_invariants();
-        invariants.iter().filter(|(of, _)| *of == id).all(|(_, check)| check(&views, &state.history).is_ok())
+        if history == state.past.history {
+            return (Arc::clone(&state.past), broken);
+        }
+        (Arc::new(Past::new(history, &self.shared.renamings)), broken)
     }
 }

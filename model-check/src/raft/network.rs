@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use ravelin_consensus::{Message, NodeId};
+use smallvec::SmallVec;
 
 use crate::raft::symmetry::{Renamings, fingerprint};
 
@@ -40,21 +41,23 @@ impl Packet {
 
 /// Every choice of `room` of `count` messages, as bits; all of them if they fit. Smaller choices are covered, because
 /// a message may always stay undelivered or make room later.
-pub(crate) fn choices(count: usize, room: usize) -> Vec<u64> {
-    if count <= room {
-        return vec![(1 << count) - 1];
-    }
-    (0..1u64 << count).filter(|bits| bits.count_ones() as usize == room).collect()
+pub(crate) fn choices(count: usize, room: usize) -> impl Iterator<Item = u64> {
+    let chosen = count.min(room);
+    let first = if chosen == count { (1 << count) - 1 } else { 0 };
+    (first..1u64 << count).filter(move |bits| bits.count_ones() as usize == chosen)
 }
 
+/// All messages in flight.
+pub(crate) type Packets = SmallVec<[Arc<Packet>; 2]>;
+
 /// The chosen messages, in the order of their hashes, each once.
-pub(crate) fn keep<'a>(messages: impl Iterator<Item = &'a Arc<Packet>>, kept: u64) -> Vec<Arc<Packet>> {
-    let mut chosen: Vec<Arc<Packet>> = messages
+pub(crate) fn keep<'a>(messages: impl Iterator<Item = &'a Arc<Packet>>, kept: u64) -> Packets {
+    let mut chosen: Packets = messages
         .enumerate()
         .filter(|(at, _)| kept >> at & 1 == 1)
         .map(|(_, packet)| Arc::clone(packet))
         .collect();
     chosen.sort_by_key(|packet| packet.hash());
-    chosen.dedup_by_key(|packet| packet.hash());
+    chosen.dedup_by(|one, other| one.hash() == other.hash());
     chosen
 }

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use ravelin_consensus::invariant::{View, Violation, check_cluster};
 use ravelin_consensus::{AppendOutcome, Body, Core, Effect, Index, Message, RoleName, Term, Timer, quorum};
-use stateright::{Expectation, Property};
+use smallvec::SmallVec;
+use stateright::Property;
 
 use crate::raft::action::Event;
-use crate::raft::bounds::Bounds;
 use crate::raft::member::{Member, Outcome};
 use crate::raft::model::Raft;
 use crate::raft::network::Load;
@@ -97,19 +98,6 @@ impl Mark {
         1 << (self as u32)
     }
 
-    fn witness(self) -> Property<Raft> {
-        macro_rules! witness {
-            ($($mark:ident)*) => {
-                match self {
-                    $(Mark::$mark => Property::sometimes(self.words(), |model: &Raft, _| {
-                        model.saw(Mark::$mark)
-                    }),)*
-                }
-            };
-        }
-        witness! { TwoLeaders Deposed VoteRefused VoteTaken PreVoteRefused Recampaign Truncated Rejected IndirectCommit Figure8 LostWrite PartlyWritten CommittedAhead LeaderCrashed StaleWrite ReadReady ReadFailed ReadBesideLater Installed Covered QuorumLost BehindCommit Overtaken Joined Removed ElectedJoint ChangeCut RemovedLed RemovedCampaigned VoteOfAnother HandedOver NotHandedOver ReadAtFollower StaleAnswer ReadAlone WaitedForLease Gathered }
-    }
-
     /// What it is, in words.
     #[must_use]
     pub fn words(self) -> &'static str {
@@ -155,37 +143,34 @@ impl Mark {
     }
 }
 
-/// The invariants of every state, and the witnesses of a configuration.
-pub(crate) fn of(bounds: &Bounds) -> Vec<Property<Raft>> {
-    let mut properties = vec![
-        Property::always("every step keeps the local and step invariants", |_: &Raft, state: &State| {
-            state.violation.is_none()
-        }),
-        Property::always("I6 log matching", |model: &Raft, state: &State| model.cluster_holds(state, "I6")),
-        Property::always("I9 leader completeness", |model: &Raft, state| model.cluster_holds(state, "I9")),
-        Property::always("I11 committed entries stay", |model: &Raft, state| {
-            model.cluster_holds(state, "I11")
-        }),
-        Property::always("I15 beliefs are durable", |model: &Raft, state| model.cluster_holds(state, "I15")),
-        Property::always("I16 commits are held by a quorum", |model: &Raft, state| {
-            model.cluster_holds(state, "I16")
-        }),
-        Property::always("I36 disks agree with memory", |model: &Raft, state| {
-            model.cluster_holds(state, "I36")
-        }),
-    ];
-    properties.extend(bounds.witnesses.iter().map(|mark| mark.witness()));
-    properties
-}
+/// The one question that every state must answer with yes. More of them, and witnesses, would only cost: each is looked up
+/// by its name in every state.
+pub(crate) const INVARIANTS: &str = "every invariant of the catalogue holds";
 
-/// The names of the questions that every state must answer with yes.
-pub(crate) fn is_invariant(property: &Property<Raft>) -> bool {
-    property.expectation == Expectation::Always
+/// The same as stateright asks it.
+pub(crate) fn invariants() -> Property<Raft> {
+    Property::always(INVARIANTS, |model: &Raft, state: &State| model.broken(state).is_none())
 }
 
 impl Raft {
-    fn saw(&self, mark: Mark) -> bool {
-        self.marks.load(Ordering::Relaxed) & mark.bit() != 0
+    /// What is broken in a state, or was on the way to it.
+    pub(crate) fn broken(&self, state: &State) -> Option<Violation> {
+        if state.violation.is_some() {
+            return state.violation().cloned();
+        }
+        let view = |member| {
+            let member: &Member = member;
+            View { core: &member.core, durable: Some(&member.disk) }
+        };
+        let views: SmallVec<[View<'_, Load>; 5]> = state.members.iter().map(|it| view(it)).collect();
+        check_cluster(&views, &state.past.history).err()
+    }
+
+    /// The wanted marks that no transition has shown.
+    pub(crate) fn unseen(&self) -> Vec<&'static str> {
+        let seen = self.marks.load(Ordering::Relaxed);
+        let wanted = self.bounds.witnesses.iter();
+        wanted.filter(|mark| seen & mark.bit() == 0).map(|mark| mark.words()).collect()
     }
 }
 
@@ -362,7 +347,7 @@ impl Transition<'_> {
         let Body::Append { prev_index, entries, commit, .. } = &message.body else { return false };
         let new = self.core_after();
         let other = |index| {
-            let committed = self.state.history.entry(index).map(|committed| committed.entry.term);
+            let committed = self.state.past.history.entry(index).map(|committed| committed.entry.term);
             new.term_at(index).is_some_and(|term| committed.is_some_and(|committed| committed != term))
         };
         let matched = prev_index.plus(entries.len());
@@ -409,8 +394,8 @@ impl Transition<'_> {
             }
             Mark::ReadFailed => told.any(|effect| matches!(effect, Effect::ReadFailed { .. })),
             Mark::ReadBesideLater => {
-                let later =
-                    self.state.history.leaders().iter().any(|(term, _)| *term > self.core_after().term());
+                let leaders = self.state.past.history.leaders();
+                let later = leaders.iter().any(|(term, _)| *term > self.core_after().term());
                 later && told.any(|effect| matches!(effect, Effect::ReadReady { .. }))
             }
             _ => false,

@@ -1,11 +1,14 @@
 //! One search from beginning to end, and what may be said about it.
 
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use stateright::{Checker, HasDiscoveries, Model};
+use stateright::{Checker, HasDiscoveries, Model, Path};
 
 use crate::golden::shrunk;
 use crate::raft::action::Action;
@@ -62,6 +65,39 @@ pub fn check(bounds: Bounds, order: Order, watch: Watch, threads: usize) -> Repo
     check_until(bounds, order, watch, threads, None)
 }
 
+/// Searches several. There are as many at a time as threads, each in a thread of its own, the largest first: so none waits
+/// for what another thread holds, and all end at about the same time. `told` hears of them in the given order.
+pub fn check_all(all: &[Bounds], order: Order, watch: Watch, threads: usize, mut told: impl FnMut(&Report)) {
+    let at_a_time = threads.clamp(1, all.len().max(1));
+    let mut by_size: Vec<(usize, Bounds)> = all.iter().copied().enumerate().collect();
+    by_size.sort_by_key(|(_, bounds)| Reverse(bounds.states));
+    let next = AtomicUsize::new(0);
+    let (sender, receiver) = mpsc::channel();
+    std::thread::scope(|scope| {
+        for _ in 0..at_a_time {
+            let (sender, next, by_size) = (sender.clone(), &next, &by_size);
+            scope.spawn(move || {
+                while let Some((place, bounds)) = by_size.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let report = check(*bounds, order, watch, threads / at_a_time);
+                    if sender.send((*place, report)).is_err() {
+                        break;
+                    }
+                }
+            });
+        }
+        drop(sender);
+        let mut early = BTreeMap::new();
+        let mut due = 0;
+        for (place, report) in receiver {
+            early.insert(place, report);
+            while let Some(report) = early.remove(&due) {
+                told(&report);
+                due += 1;
+            }
+        }
+    });
+}
+
 /// The same, but no state is looked at after the deadline: what is found then is not exhaustive, and says so.
 pub(crate) fn check_until(
     bounds: Bounds,
@@ -88,31 +124,13 @@ pub fn explore(bounds: Bounds, address: SocketAddr) {
 fn report(bounds: Bounds, checker: impl Checker<Raft>, begun: Instant) -> Report {
     let model = checker.model();
     // Counted before paths are rebuilt, which runs the model again.
-    let expanded = model.expanded.load(Ordering::Relaxed);
-    let transitions = model.generated.load(Ordering::Relaxed);
-    let elapsed = begun.elapsed();
-    let discoveries = checker.discoveries();
-    let mut violations = Vec::new();
-    let mut unseen = Vec::new();
-    for question in model.properties() {
-        let found = discoveries.get(question.name);
-        match (property::is_invariant(&question), found) {
-            (true, Some(path)) => {
-                let what = path.last_state().violation().map(ToString::to_string);
-                let steps = path.clone().into_vec();
-                let event =
-                    |(state, action): (State, Option<Action>)| (state, action.map(|action| action.event));
-                let events: Vec<_> = steps.into_iter().map(event).collect();
-                let what = what.unwrap_or_else(|| question.name.to_owned());
-                let id = what.split([' ', ':']).next().unwrap_or_default();
-                let script = shrunk(&tell(&bounds, &events).text, id);
-                violations.push(Broken { steps: events.len() - 1, script, what });
-            }
-            (false, None) => unseen.push(question.name),
-            _ => {}
-        }
-    }
+    let expanded = model.expanded.0.load(Ordering::Relaxed);
+    let unseen = model.unseen();
     let states = checker.unique_state_count();
+    // Of all that were generated the first state alone was not by a transition.
+    let transitions = checker.state_count().saturating_sub(1) as u64;
+    let elapsed = begun.elapsed();
+    let violations: Vec<Broken> = checker.discoveries().into_values().map(|path| told(model, path)).collect();
     Report {
         bounds,
         states,
@@ -124,6 +142,17 @@ fn report(bounds: Bounds, checker: impl Checker<Raft>, begun: Instant) -> Report
         violations,
         unseen,
     }
+}
+
+/// What a path breaks at its end.
+fn told(model: &Raft, path: Path<State, Action>) -> Broken {
+    let what = model.broken(path.last_state()).map(|violation| violation.to_string());
+    let what = what.unwrap_or_else(|| property::INVARIANTS.to_owned());
+    let event = |(state, action): (State, Option<Action>)| (state, action.map(|action| action.event));
+    let events: Vec<_> = path.into_vec().into_iter().map(event).collect();
+    let id = what.split([' ', ':']).next().unwrap_or_default();
+    let script = shrunk(&tell(&model.bounds, &events).text, id);
+    Broken { steps: events.len() - 1, script, what }
 }
 
 impl Report {

@@ -263,8 +263,9 @@ mod tests {
             let mut actions = Vec::new();
             model.actions(&state, &mut actions);
             let Some(action) = actions.choose(&mut random) else { break };
-            let next = model.next_state(&state, *action).expect("an action leads somewhere");
-            path.push((state, Some(action.event)));
+            let event = action.event;
+            let next = model.next_state(&state, action.clone()).expect("an action leads somewhere");
+            path.push((state, Some(event)));
             state = next;
         }
         path.push((state, None));

@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use ravelin_consensus::NodeId;
 use ravelin_consensus::invariant::{History, Violation};
+use smallvec::SmallVec;
 
 use crate::raft::member::Member;
-use crate::raft::network::{Load, Packet};
-use crate::raft::symmetry::{Renamings, fingerprint, slot};
+use crate::raft::network::{Load, Packets};
+use crate::raft::symmetry::{Renamings, fingerprint};
 
 /// How much of each budget is used.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
@@ -25,12 +26,34 @@ pub(crate) struct Used {
     pub(crate) passes: u8,
 }
 
+/// What the run has shown so far.
+#[derive(Clone, Debug)]
+pub(crate) struct Past {
+    pub(crate) history: History<Load>,
+    /// Its hash under each renaming.
+    hashes: Vec<u64>,
+}
+
+impl Past {
+    pub(crate) fn new(history: History<Load>, renamings: &Renamings) -> Past {
+        let under = |at| {
+            let name = |node| renamings.name(at, node);
+            fingerprint(&history.renamed(&name))
+        };
+        let hashes = (0..renamings.len()).map(under).collect();
+        Past { history, hashes }
+    }
+}
+
+/// The nodes of a state, by their places.
+pub(crate) type Members = SmallVec<[Arc<Member>; 3]>;
+
 /// A state. Equal to another if some renaming of the nodes makes them the same.
 #[derive(Clone)]
 pub struct State {
-    pub(crate) members: Vec<Arc<Member>>,
-    pub(crate) network: Vec<Arc<Packet>>,
-    pub(crate) history: Arc<History<Load>>,
+    pub(crate) members: Members,
+    pub(crate) network: Packets,
+    pub(crate) past: Arc<Past>,
     pub(crate) used: Used,
     pub(crate) violation: Option<Arc<Violation>>,
     print: u64,
@@ -38,48 +61,24 @@ pub struct State {
 
 impl State {
     pub(crate) fn new(
-        members: Vec<Arc<Member>>,
-        network: Vec<Arc<Packet>>,
-        history: Arc<History<Load>>,
+        members: Members,
+        network: Packets,
+        past: Arc<Past>,
         used: Used,
         violation: Option<Arc<Violation>>,
         renamings: &Renamings,
     ) -> State {
-        let mut state = State { members, network, history, used, violation, print: 0 };
-        let broken = state.violation.as_ref().map(|it| it.id);
-        let rest = fingerprint(&(state.history.committed(), used, broken));
-        let rest_under = |at| {
-            let moved = renamings.members_move && state.history.configuration().is_some();
-            let name = |node| renamings.name(at, node);
-            if moved { fingerprint(&(state.history.renamed(&name).committed(), used, broken)) } else { rest }
+        // Nodes and messages are sets without order, so their hashes are summed: each names its nodes itself.
+        let print_under = |at: usize| {
+            let of = |hashes: &[u64]| hashes.get(at).copied().unwrap_or_default();
+            let members = members.iter().fold(0u64, |sum, member| sum.wrapping_add(of(&member.hashes)));
+            let packets = network.iter().fold(members, |sum, packet| sum.wrapping_add(of(&packet.hashes)));
+            packets.wrapping_add(of(&past.hashes))
         };
-        let prints = (0..renamings.len()).map(|at| state.print_under(at, rest_under(at), renamings));
-        state.print = prints.min().unwrap_or_default();
-        state
-    }
-
-    fn print_under(&self, at: usize, rest: u64, renamings: &Renamings) -> u64 {
-        let mut members = [0u64; 8];
-        for member in &self.members {
-            members[slot(renamings.name(at, member.core.id()))] = member.hashes[at];
-        }
-        let mut packets = [0u64; 16];
-        for (to, packet) in packets.iter_mut().zip(&self.network) {
-            *to = packet.hashes[at];
-        }
-        let packets = &mut packets[..self.network.len()];
-        packets.sort_unstable();
-        let mut leaders = [0u64; 16];
-        for (to, (term, node)) in leaders.iter_mut().zip(self.history.leaders()) {
-            *to = term.0 << 8 | renamings.name(at, *node).0;
-        }
-        let leaders = &leaders[..self.history.leaders().len()];
-        let mut reads = [0u64; 8];
-        for (to, (id, node, index)) in reads.iter_mut().zip(self.history.reads()) {
-            *to = id.0 << 32 | index.0 << 8 | renamings.name(at, *node).0;
-        }
-        let reads = &reads[..self.history.reads().len()];
-        fingerprint(&(&members[..self.members.len()], packets, leaders, reads, rest))
+        let print = (0..renamings.len()).map(print_under).min().unwrap_or_default();
+        let broken = violation.as_ref().map(|it| it.id);
+        let print = fingerprint(&(print, used, broken));
+        State { members, network, past, used, violation, print }
     }
 
     /// What was broken on the way here, if anything.

@@ -1,8 +1,9 @@
 //! Names of nodes carry no meaning, so states that differ only by a renaming are one: a state's hash is the least of
 //! its hashes under all renamings. For three nodes that leaves a sixth of the states.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::hash::{BuildHasher, Hash};
 
+use foldhash::quality::FixedState;
 use ravelin_consensus::NodeId;
 
 /// All renamings of the nodes 1 to n; the first is the identity.
@@ -53,7 +54,5 @@ pub(crate) fn node_at(slot: usize) -> NodeId {
 
 /// A 64-bit hash that is the same in every process of one build.
 pub(crate) fn fingerprint(value: &impl Hash) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    value.hash(&mut hasher);
-    hasher.finish()
+    FixedState::with_seed(0).hash_one(value)
 }

@@ -28,7 +28,7 @@ use crate::types::{Index, NodeId, Payload, Term, Ticket, Time};
 /// One member's Raft state. Equality and hash cover everything that can change; the constants are outside.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Core<P> {
-    pub(crate) params: Constants,
+    pub(crate) params: Aside<Arc<Params>>,
     /// Term and vote in memory; at the end of a step they are on their way to the disk.
     pub(crate) hard_state: HardState,
     pub(crate) log: Log<P>,
@@ -45,27 +45,27 @@ pub struct Core<P> {
     pub(crate) role: Role,
 }
 
-/// Shared constants that take no part in equality and hash.
-#[derive(Clone, Debug)]
-pub(crate) struct Constants(Arc<Params>);
+/// What stands in a core and takes no part in its equality and hash.
+#[derive(Clone, Default, Debug)]
+pub(crate) struct Aside<T>(pub(crate) T);
 
-impl Deref for Constants {
-    type Target = Params;
+impl<T> Deref for Aside<T> {
+    type Target = T;
 
-    fn deref(&self) -> &Params {
+    fn deref(&self) -> &T {
         &self.0
     }
 }
 
-impl PartialEq for Constants {
-    fn eq(&self, _: &Constants) -> bool {
+impl<T> PartialEq for Aside<T> {
+    fn eq(&self, _: &Aside<T>) -> bool {
         true
     }
 }
 
-impl Eq for Constants {}
+impl<T> Eq for Aside<T> {}
 
-impl Hash for Constants {
+impl<T> Hash for Aside<T> {
     fn hash<H: Hasher>(&self, _: &mut H) {}
 }
 
@@ -94,7 +94,7 @@ impl<P: Payload> Core<P> {
         let last = log.last_index();
         let persistence = Persistence::new(hard_state, last);
         Ok(Core {
-            params: Constants(params),
+            params: Aside(params),
             hard_state,
             log,
             persistence,
@@ -234,8 +234,7 @@ impl<P: Payload> Core<P> {
 
     /// The oldest snapshot that a peer of this leader is installing.
     fn snapshot_under_way(&self) -> Option<Index> {
-        let Role::Leader(leader) = &self.role else { return None };
-        let offered = leader.progress.values().filter_map(|progress| match &progress.mode {
+        let offered = self.leading()?.progress.values().filter_map(|progress| match &progress.mode {
             Mode::Snapshot { meta } => Some(meta.index),
             _ => None,
         });

@@ -1,6 +1,7 @@
 //! Everything that a core can ask for. All effects of one step may be carried out at once and in any order, except
 //! that `Persist` and `Apply` effects keep their order among themselves: nothing here must wait for a write.
 
+use std::ops::Deref;
 use std::time::Duration;
 
 use crate::configuration::ChangeError;
@@ -180,26 +181,9 @@ impl<P> Effects<P> {
     }
 
     /// The effects so far, in order.
-    pub fn iter(&self) -> std::slice::Iter<'_, Effect<P>> {
-        self.0.iter()
-    }
-
-    /// The effects so far, in order.
     #[must_use]
     pub fn as_slice(&self) -> &[Effect<P>] {
         &self.0
-    }
-
-    /// How many there are.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    /// Whether there are none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
     }
 }
 
@@ -209,11 +193,10 @@ impl<P> Default for Effects<P> {
     }
 }
 
-impl<'a, P> IntoIterator for &'a Effects<P> {
-    type Item = &'a Effect<P>;
-    type IntoIter = std::slice::Iter<'a, Effect<P>>;
+impl<P> Deref for Effects<P> {
+    type Target = [Effect<P>];
 
-    fn into_iter(self) -> Self::IntoIter {
-        self.0.iter()
+    fn deref(&self) -> &[Effect<P>] {
+        &self.0
     }
 }

@@ -3,7 +3,6 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::hash::{Hash, Hasher};
 use std::ops::Deref;
 use std::sync::Arc;
 
@@ -11,17 +10,11 @@ use crate::entry::Entry;
 use crate::types::Index;
 
 /// Successive entries. A copy shares them.
-#[derive(PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Entries<P>(Option<Buffer<P>>);
 
 /// Never empty within [`Entries`].
 type Buffer<P> = Arc<Vec<Entry<P>>>;
-
-impl<P> Clone for Entries<P> {
-    fn clone(&self) -> Self {
-        Entries(self.0.clone())
-    }
-}
 
 impl<P> Default for Entries<P> {
     fn default() -> Self {
@@ -86,14 +79,14 @@ impl<P> View<P> {
     }
 }
 
-/// What was lately given out of a log, for the next who needs the same. It saves time and changes nothing: so it takes no
-/// part in equality and hash, and a copy of a log begins without.
+/// What was lately given out of a log, for the next who needs the same. It saves time and changes nothing: so a log keeps it
+/// aside, and a copy of a log begins without.
 pub(crate) struct Views<P> {
     lent: VecDeque<View<P>>,
     buffers: VecDeque<Buffer<P>>,
 }
 
-impl<P> Views<P> {
+impl<P: Clone> Views<P> {
     /// The entries `first..=last` with their bytes, if these very ones were given out.
     pub(crate) fn find(&self, first: Index, last: Index) -> Option<(Entries<P>, u64)> {
         let view = self.lent.iter().rev().find(|view| view.first == first && view.last() == last)?;
@@ -165,18 +158,6 @@ impl<P> Clone for Views<P> {
     fn clone(&self) -> Self {
         Views::default()
     }
-}
-
-impl<P> PartialEq for Views<P> {
-    fn eq(&self, _: &Views<P>) -> bool {
-        true
-    }
-}
-
-impl<P> Eq for Views<P> {}
-
-impl<P> Hash for Views<P> {
-    fn hash<H: Hasher>(&self, _: &mut H) {}
 }
 
 impl<P> fmt::Debug for Views<P> {

@@ -6,14 +6,12 @@
 mod cluster;
 mod history;
 mod local;
-mod oracle;
 mod step;
 
 use std::fmt;
 
 pub use cluster::{View, check_cluster, cluster_invariants};
 pub use history::{Committed, History};
-pub use oracle::Oracle;
 pub use step::check_step;
 
 /// Something that must never be.
@@ -25,10 +23,9 @@ pub struct Violation {
     pub detail: String,
 }
 
-impl Violation {
-    pub(crate) fn new(id: &'static str, detail: impl Into<String>) -> Violation {
-        Violation { id, detail: detail.into() }
-    }
+/// What was found, where the invariant `id` does not hold.
+fn holds(condition: bool, id: &'static str, detail: impl FnOnce() -> String) -> Result<(), Violation> {
+    if condition { Ok(()) } else { Err(Violation { id, detail: detail() }) }
 }
 
 impl fmt::Display for Violation {
@@ -62,23 +59,18 @@ pub const CATALOGUE: &[(&str, &str)] = &[
     ("I18", "entries are applied in order, once, without gap, and durable here"),
     ("I19", "votes are counted once per member, our own when durable"),
     ("I22", "asking for pre-votes changes nothing durable"),
-    (
-        "I24",
-        "only a voter campaigns, or one whose removal is not known to be committed; who is none stops leading",
-    ),
+    ("I24", "only a voter campaigns, or one whose removal may not be committed; who is none stops leading"),
     ("I25", "one change of members at a time, and successive majorities share a member"),
     ("I26", "a leader changes members only once an entry of its term is committed"),
     ("I27", "the old voters are left only once the joint configuration is committed"),
     ("I28", "term runs, configurations and sizes are those of the entries"),
     ("I31", "a read sees everything committed when it began"),
     ("I32", "a read is confirmed in the term of a committed entry of its leader"),
+    ("I34", "a snapshot that is installed ends in an entry that was decided"),
     ("I35", "a leader can always continue a peer from its log or offer it a snapshot"),
     ("I36", "disk and memory hold the same entries where memory calls itself durable"),
     ("I38", "who takes over is told once its durable log is whole, and nothing is appended meanwhile"),
     ("I39", "unanswered and uncommitted bytes stay within bounds"),
-    (
-        "I40",
-        "a peer's match is below its next entry, which is at most one after what was issued to our own disk",
-    ),
+    ("I40", "a peer's match is below its next entry, and that at most one after what our own disk was given"),
     ("I41", "every proposal and read gets exactly one answer"),
 ];

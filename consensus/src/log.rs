@@ -5,6 +5,7 @@
 use std::collections::VecDeque;
 
 use crate::configuration::Configuration;
+use crate::core::Aside;
 use crate::durable::SnapshotMeta;
 use crate::entries::{Entries, Views};
 use crate::entry::{Entry, EntryKind};
@@ -38,7 +39,7 @@ pub(crate) struct Log<P> {
     bytes: u64,
     snapshot: Option<SnapshotMeta>,
     change: Option<Change>,
-    views: Views<P>,
+    views: Aside<Views<P>>,
 }
 
 impl<P: Payload> Log<P> {
@@ -54,7 +55,7 @@ impl<P: Payload> Log<P> {
             bytes: 0,
             snapshot: None,
             change: None,
-            views: Views::default(),
+            views: Aside::default(),
         };
         if let Some(meta) = snapshot {
             log.restart(meta);
@@ -120,7 +121,7 @@ impl<P: Payload> Log<P> {
         let fits = |(entries, bytes): &(Entries<P>, u64)| {
             entries.len() <= entries_max && (*bytes <= bytes_max || entries.len() == 1)
         };
-        if let Some(lent) = self.views.find(first, last).filter(fits) {
+        if let Some(lent) = self.views.0.find(first, last).filter(fits) {
             return lent;
         }
         let count = usize::try_from(last.next().0.saturating_sub(first.0)).unwrap_or(usize::MAX);
@@ -137,20 +138,20 @@ impl<P: Payload> Log<P> {
             return (Entries::default(), 0);
         }
         let last = first.plus(end - start).previous();
-        let lent = self.views.find(first, last).map(|(entries, _)| entries);
+        let lent = self.views.0.find(first, last).map(|(entries, _)| entries);
         let entries = self.entries.range(start..end).cloned();
-        (lent.unwrap_or_else(|| self.views.fill(first, bytes, entries)), bytes)
+        (lent.unwrap_or_else(|| self.views.0.fill(first, bytes, entries)), bytes)
     }
 
     /// `entries`, of so many bytes, were received and stand at the end of the log: who needs the same shares them.
     pub(crate) fn received(&mut self, bytes: u64, entries: Entries<P>) {
         let first = Index(self.last_index().next().0.saturating_sub(entries.len() as u64));
-        self.views.note(first, bytes, entries);
+        self.views.0.note(first, bytes, entries);
     }
 
     /// The state machine was given everything up to `index`.
     pub(crate) fn handed(&mut self, index: Index) {
-        self.views.settle(index);
+        self.views.0.settle(index);
     }
 
     /// Bytes of the entries after `index`.
@@ -217,7 +218,7 @@ impl<P: Payload> Log<P> {
         while self.configurations.back().is_some_and(|at| *at >= first) {
             self.configurations.pop_back();
         }
-        self.views.cut(first);
+        self.views.0.cut(first);
         self.changed(first, false);
     }
 
@@ -309,14 +310,14 @@ impl<P: Payload> Log<P> {
         self.runs.clear();
         self.configurations.clear();
         self.bytes = 0;
-        self.views = Views::default();
+        self.views = Aside::default();
         self.changed(meta.index.next(), true);
         self.snapshot = Some(meta);
     }
 
     /// Replaces every configuration, for a core under other names.
     pub(crate) fn map_configurations(&mut self, map: impl Fn(Configuration) -> Configuration) {
-        self.views = Views::default();
+        self.views = Aside::default();
         self.base_configuration = map(std::mem::take(&mut self.base_configuration));
         for entry in &mut self.entries {
             if let EntryKind::Configuration(configuration) = &mut entry.kind {

@@ -87,26 +87,18 @@ impl Params {
     /// # Errors
     /// The first rule that is broken.
     pub fn check(&self) -> Result<(), ParamsError> {
-        if self.election_timeout_min >= self.election_timeout_max {
-            return Err(ParamsError::ElectionRangeEmpty);
-        }
-        if self.heartbeat_interval.is_zero() || self.heartbeat_interval * 2 > self.election_timeout_min {
-            return Err(ParamsError::HeartbeatTooRare);
-        }
-        if self.check_quorum_interval < self.election_timeout_min {
-            return Err(ParamsError::CheckQuorumTooOften);
-        }
-        if self.append_entries_max == 0 || self.inflight_messages_max == 0 || self.reads_pending_max == 0 {
-            return Err(ParamsError::ZeroBound);
-        }
-        if self.entry_bytes_max > self.uncommitted_bytes_max {
-            return Err(ParamsError::UncommittedTooSmall);
-        }
-        let needs = [self.entry_bytes_max, self.uncommitted_bytes_max, self.log_trailing_bytes_max];
-        if needs.iter().any(|bytes| bytes.saturating_mul(4) > self.log_bytes_max) {
-            return Err(ParamsError::LogTooSmall);
-        }
-        Ok(())
+        let heartbeats_fit = self.heartbeat_interval.saturating_mul(2) <= self.election_timeout_min;
+        let counts = [self.append_entries_max, self.inflight_messages_max, self.reads_pending_max];
+        let parts = [self.entry_bytes_max, self.uncommitted_bytes_max, self.log_trailing_bytes_max];
+        let rules = [
+            (self.election_timeout_min < self.election_timeout_max, ParamsError::ElectionRangeEmpty),
+            (!self.heartbeat_interval.is_zero() && heartbeats_fit, ParamsError::HeartbeatTooRare),
+            (self.check_quorum_interval >= self.election_timeout_min, ParamsError::CheckQuorumTooOften),
+            (counts.iter().all(|count| *count > 0), ParamsError::ZeroBound),
+            (self.entry_bytes_max <= self.uncommitted_bytes_max, ParamsError::UncommittedTooSmall),
+            (parts.iter().all(|part| part.saturating_mul(4) <= self.log_bytes_max), ParamsError::LogTooSmall),
+        ];
+        rules.into_iter().find(|(kept, _)| !kept).map_or(Ok(()), |(_, broken)| Err(broken))
     }
 }
 

@@ -22,22 +22,10 @@ pub fn reached(configuration: &Configuration, said_yes: impl Fn(NodeId) -> bool)
 }
 
 fn majority(members: &BTreeMap<NodeId, Incarnation>, value: &impl Fn(NodeId) -> u64) -> u64 {
-    // At most seven voters: a fixed array spares an allocation on the path of every acknowledgement.
-    let mut small = [0u64; 8];
-    let mut large: Vec<u64>;
-    let values: &mut [u64] = if members.len() <= small.len() {
-        &mut small[..members.len()]
-    } else {
-        large = vec![0; members.len()];
-        &mut large
-    };
-    for (slot, node) in values.iter_mut().zip(members.keys()) {
-        *slot = value(*node);
-    }
-    values.sort_unstable();
-    // ⌊n/2⌋ + 1 members have at least the value that stands ⌊n/2⌋ + 1 places before the end.
     let quorum = members.len() / 2 + 1;
-    members.len().checked_sub(quorum).and_then(|at| values.get(at)).copied().unwrap_or(0)
+    let has_reached = |least: u64| members.keys().filter(|node| value(**node) >= least).count() >= quorum;
+    let values = members.keys().map(|node| value(*node));
+    values.fold(0, |best, next| if next > best && has_reached(next) { next } else { best })
 }
 
 #[cfg(test)]
@@ -68,7 +56,7 @@ mod tests {
     }
 
     #[test]
-    fn more_voters_than_there_should_be_are_counted_too() {
+    fn any_number_of_voters_is_counted() {
         assert_eq!(agreed(&configuration(&[1, 2, 3, 4, 5, 6, 7, 8], &[]), |node| node.0), 4);
         assert_eq!(agreed(&configuration(&[1, 2, 3, 4, 5, 6, 7, 8, 9], &[]), |node| node.0), 5);
     }

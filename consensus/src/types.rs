@@ -6,8 +6,8 @@ use std::fmt;
 use std::hash::Hash;
 use std::time::Duration;
 
-macro_rules! number {
-    ($(#[$meta:meta])* $name:ident($inner:ty)) => {
+macro_rules! numbers {
+    ($($(#[$meta:meta])* $name:ident($inner:ty);)*) => {$(
         $(#[$meta])*
         #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
         pub struct $name(pub $inner);
@@ -17,44 +17,30 @@ macro_rules! number {
                 self.0.fmt(f)
             }
         }
-    };
+    )*};
 }
 
-number! {
+numbers! {
     /// Name of a member of the cluster. Carries no order that the protocol may use: every rule treats all ids alike.
-    NodeId(u64)
-}
-number! {
+    NodeId(u64);
     /// Raft term (§5.1 of the paper). 0 is the term before any election.
-    Term(u64)
-}
-number! {
+    Term(u64);
     /// Place of an entry in the log, counted from 1. 0 means "before the log".
-    Index(u64)
-}
-number! {
+    Index(u64);
     /// Name of one [`Batch`](crate::Batch). Grows by one with each batch of one life of a core.
-    Token(u64)
-}
-number! {
+    Token(u64);
     /// The caller's name for a proposal; the core only hands it back.
-    ProposalId(u64)
-}
-number! {
+    ProposalId(u64);
     /// The caller's name for a linearizable read; the core only hands it back.
-    ReadId(u64)
-}
-number! {
+    ReadId(u64);
     /// A leader's count of its read rounds within its term (ReadIndex, dissertation §6.4). Never taken from a client.
-    Round(u64)
-}
-number! {
+    Round(u64);
     /// Raised by hand when a cluster is recovered after loss of its quorum; messages of another epoch are foreign.
-    RecoveryEpoch(u32)
-}
-number! {
+    RecoveryEpoch(u32);
     /// One life of one data directory. A node that lost its disk comes back with another one, and is no member.
-    Incarnation(u64)
+    Incarnation(u64);
+    /// One run of a node's process. The driver draws it so that no two runs of a node share one.
+    Life(u64);
 }
 
 impl Term {
@@ -91,11 +77,6 @@ impl Index {
     pub fn plus(self, count: usize) -> Index {
         Index(self.0.saturating_add(count as u64))
     }
-}
-
-number! {
-    /// One run of a node's process. The driver draws it so that no two runs of a node share one.
-    Life(u64)
 }
 
 /// A follower's name for one question to its leader. Never used twice, also not by a later life.

@@ -79,18 +79,12 @@ fn is_well_formed<P>(message: &Message<P>) -> bool {
         Body::Vote { last_index, last_term } => term > Term(0) && end(*last_index, *last_term),
         Body::Append { prev_index, prev_term, entries, commit, .. } => {
             let mut before = *prev_term;
-            let rising = entries.iter().all(|entry| {
-                let fits = entry.term >= before && entry.term > Term(0);
+            let entries_fit = entries.iter().all(|entry| {
+                let rises = (before..=term).contains(&entry.term) && entry.term > Term(0);
                 before = entry.term;
-                fits
+                rises && members_fit(entry, message.recovery_epoch)
             });
-            let usable = entries.iter().all(|entry| members_fit(entry, message.recovery_epoch));
-            term > Term(0)
-                && end(*prev_index, *prev_term)
-                && rising
-                && usable
-                && before <= term
-                && *commit <= Index::MAX
+            term > Term(0) && end(*prev_index, *prev_term) && entries_fit && *commit <= Index::MAX
         }
         Body::AppendReply { outcome: AppendOutcome::Accepted { matched }, .. } => *matched <= Index::MAX,
         Body::AppendReply {

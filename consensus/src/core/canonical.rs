@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::configuration::Configuration;
-use crate::core::{Constants, Core};
+use crate::core::{Aside, Core};
 use crate::durable::{Batch, Durable, HardState, SnapshotMeta};
 use crate::entry::{Entry, EntryKind};
 use crate::message::{Body, Message};
@@ -49,14 +49,14 @@ impl<P: Payload> Core<P> {
     #[must_use]
     pub fn renamed(&self, params: Arc<Params>, name: &impl Fn(NodeId) -> NodeId) -> Core<P> {
         let mut core = self.clone();
-        core.params = Constants(params);
-        core.hard_state = rename_hard_state(core.hard_state, name);
-        core.persistence.map_hard_states(|hard_state| rename_hard_state(hard_state, name));
-        core.log.map_configurations(|configuration| rename_configuration(configuration, name));
+        core.params = Aside(params);
+        core.hard_state = core.hard_state.renamed(name);
+        core.persistence.map_hard_states(|hard_state| hard_state.renamed(name));
+        core.log.map_configurations(|configuration| configuration.renamed(name));
         core.role = match core.role {
             Role::Follower(follower) => Role::Follower(Follower {
                 leader: follower.leader.map(name),
-                installing: follower.installing.map(|meta| rename_meta(meta, name)),
+                installing: follower.installing.map(|meta| meta.renamed(name)),
                 ..follower
             }),
             Role::PreCandidate(ballot) => Role::PreCandidate(rename_ballot(ballot, name)),
@@ -67,10 +67,6 @@ impl<P: Payload> Core<P> {
     }
 }
 
-fn rename_hard_state(hard_state: HardState, name: &impl Fn(NodeId) -> NodeId) -> HardState {
-    HardState { term: hard_state.term, vote: hard_state.vote.map(name) }
-}
-
 fn rename_ballot(ballot: Ballot, name: &impl Fn(NodeId) -> NodeId) -> Ballot {
     Ballot { granted: ballot.granted.into_iter().map(name).collect::<BTreeSet<_>>(), ..ballot }
 }
@@ -78,7 +74,7 @@ fn rename_ballot(ballot: Ballot, name: &impl Fn(NodeId) -> NodeId) -> Ballot {
 fn rename_leader(leader: Leader, name: &impl Fn(NodeId) -> NodeId) -> Leader {
     let rename = |(node, progress): (NodeId, Progress)| {
         let mode = match progress.mode {
-            Mode::Snapshot { meta } => Mode::Snapshot { meta: rename_meta(meta, name) },
+            Mode::Snapshot { meta } => Mode::Snapshot { meta: meta.renamed(name) },
             mode => mode,
         };
         (name(node), Progress { mode, ..progress })
@@ -88,30 +84,32 @@ fn rename_leader(leader: Leader, name: &impl Fn(NodeId) -> NodeId) -> Leader {
     Leader { progress: leader.progress.into_iter().map(rename).collect(), transfer, reads, ..leader }
 }
 
-pub(crate) fn rename_configuration(
-    configuration: Configuration,
-    name: &impl Fn(NodeId) -> NodeId,
-) -> Configuration {
-    let part = |part: BTreeMap<NodeId, Incarnation>| -> BTreeMap<NodeId, Incarnation> {
-        part.into_iter().map(|(node, incarnation)| (name(node), incarnation)).collect()
-    };
-    Configuration {
-        voters: part(configuration.voters),
-        outgoing: part(configuration.outgoing),
-        learners: part(configuration.learners),
-        recovery_epoch: configuration.recovery_epoch,
+impl HardState {
+    fn renamed(self, name: &impl Fn(NodeId) -> NodeId) -> HardState {
+        HardState { vote: self.vote.map(name), ..self }
     }
 }
 
-fn rename_meta(meta: SnapshotMeta, name: &impl Fn(NodeId) -> NodeId) -> SnapshotMeta {
-    SnapshotMeta { configuration: rename_configuration(meta.configuration, name), ..meta }
+impl Configuration {
+    pub(crate) fn renamed(self, name: &impl Fn(NodeId) -> NodeId) -> Configuration {
+        let part = |part: BTreeMap<NodeId, Incarnation>| {
+            part.into_iter().map(|(node, incarnation)| (name(node), incarnation)).collect()
+        };
+        let Configuration { voters, outgoing, learners, recovery_epoch } = self;
+        Configuration {
+            voters: part(voters),
+            outgoing: part(outgoing),
+            learners: part(learners),
+            recovery_epoch,
+        }
+    }
 }
 
 impl SnapshotMeta {
     /// The same snapshot under other names for the nodes.
     #[must_use]
     pub fn renamed(self, name: &impl Fn(NodeId) -> NodeId) -> SnapshotMeta {
-        rename_meta(self, name)
+        SnapshotMeta { configuration: self.configuration.renamed(name), ..self }
     }
 }
 
@@ -120,9 +118,9 @@ impl<P: Payload> Durable<P> {
     #[must_use]
     pub fn renamed(self, name: &impl Fn(NodeId) -> NodeId) -> Durable<P> {
         Durable {
-            hard_state: rename_hard_state(self.hard_state, name),
-            snapshot: self.snapshot.map(|meta| rename_meta(meta, name)),
-            configuration: rename_configuration(self.configuration, name),
+            hard_state: self.hard_state.renamed(name),
+            snapshot: self.snapshot.map(|meta| meta.renamed(name)),
+            configuration: self.configuration.renamed(name),
             entries: self.entries.into_iter().map(|entry| entry.renamed(name)).collect(),
         }
     }
@@ -133,8 +131,8 @@ impl<P: Payload> Batch<P> {
     #[must_use]
     pub fn renamed(self, name: &impl Fn(NodeId) -> NodeId) -> Batch<P> {
         Batch {
-            hard_state: rename_hard_state(self.hard_state, name),
-            snapshot: self.snapshot.map(|meta| Box::new(rename_meta(*meta, name))),
+            hard_state: self.hard_state.renamed(name),
+            snapshot: self.snapshot.map(|meta| Box::new(meta.renamed(name))),
             entries: self.entries.into_iter().map(|entry| entry.renamed(name)).collect(),
             ..self
         }
@@ -149,7 +147,7 @@ impl<P: Payload> Message<P> {
             Body::Append { entries, .. } => {
                 *entries = std::mem::take(entries).into_iter().map(|entry| entry.renamed(name)).collect();
             }
-            Body::Snapshot { meta, .. } => **meta = rename_meta(SnapshotMeta::clone(meta), name),
+            Body::Snapshot { meta, .. } => **meta = SnapshotMeta::clone(meta).renamed(name),
             _ => {}
         }
         self
@@ -161,9 +159,7 @@ impl<P: Payload> Entry<P> {
     #[must_use]
     pub fn renamed(self, name: &impl Fn(NodeId) -> NodeId) -> Entry<P> {
         let kind = match self.kind {
-            EntryKind::Configuration(configuration) => {
-                EntryKind::Configuration(rename_configuration(configuration, name))
-            }
+            EntryKind::Configuration(members) => EntryKind::Configuration(members.renamed(name)),
             kind => kind,
         };
         Entry { term: self.term, kind }

@@ -7,7 +7,7 @@ use crate::effect::{HaltReason, RoleName};
 use crate::entry::Entry;
 use crate::params::Params;
 use crate::progress::Mode;
-use crate::role::Role;
+use crate::role::{Leader, Role};
 use crate::types::{Index, NodeId, Payload, Term};
 
 /// How a leader feeds a peer.
@@ -135,11 +135,6 @@ impl<P: Payload> Core<P> {
         self.log.configuration_at(index)
     }
 
-    /// Bytes of entries in memory.
-    pub fn log_bytes(&self) -> u64 {
-        self.log.bytes()
-    }
-
     /// The constants.
     pub fn params(&self) -> &Params {
         &self.params
@@ -155,29 +150,23 @@ impl<P: Payload> Core<P> {
         matches!(&self.role, Role::Follower(follower) if follower.questions.open.is_some())
     }
 
+    pub(crate) fn leading(&self) -> Option<&Leader> {
+        if let Role::Leader(leader) = &self.role { Some(leader) } else { None }
+    }
+
     /// To whom this leader is handing over, if to anybody.
     pub fn transfer(&self) -> Option<NodeId> {
-        match &self.role {
-            Role::Leader(leader) => leader.transfer.map(|transfer| transfer.to),
-            _ => None,
-        }
+        self.leading()?.transfer.map(|transfer| transfer.to)
     }
 
     /// Bytes of entries that this leader has not committed; 0 in any other role.
     pub fn uncommitted_bytes(&self) -> u64 {
-        match &self.role {
-            Role::Leader(leader) => leader.uncommitted_bytes,
-            _ => 0,
-        }
+        self.leading().map_or(0, |leader| leader.uncommitted_bytes)
     }
 
     /// What this leader knows of its peers, in order of id; empty in any other role.
     pub fn peers(&self) -> impl Iterator<Item = Peer> + '_ {
-        let progress = match &self.role {
-            Role::Leader(leader) => Some(&leader.progress),
-            _ => None,
-        };
-        progress.into_iter().flatten().map(|(id, progress)| {
+        self.leading().into_iter().flat_map(|leader| &leader.progress).map(|(id, progress)| {
             let (mode, messages, bytes) = match &progress.mode {
                 Mode::Probe { .. } => (PeerMode::Probe, 0, 0),
                 Mode::Replicate { inflight } => {

@@ -6,7 +6,7 @@ use crate::configuration::Configuration;
 use crate::core::Core;
 use crate::durable::Durable;
 use crate::effect::RoleName;
-use crate::invariant::{History, Violation};
+use crate::invariant::{History, Violation, holds};
 use crate::types::{Incarnation, Index, NodeId, Payload, Term};
 
 /// One member as a harness sees it.
@@ -51,11 +51,9 @@ fn logs_match<P: Payload>(views: &[View<'_, P>], _: &History<P>) -> Result<(), V
             let mut agreed = false;
             for index in (first.0..=last.0).rev().map(Index) {
                 agreed |= left.term_at(index) == right.term_at(index);
-                if agreed && left.entry(index) != right.entry(index) {
-                    let detail =
-                        format!("{} and {} agree after {index}, but not there", left.id(), right.id());
-                    return Err(Violation::new("I6", detail));
-                }
+                holds(!agreed || left.entry(index) == right.entry(index), "I6", || {
+                    format!("{} and {} agree after {index}, but not there", left.id(), right.id())
+                })?;
             }
         }
     }
@@ -67,10 +65,9 @@ fn leaders_are_complete<P: Payload>(views: &[View<'_, P>], history: &History<P>)
     for core in views.iter().map(|view| view.core).filter(|core| core.role() == RoleName::Leader) {
         for index in (core.first_index().0..=history.commit_index().0).map(Index) {
             let Some(committed) = history.entry(index) else { continue };
-            if committed.by < core.term() && core.entry(index) != Some(&committed.entry) {
-                let detail = format!("leader {} of term {} lacks entry {index}", core.id(), core.term());
-                return Err(Violation::new("I9", detail));
-            }
+            holds(committed.by >= core.term() || core.entry(index) == Some(&committed.entry), "I9", || {
+                format!("leader {} of term {} lacks entry {index}", core.id(), core.term())
+            })?;
         }
     }
     Ok(())
@@ -80,10 +77,10 @@ fn leaders_are_complete<P: Payload>(views: &[View<'_, P>], history: &History<P>)
 fn committed_entries_stay<P: Payload>(views: &[View<'_, P>], history: &History<P>) -> Result<(), Violation> {
     for core in views.iter().map(|view| view.core) {
         for index in (core.first_index().0..=core.commit_index().0).map(Index) {
-            if history.entry(index).map(|committed| &committed.entry) != core.entry(index) {
-                let detail = format!("{} holds another entry {index} than was committed", core.id());
-                return Err(Violation::new("I11", detail));
-            }
+            let committed = history.entry(index).map(|committed| &committed.entry);
+            holds(committed == core.entry(index), "I11", || {
+                format!("{} holds another entry {index} than was committed", core.id())
+            })?;
         }
     }
     Ok(())
@@ -94,17 +91,15 @@ fn beliefs_are_durable<P: Payload>(views: &[View<'_, P>], _: &History<P>) -> Res
     for leader in views.iter().map(|view| view.core) {
         for peer in leader.peers() {
             let Some(durable) = durable_of(views, peer.id) else { continue };
-            if has_lost_its_disk(views, leader.configuration(), peer.id) {
-                continue;
-            }
-            if durable.hard_state.term > leader.term() {
+            let lost = has_lost_its_disk(views, leader.configuration(), peer.id);
+            if lost || durable.hard_state.term > leader.term() {
                 continue;
             }
             let first = leader.first_index().max(durable.base());
-            let differs = |index: &Index| durable.term_at(*index) != leader.term_at(*index);
-            if let Some(index) = (first.0..=peer.matched.0).map(Index).find(differs) {
-                let detail = format!("{} believes {} to hold entry {index}", leader.id(), peer.id);
-                return Err(Violation::new("I15", detail));
+            for index in (first.0..=peer.matched.0).map(Index) {
+                holds(durable.term_at(index) == leader.term_at(index), "I15", || {
+                    format!("{} believes {} to hold entry {index}", leader.id(), peer.id)
+                })?;
             }
         }
     }
@@ -117,7 +112,7 @@ fn durable_of<'a, P: Payload>(views: &[View<'a, P>], node: NodeId) -> Option<&'a
 
 /// Whether those for whom `yes` holds are a majority of each part that decides. Counted here anew, so that a slip where
 /// the core counts cannot hide itself.
-pub(super) fn decides(members: &Configuration, yes: impl Fn(NodeId) -> bool) -> bool {
+fn decides(members: &Configuration, yes: impl Fn(NodeId) -> bool) -> bool {
     let majority = |part: &BTreeMap<NodeId, Incarnation>| {
         part.keys().filter(|node| yes(**node)).count() * 2 > part.len()
     };
@@ -144,7 +139,7 @@ fn commits_are_held_by_a_quorum<P: Payload>(
     // The entries after a joint configuration may be committed by the new voters alone, once these are on their own.
     let left = members.left();
     let leaving = members.is_joint() && views.iter().any(|view| *view.core.configuration() == left);
-    let holds = |durable: &Durable<P>, index: Index, term: Term| {
+    let has = |durable: &Durable<P>, index: Index, term: Term| {
         index < durable.base() || durable.term_at(index) == Some(term)
     };
     // What lies before every snapshot is in all of them.
@@ -155,14 +150,9 @@ fn commits_are_held_by_a_quorum<P: Payload>(
         let held = decides(asked, |node| {
             // What a disk held that is gone was held when it was promised.
             has_lost_its_disk(views, asked, node)
-                || durable_of(views, node).is_some_and(|durable| holds(durable, index, term))
+                || durable_of(views, node).is_some_and(|durable| has(durable, index, term))
         });
-        if !held {
-            return Err(Violation::new(
-                "I16",
-                format!("entry {index} is committed, and not durable at a quorum"),
-            ));
-        }
+        holds(held, "I16", || format!("entry {index} is committed, and not durable at a quorum"))?;
     }
     Ok(())
 }
@@ -176,15 +166,14 @@ fn disks_agree_with_memory<P: Payload>(views: &[View<'_, P>], _: &History<P>) ->
             || durable.hard_state.term == reported.term
                 && reported.vote.is_some()
                 && durable.hard_state != reported;
-        if behind {
-            let detail = format!("{}: {:?} on disk, {reported:?} reported", core.id(), durable.hard_state);
-            return Err(Violation::new("I36", detail));
-        }
+        holds(!behind, "I36", || {
+            format!("{}: {:?} on disk, {reported:?} reported", core.id(), durable.hard_state)
+        })?;
         let first = core.first_index().max(durable.base().next());
-        let differs = |index: &Index| durable.term_at(*index) != core.term_at(*index);
-        if let Some(index) = (first.0..=core.durable_index().0).map(Index).find(differs) {
-            let detail = format!("{}: entry {index} on disk differs from memory", core.id());
-            return Err(Violation::new("I36", detail));
+        for index in (first.0..=core.durable_index().0).map(Index) {
+            holds(durable.term_at(index) == core.term_at(index), "I36", || {
+                format!("{}: entry {index} on disk differs from memory", core.id())
+            })?;
         }
     }
     Ok(())

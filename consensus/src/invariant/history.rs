@@ -4,7 +4,7 @@ use crate::configuration::Configuration;
 use crate::core::Core;
 use crate::effect::{Effect, RoleName};
 use crate::entry::Entry;
-use crate::invariant::Violation;
+use crate::invariant::{Violation, holds};
 use crate::types::{Index, NodeId, Payload, ReadId, Term};
 
 /// A committed entry, and the lowest term in which someone knew it to be committed.
@@ -115,18 +115,13 @@ impl<P: Payload> History<P> {
         if after.role() != RoleName::Leader {
             return Ok(());
         }
-        match self.leader(after.term()) {
-            Some(other) if other != after.id() => {
-                let detail = format!("{other} and {} both led term {}", after.id(), after.term());
-                Err(Violation::new("I1", detail))
-            }
-            Some(_) => Ok(()),
-            None => {
-                self.leaders.push((after.term(), after.id()));
-                self.leaders.sort_unstable();
-                Ok(())
-            }
+        let (term, node) = (after.term(), after.id());
+        if self.leader(term).is_none() {
+            self.leaders.push((term, node));
+            self.leaders.sort_unstable();
         }
+        let leader = self.leader(term).unwrap_or(node);
+        holds(leader == node, "I1", || format!("{leader} and {node} both led term {term}"))
     }
 
     fn record_commit(&mut self, after: &Core<P>) -> Result<(), Violation> {
@@ -139,39 +134,28 @@ impl<P: Payload> History<P> {
         }
         while self.commit_index() < commit {
             let index = self.commit_index().next();
-            let Some(entry) = after.entry(index) else {
-                return Err(Violation::new("I11", format!("entry {index} committed by one who has it not")));
-            };
-            self.committed.push(Committed { entry: entry.clone(), by: after.term() });
+            let entry = after.entry(index);
+            holds(entry.is_some(), "I11", || format!("entry {index} committed by one who has it not"))?;
+            self.committed.extend(entry.map(|entry| Committed { entry: entry.clone(), by: after.term() }));
         }
         Ok(())
     }
 
     fn record_read(&mut self, id: ReadId, ready: Option<Index>) -> Result<(), Violation> {
-        let Some(at) = self.reads.iter().position(|(read, ..)| *read == id) else {
-            return Err(Violation::new("I41", format!("read {id} was answered twice, or never asked")));
-        };
-        let (_, _, began) = self.reads.remove(at);
-        match ready {
-            Some(index) if index < began => Err(Violation::new(
-                "I31",
-                format!("read {id} answered at {index}, {began} was committed before"),
-            )),
-            _ => Ok(()),
-        }
+        let open = self.reads.iter().position(|(read, ..)| *read == id).map(|at| self.reads.remove(at));
+        holds(open.is_some(), "I41", || format!("read {id} was answered twice, or never asked"))?;
+        let stale = ready.zip(open).filter(|(index, (_, _, began))| index < began);
+        holds(stale.is_none(), "I31", || format!("read {id}: answer and commit at its beginning: {stale:?}"))
     }
 
     fn check_applied(&self, first: Index, entries: &[Entry<P>]) -> Result<(), Violation> {
         let mut index = first.previous();
         for entry in entries {
             index = index.next();
-            let at = usize::try_from(index.0).ok().and_then(|at| at.checked_sub(1));
-            if at.and_then(|at| self.committed.get(at)).is_none_or(|committed| committed.entry != *entry) {
-                return Err(Violation::new(
-                    "I10",
-                    format!("entry {index} applied differs from the committed one"),
-                ));
-            }
+            let committed = self.entry(index).map(|committed| &committed.entry);
+            holds(committed == Some(entry), "I10", || {
+                format!("entry {index} applied differs from the committed one")
+            })?;
         }
         Ok(())
     }

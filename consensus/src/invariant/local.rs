@@ -2,14 +2,10 @@
 
 use crate::core::Core;
 use crate::durable::HardState;
-use crate::invariant::Violation;
+use crate::invariant::{Violation, holds};
 use crate::progress::Mode;
 use crate::role::{Leader, Role};
 use crate::types::{Index, Payload};
-
-fn holds(condition: bool, id: &'static str, detail: impl FnOnce() -> String) -> Result<(), Violation> {
-    if condition { Ok(()) } else { Err(Violation::new(id, detail())) }
-}
 
 impl<P: Payload> Core<P> {
     /// The local invariants. Costs a walk over the log.

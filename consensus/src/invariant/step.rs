@@ -4,7 +4,7 @@ use crate::core::{Core, Peer};
 use crate::durable::{Durable, HardState};
 use crate::effect::{Effect, RoleName};
 use crate::entry::EntryKind;
-use crate::invariant::Violation;
+use crate::invariant::{Violation, holds};
 use crate::message::{AppendOutcome, Body, Message};
 use crate::types::{Index, NodeId, Payload, Term};
 
@@ -26,16 +26,16 @@ pub fn check_step<P: Payload>(
             Effect::Persist(batch) if batch.snapshot.is_some() => {
                 handed = batch.first.previous();
             }
-            Effect::Persist(batch) if !batch.entries.is_empty() && batch.first <= before.commit_index() => {
-                let detail =
-                    format!("entries from {} rewritten, commit {}", batch.first, before.commit_index());
-                return Err(Violation::new("I12", detail));
+            Effect::Persist(batch) => {
+                let kept = batch.entries.is_empty() || batch.first > before.commit_index();
+                holds(kept, "I12", || {
+                    format!("entries from {} rewritten, commit {}", batch.first, before.commit_index())
+                })?;
             }
             Effect::Apply { first, entries } => {
-                if *first != handed.next() || entries.is_empty() {
-                    let detail = format!("apply from {first} after {handed}, {} entries", entries.len());
-                    return Err(Violation::new("I18", detail));
-                }
+                holds(*first == handed.next() && !entries.is_empty(), "I18", || {
+                    format!("apply from {first} after {handed}, {} entries", entries.len())
+                })?;
                 handed = handed.plus(entries.len());
             }
             Effect::Send { to, message } => {
@@ -47,29 +47,26 @@ pub fn check_step<P: Payload>(
             _ => {}
         }
     }
-    if handed == after.handed_index() {
-        Ok(())
-    } else {
-        Err(Violation::new("I18", format!("given {handed}, counted {}", after.handed_index())))
-    }
+    holds(handed == after.handed_index(), "I18", || {
+        format!("given {handed}, counted {}", after.handed_index())
+    })
 }
 
 fn check_monotone<P: Payload>(before: &Core<P>, after: &Core<P>) -> Result<(), Violation> {
-    if after.term() < before.term() || after.durable_hard_state().term < before.durable_hard_state().term {
-        return Err(Violation::new("I3", format!("term fell from {} to {}", before.term(), after.term())));
-    }
+    let rises = after.durable_hard_state().term >= before.durable_hard_state().term;
+    holds(rises && after.term() >= before.term(), "I3", || {
+        format!("term fell from {} to {}", before.term(), after.term())
+    })?;
     let (vote, now) = (before.hard_state(), after.hard_state());
-    if vote.term == now.term && vote.vote.is_some() && vote.vote != now.vote {
-        return Err(Violation::new("I2", format!("vote changed from {:?} to {:?}", vote.vote, now.vote)));
-    }
-    if after.commit_index() < before.commit_index() || after.applied_index() < before.applied_index() {
-        let detail = format!("commit fell from {} to {}", before.commit_index(), after.commit_index());
-        return Err(Violation::new("I17", detail));
-    }
-    if after.role() == RoleName::PreCandidate && (vote != now) {
-        return Err(Violation::new("I22", "asking for pre-votes changed term or vote"));
-    }
-    Ok(())
+    let kept = vote.term != now.term || vote.vote.is_none() || vote.vote == now.vote;
+    holds(kept, "I2", || format!("vote changed from {:?} to {:?}", vote.vote, now.vote))?;
+    let (commit, later) = (before.commit_index(), after.commit_index());
+    holds(later >= commit && after.applied_index() >= before.applied_index(), "I17", || {
+        format!("commit fell from {commit} to {later}, or what is applied")
+    })?;
+    holds(after.role() != RoleName::PreCandidate || vote == now, "I22", || {
+        "asking for pre-votes changed term or vote".to_owned()
+    })
 }
 
 fn check_leader<P: Payload>(before: &Core<P>, after: &Core<P>) -> Result<(), Violation> {
@@ -78,26 +75,24 @@ fn check_leader<P: Payload>(before: &Core<P>, after: &Core<P>) -> Result<(), Vio
         return Ok(());
     }
     let own_term = after.term_at(after.commit_index()) == Some(after.term());
-    if after.commit_index() > before.commit_index() && !own_term {
-        let detail = format!("commit {} of an earlier term", after.commit_index());
-        return Err(Violation::new("I7", detail));
-    }
+    holds(after.commit_index() <= before.commit_index() || own_term, "I7", || {
+        format!("commit {} of an earlier term", after.commit_index())
+    })?;
     check_changes(before, after)?;
     if !leads(before) || before.term() != after.term() {
         return Ok(());
     }
-    let taken = (before.last_index().next().0..=after.last_index().0).map(Index);
+    let mut taken = (before.last_index().next().0..=after.last_index().0).map(Index);
     let is_command =
         |index: Index| matches!(after.entry(index).map(|entry| &entry.kind), Some(EntryKind::Command(_)));
-    if before.transfer().is_some() && taken.into_iter().any(is_command) {
-        return Err(Violation::new("I38", "a command is taken while leadership is handed over"));
-    }
+    holds(before.transfer().is_none() || !taken.any(is_command), "I38", || {
+        "a command is taken while leadership is handed over".to_owned()
+    })?;
     let first = after.first_index().max(before.first_index());
-    let shared = (first.0..=before.last_index().0).map(Index);
-    if shared.into_iter().any(|index| before.entry(index) != after.entry(index)) {
-        return Err(Violation::new("I8", "a leader changed an entry of its log"));
-    }
-    Ok(())
+    let mut shared = (first.0..=before.last_index().0).map(Index);
+    holds(shared.all(|index| before.entry(index) == after.entry(index)), "I8", || {
+        "a leader changed an entry of its log".to_owned()
+    })
 }
 
 /// I25, I26, I27: every configuration that a leader appends.
@@ -110,15 +105,11 @@ fn check_changes<P: Payload>(before: &Core<P>, after: &Core<P>) -> Result<(), Vi
         let (old, new) = (after.configuration_at(index.previous()), after.configuration_at(index));
         let open = (after.commit_index().next().0..index.0).map(Index).find(|at| is_change(at));
         let id = if old.is_joint() { "I27" } else { "I25" };
-        if let Some(open) = open {
-            return Err(Violation::new(id, format!("change {index} appended while {open} is not committed")));
-        }
-        if !old.may_precede(new) {
-            return Err(Violation::new("I25", format!("{new:?} follows {old:?}")));
-        }
-        if after.term_at(after.commit_index()) != Some(after.term()) {
-            return Err(Violation::new("I26", format!("change {index} before a commit of its term")));
-        }
+        holds(open.is_none(), id, || format!("change {index} while {open:?} is not committed"))?;
+        holds(old.may_precede(new), "I25", || format!("{new:?} follows {old:?}"))?;
+        holds(after.term_at(after.commit_index()) == Some(after.term()), "I26", || {
+            format!("change {index} before a commit of its term")
+        })?;
     }
     Ok(())
 }
@@ -130,35 +121,27 @@ fn check_promise<P: Payload>(
     message: &Message<P>,
     durable: &Durable<P>,
 ) -> Result<(), Violation> {
-    let voted = |vote| durable.hard_state == HardState { term: message.term, vote: Some(vote) };
-    match &message.body {
-        Body::VoteReply { granted: true } if !voted(to) => {
-            Err(Violation::new("I4", format!("vote for {to} sent, durable is {:?}", durable.hard_state)))
-        }
-        Body::Vote { .. } if !voted(core.id()) => {
-            Err(Violation::new("I4", format!("votes asked for, durable is {:?}", durable.hard_state)))
-        }
+    let (term, written) = (message.term, durable.hard_state);
+    let voted = |vote| written == HardState { term, vote: Some(vote) };
+    let (kept, acknowledged) = match &message.body {
+        Body::VoteReply { granted: true } => (voted(to), None),
+        Body::Vote { .. } => (voted(core.id()), None),
         Body::AppendReply { outcome: AppendOutcome::Accepted { matched }, .. } => {
-            if durable.hard_state.term != message.term {
-                let detail =
-                    format!("acknowledged in term {}, durable is {:?}", message.term, durable.hard_state);
-                return Err(Violation::new("I4", detail));
-            }
-            check_acknowledged(core, *matched, durable)
+            (written.term == term, Some(*matched))
         }
-        _ => Ok(()),
-    }
+        _ => return Ok(()),
+    };
+    holds(kept, "I4", || format!("{:?} sent to {to} in term {term}, durable is {written:?}", message.body))?;
+    acknowledged.map_or(Ok(()), |matched| check_acknowledged(core, matched, durable))
 }
 
 /// I38. A leader whose own removal is committed in the same step knows its peers no longer.
 fn check_handover<P: Payload>(core: &Core<P>, to: NodeId, message: &Message<P>) -> Result<(), Violation> {
     let whole = |peer: Peer| peer.id == to && peer.matched == core.last_index();
     let leads = core.role() == RoleName::Leader;
-    if leads && message.body == Body::TimeoutNow && !core.peers().any(whole) {
-        let detail = format!("{to} is told to take over, but lacks entries up to {}", core.last_index());
-        return Err(Violation::new("I38", detail));
-    }
-    Ok(())
+    holds(!leads || message.body != Body::TimeoutNow || core.peers().any(whole), "I38", || {
+        format!("{to} is told to take over, but lacks entries up to {}", core.last_index())
+    })
 }
 
 fn check_acknowledged<P: Payload>(
@@ -166,17 +149,15 @@ fn check_acknowledged<P: Payload>(
     matched: Index,
     durable: &Durable<P>,
 ) -> Result<(), Violation> {
-    if matched > durable.last_index() {
-        let detail = format!("acknowledged {matched}, durable to {}", durable.last_index());
-        return Err(Violation::new("I14", detail));
-    }
+    holds(matched <= durable.last_index(), "I14", || {
+        format!("acknowledged {matched}, durable to {}", durable.last_index())
+    })?;
     let from = durable.base().max(core.first_index().previous()).next();
     for index in (from.0..=matched.0).map(Index) {
         let on_disk = durable.term_at(index);
-        if on_disk != core.term_at(index) {
-            let detail = format!("acknowledged {matched}, but entry {index} has term {on_disk:?} on disk");
-            return Err(Violation::new("I14", detail));
-        }
+        holds(on_disk == core.term_at(index), "I14", || {
+            format!("acknowledged {matched}, but entry {index} has term {on_disk:?} on disk")
+        })?;
     }
     Ok(())
 }

@@ -14,14 +14,11 @@ impl<P: Payload> Core<P> {
     pub(crate) fn follow(&mut self, from: NodeId, round: Round, out: &mut Effects<P>) -> bool {
         match &mut self.role {
             Role::Leader(_) => return false,
-            Role::Follower(follower) => match follower.leader {
-                Some(leader) if leader != from => return false,
-                Some(_) => self.set_election_timer(out),
-                None => {
-                    follower.leader = Some(from);
-                    self.set_election_timer(out);
-                }
-            },
+            Role::Follower(follower) if follower.leader.is_some_and(|leader| leader != from) => return false,
+            Role::Follower(follower) => {
+                follower.leader = Some(from);
+                self.set_election_timer(out);
+            }
             Role::PreCandidate(_) | Role::Candidate(_) => self.become_follower(Some(from), out),
         }
         if let Role::Follower(follower) = &mut self.role {

@@ -5,12 +5,17 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt::Display;
 use std::sync::Arc;
 
-use ravelin_consensus::invariant::{History, Oracle, View, check_cluster, check_step};
+use ravelin_consensus::invariant::{History, View, check_cluster, check_step};
 use ravelin_consensus::{
     AppendOutcome, Batch, Body, ClusterId, Configuration, Core, Durable, Effect, Effects, Entry, EntryKind,
     Incarnation, Index, Input, Life, Message, NodeId, Params, Payload, RejectReason, RoleName, SnapshotMeta,
     Time,
 };
+
+#[path = "oracle.rs"]
+mod oracle;
+
+use oracle::Oracle;
 
 /// A command of the tests.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]

@@ -3,15 +3,11 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use crate::configuration::Configuration;
-use crate::durable::{Batch, Durable, HardState};
-use crate::effect::{Effect, RoleName};
-use crate::entry::Entry;
-use crate::input::Input;
-use crate::invariant::Violation;
-use crate::invariant::cluster::decides;
-use crate::message::{AppendOutcome, Body, Message};
-use crate::types::{Index, NodeId, Payload, Term};
+use ravelin_consensus::invariant::Violation;
+use ravelin_consensus::{
+    AppendOutcome, Batch, Body, Configuration, Durable, Effect, Entry, HardState, Incarnation, Index, Input,
+    Message, NodeId, Payload, RoleName, Term,
+};
 
 /// What was seen of one node.
 #[derive(Clone, Debug)]
@@ -24,7 +20,7 @@ struct Seen<P> {
 
 /// The judge. Tell it of every start and every step, in order.
 #[derive(Clone, Debug)]
-pub struct Oracle<P> {
+pub(crate) struct Oracle<P> {
     genesis: Configuration,
     nodes: BTreeMap<NodeId, Seen<P>>,
     /// Every vote that anybody was told of, for ever.
@@ -34,14 +30,22 @@ pub struct Oracle<P> {
     decided: BTreeMap<Index, Entry<P>>,
 }
 
-fn judge(holds: bool, id: &'static str, detail: impl FnOnce() -> String) -> Result<(), Violation> {
-    if holds { Ok(()) } else { Err(Violation::new(id, detail())) }
+fn holds(condition: bool, id: &'static str, detail: impl FnOnce() -> String) -> Result<(), Violation> {
+    if condition { Ok(()) } else { Err(Violation { id, detail: detail() }) }
+}
+
+/// Whether those for whom `yes` holds are a majority of each part that decides. Counted here anew, so that a slip where
+/// the core counts cannot hide itself.
+fn decides(members: &Configuration, yes: impl Fn(NodeId) -> bool) -> bool {
+    let majority = |part: &BTreeMap<NodeId, Incarnation>| {
+        part.keys().filter(|node| yes(**node)).count() * 2 > part.len()
+    };
+    majority(&members.voters) && (members.outgoing.is_empty() || majority(&members.outgoing))
 }
 
 impl<P: Payload> Oracle<P> {
     /// Of a cluster that begins with these members.
-    #[must_use]
-    pub fn new(genesis: Configuration) -> Oracle<P> {
+    pub(crate) fn new(genesis: Configuration) -> Oracle<P> {
         Oracle {
             genesis,
             nodes: BTreeMap::new(),
@@ -52,7 +56,7 @@ impl<P: Payload> Oracle<P> {
     }
 
     /// `node` starts, or starts again; the first `kept` of its unfinished batches had reached its disk.
-    pub fn started(&mut self, node: NodeId, kept: usize) {
+    pub(crate) fn started(&mut self, node: NodeId, kept: usize) {
         let genesis = &self.genesis;
         let new = || Seen {
             disk: Durable::genesis(genesis.clone()),
@@ -70,7 +74,12 @@ impl<P: Payload> Oracle<P> {
     ///
     /// # Errors
     /// What it must never have done.
-    pub fn saw(&mut self, node: NodeId, input: &Input<P>, effects: &[Effect<P>]) -> Result<(), Violation> {
+    pub(crate) fn saw(
+        &mut self,
+        node: NodeId,
+        input: &Input<P>,
+        effects: &[Effect<P>],
+    ) -> Result<(), Violation> {
         if !self.nodes.contains_key(&node) {
             self.started(node, 0);
         }
@@ -93,7 +102,7 @@ impl<P: Payload> Oracle<P> {
                 Effect::Apply { first, entries } => self.applies(node, *first, entries)?,
                 Effect::RoleChanged { role: RoleName::Leader, term, .. } => {
                     let leader = *self.leaders.entry(*term).or_insert(node);
-                    judge(leader == node, "I1", || format!("{leader} and {node} both led term {term}"))?;
+                    holds(leader == node, "I1", || format!("{leader} and {node} both led term {term}"))?;
                 }
                 _ => {}
             }
@@ -106,10 +115,10 @@ impl<P: Payload> Oracle<P> {
         let Some(seen) = self.nodes.get_mut(&node) else { return Ok(()) };
         if let Some(meta) = &batch.snapshot {
             let term = self.decided.get(&meta.index).map(|entry| entry.term);
-            judge(term == Some(meta.term), "I34", || format!("{node} installs what nobody decided"))?;
+            holds(term == Some(meta.term), "I34", || format!("{node} installs what nobody decided"))?;
             seen.applied = seen.applied.max(meta.index);
         }
-        judge(batch.entries.is_empty() || batch.first > seen.applied, "I12", || {
+        holds(batch.entries.is_empty() || batch.first > seen.applied, "I12", || {
             format!("{node} writes from {} although {} is applied", batch.first, seen.applied)
         })?;
         seen.pending.push_back(batch.clone());
@@ -125,16 +134,16 @@ impl<P: Payload> Oracle<P> {
             Body::VoteReply { granted: true } => to,
             Body::AppendReply { outcome: AppendOutcome::Accepted { matched }, .. } => {
                 let held = *matched <= seen.disk.last_index() && durable.term == message.term;
-                return judge(held, "I14", || format!("{node} acknowledges {matched}, disk at {durable:?}"));
+                return holds(held, "I14", || format!("{node} acknowledges {matched}, disk at {durable:?}"));
             }
             _ => return Ok(()),
         };
         let written = HardState { term: message.term, vote: Some(vote) };
-        judge(durable == written, "I4", || {
+        holds(durable == written, "I4", || {
             format!("{node} tells of a vote for {vote}, disk at {durable:?}")
         })?;
         let first = *self.votes.entry((node, message.term)).or_insert(vote);
-        judge(first == vote, "I2", || format!("{node} voted for {first} and {vote} in term {}", message.term))
+        holds(first == vote, "I2", || format!("{node} voted for {first} and {vote} in term {}", message.term))
     }
 
     /// Applied in order, the same everywhere, and held by those whose majority decides.
@@ -143,13 +152,13 @@ impl<P: Payload> Oracle<P> {
         for entry in entries {
             index = index.next();
             let Some(seen) = self.nodes.get_mut(&node) else { return Ok(()) };
-            judge(index == seen.applied.next(), "I18", || {
+            holds(index == seen.applied.next(), "I18", || {
                 format!("{node} applies {index} after {}", seen.applied)
             })?;
             seen.applied = index;
             match self.decided.get(&index) {
                 Some(decided) => {
-                    judge(decided == entry, "I10", || format!("{node} applies another entry {index}"))?;
+                    holds(decided == entry, "I10", || format!("{node} applies another entry {index}"))?;
                 }
                 None => {
                     self.decides(index, entry)?;
@@ -165,28 +174,21 @@ impl<P: Payload> Oracle<P> {
         let before = self.members(index);
         let members = entry.members().unwrap_or(before);
         if let Some(next) = entry.members() {
-            judge(before.may_precede(next), "I25", || format!("{next:?} follows {before:?}"))?;
+            holds(before.may_precede(next), "I25", || format!("{next:?} follows {before:?}"))?;
         }
-        let holds = |node: NodeId| {
+        let has = |node: NodeId| {
             self.nodes
                 .get(&node)
                 .is_some_and(|seen| index < seen.disk.base() || seen.disk.term_at(index) == Some(entry.term))
         };
         // Behind a joint configuration the new voters may have been on their own already.
         let held =
-            if entry.members().is_some() { decides(members, holds) } else { decides(&members.left(), holds) };
-        judge(held, "I16", || format!("entry {index} is applied, and not on the disks of a quorum"))
+            if entry.members().is_some() { decides(members, has) } else { decides(&members.left(), has) };
+        holds(held, "I16", || format!("entry {index} is applied, and not on the disks of a quorum"))
     }
 
     /// The members that the entries decided before `index` name.
-    #[must_use]
-    pub fn members(&self, index: Index) -> &Configuration {
+    fn members(&self, index: Index) -> &Configuration {
         self.decided.range(..index).rev().find_map(|(_, entry)| entry.members()).unwrap_or(&self.genesis)
-    }
-
-    /// How much is decided.
-    #[must_use]
-    pub fn decided(&self) -> Index {
-        self.decided.last_key_value().map_or(Index::ZERO, |(index, _)| *index)
     }
 }

@@ -1,5 +1,7 @@
-//! Classes of bytes that HTTP/1 syntax distinguishes, as tables and word-wise scans. They say what a byte may be and
+//! Classes of bytes that HTTP/1 syntax distinguishes, as tables and scans of whole blocks. They say what a byte may be and
 //! never what a message means.
+
+use wide::u8x16;
 
 const TOKEN: u8 = 1;
 const PATH: u8 = 2;
@@ -74,44 +76,47 @@ impl TargetPart {
     }
 }
 
-/// Length of the longest prefix of token bytes: eight at a time while they are letters and hyphens, as most are.
+/// Length of the longest prefix of token bytes: sixteen at a time while they are letters and hyphens, as most are.
 #[inline]
 pub(super) fn token_prefix(bytes: &[u8]) -> usize {
-    word_prefix(bytes, other_than_letters, is_token)
-}
-
-/// Length of the longest prefix of bytes that are `allowed`, eight at a time. `others` marks the top bit of each byte of a word that
-/// may not be allowed; of its marks the lowest is true.
-#[inline]
-fn word_prefix(bytes: &[u8], others: impl Fn(u64) -> u64, allowed: impl Fn(u8) -> bool) -> usize {
-    let (words, rest) = bytes.as_chunks::<8>();
-    for (place, word) in words.iter().enumerate() {
-        let marks = others(u64::from_le_bytes(*word));
-        if marks == 0 {
-            continue;
-        }
-        let first = (marks.trailing_zeros() / 8) as usize;
-        if !word.get(first).is_some_and(|&byte| allowed(byte)) {
-            return place * 8 + first;
-        }
-        if let Some(first) = word.iter().position(|&byte| !allowed(byte)) {
-            return place * 8 + first;
-        }
+    let plain = block_prefix(bytes, |block| !letters(block) & 0xFFFF, is_token);
+    match bytes.get(plain) {
+        Some(&byte) if is_token(byte) => other_token_prefix(bytes, plain),
+        _ => plain,
     }
-    words.len() * 8 + prefix(rest, allowed)
 }
 
-/// The top bit of each of eight bytes that is neither a letter nor a hyphen.
-fn other_than_letters(word: u64) -> u64 {
-    let lower = word | (ONES * 0x20);
-    // Without their top bits no sum of two bytes reaches the next one.
-    let low = lower & !HIGHS;
-    let from_a = low + ONES * (0x80 - b'a' as u64);
-    let beyond_z = low + ONES * (0x80 - (b'z' as u64 + 1));
-    let hyphen = (word & !HIGHS) ^ (ONES * b'-' as u64);
-    // Its top bit is set unless the byte is zero.
-    let not_hyphen = hyphen + ONES * 0x7F;
-    !(((from_a & !beyond_z) | !not_hyphen) & !word) & HIGHS
+/// The same, where the first `plain` bytes are known to be letters and hyphens, and the next one is none.
+#[cold]
+#[inline(never)]
+fn other_token_prefix(bytes: &[u8], plain: usize) -> usize {
+    plain + bytes.get(plain..).map_or(0, |rest| prefix(rest, is_token))
+}
+
+/// Bytes that are looked at together.
+const BLOCK_BYTES: usize = 16;
+
+/// Length of the longest prefix without a mark. `marks` has a bit for each byte of a block, the first byte's the lowest; what
+/// is less than a block at the end is asked byte by byte.
+#[inline]
+fn block_prefix(bytes: &[u8], marks: impl Fn(u8x16) -> i32, allowed: impl Fn(u8) -> bool) -> usize {
+    let mut rest = bytes;
+    while let Some((block, behind)) = rest.split_first_chunk::<BLOCK_BYTES>() {
+        let marks = marks(u8x16::new(*block));
+        if marks != 0 {
+            return bytes.len() - rest.len() + marks.trailing_zeros() as usize;
+        }
+        rest = behind;
+    }
+    bytes.len() - rest.len() + prefix(rest, allowed)
+}
+
+/// A bit for each byte that is a letter or a hyphen.
+#[inline]
+fn letters(block: u8x16) -> i32 {
+    let lower = block | u8x16::splat(0x20);
+    let letter = lower.max(u8x16::splat(b'a')).cmp_eq(lower) & lower.min(u8x16::splat(b'z')).cmp_eq(lower);
+    (letter | block.cmp_eq(u8x16::splat(b'-'))).move_mask()
 }
 
 fn prefix(bytes: &[u8], allowed: impl Fn(u8) -> bool) -> usize {
@@ -123,23 +128,18 @@ pub(super) fn is_value(byte: u8) -> bool {
     byte == b'\t' || (byte >= b' ' && byte != 0x7F)
 }
 
-const ONES: u64 = u64::MAX / 0xFF;
-const HIGHS: u64 = ONES * 0x80;
-
-/// The top bit of each of eight bytes that may not stand in a field value, or is a tab. Only the lowest mark is true: a byte below
-/// 0x20 borrows into its top bit, 0x7F becomes zero by the exclusive or and then borrows too, and borrows may spread upwards
-/// into neighbours, never downwards.
-fn other_than_value(word: u64) -> u64 {
-    let below = word.wrapping_sub(ONES * 0x20) & !word;
-    let delete = word ^ (ONES * 0x7F);
-    let delete = delete.wrapping_sub(ONES) & !delete;
-    (below | delete) & HIGHS
+/// A bit for each byte that may not stand in a field value.
+#[inline]
+fn other_than_value(block: u8x16) -> i32 {
+    let control = block.min(u8x16::splat(0x1F)).cmp_eq(block);
+    let tab = block.cmp_eq(u8x16::splat(b'\t'));
+    ((control ^ tab) | block.cmp_eq(u8x16::splat(0x7F))).move_mask()
 }
 
-/// Length of the longest prefix of bytes that may stand in a field value, eight at a time.
+/// Length of the longest prefix of bytes that may stand in a field value, sixteen at a time.
 #[inline]
 pub(crate) fn value_prefix(bytes: &[u8]) -> usize {
-    word_prefix(bytes, other_than_value, is_value)
+    block_prefix(bytes, other_than_value, is_value)
 }
 
 /// A whole field line without a fault: a name, a colon, a value, CR and LF.
@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn the_word_scan_equals_the_byte_scan_at_every_offset() {
+    fn the_block_scan_equals_the_byte_scan_at_every_offset() {
         for bad in 0..=255_u8 {
             for length in 0..40 {
                 let mut bytes = vec![b'a'; 48];
@@ -212,17 +212,17 @@ mod tests {
     }
 
     #[test]
-    fn the_word_scan_of_names_equals_the_byte_scan_at_every_offset() {
+    fn the_block_scan_of_names_equals_the_byte_scan_at_every_offset() {
         for odd in 0..=255_u8 {
             for place in 0..20 {
                 let mut bytes = *b"Accept-Encoding-zZaA";
                 bytes[place] = odd;
                 let naive = bytes.iter().position(|&byte| !is_token(byte)).unwrap_or(bytes.len());
                 assert_eq!(token_prefix(&bytes), naive, "byte {odd:#x} at {place}");
-                let in_word = place % 8;
-                let word: [u8; 8] = std::array::from_fn(|at| if at == in_word { odd } else { b'-' });
-                let want = odd.is_ascii_alphabetic() || odd == b'-';
-                assert_eq!(other_than_letters(u64::from_le_bytes(word)) == 0, want, "byte {odd:#x}");
+                let block: [u8; 16] = std::array::from_fn(|at| if at == place % 16 { odd } else { b'-' });
+                let letter = odd.is_ascii_alphabetic() || odd == b'-';
+                let marks = if letter { 0xFFFF } else { 0xFFFF & !(1 << (place % 16)) };
+                assert_eq!(letters(block.into()), marks, "byte {odd:#x} at {place}");
             }
         }
     }

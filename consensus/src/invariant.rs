@@ -1,7 +1,8 @@
 //! The invariant catalogue: what must hold of one core, of one step, and of all cores of a cluster with the history of
 //! the run. Every harness (model, simulator, fuzzing, scripts) calls these and none has its own.
 //!
-//! Ids are I1 … I43; one that is missing here belongs to a feature that the core does not have.
+//! Ids are I1 … I44; one that is missing here belongs to a feature that the core does not have. What clients see (from I42 on)
+//! is judged where there are clients and a state machine.
 
 mod cluster;
 mod history;
@@ -73,4 +74,6 @@ pub const CATALOGUE: &[(&str, &str)] = &[
     ("I39", "unanswered and uncommitted bytes stay within bounds"),
     ("I40", "a peer's match is below its next entry, and that at most one after what our own disk was given"),
     ("I41", "every proposal and read gets exactly one answer"),
+    ("I42", "a command of a session takes effect once, and is answered alike whenever it is repeated"),
+    ("I44", "what clients were told is linearizable"),
 ];

@@ -7,10 +7,13 @@
 
 mod action;
 mod bounds;
+mod clients;
 pub mod deep;
+mod machine;
 mod member;
 mod model;
 mod network;
+mod past;
 mod property;
 mod run;
 pub mod script;

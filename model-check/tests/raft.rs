@@ -36,6 +36,9 @@ complete! {
     lease: "lease",
     gather: "gather",
     pair: "pair",
+    sessions: "sessions",
+    recovery_epoch: "recovery-epoch",
+    linearizability: "linearizability",
 }
 
 /// States up to which a configuration is searched here; `cargo xtask model` searches all.

@@ -1,6 +1,6 @@
 //! Runs the configurations of the Raft model and prints what each found.
 //!
-//! `model check [NAME…]`: the configurations that every change must pass. `model probe NAME…`: the same breadth-first,
+//! `model check [NAME…] [key=value…]`: the configurations that every change must pass, or with other bounds. `model probe NAME…`: the same breadth-first,
 //! until something breaks; `model harm NAME…`: the same, watching only what nodes have done to each other. `model reach NAME…`: whether all rare
 //! things were seen. `model bounds key=value…`: bounds by hand, `threads=N` among them. `model deep SECONDS`: each with
 //! a bound raised, for so long, and the page about it. `model explore NAME [ADDRESS]`:
@@ -59,12 +59,16 @@ fn print(report: &Report) -> bool {
     report.holds()
 }
 
-fn named(names: &[String], order: Order, watch: Watch) -> Result<bool, String> {
-    let find = |name: &String| configuration(name);
-    let chosen = match names {
+fn named(words: &[String], order: Order, watch: Watch) -> Result<bool, String> {
+    let (settings, names): (Vec<&String>, Vec<&String>) = words.iter().partition(|word| word.contains('='));
+    let mut chosen = match names.as_slice() {
         [] => raft::CONFIGURATIONS.to_vec(),
-        names => names.iter().map(find).collect::<Result<_, _>>()?,
+        names => names.iter().map(|name| configuration(name)).collect::<Result<_, _>>()?,
     };
+    for bounds in chosen.iter_mut().filter(|_| !settings.is_empty()) {
+        settings.iter().try_for_each(|setting| bounds.set(setting))?;
+        (bounds.states, bounds.witnesses) = (None, &[]);
+    }
     let mut holds = true;
     let (count, mut states, mut exhaustive) = (chosen.len(), 0, true);
     raft::check_all(&chosen, order, watch, threads(), |report| {

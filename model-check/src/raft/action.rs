@@ -53,6 +53,8 @@ pub enum Event {
     Propose {
         /// To whom.
         node: usize,
+        /// Which: 0 where it does not matter.
+        command: u8,
     },
     /// An operator asks for other members.
     Change {
@@ -94,6 +96,11 @@ pub enum Event {
         /// So many of its unfinished writes had become durable.
         persisted: usize,
     },
+    /// The node is taken for the only survivor: it goes on alone, in the next recovery epoch.
+    Recover {
+        /// Which.
+        node: usize,
+    },
     /// The node loses its disk and comes back empty, as another incarnation.
     Wipe {
         /// Whose.
@@ -120,13 +127,14 @@ impl Event {
         match self {
             Event::Deliver { .. } | Event::Pass => None,
             Event::Timer { node, .. }
-            | Event::Propose { node }
+            | Event::Propose { node, .. }
             | Event::Change { node, .. }
             | Event::Read { node }
             | Event::Transfer { node, .. }
             | Event::Unreachable { node, .. }
             | Event::Persist { node }
             | Event::Crash { node, .. }
+            | Event::Recover { node }
             | Event::Wipe { node }
             | Event::TakeSnapshot { node }
             | Event::InstallSnapshot { node } => Some(*node),

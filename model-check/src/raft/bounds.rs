@@ -57,6 +57,14 @@ pub struct Bounds {
     pub follower_reads: bool,
     /// Whether leaders hold leases, and how often in the whole run so much time passes that these are over.
     pub lease: Option<u8>,
+    /// Whether the commands are those of a client's session, each proposed again at will: the shipped table must let each
+    /// take effect once.
+    pub sessions: bool,
+    /// If not 0, so many clients write and read one register, each call of theirs after the other; what they hear must be
+    /// linearizable.
+    pub clients: u8,
+    /// Survivors that go on alone in a new recovery epoch, in the whole run: 1 at most.
+    pub recoveries: u8,
     /// Attempts to hand leadership over, in the whole run.
     pub transfers: u8,
     /// Messages in flight at a time; when more are sent, every choice of which are lost is explored.
@@ -111,11 +119,14 @@ impl Bounds {
                 }
             }
             "terms" => self.terms = u64::from(number()?.min(12)),
-            "proposals" => self.proposals = number()?,
+            "proposals" => self.proposals = number()?.min(6),
             "reads" => self.reads = number()?.min(6),
             "follower_reads" => self.follower_reads = switch()?,
             "lease" => self.lease = Some(number()?),
             "transfers" => self.transfers = number()?,
+            "sessions" => self.sessions = switch()?,
+            "clients" => self.clients = number()?,
+            "recoveries" => self.recoveries = number()?.min(1),
             "inflight" => self.inflight = usize::from(number()?.clamp(1, 12)),
             "entries" => self.entries = usize::from(number()?.max(1)),
             "wipes" => self.wipes = number()?,
@@ -154,6 +165,8 @@ impl fmt::Display for Bounds {
             (self.changes, "changes of members"),
             (self.reads, "reads"),
             (self.transfers, "transfers"),
+            (self.clients, "clients of a register"),
+            (self.recoveries, "recoveries"),
             (self.lease.unwrap_or(0), "ends of leases"),
             (self.crashes, "crashes"),
             (self.wipes, "lost disks"),
@@ -167,6 +180,7 @@ impl fmt::Display for Bounds {
             (self.duplicate, "duplication"),
             (self.disk == Disk::Separate, "separate writes"),
             (self.follower_reads, "reads at followers"),
+            (self.sessions, "sessions"),
             (self.pre_vote, "pre-vote"),
             (self.check_quorum, "check-quorum"),
             (self.lease.is_some(), "leases"),
@@ -190,6 +204,9 @@ pub(crate) const PLAIN: Bounds = Bounds {
     reads: 0,
     follower_reads: false,
     lease: None,
+    sessions: false,
+    clients: 0,
+    recoveries: 0,
     transfers: 0,
     inflight: 1,
     entries: 2,
@@ -398,6 +415,42 @@ pub const CONFIGURATIONS: &[Bounds] = &[
         crashes: 1,
         disk: Disk::Separate,
         witnesses: &[Mark::LostWrite, Mark::PartlyWritten, Mark::LeaderCrashed],
+        ..PLAIN
+    },
+    Bounds {
+        name: "sessions",
+        states: Some(91_267),
+        nodes: 2,
+        voters: 2,
+        sessions: true,
+        proposals: 4,
+        terms: 2,
+        crashes: 1,
+        witnesses: &[
+            Mark::Repeated,
+            Mark::RepeatedLate,
+            Mark::RepeatedElsewhere,
+            Mark::SessionEnded,
+            Mark::LeaderCrashed,
+        ],
+        ..PLAIN
+    },
+    Bounds {
+        name: "recovery-epoch",
+        states: Some(148_164),
+        recoveries: 1,
+        terms: 3,
+        witnesses: &[Mark::EpochRefused, Mark::EpochsLead, Mark::CommittedBeside],
+        ..PLAIN
+    },
+    Bounds {
+        name: "linearizability",
+        states: Some(429_638),
+        clients: 2,
+        proposals: 1,
+        reads: 1,
+        terms: 2,
+        witnesses: &[Mark::WriteSeen, Mark::CallAfterWrite, Mark::ReadBesideLater],
         ..PLAIN
     },
 ];

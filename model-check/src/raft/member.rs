@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use ravelin_consensus::invariant::{Violation, check_step};
 use ravelin_consensus::{
-    Batch, Configuration, Core, Corrupt, Durable, Effect, Effects, Input, Life, NodeId, Params, SnapshotMeta,
-    Time,
+    Batch, Configuration, Core, Corrupt, Durable, Effect, Effects, Entry, EntryKind, Index, Input, Life,
+    NodeId, Params, SnapshotMeta, Time,
 };
 
 use crate::raft::bounds::{Disk, Watch};
+use crate::raft::machine::Machine;
 use crate::raft::network::{Load, Packet};
-use crate::raft::symmetry::{Renamings, fingerprint, slot};
+use crate::raft::symmetry::{Renamings, fingerprint};
 
 /// A node and its hash under each renaming.
 #[derive(Clone, Debug)]
@@ -23,6 +24,8 @@ pub(crate) struct Member {
     pub(crate) awaited: Option<SnapshotMeta>,
     /// Which run of the process; all are the same where nothing depends on it.
     pub(crate) life: Life,
+    /// Where clients have sessions, what was applied.
+    pub(crate) machine: Option<Machine>,
     /// The clock of all, at the last event here; what matters of it is in the state.
     pub(crate) now: Time,
     pub(crate) hashes: Vec<u64>,
@@ -45,6 +48,7 @@ pub(crate) struct Shared {
     pub(crate) configuration: Configuration,
     pub(crate) renamings: Renamings,
     pub(crate) disk: Disk,
+    pub(crate) sessions: bool,
     pub(crate) watch: Watch,
 }
 
@@ -52,15 +56,15 @@ impl Shared {
     /// A node that starts from what a disk holds.
     pub(crate) fn start(
         &self,
-        node: NodeId,
+        params: Arc<Params>,
         disk: Durable<Load>,
         life: Life,
         now: Time,
     ) -> Result<Outcome, Corrupt> {
-        let params = Arc::clone(&self.params[slot(node)]);
         let core = Core::restore(params, disk.clone())?;
         let (queue, hashes) = (VecDeque::new(), Vec::new());
-        let member = Member { core, disk, queue, awaited: None, life, now, hashes };
+        let machine = self.sessions.then(Machine::default);
+        let member = Member { core, disk, queue, awaited: None, life, machine, now, hashes };
         Ok(self.perform(&member, Input::Start { life }))
     }
 
@@ -129,6 +133,7 @@ impl Work<'_> {
                 Effect::Persist(batch) => self.member.queue.push_back(batch),
                 Effect::Apply { first, entries } => {
                     let last = first.plus(entries.len()).previous();
+                    self.apply(first, &entries);
                     self.told.push(Effect::Apply { first, entries });
                     self.step(Input::Applied(last));
                 }
@@ -137,10 +142,22 @@ impl Work<'_> {
                     let detail = format!("{id} halted: {reason:?}");
                     self.violation.get_or_insert(Violation { id: "I11", detail });
                 }
-                effect @ (Effect::ReadReady { .. }
+                effect @ (Effect::Accepted { .. }
+                | Effect::ReadReady { .. }
                 | Effect::ReadFailed { .. }
                 | Effect::TransferFailed { .. }) => self.told.push(effect),
                 _ => {}
+            }
+        }
+    }
+
+    fn apply(&mut self, first: Index, entries: &[Entry<Load>]) {
+        let Some(machine) = &mut self.member.machine else { return };
+        for (place, entry) in entries.iter().enumerate() {
+            if let EntryKind::Command(command) = entry.kind
+                && let Err(violation) = machine.apply(first.plus(place), command)
+            {
+                self.violation.get_or_insert(violation);
             }
         }
     }
@@ -162,7 +179,8 @@ impl Work<'_> {
 fn hash_renamed(member: &Member, shared: &Shared, at: usize) -> u64 {
     let name = |node: NodeId| shared.renamings.name(at, node);
     let core = member.core.renamed(Arc::clone(&shared.params[0]), &name);
-    let run = (member.life, member.core.params().incarnation);
+    let params = member.core.params();
+    let run = (member.life, params.incarnation, params.recovery_epoch, &member.machine);
     if shared.renamings.members_move {
         let queue: Vec<_> = member.queue.iter().map(|batch| batch.clone().renamed(&name)).collect();
         let disk = member.disk.clone().renamed(&name);

@@ -1,25 +1,27 @@
 //! The model: which events are possible in a state, and what each makes of it.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hash, Hasher};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use std::time::Instant;
 
-use ravelin_consensus::invariant::{History, Violation};
+use ravelin_consensus::invariant::Violation;
 use ravelin_consensus::{
-    Change, ClusterId, Configuration, Core, Durable, Incarnation, Input, Life, NodeId, Params, ProposalId,
-    ReadId, RoleName, SnapshotMeta, Time, Timer,
+    Change, ClusterId, Configuration, Durable, Incarnation, Input, Life, NodeId, Params, ProposalId, ReadId,
+    RoleName, SnapshotMeta, Time, Timer,
 };
 use stateright::{Model, Property};
 
 use crate::raft::action::{Action, Event};
 use crate::raft::bounds::{Bounds, Wanted, Watch};
+use crate::raft::machine;
 use crate::raft::member::{Member, Outcome, Shared};
-use crate::raft::network::{Packet, Packets, choices, keep};
+use crate::raft::network::{Load, Packet, Packets, choices, keep};
+use crate::raft::past::{Past, Step};
 use crate::raft::property::{self, Transition};
-use crate::raft::state::{Past, State, Used};
+use crate::raft::state::{State, Used};
 use crate::raft::symmetry::{Renamings, fingerprint, node_at, slot};
 
 /// A lease, and what passes at a time: the wait for it, which is an eighth longer.
@@ -90,8 +92,12 @@ impl Raft {
             configuration: Configuration::of_voters(
                 nodes.take(usize::from(bounds.voters)).map(|node| (node, incarnation)),
             ),
-            renamings: Renamings::all(bounds.nodes, bounds.voters < bounds.nodes || bounds.changes > 0),
+            renamings: Renamings::all(
+                bounds.nodes,
+                bounds.voters < bounds.nodes || bounds.changes > 0 || bounds.recoveries > 0,
+            ),
             disk: bounds.disk,
+            sessions: bounds.sessions,
             watch,
         };
         Raft {
@@ -146,7 +152,7 @@ impl Raft {
         let perform = |input| self.shared.perform(member, input);
         match event {
             Event::Timer { timer, .. } => perform(Input::Timer(timer)),
-            Event::Propose { .. } => perform(Input::Propose { id: ProposalId(0), payload: () }),
+            Event::Propose { command, .. } => perform(Input::Propose { id: ProposalId(0), payload: command }),
             Event::Change { added, removed, .. } => {
                 let added = added.map(|node| Change::AddVoter(node_at(node), Incarnation(1)));
                 let removed = removed.map(|node| Change::Remove(node_at(node)));
@@ -158,6 +164,7 @@ impl Raft {
             Event::Unreachable { peer, .. } => perform(Input::Unreachable(node_at(peer))),
             Event::Persist { .. } => self.shared.persist(member),
             Event::Crash { persisted, .. } => self.crash(member, persisted),
+            Event::Recover { .. } => self.recover(member),
             Event::Wipe { .. } => self.wipe(member),
             Event::TakeSnapshot { .. } => self.take_snapshot(member),
             Event::InstallSnapshot { .. } => self.install_snapshot(member),
@@ -176,7 +183,12 @@ impl Raft {
             disk.write(batch);
         }
         let life = Life(member.life.0 + u64::from(self.bounds.follower_reads));
-        match self.shared.start(member.core.id(), disk, life, member.now) {
+        self.start(member, member.core.params().clone(), disk, life)
+    }
+
+    /// A node starts anew from a disk.
+    fn start(&self, member: &Member, params: Params, disk: Durable<Load>, life: Life) -> Outcome {
+        match self.shared.start(Arc::new(params), disk, life, member.now) {
             Ok(outcome) => outcome,
             Err(corrupt) => Outcome {
                 member: Arc::new(member.clone()),
@@ -187,13 +199,19 @@ impl Raft {
         }
     }
 
+    fn recover(&self, member: &Member) -> Outcome {
+        let mut params = member.core.params().clone();
+        params.recovery_epoch.0 += 1;
+        let (life, epoch) = (params.incarnation, params.recovery_epoch);
+        let disk = member.disk.clone().recovered(params.id, life, epoch);
+        self.start(member, params, disk, member.life)
+    }
+
     fn wipe(&self, member: &Member) -> Outcome {
         let mut params = Params::clone(member.core.params());
         params.incarnation = Incarnation(params.incarnation.0 + 1);
         let disk = Durable::genesis(self.shared.configuration.clone());
-        let core = Core::restore(Arc::new(params), disk.clone()).expect("a genesis contradicts nothing");
-        let empty = Member { core, disk, queue: VecDeque::new(), awaited: None, ..member.clone() };
-        self.shared.perform(&empty, Input::Start { life: member.life })
+        self.start(member, params, disk, member.life)
     }
 
     fn take_snapshot(&self, member: &Member) -> Outcome {
@@ -241,13 +259,14 @@ impl Raft {
                     events.push(Event::Timer { node, timer: Timer::CheckQuorum });
                 }
                 if state.used.proposals < self.bounds.proposals {
-                    events.push(Event::Propose { node });
+                    self.proposals(state, node, &mut events);
                 }
             }
             if leads && state.used.changes < self.bounds.changes {
                 self.changes(node, core.configuration(), &mut events);
             }
-            if state.used.reads < self.bounds.reads && (leads || self.bounds.follower_reads) {
+            let asked = state.used.reads < self.bounds.reads && self.somebody_is_idle(state);
+            if asked && (leads || self.bounds.follower_reads) {
                 events.push(Event::Read { node });
             }
             if leads && state.used.transfers < self.bounds.transfers {
@@ -267,11 +286,16 @@ impl Raft {
             if state.used.crashes < self.bounds.crashes {
                 events.extend((0..=member.queue.len()).map(|persisted| Event::Crash { node, persisted }));
             }
+            if state.used.recoveries < self.bounds.recoveries {
+                events.push(Event::Recover { node });
+            }
             if state.used.wipes < self.bounds.wipes {
                 events.push(Event::Wipe { node });
             }
             let snapshot = core.snapshot().map_or(0, |meta| meta.index.0);
-            if state.used.snapshots < self.bounds.snapshots && core.applied_index().0 > snapshot {
+            // What a snapshot holds is not part of the model, so state machines that matter go without.
+            let kept = !self.bounds.sessions && self.bounds.clients == 0;
+            if kept && state.used.snapshots < self.bounds.snapshots && core.applied_index().0 > snapshot {
                 events.push(Event::TakeSnapshot { node });
             }
             if member.awaited.is_some() {
@@ -282,6 +306,23 @@ impl Raft {
             events.push(Event::Pass);
         }
         events
+    }
+
+    /// Every command that a client may propose to a leader.
+    fn proposals(&self, state: &State, node: usize, events: &mut Vec<Event>) {
+        let commands = match (self.bounds.sessions, self.bounds.clients) {
+            (true, _) => machine::requests(&state.past.history),
+            (false, 0) => 0..=0,
+            // No two writes are the same.
+            (false, _) => state.used.proposals + 1..=state.used.proposals + 1,
+        };
+        if self.somebody_is_idle(state) {
+            events.extend(commands.map(|command| Event::Propose { node, command }));
+        }
+    }
+
+    fn somebody_is_idle(&self, state: &State) -> bool {
+        self.bounds.clients == 0 || state.past.clients.may_call(self.bounds.clients)
     }
 
     /// Every change of the wanted kinds that a leader can be asked for.
@@ -327,14 +368,15 @@ impl Model for Raft {
     fn init_states(&self) -> Vec<State> {
         let disk = Durable::genesis(self.shared.configuration.clone());
         let start = |at| {
+            let params = Arc::clone(&self.shared.params[at]);
             self.shared
-                .start(node_at(at), disk.clone(), Life(0), Time::default())
+                .start(params, disk.clone(), Life(0), Time::default())
                 .expect("a genesis contradicts nothing")
                 .member
         };
         let members = (0..usize::from(self.bounds.nodes)).map(start).collect();
         let renamings = &self.shared.renamings;
-        let past = Arc::new(Past::new(History::default(), renamings));
+        let past = Arc::new(Past::new(renamings));
         vec![State::new(members, Packets::new(), past, Used::default(), None, renamings)]
     }
 
@@ -381,13 +423,20 @@ impl Model for Raft {
             Event::Change { .. } => used.changes += 1,
             Event::Transfer { .. } => used.transfers += 1,
             Event::Crash { .. } => used.crashes += 1,
+            Event::Recover { .. } => used.recoveries += 1,
             Event::Wipe { .. } => used.wipes += 1,
             Event::Pass => used.passes += 1,
             Event::Unreachable { .. } => used.unreachable += 1,
             Event::TakeSnapshot { .. } => used.snapshots += 1,
             _ => {}
         }
-        let (past, broken) = self.record(state, &action.event, before, outcome);
+        let left = matches!(action.event, Event::Recover { .. }).then(|| {
+            let params = before.core.params().clone();
+            self.start(before, params, before.disk.clone(), before.life).member
+        });
+        let read = ReadId(u64::from(state.used.reads));
+        let step = Step { event: &action.event, before, outcome, read, left };
+        let (past, broken) = state.past.after(step, &self.bounds, &self.shared.renamings);
         let violation =
             outcome.violation.clone().or(broken).map(Arc::new).or_else(|| state.violation.clone());
         let next = State::new(members, network, past, used, violation, &self.shared.renamings);
@@ -402,40 +451,5 @@ impl Model for Raft {
 
     fn properties(&self) -> Vec<Property<Raft>> {
         vec![property::invariants()]
-    }
-}
-
-impl Raft {
-    fn record(
-        &self,
-        state: &State,
-        event: &Event,
-        before: &Member,
-        outcome: &Outcome,
-    ) -> (Arc<Past>, Option<Violation>) {
-        let after = &outcome.member.core;
-        let leads = after.role() == RoleName::Leader && before.core.role() != RoleName::Leader;
-        let asks = matches!(event, Event::Read { .. });
-        let forgets = matches!(event, Event::Crash { .. } | Event::Wipe { .. }) && self.bounds.reads > 0;
-        if !leads
-            && !asks
-            && !forgets
-            && outcome.told.is_empty()
-            && after.commit_index() <= before.core.commit_index()
-        {
-            return (Arc::clone(&state.past), None);
-        }
-        let mut history = state.past.history.clone();
-        if asks {
-            history.read_began(ReadId(u64::from(state.used.reads)), after.id());
-        }
-        if forgets {
-            history.restarted(after.id());
-        }
-        let broken = history.record(after, &outcome.told).err();
-        if history == state.past.history {
-            return (Arc::clone(&state.past), broken);
-        }
-        (Arc::new(Past::new(history, &self.shared.renamings)), broken)
     }
 }

@@ -7,8 +7,8 @@ use smallvec::SmallVec;
 
 use crate::raft::symmetry::{Renamings, fingerprint};
 
-/// What commands carry in the model: nothing, as no rule of the protocol reads it.
-pub(crate) type Load = ();
+/// What commands carry in the model: nothing but 0, as no rule of the protocol reads it, unless a state machine does.
+pub(crate) type Load = u8;
 
 /// A message on its way.
 #[derive(Clone, Debug)]

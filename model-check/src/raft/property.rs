@@ -4,11 +4,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use ravelin_consensus::invariant::{View, Violation, check_cluster};
-use ravelin_consensus::{AppendOutcome, Body, Core, Effect, Index, Message, RoleName, Term, Timer, quorum};
+use ravelin_consensus::{
+    AppendOutcome, Body, Core, Effect, EntryKind, Index, Message, RecoveryEpoch, RoleName, Term, Timer,
+    quorum,
+};
 use smallvec::SmallVec;
 use stateright::Property;
 
 use crate::raft::action::Event;
+use crate::raft::machine::{Machine, OPEN};
 use crate::raft::member::{Member, Outcome};
 use crate::raft::model::Raft;
 use crate::raft::network::Load;
@@ -91,6 +95,24 @@ pub enum Mark {
     WaitedForLease,
     /// A leader's log goes on after its last batch.
     Gathered,
+    /// A command is applied that has taken effect before.
+    Repeated,
+    /// The same, after a later one has.
+    RepeatedLate,
+    /// A leader takes a command that it holds from an earlier leader already.
+    RepeatedElsewhere,
+    /// A command comes to a session that is over.
+    SessionEnded,
+    /// A message of an earlier recovery epoch arrived.
+    EpochRefused,
+    /// Both epochs have a leader.
+    EpochsLead,
+    /// Former members committed after the recovery.
+    CommittedBeside,
+    /// A read has seen what was written.
+    WriteSeen,
+    /// A call began after a write was over.
+    CallAfterWrite,
 }
 
 impl Mark {
@@ -139,6 +161,15 @@ impl Mark {
             Mark::ReadAlone => "a lease answers a read",
             Mark::WaitedForLease => "a leader commits once older leases are over",
             Mark::Gathered => "a leader gathers for its next batch",
+            Mark::Repeated => "a command is repeated",
+            Mark::RepeatedLate => "a command is repeated after the next one",
+            Mark::RepeatedElsewhere => "a command is proposed again to another leader",
+            Mark::SessionEnded => "a command comes to a session that has ended",
+            Mark::EpochRefused => "a message of an earlier epoch arrives",
+            Mark::EpochsLead => "both epochs have a leader",
+            Mark::CommittedBeside => "the old members commit after the recovery",
+            Mark::WriteSeen => "a read sees a write",
+            Mark::CallAfterWrite => "a call begins after a write has ended",
         }
     }
 }
@@ -158,12 +189,18 @@ impl Raft {
         if state.violation.is_some() {
             return state.violation().cloned();
         }
-        let view = |member| {
-            let member: &Member = member;
-            View { core: &member.core, durable: Some(&member.disk) }
+        // Each epoch is a cluster of its own. Who has left one is there still what it was then.
+        let fence = state.past.fence.as_ref();
+        let judged = |epoch: RecoveryEpoch| {
+            let here = state.members.iter().filter(|member| member.core.params().recovery_epoch == epoch);
+            let left = fence.filter(|_| epoch == RecoveryEpoch(0)).map(|fence| &fence.left);
+            let views: SmallVec<[View<'_, Load>; 5]> = here
+                .chain(left)
+                .map(|member| View { core: &member.core, durable: Some(&member.disk) })
+                .collect();
+            check_cluster(&views, state.past.of(epoch)).err()
         };
-        let views: SmallVec<[View<'_, Load>; 5]> = state.members.iter().map(|it| view(it)).collect();
-        check_cluster(&views, &state.past.history).err()
+        judged(RecoveryEpoch(0)).or_else(|| fence.and_then(|_| judged(RecoveryEpoch(1))))
     }
 
     /// The wanted marks that no transition has shown.
@@ -265,6 +302,13 @@ impl Transition<'_> {
             | Mark::ChangeCut
             | Mark::RemovedLed
             | Mark::RemovedCampaigned => self.shows_of_members(mark),
+            Mark::EpochRefused | Mark::EpochsLead | Mark::CommittedBeside => self.shows_of_epochs(mark),
+            Mark::Repeated
+            | Mark::RepeatedLate
+            | Mark::RepeatedElsewhere
+            | Mark::SessionEnded
+            | Mark::WriteSeen
+            | Mark::CallAfterWrite => self.shows_of_clients(mark),
         }
     }
 
@@ -425,6 +469,57 @@ impl Transition<'_> {
                 self.was_leader() && new.role() == RoleName::Follower && after.incarnation(new.id()).is_none()
             }
             Mark::RemovedCampaigned => elected && new.configuration().incarnation(new.id()).is_none(),
+            _ => false,
+        }
+    }
+
+    fn shows_of_epochs(&self, mark: Mark) -> bool {
+        let (old, new) = (self.core_before(), self.core_after());
+        let epoch = new.params().recovery_epoch;
+        match mark {
+            Mark::EpochRefused => self.delivered().is_some_and(|message| message.recovery_epoch < epoch),
+            Mark::EpochsLead => {
+                let leaders = self.next.members.iter().map(|member| &member.core);
+                let mut leaders = leaders.filter(|core| core.role() == RoleName::Leader);
+                let first = leaders.next().map(|core| core.params().recovery_epoch);
+                leaders.any(|core| Some(core.params().recovery_epoch) != first)
+            }
+            Mark::CommittedBeside => {
+                let fenced = self.state.past.fence.is_some() && epoch == RecoveryEpoch(0);
+                fenced
+                    && self.next.past.history.commit_index() > self.state.past.history.commit_index()
+                    && new.commit_index() > old.commit_index()
+            }
+            _ => false,
+        }
+    }
+
+    fn shows_of_clients(&self, mark: Mark) -> bool {
+        let applied = self.outcome.told.iter().flat_map(|effect| match effect {
+            Effect::Apply { entries, .. } => entries.to_vec(),
+            _ => Vec::new(),
+        });
+        let mut applied = applied.filter_map(|entry| match entry.kind {
+            EntryKind::Command(command) if command > OPEN => Some(command),
+            _ => None,
+        });
+        let before = self.before.machine.as_ref();
+        let has_run = |command| before.is_some_and(|machine| machine.has_run(command));
+        match mark {
+            Mark::Repeated => applied.any(has_run),
+            Mark::RepeatedLate => applied.any(|command| has_run(command) && has_run(command + 1)),
+            Mark::SessionEnded => before.is_some_and(Machine::session_ended) && applied.next().is_some(),
+            Mark::RepeatedElsewhere => {
+                let Event::Propose { command, .. } = self.event else { return false };
+                let core = self.core_after();
+                let holds = |index| {
+                    let entry = core.entry(index).filter(|entry| entry.term < core.term());
+                    entry.is_some_and(|entry| entry.kind == EntryKind::Command(command))
+                };
+                command > OPEN && (1..core.last_index().0).map(Index).any(holds)
+            }
+            Mark::WriteSeen => self.next.past.clients.saw_a_write(),
+            Mark::CallAfterWrite => self.next.past.clients.followed_a_write(),
             _ => false,
         }
     }

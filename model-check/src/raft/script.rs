@@ -50,7 +50,7 @@ struct Teller {
     /// The lives of each node so far, by their order: the script counts those of all nodes together.
     lives: BTreeMap<NodeId, Vec<Life>>,
     started: u64,
-    proposed: u64,
+    proposed: u8,
 }
 
 impl Teller {
@@ -103,7 +103,7 @@ impl Teller {
         if let Some(command) = self.command(state, event, id) {
             self.say(&command);
         }
-        if matches!(event, Event::Crash { .. } | Event::Wipe { .. }) {
+        if matches!(event, Event::Crash { .. } | Event::Recover { .. } | Event::Wipe { .. }) {
             self.lives_again(id);
         }
         let unfinished = self.script.cluster().nodes.get(&id).is_some_and(|node| !node.queue.is_empty());
@@ -123,9 +123,10 @@ impl Teller {
                 Timer::Lease => format!("lease-timeout {id}"),
                 Timer::Read => format!("ask-again {id}"),
             },
-            Event::Propose { .. } => {
+            Event::Propose { command, .. } => {
                 self.proposed += 1;
-                format!("propose {id} {}", (b'a' + (self.proposed as u8 - 1) % 26) as char)
+                let number = if command == 0 { self.proposed } else { command };
+                format!("propose {id} {}", letter(number))
             }
             Event::Change { added, removed, .. } => {
                 let part = |key: &str, node: Option<usize>| {
@@ -138,6 +139,7 @@ impl Teller {
             Event::Unreachable { peer, .. } => format!("unreachable {id} {}", node_at(peer)),
             Event::Persist { .. } => format!("persist {id} count=1"),
             Event::Crash { persisted, .. } => format!("crash {id} kept={persisted}"),
+            Event::Recover { .. } => format!("recover {id}"),
             Event::Wipe { .. } => format!("wipe {id}"),
             Event::TakeSnapshot { .. } => format!("snapshot {id}"),
             Event::InstallSnapshot { .. } => format!("install {id}"),
@@ -150,6 +152,7 @@ impl Teller {
         let shown = render::message(&as_text(&wanted.message));
         let kind = shown.split(' ').nth(2).unwrap_or_default().to_owned();
         let follower_reads = self.bounds.follower_reads;
+        let texts = self.bounds.sessions || self.bounds.clients > 0;
         let lives = &self.lives;
         let packets = &self.script.cluster().network;
         let mut selected = packets.iter().filter(|packet| {
@@ -165,7 +168,7 @@ impl Teller {
                 let known = lives.get(&asker).and_then(|lives| lives.iter().position(|it| *it == life));
                 Life(known.filter(|_| follower_reads).unwrap_or(0) as u64)
             };
-            render::message(&blank(packet.message.clone(), &life)) == shown
+            render::message(&blank(packet.message.clone(), texts, &life)) == shown
         })?;
         let nr = if count > 1 { format!(" nr={}", at + 1) } else { String::new() };
         let keep = if again { " keep=yes" } else { "" };
@@ -191,7 +194,7 @@ fn standing<P: Payload>(core: &Core<P>) -> String {
     format!("{:?}", (core.role(), core.leader(), log, core.commit_index(), core.applied_index(), peers))
 }
 
-/// A message of the model with commands that say nothing.
+/// A message of the model with the text of its commands; most say nothing.
 fn as_text(message: &Message<Load>) -> Message<Text> {
     let Message { cluster, recovery_epoch, incarnation, term, body } = message.clone();
     let body = match body {
@@ -200,7 +203,10 @@ fn as_text(message: &Message<Load>) -> Message<Text> {
                 term: entry.term,
                 kind: match entry.kind {
                     EntryKind::Empty => EntryKind::Empty,
-                    EntryKind::Command(()) => EntryKind::Command(Text("".into())),
+                    EntryKind::Command(0) => EntryKind::Command(Text("".into())),
+                    EntryKind::Command(command) => {
+                        EntryKind::Command(Text(letter(command).to_string().into()))
+                    }
                     EntryKind::Configuration(configuration) => EntryKind::Configuration(configuration),
                 },
             });
@@ -220,10 +226,16 @@ fn as_text(message: &Message<Load>) -> Message<Text> {
     Message { cluster, recovery_epoch, incarnation, term, body }
 }
 
-/// A message of the script without what the model leaves out: the text of commands, and lives counted over all nodes.
-fn blank(mut message: Message<Text>, life: &impl Fn(Life) -> Life) -> Message<Text> {
+/// The text of a command.
+fn letter(command: u8) -> char {
+    (b'a' + command.saturating_sub(1) % 26) as char
+}
+
+/// A message of the script without what the model leaves out: the text of commands, unless a state machine there reads
+/// these, and lives counted over all nodes.
+fn blank(mut message: Message<Text>, texts: bool, life: &impl Fn(Life) -> Life) -> Message<Text> {
     match &mut message.body {
-        Body::Append { entries, .. } => {
+        Body::Append { entries, .. } if !texts => {
             let blank = |mut entry: Entry<Text>| {
                 if let EntryKind::Command(text) = &mut entry.kind {
                     *text = Text("".into());

@@ -5,11 +5,12 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use ravelin_consensus::NodeId;
-use ravelin_consensus::invariant::{History, Violation};
+use ravelin_consensus::invariant::Violation;
 use smallvec::SmallVec;
 
 use crate::raft::member::Member;
-use crate::raft::network::{Load, Packets};
+use crate::raft::network::Packets;
+use crate::raft::past::Past;
 use crate::raft::symmetry::{Renamings, fingerprint};
 
 /// How much of each budget is used.
@@ -18,31 +19,13 @@ pub(crate) struct Used {
     pub(crate) proposals: u8,
     pub(crate) reads: u8,
     pub(crate) crashes: u8,
+    pub(crate) recoveries: u8,
     pub(crate) snapshots: u8,
     pub(crate) unreachable: u8,
     pub(crate) changes: u8,
     pub(crate) transfers: u8,
     pub(crate) wipes: u8,
     pub(crate) passes: u8,
-}
-
-/// What the run has shown so far.
-#[derive(Clone, Debug)]
-pub(crate) struct Past {
-    pub(crate) history: History<Load>,
-    /// Its hash under each renaming.
-    hashes: Vec<u64>,
-}
-
-impl Past {
-    pub(crate) fn new(history: History<Load>, renamings: &Renamings) -> Past {
-        let under = |at| {
-            let name = |node| renamings.name(at, node);
-            fingerprint(&history.renamed(&name))
-        };
-        let hashes = (0..renamings.len()).map(under).collect();
-        Past { history, hashes }
-    }
 }
 
 /// The nodes of a state, by their places.

@@ -7,35 +7,38 @@ mod cluster;
 mod render;
 #[path = "support/script.rs"]
 mod script;
+#[path = "support/stanza.rs"]
+mod stanza;
 
 use std::path::Path;
-
-use script::answered;
 
 #[test]
 fn scripts_answer_as_written() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scripts");
-    let mut files: Vec<_> = std::fs::read_dir(&folder)
-        .expect("the folder of scripts")
-        .map(|entry| entry.expect("a file of that folder").path())
-        .collect();
-    files.sort();
-    let rewrite = std::env::var_os("RAVELIN_REWRITE").is_some();
-    let mut stanzas = 0;
-    for file in &files {
-        let text = std::fs::read_to_string(file).expect("a script is text");
-        let name = file.file_name().unwrap_or_default().to_string_lossy();
-        let answer = std::panic::catch_unwind(|| answered(&text)).unwrap_or_else(|_| panic!("{name} breaks"));
-        stanzas += answer.lines().filter(|line| *line == "----").count();
-        if rewrite {
-            std::fs::write(file, &answer).expect("the script can be written");
-        } else if answer != text {
-            let differs = answer.lines().zip(text.lines()).position(|(new, old)| new != old);
-            let at = differs.unwrap_or(answer.lines().count().min(text.lines().count()));
-            let (new, old) = (answer.lines().nth(at), text.lines().nth(at));
-            panic!("{name}, line {}: expected {old:?}, the answer is {new:?}", at + 1);
+    stanza::assert_answered(&folder, 20, script::answered);
+}
+
+/// The first line: what holds, then in brackets where that is written, its invariants or bug classes, and mutants that the
+/// script kills. A script fits a screen.
+#[test]
+fn every_script_says_what_it_holds_and_what_it_kills() {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let table = here.join("../model-check/src/mutant/table/raft.rs");
+    let table = std::fs::read_to_string(table).expect("the table of the core's mutants");
+    for file in stanza::files(&here.join("tests/scripts")).expect("the folder of scripts is committed") {
+        let text = std::fs::read_to_string(&file).expect("a script is text");
+        let name = file.display();
+        assert!(text.lines().count() <= 60, "{name} has more than 60 lines");
+        let first = text.lines().next().unwrap_or_default();
+        let (_, written) = first.rsplit_once(" (").unwrap_or_else(|| panic!("{name}: {first}"));
+        let (places, killed) =
+            written.split_once("; kills ").unwrap_or_else(|| panic!("{name} kills nothing"));
+        assert!(places.contains('§') || places.contains("figure"), "{name} names no section: {places}");
+        let numbered = |word: &str| word.len() > 1 && word[1..].chars().all(|it| it.is_ascii_digit());
+        let named = places.split([' ', ',']).any(|word| word.starts_with(['I', 'B', 'L']) && numbered(word));
+        assert!(named, "{name} names no rule: {places}");
+        for mutant in killed.trim_end_matches(").").split(", ") {
+            assert!(table.contains(&format!("id: \"{mutant}\"")), "{name}: there is no mutant {mutant}");
         }
     }
-    println!("{} scripts, {stanzas} stanzas", files.len());
-    assert!(files.len() >= 20, "the scripts were found");
 }

@@ -1,5 +1,5 @@
-//! The language of the golden scripts, as the core's own tests speak it: their very sources. It serves to show what a search
-//! has found as a script that can be committed, and to run the committed ones on a core with a slip.
+//! The languages of the golden scripts, as the tests of core and storage speak them: their very sources. They serve to show
+//! what a search has found as a script that can be committed, and to run the committed ones on sources with a slip.
 
 #[path = "../../consensus/tests/support/cluster.rs"]
 #[allow(dead_code)] // walks use more of it
@@ -8,84 +8,136 @@ pub(crate) mod cluster;
 pub(crate) mod render;
 #[path = "../../consensus/tests/support/script.rs"]
 pub(crate) mod script;
+#[path = "../../consensus/tests/support/stanza.rs"]
+#[allow(dead_code)] // tests use more of it
+mod stanza;
+#[cfg(feature = "cluster")]
+#[path = "../../cluster/tests/support/storage.rs"]
+mod storage;
 
 use std::io::{self, BufRead, Write};
 use std::path::{Path, PathBuf};
 
 use script::Script;
 
-/// Where the committed scripts are.
-#[must_use]
-pub fn folder() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../consensus/tests/scripts")
+/// Whose scripts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Language {
+    /// The core's.
+    Core,
+    /// Those of log and snapshots.
+    #[cfg(feature = "cluster")]
+    Storage,
 }
 
-/// Runs every committed script; each that does not answer as written, in a line.
-///
-/// # Errors
-/// The folder or a script could not be read.
-pub fn check(folder: &Path) -> io::Result<Vec<String>> {
-    let mut files = std::fs::read_dir(folder)?
-        .map(|entry| entry.map(|entry| entry.path()))
-        .collect::<io::Result<Vec<PathBuf>>>()?;
-    files.sort();
-    let mut broken = Vec::new();
-    for file in files {
-        let text = std::fs::read_to_string(&file)?;
-        let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        match std::panic::catch_unwind(|| script::answered(&text)) {
-            Ok(answer) => broken.extend(difference(&text, &answer).map(|what| format!("{name} {what}"))),
-            Err(panic) => {
-                let said = panic.downcast_ref::<String>().map_or("it panics", String::as_str);
-                broken.push(format!("{name}: {said}"));
+impl Language {
+    /// Where the committed scripts are.
+    #[must_use]
+    pub fn folder(self) -> PathBuf {
+        let folder = match self {
+            Self::Core => "../consensus/tests/scripts",
+            #[cfg(feature = "cluster")]
+            Self::Storage => "../cluster/tests/storage_scripts",
+        };
+        Path::new(env!("CARGO_MANIFEST_DIR")).join(folder)
+    }
+
+    /// Runs every committed script; each that does not answer as written, in a line.
+    ///
+    /// # Errors
+    /// The folder or a script could not be read.
+    pub fn check(self) -> io::Result<Vec<String>> {
+        match self {
+            Self::Core => stanza::broken(&self.folder(), script::answered),
+            #[cfg(feature = "cluster")]
+            Self::Storage => stanza::broken(&self.folder(), storage::answered),
+        }
+    }
+
+    /// Checks and prints what [`Language::check`] finds. Says whether every script answers as written.
+    ///
+    /// # Errors
+    /// In words: the folder or a script could not be read.
+    pub fn tell(self) -> Result<bool, String> {
+        // What panics here is part of the answer.
+        std::panic::set_hook(Box::new(|_| {}));
+        let broken = self.check().map_err(|error| format!("{}: {error}", self.folder().display()))?;
+        broken.iter().for_each(|line| println!("BROKEN: {line}"));
+        println!("scripts: {} do not answer as written", broken.len());
+        Ok(broken.is_empty())
+    }
+
+    /// Prints one script with the answers of this run; with `step` stanza by stanza, each at a line of input. Says whether
+    /// nothing broke.
+    ///
+    /// # Errors
+    /// In words: the script could not be read.
+    pub fn show(self, file: &Path, step: bool) -> Result<bool, String> {
+        let text = std::fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;
+        if step {
+            let broken = self.step_through(&text, &mut io::stdin().lock(), &mut io::stdout());
+            return broken.map(|broken| !broken).map_err(|error| error.to_string());
+        }
+        let answer = self.answered(&text);
+        print!("{answer}");
+        Ok(!answer.contains("BROKEN: "))
+    }
+
+    /// A run that takes command after command, and goes on whatever breaks.
+    fn run(self) -> Box<dyn FnMut(&str) -> String> {
+        match self {
+            Self::Core => {
+                let mut script = Script::lenient();
+                Box::new(move |line| script.run(line))
+            }
+            #[cfg(feature = "cluster")]
+            Self::Storage => {
+                let mut storage = storage::Storage::default();
+                Box::new(move |line| storage.run(line))
             }
         }
     }
-    Ok(broken)
-}
 
-/// Where an answer first differs from what is written.
-fn difference(written: &str, answer: &str) -> Option<String> {
-    let mut lines =
-        (1..).zip(answer.lines().map(Some).chain([None]).zip(written.lines().map(Some).chain([None])));
-    let (line, (new, old)) = lines.find(|(_, (new, old))| new != old)?;
-    Some(format!("line {line}: expected {:?}, the answer is {:?}", old.unwrap_or(""), new.unwrap_or("")))
-}
+    /// Runs a script on and on, whatever breaks; returns it with the answers of this run.
+    #[must_use]
+    pub fn answered(self, text: &str) -> String {
+        stanza::answered(text, &mut *self.run())
+    }
 
-/// Runs a script on and on, whatever breaks; returns it with the answers of this run.
-#[must_use]
-pub fn answered(text: &str) -> String {
-    script::answered_by(Script::lenient(), text)
-}
-
-/// Runs a script stanza by stanza, each printed when a line comes in. Says whether something broke.
-///
-/// # Errors
-/// Lines could not be read or written.
-pub fn step_through(text: &str, input: &mut dyn BufRead, output: &mut dyn Write) -> io::Result<bool> {
-    let mut script = Script::lenient();
-    let mut broken = false;
-    let mut answer_follows = false;
-    for line in text.lines() {
-        match line {
-            "" => answer_follows = false,
-            comment if comment.starts_with('#') && !answer_follows => writeln!(output, "{comment}")?,
-            command if !answer_follows => {
-                answer_follows = true;
-                write!(output, "{command}")?;
-                output.flush()?;
-                let mut waited = String::new();
-                if input.read_line(&mut waited)? == 0 {
-                    writeln!(output)?;
+    /// Runs a script stanza by stanza, each printed when a line comes in. Says whether something broke.
+    ///
+    /// # Errors
+    /// Lines could not be read or written.
+    pub fn step_through(
+        self,
+        text: &str,
+        input: &mut dyn BufRead,
+        output: &mut dyn Write,
+    ) -> io::Result<bool> {
+        let mut run = self.run();
+        let mut broken = false;
+        let mut answer_follows = false;
+        for line in text.lines() {
+            match line {
+                "" => answer_follows = false,
+                comment if comment.starts_with('#') && !answer_follows => writeln!(output, "{comment}")?,
+                command if !answer_follows => {
+                    answer_follows = true;
+                    write!(output, "{command}")?;
+                    output.flush()?;
+                    let mut waited = String::new();
+                    if input.read_line(&mut waited)? == 0 {
+                        writeln!(output)?;
+                    }
+                    let answer = run(command);
+                    broken |= answer.lines().any(|line| line.starts_with("BROKEN"));
+                    writeln!(output, "----\n{answer}")?;
                 }
-                let answer = script.run(command);
-                broken |= answer.lines().any(|line| line.starts_with("BROKEN"));
-                writeln!(output, "----\n{answer}")?;
+                _ => {}
             }
-            _ => {}
         }
+        Ok(broken)
     }
-    Ok(broken)
 }
 
 /// The commands of a script that it takes to break the same invariant, with their answers, up to where it breaks.
@@ -98,7 +150,7 @@ pub fn shrunk(text: &str, id: &str) -> String {
     std::panic::set_hook(Box::new(|_| {}));
     let run = |commands: &[&str]| {
         let text: String = commands.iter().map(|line| format!("{line}\n\n")).collect();
-        std::panic::catch_unwind(|| answered(&text)).ok()
+        std::panic::catch_unwind(|| Language::Core.answered(&text)).ok()
     };
     let breaks = |commands: &[&str]| run(commands).is_some_and(|answer| answer.contains(&broken));
     let mut at = commands.len();
@@ -127,14 +179,14 @@ mod tests {
 
     #[test]
     fn every_committed_script_answers_as_written() {
-        assert_eq!(check(&folder()).expect("the folder is committed"), Vec::<String>::new());
+        assert_eq!(Language::Core.check().expect("the folder is committed"), Vec::<String>::new());
     }
 
     #[test]
     fn a_script_is_stepped_through_line_by_line() {
         let text = "# A title.\ncluster voters=1\n----\nold\n\npropose 1 a\n----\nold\n";
         let mut shown = Vec::new();
-        let broken = step_through(text, &mut "\n\n".as_bytes(), &mut shown).expect("memory");
+        let broken = Language::Core.step_through(text, &mut "\n\n".as_bytes(), &mut shown).expect("memory");
         let shown = String::from_utf8(shown).expect("text");
         assert!(!broken);
         assert!(shown.starts_with("# A title.\ncluster voters=1----\nok\n\npropose 1 a----\n"), "{shown}");
@@ -159,13 +211,13 @@ mod tests {
         let shrunk = shrunk(text, id);
         assert!(shrunk.contains(&format!("BROKEN: {id}")), "{shrunk}");
         assert_eq!(commands(&shrunk), [&lines[..2], &lines[3..8]].concat());
-        assert_eq!(answered(&shrunk), shrunk, "it is a script itself");
+        assert_eq!(Language::Core.answered(&shrunk), shrunk, "it is a script itself");
     }
 
     #[test]
     fn a_difference_names_its_line() {
-        assert_eq!(difference("a\nb\n", "a\nb\n"), None);
-        let what = difference("a\nb\n", "a\n").expect("one is shorter");
+        assert_eq!(stanza::difference("a\nb\n", "a\nb\n"), None);
+        let what = stanza::difference("a\nb\n", "a\n").expect("one is shorter");
         assert_eq!(what, "line 2: expected \"b\", the answer is \"\"");
     }
 }

@@ -45,7 +45,7 @@ pub struct Mutant {
 pub enum Choice {
     /// All of them.
     All,
-    /// Those of the consensus core, which need only it and its model to be built.
+    /// Those of the consensus core that its model or its scripts must catch: only these need to be built.
     Core,
     /// The one of this id.
     One(String),
@@ -55,7 +55,7 @@ impl Choice {
     fn covers(&self, mutant: &Mutant) -> bool {
         match self {
             Choice::All => true,
-            Choice::Core => mutant.is_of_the_core(),
+            Choice::Core => mutant.is_of_the_core() && mutant.probe.first() == Some(&"model"),
             Choice::One(id) => mutant.id == id,
         }
     }
@@ -64,6 +64,17 @@ impl Choice {
 impl Mutant {
     fn is_of_the_core(&self) -> bool {
         self.file.starts_with("consensus/")
+    }
+
+    /// Besides its own probe, the layers that may catch it too.
+    fn further_probes(&self) -> &'static [&'static [&'static str]] {
+        if self.is_of_the_core() {
+            &[table::SCRIPTS, table::SHORT_SIMULATION]
+        } else if self.file.starts_with("cluster/src/storage/") {
+            &[table::SHORT_SIMULATION]
+        } else {
+            &[]
+        }
     }
 }
 
@@ -76,6 +87,8 @@ pub enum Layer {
     Simulation,
     /// The golden scripts of the core.
     Scripts,
+    /// The golden scripts of log and snapshots.
+    Storage,
 }
 
 /// How a layer caught a mutant.
@@ -131,11 +144,11 @@ pub fn run(
     if chosen.is_empty() {
         return Err(MutantError::NoneChosen);
     }
-    let core_only = !every_layer && chosen.iter().all(|(_, mutant)| mutant.is_of_the_core());
+    let core_only = !every_layer && chosen.iter().all(|(_, mutant)| mutant.probe.first() == Some(&"model"));
     let binaries = build(root, core_only)?;
-    control(&binaries, table::CONTROL)?;
-    if !core_only {
-        control(&binaries, table::SIMULATION_CONTROL)?;
+    let cluster = [table::STORAGE, table::SIMULATION_CONTROL];
+    for words in [table::MODEL_CONTROL, table::SCRIPTS].iter().chain(cluster.iter().filter(|_| !core_only)) {
+        control(&binaries, words)?;
     }
     let mut verdicts = Vec::new();
     for (choice, mutant) in chosen {
@@ -147,20 +160,22 @@ pub fn run(
 }
 
 /// Writes the copy with all mutants woven in and builds it. Returns the folder of its binaries.
+///
+/// What the copy depends on is what the workspace does, built with the same flags in the same folder: only its own crates
+/// are built anew.
 fn build(root: &Path, core_only: bool) -> Result<PathBuf, MutantError> {
-    let home = root.join("target").join("mutants");
+    let target = root.join("target");
+    let home = target.join("mutants");
     copy::write(root, &home, &MUTANTS.iter().collect::<Vec<_>>())?;
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.current_dir(&home).args(["build", "--quiet", "--offline", "-p", "ravelin-model-check", "--bins"]);
-    cargo.arg("--target-dir").arg(home.join("target"));
-    // Wrong code looks wrong to the compiler as well.
-    cargo.env("RUSTFLAGS", "-Awarnings");
+    cargo.arg("--target-dir").arg(&target);
     if core_only {
         cargo.arg("--no-default-features");
     }
     let output = cargo.output().map_err(|source| MutantError::Start { what: "cargo".to_owned(), source })?;
     if output.status.success() {
-        Ok(home.join("target").join("debug"))
+        Ok(target.join("debug"))
     } else {
         Err(MutantError::Build(String::from_utf8_lossy(&output.stderr).into_owned()))
     }
@@ -173,7 +188,7 @@ fn start(
 ) -> Result<(Option<i32>, String, Duration), MutantError> {
     let (binary, arguments) = probe.split_first().ok_or(MutantError::NoProbe)?;
     let begun = Instant::now();
-    let output = Command::new(binaries.join(binary))
+    let output = Command::new(binaries.join(copy::name(binary)))
         .args(arguments)
         .env(CHOICE, choice.to_string())
         .output()
@@ -191,10 +206,7 @@ fn control(binaries: &Path, probe: &[&str]) -> Result<(), MutantError> {
 
 /// Asks the probe of the table, and with `every_layer` the other layers that may catch it too.
 fn judge(binaries: &Path, choice: usize, mutant: &Mutant, every_layer: bool) -> Result<Verdict, MutantError> {
-    let more: &[&[&str]] = match every_layer {
-        true if mutant.is_of_the_core() => &[table::SCRIPTS, table::SHORT_SIMULATION],
-        _ => &[],
-    };
+    let more = if every_layer { mutant.further_probes() } else { &[] };
     let begun = Instant::now();
     let mut deaths = Vec::new();
     for words in [mutant.probe].into_iter().chain(more.iter().copied()) {
@@ -215,7 +227,13 @@ fn probe(
     let broken = broken.map(|line| line.trim_start_matches([':', ' ']).to_owned());
     match (code, broken) {
         (Some(0), None) => Ok(None),
-        (Some(1), Some(broken)) => Ok(Some(death(words, &text, broken, elapsed))),
+        (Some(1), Some(broken)) => {
+            let death = death(words, &text, broken, elapsed);
+            if let Some(seed) = death.at.strip_prefix("seed ") {
+                control(binaries, &["sim", "--seed", seed, "--probe"])?;
+            }
+            Ok(Some(death))
+        }
         _ => Err(MutantError::Probe { id: mutant.id, code, text }),
     }
 }
@@ -223,9 +241,10 @@ fn probe(
 /// Reads out of what a probe printed where it found what is broken.
 fn death(words: &[&str], text: &str, broken: String, elapsed: Duration) -> Death {
     let (by, at, what) = match words {
-        ["model", "scripts"] => {
+        [_, "scripts" | "storage-scripts"] => {
             let (name, what) = broken.split_once(' ').unwrap_or((&broken, ""));
-            (Layer::Scripts, name.trim_end_matches(':').to_owned(), what.to_owned())
+            let layer = if words == table::STORAGE { Layer::Storage } else { Layer::Scripts };
+            (layer, name.trim_end_matches(':').to_owned(), what.to_owned())
         }
         ["model", .., configuration] => {
             let events = text.lines().find_map(|line| line.trim().strip_prefix("after ")?.split(',').next());

@@ -12,7 +12,7 @@ fn source(file: &str) -> String {
 
 #[test]
 fn every_original_occurs_once() {
-    for mutant in MUTANTS {
+    for mutant in MUTANTS.iter() {
         let woven = weave(&source(mutant.file), &[(1, mutant)]).expect("an original that occurs once");
         assert!(woven.contains("mutant_choice::chosen(1)"), "{}", mutant.id);
     }
@@ -27,28 +27,40 @@ fn ids_differ_and_every_mutant_has_a_probe() {
 
 #[test]
 fn the_shipped_sources_know_nothing_of_mutants() {
-    for mutant in MUTANTS {
+    for mutant in MUTANTS.iter() {
         let source = source(mutant.file).to_lowercase();
         assert!(!source.contains("mutant") && !source.contains("stateright"), "{}", mutant.file);
     }
 }
 
-/// The first lines of a script name what it shows; here that the mutants among them are in the table.
-#[test]
-fn scripts_name_mutants_that_exist() {
+/// The ids that the scripts of a folder say they kill.
+fn killed_by(folder: &str) -> BTreeSet<String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the crate lies in the workspace");
-    let scripts = std::fs::read_dir(root.join("consensus/tests/scripts")).expect("the folder of scripts");
-    let mut named = 0;
-    for script in scripts {
+    let mut named = BTreeSet::new();
+    for script in std::fs::read_dir(root.join(folder)).expect("the folder of scripts") {
         let path = script.expect("a file of that folder").path();
         let text = std::fs::read_to_string(&path).expect("a script is text");
         let kills = text.lines().filter_map(|line| line.strip_prefix("# Kills: "));
         for id in kills.flat_map(|list| list.trim_end_matches('.').split(", ")) {
             assert!(MUTANTS.iter().any(|mutant| mutant.id == id), "{}: {id}", path.display());
-            named += 1;
+            named.insert(id.to_owned());
         }
     }
-    assert!(named >= 10, "the scripts were read");
+    named
+}
+
+/// The first lines of a script name what it shows; here that the mutants among them are in the table.
+#[test]
+fn scripts_name_mutants_that_exist() {
+    assert!(killed_by("consensus/tests/scripts").len() >= 10, "the scripts were read");
+}
+
+/// No slip of log or snapshots waits for a lucky seed.
+#[test]
+fn every_mutant_of_storage_is_named_by_a_script_that_kills_it() {
+    let of_storage = MUTANTS.iter().filter(|mutant| mutant.file.starts_with("cluster/src/storage/"));
+    let wanted: BTreeSet<String> = of_storage.map(|mutant| mutant.id.to_owned()).collect();
+    assert!(wanted.len() >= 10 && wanted == killed_by("cluster/tests/storage_scripts"), "{wanted:?}");
 }
 
 /// `RAVELIN_REWRITE=1` takes over what the table says; what is measured comes from `cargo xtask mutants --write`.
@@ -64,7 +76,7 @@ fn the_page_says_what_the_table_says_and_every_mutant_was_caught() {
     }
     assert_eq!(text, page::page(&measured), "docs/reference/mutants.md; RAVELIN_REWRITE=1 writes it anew");
     let mut strong = 0;
-    for mutant in MUTANTS {
+    for mutant in MUTANTS.iter() {
         let by = measured.get(mutant.id).expect("just compared");
         assert!(!by.is_empty(), "nothing is known to catch {}: cargo xtask mutants --write", mutant.id);
         strong += usize::from(by.contains_key(&Layer::Model) || by.contains_key(&Layer::Simulation));

@@ -31,6 +31,34 @@ pub struct SimFaults {
     pub stall: Duration,
 }
 
+/// How much of what was not synced a power loss or a failed sync leaves, where chance is not to decide.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kept {
+    /// Nothing of it.
+    Nothing,
+    /// The first half: of a file's bytes, in the order of their writing, one of which may be torn; of a directory's names.
+    Half,
+    /// All of it.
+    All,
+}
+
+impl Kept {
+    fn of(self, all: usize) -> usize {
+        match self {
+            Self::Nothing => 0,
+            Self::Half => all / 2,
+            Self::All => all,
+        }
+    }
+}
+
+/// What decides how much is lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Loss {
+    ByChance,
+    Exactly(Kept),
+}
+
 /// A simulated device. Clones share it: the simulator keeps one, the node under test gets another.
 ///
 /// After [`SimDisk::crash`] every file handle opened before answers with an error, so that a node that was killed
@@ -47,7 +75,7 @@ struct State {
     faults: SimFaults,
     /// Counts crashes; a handle of an earlier life is dead.
     life: u64,
-    fail_next_sync: bool,
+    fail_next_sync: Option<Loss>,
     fail_next_write: bool,
     /// Where the next write goes instead of where it was meant to.
     misdirect: Option<u64>,
@@ -65,7 +93,7 @@ impl SimDisk {
             dice: Dice::new(seed),
             faults: SimFaults::default(),
             life: 0,
-            fail_next_sync: false,
+            fail_next_sync: None,
             fail_next_write: false,
             misdirect: None,
             calls_left: None,
@@ -82,7 +110,12 @@ impl SimDisk {
 
     /// Makes the very next file sync before a crash or kill fail as [`SimFaults::sync_errors_one_in`] describes.
     pub fn fail_next_sync(&self) {
-        self.state().fail_next_sync = true;
+        self.state().fail_next_sync = Some(Loss::ByChance);
+    }
+
+    /// As [`SimDisk::fail_next_sync`], of which exactly this is durable of what the sync covered.
+    pub fn fail_next_sync_keeping(&self, kept: Kept) {
+        self.state().fail_next_sync = Some(Loss::Exactly(kept));
     }
 
     /// Makes the very next write before a crash or kill fail as [`SimFaults::write_errors_one_in`] describes.
@@ -105,10 +138,19 @@ impl SimDisk {
     /// Power loss: of each file and directory, of what was not synced, a random part survives (nothing, all, a
     /// prefix, or single sectors and torn pieces of them). Handles opened before are dead.
     pub fn crash(&self) {
+        self.lose_power(Loss::ByChance, Loss::ByChance);
+    }
+
+    /// Power loss as [`SimDisk::crash`], of which exactly this is left of each file's bytes and of each directory's names.
+    pub fn crash_keeping(&self, bytes: Kept, names: Kept) {
+        self.lose_power(Loss::Exactly(bytes), Loss::Exactly(names));
+    }
+
+    fn lose_power(&self, bytes: Loss, names: Loss) {
         let state = &mut *self.state();
         state.life += 1;
         state.disarm();
-        state.image.lose_power(&mut state.dice);
+        state.image.lose_power(bytes, names, &mut state.dice);
     }
 
     /// The process is killed but the machine lives: nothing is lost. Handles opened before are dead.
@@ -163,7 +205,7 @@ impl State {
     /// A process has ended, and with it what was to befall it.
     fn disarm(&mut self) {
         self.calls_left = None;
-        (self.fail_next_sync, self.fail_next_write, self.misdirect) = (false, false, None);
+        (self.fail_next_sync, self.fail_next_write, self.misdirect) = (None, false, None);
     }
 
     /// Counts one changing call.
@@ -351,8 +393,8 @@ impl DiskFile for SimFile {
             state.latency += state.faults.stall;
         }
         let chance = state.dice.one_in(state.faults.sync_errors_one_in);
-        if std::mem::take(&mut state.fail_next_sync) || chance {
-            state.image.fail_sync(self.id, &mut state.dice);
+        if let Some(loss) = state.fail_next_sync.take().or(chance.then_some(Loss::ByChance)) {
+            state.image.fail_sync(self.id, loss, &mut state.dice);
             return Err(device_error("sync", &self.path));
         }
         state.image.sync(self.id);

@@ -1,5 +1,5 @@
-//! The language of the golden scripts: a stanza is a command line, `----`, the answer, and an empty line. The commands are
-//! the arms of `Script::run`. It judges nothing itself: the cluster does, after every step.
+//! The language of the core's golden scripts: the commands are the arms of `Script::run`. It judges nothing itself: the
+//! cluster does, after every step.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -13,57 +13,7 @@ use ravelin_consensus::{
 
 use super::cluster::{Cluster, Packet, Text, incarnation};
 use super::render;
-
-/// The rest of a command line: words in order and `key=value` pairs.
-struct Words<'a> {
-    line: &'a str,
-    plain: Vec<&'a str>,
-    keyed: BTreeMap<&'a str, &'a str>,
-}
-
-impl<'a> Words<'a> {
-    fn of(line: &'a str) -> Words<'a> {
-        let mut words = Words { line, plain: Vec::new(), keyed: BTreeMap::new() };
-        for word in line.split_whitespace() {
-            match word.split_once('=') {
-                Some((key, value)) => {
-                    words.keyed.insert(key, value);
-                }
-                None => words.plain.push(word),
-            }
-        }
-        words
-    }
-
-    fn number(&self, at: usize) -> u64 {
-        let word = self.plain.get(at).unwrap_or_else(|| panic!("{}: word {at} is missing", self.line));
-        word.parse().unwrap_or_else(|_| panic!("{}: {word} is no number", self.line))
-    }
-
-    fn node(&self, at: usize) -> NodeId {
-        NodeId(self.number(at))
-    }
-
-    fn key(&self, key: &str) -> Option<u64> {
-        self.keyed.get(key).map(|value| value.parse().unwrap_or_else(|_| panic!("{}: {key}", self.line)))
-    }
-
-    /// `key=1,2,3`.
-    fn nodes(&self, key: &str) -> Vec<NodeId> {
-        let list = self.keyed.get(key).copied().unwrap_or_default();
-        let ids = list.split(',').filter(|id| !id.is_empty());
-        ids.map(|id| NodeId(id.parse().unwrap_or_else(|_| panic!("{}: {key}", self.line)))).collect()
-    }
-
-    /// `key=index/term`.
-    fn place(&self, key: &str) -> (Index, Term) {
-        let Some(value) = self.keyed.get(key) else { return (Index::ZERO, Term(0)) };
-        let (index, term) =
-            value.split_once('/').unwrap_or_else(|| panic!("{}: {key} is index/term", self.line));
-        let number = |text: &str| text.parse().unwrap_or_else(|_| panic!("{}: {key}", self.line));
-        (Index(number(index)), Term(number(term)))
-    }
-}
+use super::stanza::{self, Words};
 
 /// A run of one script.
 #[derive(Default)]
@@ -424,24 +374,6 @@ fn effects_sent(effects: &[Effect<Text>]) -> usize {
 
 /// Runs one file; returns it with the answers of this run.
 pub(crate) fn answered(text: &str) -> String {
-    answered_by(Script::default(), text)
-}
-
-/// The same in a run of its own kind.
-pub(crate) fn answered_by(mut script: Script, text: &str) -> String {
-    let mut written = String::new();
-    let mut lines = text.lines().peekable();
-    while let Some(line) = lines.next() {
-        written += line;
-        written.push('\n');
-        if line.is_empty() || line.starts_with('#') {
-            continue;
-        }
-        while lines.peek().is_some_and(|line| !line.is_empty()) {
-            lines.next();
-        }
-        written += "----\n";
-        written += &script.run(line);
-    }
-    written
+    let mut script = Script::default();
+    stanza::answered(text, &mut |line| script.run(line))
 }

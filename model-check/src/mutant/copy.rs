@@ -30,13 +30,15 @@ pub(crate) fn write(root: &Path, home: &Path, mutants: &[&Mutant]) -> Result<(),
     put(&home.join("Cargo.lock"), &text(&root.join("Cargo.lock"))?)?;
     for part in CRATES {
         let (from, to) = (root.join(part), home.join(part));
-        put(&to.join("Cargo.toml"), &text(&from.join("Cargo.toml"))?)?;
+        let manifest = text(&from.join("Cargo.toml"))?;
+        put(&to.join("Cargo.toml"), &if part == "model-check" { programs(&manifest) } else { manifest })?;
         let mutated = by_file.keys().any(|file| file.starts_with(&from));
         copy_folder(&from.join("src"), &to.join("src"), &mut by_file, mutated)?;
     }
-    // The golden scripts and their language, which the copied model check includes by path.
-    let of_scripts = Path::new("consensus").join("tests");
-    copy_folder(&root.join(&of_scripts), &home.join(&of_scripts), &mut by_file, false)?;
+    // The golden scripts and their languages, which the copied model check includes by path.
+    for tests in ["consensus/tests", "cluster/tests"] {
+        copy_folder(&root.join(tests), &home.join(tests), &mut by_file, false)?;
+    }
     match by_file.into_keys().next() {
         Some(file) => Err(CopyError::NoSuchFile(file)),
         None => Ok(()),
@@ -126,6 +128,19 @@ pub(crate) fn place(source: &str, mutant: &Mutant) -> Result<(usize, usize), Cop
         [from] => Ok((*from, from + expression.len())),
         _ => Err(CopyError::NotOnce { id: mutant.id, file: mutant.file, found: found.len() }),
     }
+}
+
+/// The name of a copied program: it lies beside the shipped one.
+pub(crate) fn name(program: &str) -> String {
+    format!("mutated-{program}")
+}
+
+/// The manifest of the model check with only the programs that probes are, under names of their own.
+fn programs(manifest: &str) -> String {
+    let renamed = |program: &str| format!("name = \"{}\"\npath = \"src/bin/{program}.rs\"\n", name(program));
+    let manifest = manifest.replacen("[package]\n", "[package]\nautobins = false\n", 1);
+    let manifest = manifest.replacen("name = \"sim\"\n", &renamed("sim"), 1);
+    format!("{manifest}\n[[bin]]\n{}", renamed("model"))
 }
 
 /// The workspace's manifest with only the copied crates as members.

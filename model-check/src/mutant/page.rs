@@ -15,7 +15,7 @@ pub fn path(root: &Path) -> PathBuf {
 /// What each layer has shown of one mutant, as the page says it; empty where it did not catch it.
 pub type Shown = BTreeMap<Layer, String>;
 
-const LAYERS: [Layer; 3] = [Layer::Model, Layer::Simulation, Layer::Scripts];
+const LAYERS: [Layer; 4] = [Layer::Model, Layer::Simulation, Layer::Scripts, Layer::Storage];
 
 const INTRODUCTION: &str = "# Mutants
 
@@ -26,11 +26,12 @@ every change. `cargo xtask mutant ID` shows one die, with a script to step throu
 
 - model: the bounded search that broke, the events of its shortest counterexample (`whole` if what had to be possible was
   not found in a complete search), and the time.
-- simulation: the seed that broke, and the time. Of the core's mutants only a few seeds were asked.
-- scripts: the first golden script of the core that answers otherwise.
+- simulation: the seed that broke, and the time. Of the mutants of core and storage only a few seeds were asked.
+- scripts, storage scripts: the first golden script of the core (`consensus/tests/scripts/`), of log and snapshots
+  (`cluster/tests/storage_scripts/`), that answers otherwise.
 
-| mutant | stands for | the slip | in | model | simulation | scripts |
-|---|---|---|---|---|---|---|
+| mutant | stands for | the slip | in | model | simulation | scripts | storage scripts |
+|---|---|---|---|---|---|---|---|
 ";
 
 /// The page.
@@ -38,12 +39,12 @@ every change. `cargo xtask mutant ID` shows one die, with a script to step throu
 pub fn page(shown: &BTreeMap<String, Shown>) -> String {
     let mut text = INTRODUCTION.to_owned();
     let (mut exhaustive, mut scripts) = (0, 0);
-    for mutant in MUTANTS {
+    for mutant in MUTANTS.iter() {
         let nothing = Shown::new();
         let shown = shown.get(mutant.id).unwrap_or(&nothing);
         let by = |layer| shown.get(&layer).map_or("", String::as_str);
         exhaustive += usize::from(!by(Layer::Model).is_empty() || !by(Layer::Simulation).is_empty());
-        scripts += usize::from(!by(Layer::Scripts).is_empty());
+        scripts += usize::from(!by(Layer::Scripts).is_empty() || !by(Layer::Storage).is_empty());
         text += &format!("| `{}` | {} |", mutant.id, words(mutant).join(" | "));
         for layer in LAYERS {
             text += &format!(" {} |", by(layer));
@@ -70,7 +71,7 @@ pub fn measured(page: &str) -> BTreeMap<String, Shown> {
         let cells: Vec<&str> = row.split('|').map(str::trim).collect();
         let id = cells.first()?.trim_end_matches('`').to_owned();
         let of = |(layer, cell): (Layer, &&str)| (!cell.is_empty()).then(|| (layer, (*cell).to_owned()));
-        Some((id, LAYERS.into_iter().zip(cells.get(4..7)?).filter_map(of).collect()))
+        Some((id, LAYERS.into_iter().zip(cells.get(4..8)?).filter_map(of).collect()))
     })
     .collect()
 }
@@ -83,7 +84,7 @@ pub fn with(page: &str, verdicts: &[Verdict]) -> BTreeMap<String, Shown> {
         let of_one = verdict.deaths.iter().map(|death| {
             let seconds = death.elapsed.as_secs_f64();
             let text = match death.by {
-                Layer::Scripts => format!("`{}`", death.at),
+                Layer::Scripts | Layer::Storage => format!("`{}`", death.at),
                 _ => format!("{}, {seconds:.1} s", death.at),
             };
             (death.by, text)

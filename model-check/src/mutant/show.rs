@@ -7,6 +7,36 @@ use crate::mutant::{
     CHOICE, Choice, MUTANTS, Mutant, MutantError, Verdict, build, copy, judge, start, table,
 };
 
+/// What a mutant's probe is, and so what shows it die.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// A bounded search, or the golden scripts of the core.
+    Core,
+    /// The golden scripts of log and snapshots.
+    Storage,
+    /// A seed of the simulation.
+    Seed,
+}
+
+impl Way {
+    fn of(mutant: &Mutant) -> Self {
+        match mutant.probe {
+            ["model", ..] => Self::Core,
+            probe if probe == table::STORAGE => Self::Storage,
+            _ => Self::Seed,
+        }
+    }
+
+    /// The program, and the words before the file, that run a script.
+    fn words(self) -> [&'static str; 2] {
+        match self {
+            Self::Core => ["model", "script"],
+            Self::Storage => ["sim", "storage-script"],
+            Self::Seed => ["sim", "--script"],
+        }
+    }
+}
+
 /// Puts one mutant into the copy, shows it die, and leaves the script that shows it in `target/mutants/ID.txt`. With `step`
 /// that script is then run piece by piece, the next one at each line of input.
 ///
@@ -15,29 +45,31 @@ use crate::mutant::{
 pub fn show(root: &Path, id: &str, step: bool) -> Result<Verdict, MutantError> {
     let numbered = MUTANTS.iter().enumerate().find(|(_, mutant)| Choice::One(id.to_owned()).covers(mutant));
     let (choice, mutant) = numbered.map(|(at, mutant)| (at + 1, mutant)).ok_or(MutantError::NoneChosen)?;
-    let simulated = mutant.probe.first() == Some(&"sim");
+    let way = Way::of(mutant);
     println!("{}: {}\n\n{}", mutant.id, mutant.slip, difference(root, mutant)?);
     println!("stands for {}\n", mutant.stands_for);
-    let binaries = build(root, !simulated)?;
+    let binaries = build(root, false)?;
     let verdict = judge(&binaries, choice, mutant, false)?;
     println!("{verdict}");
     let Some(death) = verdict.deaths.first() else { return Ok(verdict) };
     println!("probe: {}\n", mutant.probe.join(" "));
-    let script = match simulated {
-        true => shrunk(&binaries, choice, &death.at)?,
-        false => counterexample(root, &binaries, choice, mutant)?,
+    let script = match way {
+        Way::Seed => shrunk(&binaries, choice, &death.at)?,
+        Way::Core => counterexample(root, &binaries, choice, mutant)?,
+        Way::Storage => golden(root, &binaries, choice, mutant, way)?,
     };
     let file = root.join("target/mutants").join(format!("{id}.txt"));
     std::fs::write(&file, &script)
         .map_err(|source| MutantError::Start { what: file.display().to_string(), source })?;
     if step {
-        step_through(&binaries, choice, simulated, &file)?;
+        step_through(&binaries, choice, way, &file)?;
     } else {
         println!("{}", script);
         println!("this is {}; `cargo xtask mutant {id} --step` goes through it step by step", file.display());
     }
-    if !simulated {
-        let (_, shipped, _) = start(&binaries, 0, &["model", "script", &file.display().to_string()])?;
+    if way != Way::Seed {
+        let [program, command] = way.words();
+        let (_, shipped, _) = start(&binaries, 0, &[program, command, &file.display().to_string()])?;
         println!("{}", against_the_shipped(&script, &shipped));
     }
     Ok(verdict)
@@ -66,11 +98,27 @@ fn counterexample(
         let stands_for = mutant.stands_for;
         return Ok(format!("# {}: {} ({stands_for}).\n{}\n", mutant.id, mutant.slip, script.join("\n")));
     }
-    let (_, text, _) = start(binaries, choice, table::SCRIPTS)?;
+    golden(root, binaries, choice, mutant, Way::Core)
+}
+
+/// The first golden script that answers otherwise, with these answers.
+fn golden(
+    root: &Path,
+    binaries: &Path,
+    choice: usize,
+    mutant: &Mutant,
+    way: Way,
+) -> Result<String, MutantError> {
+    let (probe, folder) = match way {
+        Way::Storage => (table::STORAGE, "cluster/tests/storage_scripts"),
+        _ => (table::SCRIPTS, "consensus/tests/scripts"),
+    };
+    let (_, text, _) = start(binaries, choice, probe)?;
     let name = text.lines().find_map(|line| line.strip_prefix("BROKEN: ")?.split([' ', ':']).next());
     let name = name.ok_or_else(|| MutantError::Probe { id: mutant.id, code: None, text: text.clone() })?;
-    let file: PathBuf = root.join("consensus/tests/scripts").join(name);
-    let (_, answered, _) = start(binaries, choice, &["model", "script", &file.display().to_string()])?;
+    let file: PathBuf = root.join(folder).join(name);
+    let [program, command] = way.words();
+    let (_, answered, _) = start(binaries, choice, &[program, command, &file.display().to_string()])?;
     Ok(answered)
 }
 
@@ -83,18 +131,15 @@ fn shrunk(binaries: &Path, choice: usize, seed: &str) -> Result<String, MutantEr
     Ok(script.to_owned())
 }
 
-fn step_through(binaries: &Path, choice: usize, simulated: bool, file: &Path) -> Result<(), MutantError> {
-    let what = if simulated { "sim" } else { "model" };
-    let mut command = Command::new(binaries.join(what));
-    match simulated {
-        true => command.arg("--script").arg(file).args(["--trace", "--step"]),
-        false => command.arg("script").arg(file).arg("--step"),
-    };
-    let ended = command.env(CHOICE, choice.to_string()).status();
-    ended.map(|_| ()).map_err(|source| MutantError::Start { what: what.to_owned(), source })
+fn step_through(binaries: &Path, choice: usize, way: Way, file: &Path) -> Result<(), MutantError> {
+    let [program, command] = way.words();
+    let mut running = Command::new(binaries.join(copy::name(program)));
+    running.arg(command).arg(file).args((way == Way::Seed).then_some("--trace")).arg("--step");
+    let ended = running.env(CHOICE, choice.to_string()).status();
+    ended.map(|_| ()).map_err(|source| MutantError::Start { what: program.to_owned(), source })
 }
 
-/// Where the shipped core first answers otherwise.
+/// Where what is shipped first answers otherwise.
 fn against_the_shipped(script: &str, shipped: &str) -> String {
     let differs = script.lines().zip(shipped.lines()).zip(1..).find(|((wrong, right), _)| wrong != right);
     match differs {
@@ -103,6 +148,6 @@ fn against_the_shipped(script: &str, shipped: &str) -> String {
             "",
             width = format!("line {line}:").len()
         ),
-        None => "the shipped core answers the same until here".to_owned(),
+        None => "what is shipped answers the same until here".to_owned(),
     }
 }

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::Dice;
+use super::{Dice, Kept, Loss};
 use crate::storage::disk::directory_of;
 
 /// The unit in which a real device writes; pieces of it may still be torn here.
@@ -104,6 +104,27 @@ fn overwrite(content: &mut Vec<u8>, offset: usize, bytes: &[u8]) {
     }
 }
 
+/// Applies this much of the changes, in their order; a write may be torn there.
+fn keep(kept: Kept, changes: &[Pending], content: &mut Vec<u8>) {
+    let size = |change: &Pending| match change {
+        Pending::Write { bytes, .. } => bytes.len(),
+        Pending::Length(_) => 0,
+    };
+    let mut left = kept.of(changes.iter().map(size).sum());
+    for change in changes.iter().filter(|_| kept != Kept::Nothing) {
+        match change {
+            Pending::Write { offset, bytes } => {
+                let kept = left.min(bytes.len());
+                if kept > 0 {
+                    overwrite(content, *offset, bytes.get(..kept).unwrap_or_default());
+                }
+                left -= kept;
+            }
+            Pending::Length(_) => change.apply(content),
+        }
+    }
+}
+
 impl File {
     fn settle(&mut self) {
         for change in self.pending.drain(..) {
@@ -111,8 +132,11 @@ impl File {
         }
     }
 
-    fn lose(&mut self, dice: &mut Dice) {
+    fn lose(&mut self, loss: Loss, dice: &mut Dice) {
         let pending = std::mem::take(&mut self.pending);
+        if let Loss::Exactly(kept) = loss {
+            return keep(kept, &pending, &mut self.durable);
+        }
         match dice.below(4) {
             0 => {}
             1 => pending.iter().for_each(|change| change.apply(&mut self.durable)),
@@ -246,23 +270,26 @@ impl Image {
     }
 
     /// A sync that fails: what it covered is partly durable, partly lost, while readers still see all of it.
-    pub(super) fn fail_sync(&mut self, id: FileId, dice: &mut Dice) {
+    pub(super) fn fail_sync(&mut self, id: FileId, loss: Loss, dice: &mut Dice) {
         if let Some(file) = self.files.get_mut(&id) {
-            file.lose(dice);
+            file.lose(loss, dice);
         }
     }
 
-    pub(super) fn lose_power(&mut self, dice: &mut Dice) {
+    pub(super) fn lose_power(&mut self, bytes: Loss, names: Loss, dice: &mut Dice) {
         for changes in std::mem::take(&mut self.pending_names).into_values() {
             // File systems journal names in order, so a prefix survives; each directory by itself.
-            let kept = dice.below(changes.len() + 1);
+            let kept = match names {
+                Loss::ByChance => dice.below(changes.len() + 1),
+                Loss::Exactly(kept) => kept.of(changes.len()),
+            };
             changes.iter().take(kept).for_each(|change| change.apply(&mut self.durable_names));
         }
         self.live_names = self.durable_names.clone();
         let named: BTreeSet<FileId> = self.live_names.values().copied().collect();
         self.files.retain(|id, _| named.contains(id));
         for file in self.files.values_mut() {
-            file.lose(dice);
+            file.lose(bytes, dice);
             file.live = file.durable.clone();
         }
     }

@@ -8,6 +8,7 @@ use ravelin_consensus::{NodeId, Time};
 
 use crate::node::event::{Action, Actions, CallId, LinkId, TicketId};
 use crate::node::timers::{after, between};
+use crate::node::wire::Sender;
 use crate::request::parts::{self, Assembler};
 use crate::request::status::NodeStatus;
 use crate::request::{Envelope, Request, Response};
@@ -109,6 +110,8 @@ pub(crate) struct Gathering {
 /// All requests in hand, and the lanes they came over.
 #[derive(Debug, Default)]
 pub(crate) struct Api {
+    /// What this node says of itself in every message; none only where no other control node is spoken with.
+    speaker: Option<Sender>,
     next: u64,
     next_call: u64,
     pending: BTreeMap<PendingId, Pending>,
@@ -132,8 +135,8 @@ struct Call {
 
 #[derive(Debug)]
 struct Link {
-    /// Whether a control node is at the other end.
-    controller: bool,
+    /// The control node at the other end, if it is one.
+    controller: Option<NodeId>,
     name: String,
     questions: Assembler,
     /// Frames of answers; the transport holds only a few of them at a time.
@@ -150,16 +153,28 @@ const ANSWER_FRAMES_MAX: usize = 256;
 #[derive(Debug)]
 pub(crate) struct Question {
     pub(crate) reply: ReplyTo,
-    pub(crate) from_controller: bool,
+    /// The control node that asks, if it is one, and what it says of itself.
+    pub(crate) controller: Option<(NodeId, Option<Sender>)>,
     pub(crate) envelope: Envelope,
 }
 
 impl Api {
-    /// A peer opened lane Forward.
-    pub(crate) fn opened(&mut self, link: LinkId, controller: bool, name: String, actions: &mut Actions) {
+    /// Nothing in hand, on a node that says this of itself.
+    pub(crate) fn new(speaker: Sender) -> Self {
+        Self { speaker: Some(speaker), ..Self::default() }
+    }
+
+    /// A peer opened lane Forward: this control node, or an operator.
+    pub(crate) fn opened(
+        &mut self,
+        link: LinkId,
+        controller: Option<NodeId>,
+        name: String,
+        actions: &mut Actions,
+    ) {
         let own = self.links.values().filter(|link| link.name == name).count();
-        if self.links.len() >= room(LINKS_MAX, controller)
-            || (!controller && own >= room(LINKS_MAX, false) / OPERATOR_PART)
+        if self.links.len() >= room(LINKS_MAX, controller.is_some())
+            || (controller.is_none() && own >= room(LINKS_MAX, false) / OPERATOR_PART)
         {
             let reason = format!("{} lanes are open here already, {own} of this peer", self.links.len());
             actions.push(Action::CloseLink { link, reason });
@@ -185,27 +200,24 @@ impl Api {
     pub(crate) fn frame(&mut self, link: LinkId, frame: &[u8], actions: &mut Actions) -> Option<Question> {
         let state = self.links.get_mut(&link)?;
         let before = state.questions.bytes();
-        if before > 0 && self.unfinished + frame.len() > room(UNFINISHED_BYTES_MAX, state.controller) {
-            let reason = "too many large requests are on their way to this node".to_owned();
-            actions.push(Action::CloseLink { link, reason });
-            self.closed(link);
-            return None;
-        }
         let taken = state.questions.take_question(frame);
         self.unfinished = self.unfinished + state.questions.bytes() - before;
         match taken {
+            Ok(None) if self.unfinished > room(UNFINISHED_BYTES_MAX, state.controller.is_some()) => {
+                let reason = "too many large requests are on their way to this node".to_owned();
+                actions.push(Action::CloseLink { link, reason });
+                self.closed(link);
+                None
+            }
             Ok(None) => None,
-            Ok(Some((call, mut envelope))) => {
-                if !state.controller {
+            Ok(Some((call, speaker, mut envelope))) => {
+                if state.controller.is_none() {
                     // Only control nodes pass on what others asked; everyone else asks in their own name.
                     envelope.author.clone_from(&state.name);
                     envelope.hops = 0;
                 }
-                Some(Question {
-                    reply: ReplyTo::Link { link, call },
-                    from_controller: state.controller,
-                    envelope,
-                })
+                let controller = state.controller.map(|node| (node, speaker));
+                Some(Question { reply: ReplyTo::Link { link, call }, controller, envelope })
             }
             Err(error) => {
                 actions.push(Action::CloseLink { link, reason: error.to_string() });
@@ -235,7 +247,7 @@ impl Api {
     ) -> Result<PendingId, Response> {
         let bytes = content_bytes(&envelope.request);
         let operator = match reply {
-            ReplyTo::Link { link, .. } => self.links.get(&link).filter(|link| !link.controller),
+            ReplyTo::Link { link, .. } => self.links.get(&link).filter(|link| link.controller.is_none()),
             ReplyTo::Local(_) | ReplyTo::Reconciler { .. } | ReplyTo::Nobody => None,
         };
         let operator = operator.map(|link| link.name.clone());
@@ -304,8 +316,8 @@ impl Api {
         envelope.deadline_millis = millis_left(now, pending.deadline);
         self.next_call += 1;
         let call = CallId(self.next_call);
-        let frames = parts::question(call.0, &envelope).map_err(|error| Response::Unavailable {
-            reason: format!("the request cannot be passed on: {error}"),
+        let frames = parts::question(call.0, self.speaker, &envelope).map_err(|error| {
+            Response::Unavailable { reason: format!("the request cannot be passed on: {error}") }
         })?;
         self.set_state(id, State::Passed { call, to });
         self.calls.insert(call, Call { request: id, answer: Assembler::default() });
@@ -334,7 +346,7 @@ impl Api {
         for &to in others {
             self.next_call += 1;
             let call = CallId(self.next_call);
-            if let Ok(frames) = parts::question(call.0, &envelope) {
+            if let Ok(frames) = parts::question(call.0, self.speaker, &envelope) {
                 self.calls.insert(call, Call { request: id, answer: Assembler::default() });
                 actions.push(Action::Call { to, call, frames });
                 calls.insert(call, to);
@@ -348,12 +360,19 @@ impl Api {
         let state = self.calls.get_mut(&call)?;
         let response = match state.answer.take_answer(frame) {
             Ok(None) => return None,
-            Ok(Some((_, response))) => response,
+            Ok(Some((_, speaker, response))) if self.is_ours(speaker) => response,
+            Ok(Some(_)) => Response::Unknown { reason: "the answer is of another recovery epoch".to_owned() },
             Err(error) => {
                 Response::Unknown { reason: format!("the other node's answer cannot be read: {error}") }
             }
         };
         Some((self.calls.remove(&call)?.request, response))
+    }
+
+    /// Whether who speaks is of the cluster and recovery epoch of this node.
+    fn is_ours(&self, speaker: Option<Sender>) -> bool {
+        let of = |sender: Sender| (sender.cluster, sender.recovery_epoch);
+        self.speaker.is_none_or(|own| speaker.is_some_and(|speaker| of(speaker) == of(own)))
     }
 
     /// There will be no answer from another node; gives the request.
@@ -419,7 +438,7 @@ impl Api {
             ReplyTo::Local(ticket) => actions.push(Action::Respond { ticket, response }),
             ReplyTo::Link { link, call } => {
                 let Some(state) = self.links.get_mut(&link) else { return };
-                state.queue.extend(parts::answer(call, &response));
+                state.queue.extend(parts::answer(call, self.speaker, &response));
                 if state.queue.len() > ANSWER_FRAMES_MAX {
                     let reason = "answers are not read".to_owned();
                     actions.push(Action::CloseLink { link, reason });

@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use bytes::Bytes;
-use ravelin_config::feed::{FEED_VERSION, FEED_VERSIONS, Hello, ToControl, ToControlV1, ToProxy, ToProxyV1};
+use ravelin_config::feed::{
+    ControlPlane, FEED_VERSION, FEED_VERSIONS, Hello, ToControl, ToControlV1, ToProxy, ToProxyV1,
+};
 use ravelin_config::secret::{OpenError, Secret, SecretId};
 use ravelin_config::{ConfigMap, Delta, GenerationId, SealingKeys};
 use ravelin_consensus::Time;
@@ -60,6 +62,8 @@ pub(crate) struct Feed {
     /// The lanes of each proxy that has any.
     lanes: BTreeMap<u64, BTreeSet<LinkId>>,
     conduct: Conduct,
+    /// Who this node is and where control nodes are, with how often that has changed; none before it is known.
+    plane: Option<(ControlPlane, u64)>,
     transfers: Transfers,
     /// What is fed; none before the first configuration.
     current: Option<GenerationId>,
@@ -81,6 +85,7 @@ impl Feed {
             sessions: BTreeMap::new(),
             lanes: BTreeMap::new(),
             conduct: Conduct::default(),
+            plane: None,
             transfers: Transfers::default(),
             current: None,
             stale: true,
@@ -219,9 +224,16 @@ impl Feed {
 
     /// Why this node cannot feed a proxy that says this of itself.
     fn unfit(&self, hello: &Hello) -> Option<String> {
-        let Hello { generation, view, understands, .. } = hello;
+        let Hello { cluster, recovery_epoch, generation, view, understands, .. } = hello;
+        let own_epoch = self.plane.as_ref().map(|(plane, _)| plane.recovery_epoch);
         if !view.is_empty() {
             Some(format!("there is no view named {view:?}"))
+        } else if *cluster != self.cluster {
+            Some("it is a proxy of another cluster".to_owned())
+        } else if let Some(own) = own_epoch.filter(|own| own < recovery_epoch) {
+            Some(format!(
+                "this control node is of recovery epoch {own}, which was given up for {recovery_epoch}"
+            ))
         } else if generation.is_some_and(|held| held.cluster != self.cluster) {
             Some("the generation held belongs to another cluster".to_owned())
         } else if FEED_VERSIONS.newest_of_both(understands.formats).is_none() {
@@ -276,6 +288,23 @@ impl Feed {
     /// Whether this node leads: proxies that find another one leave it then.
     pub(crate) fn set_leads(&mut self, leads: bool) {
         self.leads = leads;
+    }
+
+    /// Who this node is and where control nodes are: every proxy hears of it.
+    pub(crate) fn set_control_plane(
+        &mut self,
+        now: Time,
+        plane: ControlPlane,
+        source: &Source<'_>,
+        actions: &mut Actions,
+    ) {
+        let changes = match &self.plane {
+            Some((told, _)) if *told == plane => return,
+            Some((_, changes)) => changes + 1,
+            None => 1,
+        };
+        self.plane = Some((plane, changes));
+        self.pump_all(now, source, actions);
     }
 
     /// What is fed.
@@ -364,11 +393,12 @@ impl Feed {
 
     /// Sends what one proxy needs next, as far as there is room.
     fn pump(&mut self, now: Time, link: LinkId, source: &Source<'_>, actions: &mut Actions) {
+        let Some(session) = self.sessions.get_mut(&link).filter(|session| session.greeted) else { return };
+        if let Some(plane) = &self.plane {
+            session.say_control_plane(link, plane, actions);
+        }
         let Some(current) = self.current else { return };
         let Some(session) = self.sessions.get(&link) else { return };
-        if !session.greeted {
-            return;
-        }
         let proxy = session.proxy;
         if session.needs_whole && session.whole_sent.is_some_and(|at| between(at, now) < WHOLE_INTERVAL) {
             return;

@@ -32,9 +32,9 @@ pub struct Contacts {
 }
 
 /// Most control nodes, voters and others.
-pub const NODES_MAX: usize = 64;
+pub const NODES_MAX: usize = ravelin_config::feed::CONTROL_NODES_MAX;
 /// Longest address, in bytes: a host name and a port.
-pub const ADDRESS_BYTES_MAX: usize = 260;
+pub const ADDRESS_BYTES_MAX: usize = ravelin_config::feed::ADDRESS_BYTES_MAX;
 
 /// What the leader does next about the members.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -27,7 +27,7 @@ use ravelin_consensus::{
 };
 use ravelin_transport::{Lane, PeerRole};
 
-use crate::api::{Api, PendingId, ReplyTo};
+use crate::api::{Api, PendingId, Question, ReplyTo};
 use crate::feed::transfer::Transfer;
 use crate::feed::{Feed, Source};
 use crate::provider::ProviderUpdate;
@@ -71,7 +71,8 @@ pub const TICK_INTERVAL: Duration = Duration::from_millis(100);
 /// A change of so many bytes is applied beside the node: it would hold up what keeps a leader leader.
 pub const HEAVY_BYTES: u64 = 1 << 20;
 /// A delta of at most so many changes is made and encoded within an event; proxies that need more get the whole, which is
-/// encoded beside the node.
+/// encoded beside the node, once for all of them. So many take some tens of milliseconds, far below an election timeout; who is further
+/// behind than that, or is given so large a change, pays for the whole once and not with each change.
 const INLINE_CHANGES_MAX: usize = 16_384;
 /// How often it is noted at most how far the log is known to be committed.
 const KNOWN_INTERVAL: Duration = Duration::from_secs(1);
@@ -163,6 +164,8 @@ impl Node {
         };
         let core = Core::restore(Arc::clone(&params), durable)?;
         let standing = (core.role(), core.term(), core.leader());
+        let Params { cluster, recovery_epoch, incarnation, .. } = *params;
+        let api = Api::new(Sender { cluster, recovery_epoch, incarnation });
         Ok(Self {
             core,
             recorder: None,
@@ -179,7 +182,7 @@ impl Node {
             roles: Roles::default(),
             reconcile: Reconcile::default(),
             feed: Feed::new(params.cluster.0, options.sealing.clone()),
-            api: Api::default(),
+            api,
             standing,
             numbers: 0,
             proposals: BTreeMap::new(),
@@ -269,6 +272,9 @@ impl Node {
         self.note(now, EventKind::Started, actions);
         // What is known to be committed is fed before any leader is known.
         self.timers.set(Due::Tick, after(now, TICK_INTERVAL));
+        // What was known to be committed is applied already, and its entries are not looked at again.
+        let members = self.core.configuration_at(self.store.applied_index()).clone();
+        self.apply_members(now, members, actions);
         // Drawn from the seed without using it up: no two runs of a node have the same one.
         let life = Life(self.random.clone().next());
         self.step(now, Input::Start { life });
@@ -373,6 +379,7 @@ impl Node {
                     actions.push(Action::CloseLink { link, reason });
                     return;
                 }
+                let controller = controller.then_some(NodeId(node));
                 self.api.opened(link, controller, format!("{role}-{node}"), actions);
             }
             Lane::Raft | Lane::Snapshot | Lane::Join | Lane::Peer => {
@@ -388,9 +395,37 @@ impl Node {
             if let Some(noted) = noted {
                 self.note(now, noted, actions);
             }
-        } else if let Some(question) = self.api.frame(link, frame, actions) {
-            self.request(now, question.reply, question.from_controller, question.envelope, actions);
+        } else if let Some(Question { reply, controller, envelope }) = self.api.frame(link, frame, actions) {
+            let stranger = controller.and_then(|(from, said)| self.stranger(now, from, said, actions));
+            match stranger {
+                Some(reason) => self.api.reply(reply, Response::Unavailable { reason }, actions),
+                None => self.request(now, reply, controller.is_some(), envelope, actions),
+            }
         }
+    }
+
+    /// Why nothing is done for a control node that says this of itself.
+    fn stranger(
+        &mut self,
+        now: Time,
+        from: NodeId,
+        said: Option<Sender>,
+        actions: &mut Actions,
+    ) -> Option<String> {
+        let own = self.sender();
+        let Some(said) = said.filter(|said| said.cluster == own.cluster) else {
+            return Some(format!("controller {from} does not say that it is of this cluster"));
+        };
+        if said.recovery_epoch != own.recovery_epoch {
+            self.other_epoch(now, from, said.recovery_epoch, actions);
+            return Some(format!(
+                "controller {from} is of recovery epoch {}, this node of {}",
+                said.recovery_epoch.0, own.recovery_epoch.0
+            ));
+        }
+        let admitted = self.core.configuration().incarnation(from);
+        let is_other = admitted.is_some_and(|admitted| admitted != said.incarnation);
+        is_other.then(|| format!("controller {from} is not the one of that number that is a member"))
     }
 
     fn provider(&mut self, now: Time, epoch: u64, update: ProviderUpdate, actions: &mut Actions) {

@@ -17,7 +17,7 @@ use crate::request::{
     ApplyMode, Change, Refusal, RefusalReason, RequestId, Response, SourceDocument, Verdict as ObjectVerdict,
 };
 use crate::storage::CommandBytes;
-use crate::store::{Author, Outcome, Store};
+use crate::store::{Author, ChangeId, Command, Outcome, Store};
 
 pub mod worker;
 
@@ -33,6 +33,8 @@ pub(crate) const PROPOSE_DEADLINE_MILLIS: u32 = 1000;
 const TURNED_AWAY_RETRY: Duration = Duration::from_millis(50);
 /// How often that is doubled.
 const TURNED_AWAY_DOUBLINGS_MAX: u32 = 5;
+/// Of a command that belongs to no attempt: nobody waits for what becomes of it.
+const NO_ATTEMPT: u64 = 0;
 /// How often a change is judged anew because the state changed under it.
 const CONFLICTS_MAX: u32 = 8;
 
@@ -157,6 +159,8 @@ struct Item {
     origin: Origin,
     id: RequestId,
     work: Work,
+    /// When a request was asked for the first time, by what was applied then; see [`crate::request::Envelope`].
+    since: Option<u64>,
     conflicts: u32,
 }
 
@@ -263,7 +267,7 @@ impl Reconcile {
     pub(crate) fn request(
         &mut self,
         request: PendingId,
-        id: RequestId,
+        (id, since): (RequestId, Option<u64>),
         author: String,
         work: Work,
     ) -> Result<(), Response> {
@@ -274,7 +278,8 @@ impl Reconcile {
             let reason = format!("{REQUESTS_MAX} changes already wait at the controller");
             return Err(Response::Unavailable { reason });
         }
-        run.requests.push_back(Item { origin: Origin::Request(request, author), id, work, conflicts: 0 });
+        let origin = Origin::Request(request, author);
+        run.requests.push_back(Item { origin, id, work, since, conflicts: 0 });
         Ok(())
     }
 
@@ -300,6 +305,15 @@ impl Reconcile {
                 let Outcome { generation, put, deleted, .. } = outcome;
                 let prepared = Prepared { put, deleted, ..Prepared::default() };
                 let response = done(item.id, generation, prepared);
+                self.outputs.push(Output::Answer { request: *request, response });
+                continue;
+            }
+            if let (Origin::Request(request, _), Some(since)) = (&item.origin, item.since)
+                && ground.store.may_have_forgotten(since)
+            {
+                let reason = "it was asked for so long ago that what came of it may be forgotten; look what stands there \
+                              before you ask for it as a new request";
+                let response = Response::Unknown { reason: reason.to_owned() };
                 self.outputs.push(Output::Answer { request: *request, response });
                 continue;
             }
@@ -414,9 +428,8 @@ impl Reconcile {
                 let reason =
                     format!("an earlier copy may have reached the log; a later one was refused: {why}");
                 self.outputs.push(Output::Answer { request, response: Response::Unknown { reason } });
-                if let Some(run) = &mut self.run {
-                    run.active = None;
-                }
+                let active = self.run.as_mut().and_then(|run| run.active.take());
+                self.outputs.extend(active.and_then(|active| active.leftover()));
             }
             _ => self.finish(ground, Err(refusal)),
         }
@@ -432,7 +445,11 @@ impl Reconcile {
 
     fn finish(&mut self, ground: Ground<'_>, outcome: Result<(Prepared, Option<GenerationId>), Refusal>) {
         let Some(run) = &mut self.run else { return };
-        let Some(Active { item, .. }) = run.active.take() else { return };
+        let Some(active) = run.active.take() else { return };
+        if outcome.is_err() {
+            self.outputs.extend(active.leftover());
+        }
+        let item = active.item;
         if let Ok((prepared, Some(_))) = &outcome {
             self.outputs.extend(in_error(&item.origin.name(), &prepared.verdicts).map(Output::Note));
         }
@@ -491,6 +508,16 @@ impl Origin {
 }
 
 impl Active {
+    /// Lets the store forget the parts of a change that ends without all of them: nobody else would, and they take room from others.
+    fn leftover(&self) -> Option<Output> {
+        let Stage::Committing(committing) = &self.stage else { return None };
+        if committing.prepared.commands.len() < 2 || committing.proposed.is_empty() {
+            return None;
+        }
+        let command = Command::DropStaged { id: ChangeId(self.item.id.0) }.encode().ok()?;
+        Some(Output::Propose { command, attempt: NO_ATTEMPT, part: 0 })
+    }
+
     /// Whether no part of it can have reached the log.
     fn is_unproposed(&self) -> bool {
         match &self.stage {
@@ -508,7 +535,7 @@ impl Run {
         }
         let (provider, draft) = self.drafts.pop_first()?;
         let origin = Origin::Provider(provider);
-        Some(Item { origin, id: fresh_id(), work: Work::Draft(draft), conflicts: 0 })
+        Some(Item { origin, id: fresh_id(), work: Work::Draft(draft), since: None, conflicts: 0 })
     }
 
     fn author_of(&self, item: &Item) -> Author {

@@ -5,11 +5,13 @@ use std::fmt;
 
 use serde::Serialize;
 
+pub mod name;
 pub mod nodes;
 pub mod parts;
 pub mod status;
 mod wire;
 
+pub use name::RequestName;
 pub use wire::REQUEST_VERSION;
 
 /// How often a request may be passed on from node to node.
@@ -59,6 +61,9 @@ pub struct Envelope {
     pub author: String,
     /// What is asked.
     pub request: Request,
+    /// It was asked for the first time when a control node had applied up to here; none where nobody will ask again after a while.
+    /// Where what came of so old a request may be forgotten, it is not executed anew.
+    pub since: Option<u64>,
 }
 
 /// What is asked.
@@ -242,6 +247,23 @@ pub enum Response {
     Proposed,
 }
 
+impl Response {
+    /// The answer to an attempt where an earlier one may have reached the log: "nothing was done" is not known then.
+    pub fn after_doubt(self) -> Self {
+        let last = match self {
+            Self::Unavailable { reason } => format!("the last one did not: {reason}"),
+            // Another attempt was judged by another state.
+            Self::Refused(Refusal {
+                reason: RefusalReason::Conflict | RefusalReason::InError | RefusalReason::StaleEpoch,
+                problems,
+            }) => format!("the last one was refused: {}", problems.join("; ")),
+            Self::Redirect { node, .. } => return Self::Redirect { node, may_take_effect: true },
+            certain => return certain,
+        };
+        Self::Unknown { reason: format!("an earlier attempt may have reached the log; {last}") }
+    }
+}
+
 /// A committed change.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -336,4 +358,26 @@ pub struct ObjectView {
     pub object: String,
     /// The last good object where the wanted one is in error, as canonical JSON.
     pub last_good: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn after_an_attempt_in_doubt_only_what_holds_for_every_attempt_is_certain() {
+        let refused = |reason| Response::Refused(Refusal::new(reason, "why"));
+        for response in [
+            Response::Unavailable { reason: "why".to_owned() },
+            refused(RefusalReason::Conflict),
+            refused(RefusalReason::InError),
+        ] {
+            let Response::Unknown { reason } = response.after_doubt() else { panic!("said to be certain") };
+            assert!(reason.ends_with("why"), "{reason}");
+        }
+        let redirect = Response::Redirect { node: Some(2), may_take_effect: false };
+        assert_eq!(redirect.after_doubt(), Response::Redirect { node: Some(2), may_take_effect: true });
+        let unreadable = refused(RefusalReason::Unreadable);
+        assert_eq!(unreadable.clone().after_doubt(), unreadable, "no attempt can read it");
+    }
 }

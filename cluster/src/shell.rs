@@ -328,6 +328,7 @@ impl ClusterHandle {
             deadline_millis: u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX),
             author: "process".to_owned(),
             request,
+            since: None,
         };
         let (answer, answered) = oneshot::channel();
         if self.inbox.send(Message::Ask { envelope, answer }).await.is_err() {

@@ -316,6 +316,15 @@ impl Store {
         self.recent.get(id).copied()
     }
 
+    /// Whether what came of a change that was first asked for when this index was applied may be forgotten: where
+    /// [`Self::outcome`] says nothing of it, nobody knows then whether it took effect.
+    pub fn may_have_forgotten(&self, since: u64) -> bool {
+        // The oldest goes only where there are more than this, and bounds are never lowered.
+        let kept = self.limits.recent_max.min(Limits::GENESIS.recent_max);
+        let first = self.recent_order.get_min().filter(|_| self.recent_order.len() as u64 >= kept);
+        first.is_some_and(|(first, _)| since.saturating_add(1) < first.0)
+    }
+
     /// The events recorded after `revision`, oldest first, each with its own.
     pub fn events_since(&self, revision: u64) -> impl Iterator<Item = (u64, Event)> + '_ {
         let from = PlainKey::event(revision.saturating_add(1));

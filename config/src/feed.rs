@@ -37,6 +37,10 @@ pub enum ToControl {
 /// Who a proxy is and what it has, as it says on a new lane.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hello {
+    /// Its cluster.
+    pub cluster: [u8; 16],
+    /// The newest recovery epoch that it has heard of: a control node of an older one was given up.
+    pub recovery_epoch: u32,
     /// The generation held, if any: deltas start from it.
     pub generation: Option<GenerationId>,
     /// It takes nothing older than this, which it served before, though it does not hold it any more.
@@ -90,6 +94,44 @@ pub enum ToProxy {
     },
     /// The key that opens the secrets of what follows. It is for this proxy's view and goes over its own lane only.
     ViewKey(ViewKey),
+    /// Who speaks, and where control nodes are: on each lane before anything else, and whenever it changes.
+    ControlPlane(ControlPlane),
+}
+
+/// Most control nodes that a proxy is told of.
+pub const CONTROL_NODES_MAX: usize = 64;
+/// Longest address of one, in bytes: a host name and a port.
+pub const ADDRESS_BYTES_MAX: usize = 260;
+
+/// Who speaks in a lane of the feed, beside what the connection proves, and where the control nodes of its cluster are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ControlPlane {
+    /// The cluster.
+    pub cluster: [u8; 16],
+    /// How often it was recovered, as far as the speaker's data directory knows.
+    pub recovery_epoch: u32,
+    /// The life of that directory.
+    pub incarnation: u64,
+    /// The revision of the store that last changed anything of `nodes`: what another control node says may be newer.
+    pub as_of: u64,
+    /// The control nodes by number, at most [`CONTROL_NODES_MAX`]. Where to look, not whom to trust: each has to prove who it is.
+    pub nodes: Vec<ControlNode>,
+}
+
+impl ControlPlane {
+    /// Whether `nodes` may be newer than what another control node said.
+    pub fn may_replace(&self, other: &Self) -> bool {
+        (self.recovery_epoch, self.as_of) >= (other.recovery_epoch, other.as_of)
+    }
+}
+
+/// Where one control node is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ControlNode {
+    /// Its number.
+    pub node: u64,
+    /// `host:port`, at most [`ADDRESS_BYTES_MAX`].
+    pub address: String,
 }
 
 /// One part of a whole generation or of a delta. Each part is usable by itself: a record is never split.
@@ -332,6 +374,9 @@ impl Receiver {
         match message {
             ToProxy::UpToDate { generation, .. } => self.up_to_date(generation),
             ToProxy::Refused { reason } => Step::Refused { reason },
+            ToProxy::ControlPlane(told) if told.cluster != self.cluster => foreign(),
+            // Where control nodes are is the client's to know.
+            ToProxy::ControlPlane(_) => Step::Nothing,
             ToProxy::Part(part) => self.part(part),
             ToProxy::ViewKey(key) => {
                 self.keys.retain(|held| held.id() != key.id());

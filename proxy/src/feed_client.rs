@@ -6,6 +6,7 @@
 //! |---|---|
 //! | `attachment` | one lane: opening it, its first word and what that is worth |
 //! | `candidates` | whom to dial next, and when |
+//! | `known` | where the cluster says that its control nodes are |
 //! | `watch` | the deadlines of one attachment |
 //! | `session` | what is said on the lane, and when it is left |
 
@@ -23,11 +24,13 @@ use tokio::time::{Instant, sleep_until};
 
 mod attachment;
 mod candidates;
+mod known;
 mod session;
 mod watch;
 
 use attachment::Attachment;
 use candidates::Candidates;
+pub(crate) use known::Known;
 use session::Outcome;
 
 /// How long the client waits for what. The defaults suit every cluster; tests shorten some.
@@ -98,8 +101,12 @@ pub struct FeedStatus {
 pub(crate) struct FeedClient {
     /// How to reach control nodes.
     pub(crate) transport: Arc<dyn Transport>,
-    /// Them.
+    /// Them, as the identity file says.
     pub(crate) controllers: Vec<Target>,
+    /// The cluster.
+    pub(crate) cluster: [u8; 16],
+    /// Them, as the cluster said last.
+    pub(crate) known: Known,
     /// What is asked for; empty means everything.
     pub(crate) view: String,
     /// This build, for people.
@@ -192,6 +199,7 @@ impl FeedClient {
     /// Runs until the process ends: the future resolves only when the compiler is gone. Drop it to detach.
     pub(crate) async fn run(mut self) {
         let mut candidates = Candidates::new(&self.controllers, self.seed, Instant::now());
+        candidates.follow(self.known.nodes(), Instant::now());
         // Asking others has waits of its own: it happens while an attachment stands.
         let mut scouting = Backoff::new(self.times.scout, self.seed);
         let mut found: Option<Attachment> = None;
@@ -253,7 +261,11 @@ impl FeedClient {
     }
 
     fn hello(&self) -> ToControl {
+        let newest = self.receiver.floor().or(self.receiver.held());
+        let told = self.known.recovery_epoch();
         ToControl::Hello(Hello {
+            cluster: self.cluster,
+            recovery_epoch: newest.map_or(0, |newest| newest.recovery_epoch).max(told),
             generation: self.receiver.held(),
             floor: self.receiver.floor(),
             view: self.view.clone(),

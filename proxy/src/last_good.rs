@@ -15,10 +15,12 @@ use ravelin_config::feed::{FEED_VERSION, ToProxy, ToProxyV1, whole_to_parts};
 use ravelin_config::{Change, ConfigMap, Delta, GenerationId};
 use ravelin_transport::codec::{self, CodecError};
 
+mod control_plane;
 mod format;
 mod mark;
 mod seal;
 
+pub(crate) use control_plane::KeptControlPlane;
 pub use format::{FORMAT_VERSIONS, LastGoodError};
 use format::{Header, SALT_BYTES};
 use mark::Mark;

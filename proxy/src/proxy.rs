@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use ravelin_config::feed::{Receiver, ReceiverLimits};
+use ravelin_config::feed::{ControlPlane, Receiver, ReceiverLimits};
 use ravelin_config::{ConfigMap, GenerationId};
 use ravelin_transport::{Target, Transport};
 use tokio::sync::{Mutex, mpsc, watch};
@@ -20,8 +20,8 @@ use futures_util::FutureExt;
 use crate::api;
 use crate::compile::{Compiler, Process};
 use crate::failure::Failures;
-use crate::feed_client::{FeedClient, FeedStatus, FeedTimes};
-use crate::last_good::{LastGood, LastGoodError, Loaded, Sealing};
+use crate::feed_client::{FeedClient, FeedStatus, FeedTimes, Known};
+use crate::last_good::{KeptControlPlane, LastGood, LastGoodError, Loaded, Sealing};
 use crate::listener::Status;
 use crate::live::Live;
 use crate::request;
@@ -156,6 +156,8 @@ impl Proxy {
         let client = FeedClient {
             transport,
             controllers,
+            cluster: options.cluster,
+            known: known(&options),
             view: String::new(),
             build: options.build.clone(),
             instance: rand::random(),
@@ -247,6 +249,36 @@ fn last_good(options: &ProxyOptions) -> Result<Option<(LastGood, Loaded)>, Start
         None => tracing::info!("no last good generation yet"),
     }
     Ok(Some((store, loaded)))
+}
+
+/// Where the control nodes are, as one of them said to a process before this one, and where it is kept for the next.
+fn known(options: &ProxyOptions) -> Known {
+    let (Some(data_dir), Some(key)) = (&options.data_dir, options.sealing_key) else {
+        return Known::new(None, Box::new(drop));
+    };
+    let sealing = Sealing { key, cluster: options.cluster, node: options.node };
+    let kept = KeptControlPlane::new(&data_dir.join(LAST_GOOD_FOLDER), &sealing);
+    let told = kept.read().unwrap_or_else(|error| {
+        tracing::error!(%error, "where control nodes were last is not known; they are looked for where the identity file says");
+        None
+    });
+    // One at a time and in order; only the newest of those that wait for a slow disk is written.
+    let (newest, mut said) = watch::channel(None::<ControlPlane>);
+    let kept = Arc::new(kept);
+    tokio::spawn(async move {
+        while said.changed().await.is_ok() {
+            let Some(told) = said.borrow_and_update().clone() else { continue };
+            let kept = Arc::clone(&kept);
+            match tokio::task::spawn_blocking(move || kept.write(told)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => {
+                    tracing::error!(%error, "where control nodes are could not be kept for the next start");
+                }
+                Err(error) => tracing::error!(%error, "where control nodes are is not kept any more"),
+            }
+        }
+    });
+    Known::new(told, Box::new(move |told| drop(newest.send_replace(Some(told)))))
 }
 
 impl ProxyHandle {

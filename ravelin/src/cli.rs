@@ -5,6 +5,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use ravelin_cluster::request::RequestName;
 
 /// A clustered ingress that reads Traefik's configuration.
 ///
@@ -128,6 +129,10 @@ pub(crate) struct InitOptions {
     /// --out if absent.
     #[arg(long, requires = "add")]
     pub(crate) like: Option<PathBuf>,
+    /// With --add: the recovery epoch of the cluster, as `ravelin node list` shows it where there was a recovery; that of
+    /// --like if absent.
+    #[arg(long, requires = "add")]
+    pub(crate) epoch: Option<u32>,
     /// Folder for the identity files; made if it is missing.
     #[arg(long, default_value = ".")]
     pub(crate) out: PathBuf,
@@ -224,6 +229,10 @@ pub(crate) struct OperatorOptions {
 pub(crate) struct ApplyOptions {
     /// The file, static or dynamic or both in one, YAML or TOML; `-` is standard input (YAML).
     pub(crate) file: PathBuf,
+    /// Asks again for a change whose outcome was unknown, under the name that was shown then: it takes effect once at most, and
+    /// the answer is that of the first time.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) request: Option<RequestName>,
     #[command(flatten)]
     pub(crate) operator: OperatorOptions,
 }
@@ -234,6 +243,9 @@ pub(crate) struct DeleteOptions {
     /// Keys, for example http/routers/web@cluster.
     #[arg(required = true)]
     pub(crate) keys: Vec<String>,
+    /// Asks again for a change whose outcome was unknown, under the name that was shown then.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) request: Option<RequestName>,
     #[command(flatten)]
     pub(crate) operator: OperatorOptions,
 }

@@ -16,6 +16,14 @@ pub(crate) struct Ended(pub(crate) u8);
 #[error("{0}")]
 pub(crate) struct CheckFailed(pub(crate) String);
 
+/// Whether a change took effect is not known. Never said to have failed: it has a status of its own.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Unknown(pub(crate) String);
+
+/// The status of a command whose outcome is unknown.
+const UNKNOWN_STATUS: u8 = 3;
+
 /// The exit code of a command's result; prints the error with its causes.
 pub(crate) fn code(result: anyhow::Result<()>) -> ExitCode {
     match result {
@@ -23,6 +31,10 @@ pub(crate) fn code(result: anyhow::Result<()>) -> ExitCode {
         Err(error) => {
             if let Some(Ended(status)) = error.downcast_ref::<Ended>() {
                 return ExitCode::from(*status);
+            }
+            if error.is::<Unknown>() {
+                eprintln!("ravelin: {error:#}");
+                return ExitCode::from(UNKNOWN_STATUS);
             }
             match error.downcast_ref::<CheckFailed>() {
                 Some(CheckFailed(text)) => eprintln!("{text}"),
@@ -44,4 +56,18 @@ pub(crate) fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
         .enable_all()
         .build()
         .context("the runtime could not be started")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use anyhow::anyhow;
+
+    #[test]
+    fn an_unknown_outcome_has_a_status_of_its_own() {
+        let status = |error: anyhow::Error| format!("{:?}", code(Err(error)));
+        let unknown = anyhow::Error::from(Unknown("who knows".to_owned()));
+        assert_eq!(status(unknown.context("apply")), format!("{:?}", ExitCode::from(3)));
+        assert_eq!(status(anyhow!("refused")), format!("{:?}", ExitCode::FAILURE));
+    }
 }

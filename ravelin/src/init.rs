@@ -44,6 +44,8 @@ fn add(options: &InitOptions) -> anyhow::Result<()> {
     let authority = Authority::load(&beside(&options.ca, "cluster-ca.pem")).context("the cluster's CA")?;
     let like =
         Identity::load(&beside(&options.like, "operator.toml")).context("an identity of the cluster")?;
+    // The files of proxies and operators outlive a recovery, and do not know of it.
+    let like = like.in_recovery_epoch(options.epoch.unwrap_or(like.recovery_epoch()));
     let nodes = options.add.iter().map(|text| Ok(node(text)?.added())).collect::<anyhow::Result<Vec<_>>>()?;
     let identities = identity::add(&authority, &like, &nodes, SystemTime::now(), VALIDITY)?;
     let files = identity::save_added(&nodes, &identities, &options.out)?;

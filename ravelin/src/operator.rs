@@ -15,8 +15,8 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use ravelin_cluster::request::status::{ClusterStatus, EventRecord, NodeStatus};
 use ravelin_cluster::request::{
-    ApplyMode, Change, Consistency, EVENTS_PAGE_MAX, GET_OBJECTS_MAX, Objects, Page, Request, Response,
-    Scope, SourceDocument, SourceFormat,
+    ApplyMode, Change, Consistency, EVENTS_PAGE_MAX, GET_OBJECTS_MAX, Objects, Page, Request, RequestName,
+    Response, Scope, SourceDocument, SourceFormat,
 };
 use ravelin_cluster::shell::client::Client;
 use ravelin_transport::PeerRole;
@@ -78,11 +78,35 @@ impl Operator {
         text: &str,
         node: Option<u64>,
     ) -> anyhow::Result<Change> {
-        let document = SourceDocument { name: name.to_owned(), format, text: text.to_owned() };
-        let request = Request::Apply { documents: vec![document], mode: ApplyMode::Merge };
-        match self.ask(node, request).await? {
+        match self.ask(node, applying(name, format, text)).await? {
             Response::Done(change) => Ok(change),
             other => Err(show::not_done(other)),
+        }
+    }
+
+    /// Asks for a change, under the name of an earlier time if it was asked for before. Where the outcome stays unknown, the name is
+    /// told under which it can be asked for again.
+    async fn change(
+        &self,
+        request: Request,
+        node: Option<u64>,
+        again: Option<RequestName>,
+    ) -> anyhow::Result<Change> {
+        let name = match again {
+            Some(name) if !name.is_of(&request) => {
+                bail!("{name} is the name of another request: the file or the keys are not those of before")
+            }
+            Some(name) => name,
+            None => {
+                let name = self.client.name(&request, self.timeout).await;
+                name.context("nothing was asked for: the cluster cannot be reached")?
+            }
+        };
+        match self.client.ask_named(name, node, request, self.timeout).await {
+            Ok(Response::Done(change)) => Ok(change),
+            Ok(Response::Unknown { reason }) => Err(show::unknown(&reason, Some(name))),
+            Ok(other) => Err(show::not_done(other)),
+            Err(error) => Err(error).context("the cluster could not be asked"),
         }
     }
 
@@ -166,6 +190,12 @@ impl Operator {
     }
 }
 
+/// What `apply` asks for.
+fn applying(name: &str, format: SourceFormat, text: &str) -> Request {
+    let document = SourceDocument { name: name.to_owned(), format, text: text.to_owned() };
+    Request::Apply { documents: vec![document], mode: ApplyMode::Merge }
+}
+
 /// Runs one question under the common flags.
 fn with_operator<T>(
     options: &OperatorOptions,
@@ -194,7 +224,7 @@ pub(crate) fn apply(options: &ApplyOptions) -> anyhow::Result<()> {
     };
     let node = options.operator.node;
     let change = with_operator(&options.operator, async |operator| {
-        operator.apply_document(&name, format, &text, node).await
+        operator.change(applying(&name, format, &text), node, options.request).await
     })?;
     show::change(&change, options.operator.json)
 }
@@ -205,13 +235,10 @@ pub(crate) fn apply(options: &ApplyOptions) -> anyhow::Result<()> {
 /// The change was not made.
 pub(crate) fn delete(options: &DeleteOptions) -> anyhow::Result<()> {
     let request = Request::Delete { keys: options.keys.clone() };
-    let answer = with_operator(&options.operator, async |operator| {
-        operator.ask(options.operator.node, request).await
+    let change = with_operator(&options.operator, async |operator| {
+        operator.change(request, options.operator.node, options.request).await
     })?;
-    match answer {
-        Response::Done(change) => show::change(&change, options.operator.json),
-        other => Err(show::not_done(other)),
-    }
+    show::change(&change, options.operator.json)
 }
 
 /// `ravelin get [PREFIX]`.

@@ -25,6 +25,10 @@ pub enum Lane {
     Peer,
 }
 
+/// Kept for a lane of its own on which a node whose certificate has run out proves its key and enrols anew: dates must close
+/// [`Lane::Join`] and never that one. No other lane gets this number; a version that does not know it refuses the lane and goes on.
+pub const RE_ENROL_CODE: u8 = 7;
+
 impl Lane {
     /// Every lane, in order of its code.
     pub const ALL: [Self; 6] =
@@ -157,5 +161,6 @@ mod tests {
         for code in 0..=u8::MAX {
             assert_eq!(Lane::from_code(code).map(Lane::code), (1..=6).contains(&code).then_some(code));
         }
+        assert!(!codes.contains(&RE_ENROL_CODE), "kept for re-enrolment: the next lane after it is 8");
     }
 }

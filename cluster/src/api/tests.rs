@@ -6,7 +6,14 @@ use crate::request::{ApplyMode, Page, RequestId, Scope, SourceDocument, SourceFo
 const NOW: Time = Time { micros: 1_000_000 };
 
 fn envelope(request: Request) -> Envelope {
-    Envelope { id: RequestId([1; 16]), hops: 0, deadline_millis: 1000, author: "x".to_owned(), request }
+    Envelope {
+        id: RequestId([1; 16]),
+        hops: 0,
+        deadline_millis: 1000,
+        author: "x".to_owned(),
+        request,
+        since: None,
+    }
 }
 
 fn change(bytes: usize) -> Envelope {
@@ -83,15 +90,18 @@ fn requests_are_bounded_in_number_and_bytes() {
 fn an_operator_speaks_in_its_own_name_and_a_controller_in_anybodys() {
     let mut api = Api::default();
     let mut actions = Actions::new();
-    for (link, controller) in [(LinkId(1), false), (LinkId(2), true)] {
+    for (link, controller) in [(LinkId(1), None), (LinkId(2), Some(NodeId(9)))] {
         api.opened(link, controller, format!("name-{}", link.0), &mut actions);
         let mut envelope = change(1);
         envelope.hops = 1;
         envelope.author = "somebody".to_owned();
-        let frames = parts::question(5, &envelope).expect("small");
+        let frames = parts::question(5, None, &envelope).expect("small");
         let question = api.frame(link, &frames[0], &mut actions).expect("whole");
-        let said = (question.envelope.author.as_str(), question.envelope.hops, question.from_controller);
-        let expected = if controller { ("somebody", 1, true) } else { ("name-1", 0, false) };
+        let said = (question.envelope.author.as_str(), question.envelope.hops, question.controller);
+        let expected = match controller {
+            Some(node) => ("somebody", 1, Some((node, None))),
+            None => ("name-1", 0, None),
+        };
         assert_eq!(said, expected);
     }
 }
@@ -100,17 +110,17 @@ fn an_operator_speaks_in_its_own_name_and_a_controller_in_anybodys() {
 fn a_lane_that_ends_takes_its_requests_along_and_garbage_ends_it() {
     let mut api = Api::default();
     let mut actions = Actions::new();
-    api.opened(LinkId(1), false, "operator-1".to_owned(), &mut actions);
+    api.opened(LinkId(1), None, "operator-1".to_owned(), &mut actions);
     let id = api.accept(NOW, ReplyTo::Link { link: LinkId(1), call: 1 }, change(1)).expect("room");
     assert!(api.frame(LinkId(1), b"garbage", &mut actions).is_none());
     assert!(matches!(actions.as_slice(), [Action::CloseLink { link: LinkId(1), .. }]));
     assert!(api.get_mut(id).is_none());
     assert!(api.places.is_empty() && api.unfinished == 0);
     for link in 0..LINKS_MAX as u64 {
-        api.opened(LinkId(100 + link), false, String::new(), &mut actions);
+        api.opened(LinkId(100 + link), None, String::new(), &mut actions);
     }
     actions.drain();
-    api.opened(LinkId(9), false, String::new(), &mut actions);
+    api.opened(LinkId(9), None, String::new(), &mut actions);
     assert!(matches!(actions.as_slice(), [Action::CloseLink { link: LinkId(9), .. }]));
 }
 
@@ -118,7 +128,7 @@ fn a_lane_that_ends_takes_its_requests_along_and_garbage_ends_it() {
 fn answers_wait_for_the_transport_and_a_lane_that_is_not_read_is_cut() {
     let mut api = Api::default();
     let mut actions = Actions::new();
-    api.opened(LinkId(1), false, String::new(), &mut actions);
+    api.opened(LinkId(1), None, String::new(), &mut actions);
     let reply = ReplyTo::Link { link: LinkId(1), call: 1 };
     for _ in 0..10 {
         api.reply(reply, Response::Proposed, &mut actions);
@@ -140,6 +150,7 @@ fn one_operator_takes_only_its_share_and_control_nodes_always_find_room() {
     let mut open = |api: &mut Api, controller: bool, name: &str| {
         number += 1;
         let mut actions = Actions::new();
+        let controller = controller.then_some(NodeId(2));
         api.opened(LinkId(number), controller, name.to_owned(), &mut actions);
         actions.as_slice().is_empty().then_some(LinkId(number))
     };

@@ -1,7 +1,7 @@
 //! One proxy's lane: what it holds, what is on its way to it, what it has reported. It must not choose what is fed: the feed
 //! server does, and hands over transfers.
 
-use ravelin_config::feed::{Hello, Stage, ToProxy};
+use ravelin_config::feed::{ControlPlane, Hello, Stage, ToProxy};
 use ravelin_config::{ConfigMap, GenerationId, Understands};
 use ravelin_consensus::Time;
 
@@ -28,6 +28,8 @@ pub(super) struct Session {
     floor: Option<GenerationId>,
     /// Nothing is sent before the proxy has said hello.
     pub(super) greeted: bool,
+    /// Which of the changes of the control plane the proxy was told of.
+    plane: u64,
     /// The proxy was given the key of its view.
     pub(super) keyed: bool,
     /// What the proxy holds, by its own word.
@@ -74,6 +76,7 @@ impl Session {
             lacks: Vec::new(),
             floor: None,
             greeted: false,
+            plane: 0,
             keyed: false,
             held: None,
             needs_whole: false,
@@ -93,7 +96,8 @@ impl Session {
 
     /// The proxy said hello.
     pub(super) fn greet(&mut self, hello: Hello) {
-        let Hello { generation, floor, view: _, build, instance, understands } = hello;
+        let Hello { cluster: _, recovery_epoch: _, generation, floor, view: _, build, instance, understands } =
+            hello;
         self.greeted = true;
         self.held = generation;
         self.floor = floor;
@@ -119,6 +123,23 @@ impl Session {
             && self.refused.as_ref().is_none_or(|refused| refused.generation != current)
             && self.floor.is_none_or(|floor| !floor.is_newer_than(&current))
             && (self.needs_whole || self.held.is_none_or(|held| current.is_newer_than(&held)))
+    }
+
+    /// Tells who speaks and where control nodes are, where that is news to the proxy.
+    pub(super) fn say_control_plane(
+        &mut self,
+        link: LinkId,
+        (plane, changes): &(ControlPlane, u64),
+        actions: &mut Actions,
+    ) {
+        if self.plane == *changes || self.queued >= FRAMES_QUEUED_MAX {
+            return;
+        }
+        if let Some(frame) = encode(ToProxy::ControlPlane(plane.clone())) {
+            actions.push(Action::SendLink { link, frame });
+            self.queued += 1;
+            self.plane = *changes;
+        }
     }
 
     /// Hands over the key of the proxy's view, before the first transfer on its lane that may need it. Whether it has it.

@@ -1,6 +1,6 @@
 //! The feed server alone: sharing, order, bounds, hostile frames.
 
-use ravelin_config::feed::{Content, Receiver, ReceiverLimits, Stage, Step};
+use ravelin_config::feed::{Content, ControlNode, Receiver, ReceiverLimits, Stage, Step};
 use ravelin_config::{Change, Key, Secret, Understands};
 
 use super::*;
@@ -38,6 +38,8 @@ fn with_secret(entries: &[(&str, &str)], value: &str) -> ConfigMap {
 /// What process `instance` of a proxy says first.
 fn hello(held: Option<GenerationId>, instance: u64) -> ToControl {
     ToControl::Hello(Hello {
+        cluster: CLUSTER,
+        recovery_epoch: 0,
         generation: held,
         floor: None,
         view: String::new(),

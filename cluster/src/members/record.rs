@@ -122,15 +122,23 @@ pub fn record_key(node: NodeId) -> String {
     format!("{NODES_PREFIX}{CONTROLLER}{}", node.0)
 }
 
-/// The records of the state's own recovery epoch. What a later version wrote is left out.
-pub fn records(store: &Store) -> Records {
+/// The records of the state's own recovery epoch, and the revision that last changed one of them. What a later version wrote is
+/// left out.
+pub fn records(store: &Store) -> (Records, u64) {
     let prefix = format!("{NODES_PREFIX}{CONTROLLER}");
-    let all = store.range(&prefix).filter_map(|(key, value)| {
-        let node = key.to_string().strip_prefix(&prefix)?.parse().ok()?;
-        let record = NodeRecord::decode(&value.bytes).ok()?;
-        (record.recovery_epoch == store.recovery_epoch()).then_some((NodeId(node), record))
-    });
-    all.collect()
+    let mut records = Records::new();
+    let mut at = 0;
+    for (key, value) in store.range(&prefix) {
+        let Some(node) = key.to_string().strip_prefix(&prefix).and_then(|number| number.parse().ok()) else {
+            continue;
+        };
+        let Ok(record) = NodeRecord::decode(&value.bytes) else { continue };
+        if record.recovery_epoch == store.recovery_epoch() {
+            at = at.max(value.modified);
+            records.insert(NodeId(node), record);
+        }
+    }
+    (records, at)
 }
 
 /// Nodes that are recorded in earlier recovery epochs only, with their keys: what they held was given up, and they with it.

@@ -191,6 +191,7 @@ impl Node {
                     deadline_millis: PROPOSE_DEADLINE_MILLIS,
                     author: format!("controller-{}", self.me()),
                     request: Request::Propose { command: command.0.to_vec() },
+                    since: None,
                 };
                 self.request(now, ReplyTo::Reconciler { attempt, part }, true, envelope, actions);
             }

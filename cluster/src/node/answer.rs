@@ -86,7 +86,7 @@ impl Node {
             self.api.wait_again(now, request);
             return;
         }
-        let response = if pending.may_take_effect { in_doubt(response) } else { response };
+        let response = if pending.may_take_effect { response.after_doubt() } else { response };
         if let Some(reply) = self.api.finish(request) {
             self.reply(now, reply, response, actions);
         }
@@ -273,9 +273,10 @@ impl Node {
 
     fn reconcile_request(&mut self, now: Time, request: PendingId, work: Work, actions: &mut Actions) {
         let Some(pending) = self.api.get_mut(request) else { return };
-        let (id, author) = (pending.envelope.id, pending.envelope.author.clone());
+        let Envelope { id, since, author, .. } = &pending.envelope;
+        let (name, author) = ((*id, *since), author.clone());
         self.api.set_state(request, State::Reconciling);
-        if let Err(response) = self.reconcile.request(request, id, author, work) {
+        if let Err(response) = self.reconcile.request(request, name, author, work) {
             self.answer(now, request, response, actions);
         }
     }
@@ -425,21 +426,6 @@ fn decider_of(request: &Request) -> Decider {
     }
 }
 
-/// The answer where an earlier attempt may have reached the log: "nothing was done" is not known then.
-fn in_doubt(response: Response) -> Response {
-    let last = match response {
-        Response::Unavailable { reason } => format!("the last one did not: {reason}"),
-        // Another attempt was judged by another state.
-        Response::Refused(Refusal {
-            reason: RefusalReason::Conflict | RefusalReason::InError | RefusalReason::StaleEpoch,
-            problems,
-        }) => format!("the last one was refused: {}", problems.join("; ")),
-        Response::Redirect { node, .. } => return Response::Redirect { node, may_take_effect: true },
-        certain => return certain,
-    };
-    Response::Unknown { reason: format!("an earlier attempt may have reached the log; {last}") }
-}
-
 fn role_name(role: RoleName) -> &'static str {
     match role {
         RoleName::Follower => "follower",
@@ -470,27 +456,5 @@ fn view(key: &str, bytes: &[u8]) -> ObjectView {
             object: String::new(),
             last_good: None,
         },
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn after_an_attempt_in_doubt_only_what_holds_for_every_attempt_is_certain() {
-        let refused = |reason| Response::Refused(Refusal::new(reason, "why"));
-        for response in [
-            Response::Unavailable { reason: "why".to_owned() },
-            refused(RefusalReason::Conflict),
-            refused(RefusalReason::InError),
-        ] {
-            let Response::Unknown { reason } = in_doubt(response) else { panic!("said to be certain") };
-            assert!(reason.ends_with("why"), "{reason}");
-        }
-        let redirect = Response::Redirect { node: Some(2), may_take_effect: false };
-        assert_eq!(in_doubt(redirect), Response::Redirect { node: Some(2), may_take_effect: true });
-        let unreadable = refused(RefusalReason::Unreadable);
-        assert_eq!(in_doubt(unreadable.clone()), unreadable, "no attempt can read it");
     }
 }

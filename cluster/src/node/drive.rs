@@ -217,7 +217,17 @@ impl Node {
                 self.snapshot.writing = false;
                 self.note(now, EventKind::SnapshotTaken { index: meta.index.0, installed: false }, actions);
                 self.step(now, Input::SnapshotTaken(Box::new(meta.clone())));
-                actions.push(Action::CompactLog(meta));
+                // The log lets go only of what the core has let go of: a snapshot that does not say what the log says must never
+                // stand in its place.
+                match self.core.snapshot() {
+                    Some(held) if *held == meta => actions.push(Action::CompactLog(meta)),
+                    Some(held) if held.index >= meta.index => {}
+                    _ => {
+                        let reason =
+                            format!("the snapshot of entry {} does not say what the log says", meta.index);
+                        self.halt(now, reason, actions);
+                    }
+                }
             }
             Event::SnapshotNotWritten { .. } => {
                 self.snapshot.writing = false;

@@ -6,15 +6,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use ravelin_config::feed::{ADDRESS_BYTES_MAX, CONTROL_NODES_MAX, ControlNode, ControlPlane};
 use ravelin_consensus::{
-    Configuration, Incarnation, Input, NodeId, PeerMode, ProposalId, RoleName, Term, Time,
+    Configuration, Incarnation, Input, NodeId, Params, PeerMode, ProposalId, RoleName, Term, Time,
 };
 
 use super::event::{Action, Actions, Directory};
 use super::timers::{after, between};
 use super::{Node, Proposer};
 use crate::api::{PendingId, ReplyTo, State};
-use crate::members::{self, ADDRESS_BYTES_MAX, NodeRecord, Records, Sight, Step};
+use crate::members::{self, NodeRecord, Records, Sight, Step};
 use crate::request::nodes::{Leadership, NodeChange, NodeContact};
 use crate::request::status::EventKind;
 use crate::request::{Envelope, Refusal, RefusalReason, Request, RequestId, Response};
@@ -37,6 +38,8 @@ pub(super) struct Membership {
     /// As of the revision beside them.
     records: Records,
     read_at: Option<u64>,
+    /// The revision that last changed a record.
+    recorded_at: u64,
     /// Where nodes said they are dialled, each in which life.
     greetings: BTreeMap<NodeId, (Incarnation, String)>,
     /// What the shell was told last.
@@ -71,12 +74,13 @@ impl Node {
         let revision = self.store.revision();
         if self.membership.read_at != Some(revision) {
             self.membership.read_at = Some(revision);
-            let records = members::records(&self.store);
+            let (records, at) = members::records(&self.store);
             self.membership.is_stale |= records != self.membership.records;
             self.membership.records = records;
+            self.membership.recorded_at = at;
         }
         if self.membership.is_stale {
-            self.tell_directory(actions);
+            self.tell_directory(now, actions);
         }
         self.settle_members(now, actions);
         self.settle_hand_over(now, actions);
@@ -84,7 +88,7 @@ impl Node {
 
     /// The regular look.
     pub(super) fn tick_members(&mut self, now: Time, actions: &mut Actions) {
-        self.tell_directory(actions);
+        self.tell_directory(now, actions);
         if self.membership.ends.is_some_and(|at| at <= now) {
             let reason = "this node was removed from the cluster: the log says so. Its data directory and identity file \
                           are of no use any more";
@@ -132,12 +136,40 @@ impl Node {
             || self.membership.records.get(&node).is_some_and(NodeRecord::is_wanted)
     }
 
-    fn tell_directory(&mut self, actions: &mut Actions) {
+    fn tell_directory(&mut self, now: Time, actions: &mut Actions) {
         self.membership.is_stale = false;
         let directory = self.directory();
         if self.membership.told.as_ref() != Some(&directory) {
             self.membership.told = Some(directory.clone());
             actions.push(Action::Directory(directory));
+        }
+        let plane = self.control_plane();
+        self.with_feed(|feed, source| feed.set_control_plane(now, plane, source, actions));
+    }
+
+    /// What proxies are told: every member by what is recorded of it, the same from whichever node they hear it.
+    fn control_plane(&self) -> ControlPlane {
+        let Params { cluster, recovery_epoch, incarnation, .. } = *self.options.params;
+        let contacts = &self.options.contacts;
+        let address = |node: &NodeId| {
+            let recorded = self.membership.records.get(node).map(|record| &record.address);
+            let recorded = recorded.filter(|address| !address.is_empty());
+            let own = contacts.own.as_ref().filter(|_| *node == self.me());
+            recorded.or_else(|| own.or(contacts.hints.get(node)).map(|contact| &contact.address)).cloned()
+        };
+        let wanted = self.membership.records.iter().filter(|(_, record)| record.is_wanted());
+        let members: BTreeSet<NodeId> =
+            self.core.configuration().members().chain(wanted.map(|(node, _)| *node)).collect();
+        let nodes = members.iter().filter_map(|node| {
+            let address = address(node).filter(|address| address.len() <= ADDRESS_BYTES_MAX)?;
+            Some(ControlNode { node: node.0, address })
+        });
+        ControlPlane {
+            cluster: cluster.0,
+            recovery_epoch: recovery_epoch.0,
+            incarnation: incarnation.0,
+            as_of: self.membership.recorded_at,
+            nodes: nodes.take(CONTROL_NODES_MAX).collect(),
         }
     }
 
@@ -379,6 +411,7 @@ impl Node {
         }
         let contact = NodeContact {
             node: me.0,
+            recovery_epoch: self.options.params.recovery_epoch.0,
             incarnation: life.0,
             address: own.address.clone(),
             public_key_sha256: key.to_vec(),
@@ -390,6 +423,7 @@ impl Node {
             deadline_millis: u32::try_from(ANNOUNCE_INTERVAL.as_millis()).unwrap_or(u32::MAX),
             author: format!("controller-{me}"),
             request: Request::ChangeNode(NodeChange::Announce { contact }),
+            since: None,
         };
         self.request(now, ReplyTo::Nobody, true, envelope, actions);
     }

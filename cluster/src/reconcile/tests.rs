@@ -14,6 +14,7 @@ struct Bench {
     store: Store,
     revision: u64,
     taken_effect: Vec<RequestId>,
+    since: u64,
     now: Time,
     actions: Actions,
 }
@@ -27,6 +28,7 @@ impl Bench {
             store: Store::new([7; 16]),
             revision: 7,
             taken_effect: Vec::new(),
+            since: 0,
             now: Time { micros: 1_000_000 },
             actions: Actions::new(),
         }
@@ -81,7 +83,12 @@ impl Bench {
 
     fn ask(&mut self, id: RequestId) -> Result<(), Response> {
         let work = Work::Delete { keys: vec!["http/routers/a@cluster".to_owned()] };
-        self.reconcile.request(PendingId(u64::from(id.0[0])), id, "operator-1".to_owned(), work)
+        self.reconcile.request(
+            PendingId(u64::from(id.0[0])),
+            (id, Some(self.since)),
+            "operator-1".to_owned(),
+            work,
+        )
     }
 
     /// Judges the running job: `parts` commands.
@@ -108,6 +115,18 @@ impl Bench {
     fn refuse(&mut self, attempt: u64, part: u32) {
         let refusal = Refusal::new(RefusalReason::TooLarge, "too much; make it smaller");
         self.with(|reconcile, _, ground, _| reconcile.refused(attempt, part, refusal, ground));
+    }
+
+    /// The changes whose parts are to be forgotten.
+    fn dropped(&mut self) -> Vec<RequestId> {
+        let outputs = self.reconcile.outputs.iter().filter_map(|output| match output {
+            Output::Propose { command, attempt: NO_ATTEMPT, .. } => match Command::decode(command) {
+                Ok(Command::DropStaged { id }) => Some(RequestId(id.0)),
+                other => panic!("not that: {other:?}"),
+            },
+            _ => None,
+        });
+        outputs.collect()
     }
 
     fn proposed(&mut self) -> Vec<u32> {
@@ -341,6 +360,7 @@ fn a_part_that_can_never_be_taken_ends_the_change_at_once() {
     bench.refuse(bench.attempt() + 1, 1);
     assert!(bench.answers().is_empty(), "of another attempt");
     bench.refuse(bench.attempt(), 1);
+    assert_eq!(bench.dropped(), [ID], "the part that was taken is of no use to anybody");
     let answers = bench.answers();
     let [(1, Response::Refused(refusal))] = answers.as_slice() else { panic!("{answers:?}") };
     assert_eq!(refusal.problems, ["too much; make it smaller"]);
@@ -357,8 +377,42 @@ fn a_refused_copy_of_a_part_that_may_be_in_the_log_leaves_the_outcome_open() {
     bench.advance();
     assert_eq!(bench.proposed(), [0]);
     bench.refuse(bench.attempt(), 0);
+    assert!(bench.dropped().is_empty(), "it has no parts");
     let answers = bench.answers();
     assert!(matches!(answers.as_slice(), [(1, Response::Unknown { .. })]), "{answers:?}");
+}
+
+#[test]
+fn a_request_whose_outcome_may_be_forgotten_is_not_done_anew() {
+    let mut bench = Bench::new();
+    let change = |number: u64| {
+        let command = Command::Change(crate::store::Change {
+            id: ChangeId(u128::from(number).to_le_bytes()),
+            author: Author::Operator { name: "operator-1".to_owned() },
+            at_unix_ms: 0,
+            base: None,
+            puts: Vec::new(),
+            deletes: Vec::new(),
+        });
+        ravelin_consensus::EntryKind::Command(command.encode().expect("small"))
+    };
+    let max = bench.store.limits().recent_max;
+    for number in 1..=max + 10 {
+        let entry = ravelin_consensus::Entry { term: ravelin_consensus::Term(1), kind: change(number) };
+        assert!(!bench.store.may_have_forgotten(number - 1), "what was asked just now is known");
+        bench.store.apply(Index(number), &entry).expect("the next entry");
+    }
+    for (since, is_done) in [(0, false), (9, false), (10, true), (max, true)] {
+        bench.since = since;
+        bench.ask(ID).expect("there is room");
+        let jobs = bench.advance();
+        assert_eq!(jobs.len(), usize::from(is_done), "since {since}");
+        let answers = bench.answers();
+        match is_done {
+            true => bench.reconcile.begin(Author::Controller { node: NodeId(1), epoch: 5 }),
+            false => assert!(matches!(answers.as_slice(), [(1, Response::Unknown { .. })]), "{answers:?}"),
+        }
+    }
 }
 
 #[test]

@@ -42,6 +42,8 @@ pub enum NodeChange {
 pub struct NodeContact {
     /// Its number.
     pub node: u64,
+    /// The recovery epoch that its identity file is of: none of another ever counts.
+    pub recovery_epoch: u32,
     /// The life of its data directory.
     pub incarnation: u64,
     /// `host:port`.
@@ -68,6 +70,8 @@ pub struct NodeList {
     pub leader: u64,
     /// Its term.
     pub term: u64,
+    /// How often the cluster was recovered.
+    pub recovery_epoch: u32,
     /// By number.
     pub nodes: Vec<NodeView>,
 }

@@ -1,6 +1,9 @@
 //! Requests and answers as frames: one message is cut into parts that fit a frame and put together again, bounded.
 //! It must not look into messages beyond encoding them.
 //!
+//! Question and answer begin with who speaks, as far as the connection does not prove it: a control node says it in every message,
+//! and an operator, who belongs to no recovery epoch, does not.
+//!
 //! The texts of an `apply` do not go through the codec, which is made for smaller things: a question is the length of its
 //! head (four bytes, little-endian), the encoded head, which holds the request without its texts and their lengths, and
 //! the texts one after another.
@@ -9,10 +12,13 @@ use std::collections::BTreeMap;
 
 use bincode::{Decode, Encode};
 use bytes::Bytes;
+use ravelin_config::State;
+use ravelin_consensus::{ClusterId, Incarnation, RecoveryEpoch};
 use ravelin_transport::codec::{self, CodecError};
 
 use super::wire::{EnvelopeV1, ResponseV1, Wire};
-use super::{Envelope, REQUEST_VERSION, Request, Response, SourceDocument};
+use super::{Change, Envelope, REQUEST_VERSION, Refusal, Request, Response, SourceDocument, Verdict};
+use crate::node::wire::Sender;
 
 /// Bytes of content in one part. The rest of a frame is room for the part's own fields.
 pub const PART_BYTES_MAX: usize = 512 << 10;
@@ -70,20 +76,55 @@ pub enum PartsError {
     Texts,
 }
 
+/// Which control node speaks.
+#[derive(Debug, Clone, Copy, Encode, Decode)]
+struct SpeakerV1 {
+    cluster: [u8; 16],
+    recovery_epoch: u32,
+    incarnation: u64,
+}
+
+impl From<Sender> for SpeakerV1 {
+    fn from(sender: Sender) -> Self {
+        let Sender { cluster, recovery_epoch, incarnation } = sender;
+        Self { cluster: cluster.0, recovery_epoch: recovery_epoch.0, incarnation: incarnation.0 }
+    }
+}
+
+impl From<SpeakerV1> for Sender {
+    fn from(wire: SpeakerV1) -> Self {
+        let SpeakerV1 { cluster, recovery_epoch, incarnation } = wire;
+        Self {
+            cluster: ClusterId(cluster),
+            recovery_epoch: RecoveryEpoch(recovery_epoch),
+            incarnation: Incarnation(incarnation),
+        }
+    }
+}
+
+/// An answer, and which control node gives it.
+#[derive(Debug, Encode, Decode)]
+struct AnswerV1 {
+    speaker: Option<SpeakerV1>,
+    response: ResponseV1,
+}
+
 /// What comes before the texts of a question.
 #[derive(Debug, Encode, Decode)]
 struct HeadV1 {
+    /// The control node that asks or passes on; none if it is no control node.
+    speaker: Option<SpeakerV1>,
     /// With empty texts.
     envelope: EnvelopeV1,
     /// The length of each text in bytes, in order.
     texts: Vec<u32>,
 }
 
-/// A question as frames.
+/// A question as frames, from this control node if it is one that asks.
 ///
 /// # Errors
 /// [`PartsError::TextTooLarge`], or that it cannot be encoded.
-pub fn question(call: u64, envelope: &Envelope) -> Result<Vec<Bytes>, PartsError> {
+pub fn question(call: u64, speaker: Option<Sender>, envelope: &Envelope) -> Result<Vec<Bytes>, PartsError> {
     let (request, texts) = without_texts(&envelope.request);
     let bytes = texts.iter().map(|text| text.len()).sum();
     if bytes > TEXT_BYTES_MAX {
@@ -92,7 +133,8 @@ pub fn question(call: u64, envelope: &Envelope) -> Result<Vec<Bytes>, PartsError
     // The bound above is below what four bytes hold.
     let lengths = texts.iter().map(|text| u32::try_from(text.len()).unwrap_or(u32::MAX)).collect();
     let envelope = Envelope { author: envelope.author.clone(), request, ..*envelope };
-    let head = codec::encode(REQUEST_VERSION, &HeadV1 { envelope: envelope.to_wire(), texts: lengths })?;
+    let (speaker, envelope) = (speaker.map(SpeakerV1::from), envelope.to_wire());
+    let head = codec::encode(REQUEST_VERSION, &HeadV1 { speaker, envelope, texts: lengths })?;
     let length = u32::try_from(head.len()).map_err(|_| PartsError::TooLarge)?;
     let mut message = Vec::with_capacity(4 + head.len() + bytes);
     message.extend_from_slice(&length.to_le_bytes());
@@ -118,11 +160,11 @@ fn meant<T: Wire<Form>, Form>(form: Form) -> Result<T, PartsError> {
     T::of_wire(form).map_err(|error| PartsError::Codec(CodecError::Meaning(Box::new(error))))
 }
 
-fn read_question(message: &[u8]) -> Result<Envelope, PartsError> {
+fn read_question(message: &[u8]) -> Result<(Option<Sender>, Envelope), PartsError> {
     let (length, rest) = message.split_first_chunk::<4>().ok_or(PartsError::Texts)?;
     let length = usize::try_from(u32::from_le_bytes(*length)).unwrap_or(usize::MAX);
     let (head, mut rest) = rest.split_at_checked(length).ok_or(PartsError::Texts)?;
-    let HeadV1 { envelope, texts } = codec::decode(REQUEST_VERSION, head)?;
+    let HeadV1 { speaker, envelope, texts } = codec::decode(REQUEST_VERSION, head)?;
     let mut envelope: Envelope = meant(envelope)?;
     let mut texts = texts.into_iter();
     if let Request::Apply { documents, .. } = &mut envelope.request {
@@ -136,16 +178,34 @@ fn read_question(message: &[u8]) -> Result<Envelope, PartsError> {
     if texts.next().is_some() || !rest.is_empty() {
         return Err(PartsError::Texts);
     }
-    Ok(envelope)
+    Ok((speaker.map(Sender::from), envelope))
 }
 
-/// An answer as frames. An answer too large to send becomes one that says so.
-pub fn answer(call: u64, response: &Response) -> Vec<Bytes> {
-    let encode = |response: Response| codec::encode::<ResponseV1>(REQUEST_VERSION, &response.to_wire());
-    let encoded = encode(response.clone()).or_else(|error| {
-        encode(Response::Unavailable { reason: format!("the answer cannot be sent: {error}; ask for less") })
-    });
+/// An answer of this control node as frames. An answer too large to send becomes one that says so, and the same of the outcome.
+pub fn answer(call: u64, speaker: Option<Sender>, response: &Response) -> Vec<Bytes> {
+    let speaker = speaker.map(SpeakerV1::from);
+    let encode = |response: Response| {
+        codec::encode(REQUEST_VERSION, &AnswerV1 { speaker, response: response.to_wire() })
+    };
+    let encoded = encode(response.clone()).or_else(|error| encode(shortened(response, &error)));
     encoded.map_err(PartsError::from).and_then(|bytes| cut(call, bytes)).unwrap_or_default()
+}
+
+/// What is said in the place of an answer that is too large.
+fn shortened(response: &Response, error: &CodecError) -> Response {
+    match response {
+        Response::Done(change) => {
+            let errors =
+                vec![format!("{} objects are not well; `ravelin get` shows them", change.verdicts.len())];
+            let verdict = Verdict { key: String::new(), state: State::Warning.as_str().to_owned(), errors };
+            Response::Done(Change { verdicts: vec![verdict], ..change.clone() })
+        }
+        Response::Refused(refusal) => {
+            let problem = format!("{} problems, with texts too long to send", refusal.problems.len());
+            Response::Refused(Refusal::new(refusal.reason, problem))
+        }
+        _ => Response::Unavailable { reason: format!("the answer cannot be sent: {error}; ask for less") },
+    }
 }
 
 /// The call that a frame belongs to, and whether it ends the message; `None` if it is no frame of this lane.
@@ -218,25 +278,39 @@ impl Assembler {
     ///
     /// # Errors
     /// As [`Assembler::take`].
-    pub fn take_question(&mut self, frame: &[u8]) -> Result<Option<(u64, Envelope)>, PartsError> {
+    pub fn take_question(
+        &mut self,
+        frame: &[u8],
+    ) -> Result<Option<(u64, Option<Sender>, Envelope)>, PartsError> {
         let Some((call, message)) = self.take(frame)? else { return Ok(None) };
-        Ok(Some((call, read_question(&message)?)))
+        let (speaker, envelope) = read_question(&message)?;
+        Ok(Some((call, speaker, envelope)))
     }
 
     /// As [`Assembler::take`], for answers.
     ///
     /// # Errors
     /// As [`Assembler::take`].
-    pub fn take_answer(&mut self, frame: &[u8]) -> Result<Option<(u64, Response)>, PartsError> {
+    pub fn take_answer(
+        &mut self,
+        frame: &[u8],
+    ) -> Result<Option<(u64, Option<Sender>, Response)>, PartsError> {
         let Some((call, message)) = self.take(frame)? else { return Ok(None) };
-        Ok(Some((call, meant(codec::decode::<ResponseV1>(REQUEST_VERSION, &message)?)?)))
+        let AnswerV1 { speaker, response } = codec::decode(REQUEST_VERSION, &message)?;
+        Ok(Some((call, speaker.map(Sender::from), meant(response)?)))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::{ApplyMode, RequestId, SourceFormat};
+    use super::super::{ApplyMode, RefusalReason, RequestId, SourceFormat};
     use super::*;
+
+    const SPEAKER: Option<Sender> = Some(Sender {
+        cluster: ClusterId([0xc1; 16]),
+        recovery_epoch: RecoveryEpoch(2),
+        incarnation: Incarnation(3),
+    });
 
     fn envelope(text: String) -> Envelope {
         let document = SourceDocument { name: "a.yml".to_owned(), format: SourceFormat::Yaml, text };
@@ -246,14 +320,15 @@ mod tests {
             deadline_millis: 5000,
             author: "operator-1".to_owned(),
             request: Request::Apply { documents: vec![document], mode: ApplyMode::Merge },
+            since: Some(5),
         }
     }
 
     #[test]
     fn a_message_larger_than_a_frame_comes_back_whole_between_others() {
         let (large, small) = (envelope("x".repeat(PART_BYTES_MAX * 2)), envelope("y".to_owned()));
-        let large_frames = question(1, &large).expect("below the bound");
-        let small_frames = question(2, &small).expect("below the bound");
+        let large_frames = question(1, None, &large).expect("below the bound");
+        let small_frames = question(2, SPEAKER, &small).expect("below the bound");
         assert_eq!((large_frames.len(), small_frames.len()), (3, 1));
         let mut lane = Assembler::default();
         let mut got = Vec::new();
@@ -261,23 +336,24 @@ mod tests {
             assert!(frame.len() <= ravelin_transport::FRAME_BYTES_MAX);
             got.extend(lane.take_question(frame).expect("in order"));
         }
-        assert_eq!(got, [(2, small), (1, large)]);
+        assert_eq!(got, [(2, SPEAKER, small), (1, None, large)]);
         assert!(lane.unfinished.is_empty());
     }
 
     #[test]
     fn what_is_out_of_order_or_beyond_the_bounds_is_refused() {
-        let frames = question(1, &envelope("x".repeat(PART_BYTES_MAX))).expect("below the bound");
+        let frames = question(1, None, &envelope("x".repeat(PART_BYTES_MAX))).expect("below the bound");
         let mut lane = Assembler::default();
         assert!(matches!(lane.take(&frames[1]), Err(PartsError::OutOfOrder { part: 1, .. })));
         for call in 0..UNFINISHED_MAX as u64 {
-            let frames = question(call, &envelope("x".repeat(PART_BYTES_MAX))).expect("below the bound");
+            let frames =
+                question(call, None, &envelope("x".repeat(PART_BYTES_MAX))).expect("below the bound");
             assert!(lane.take(&frames[0]).expect("in order").is_none());
         }
-        let frames = question(99, &envelope("x".repeat(PART_BYTES_MAX))).expect("below the bound");
+        let frames = question(99, None, &envelope("x".repeat(PART_BYTES_MAX))).expect("below the bound");
         assert!(matches!(lane.take(&frames[0]), Err(PartsError::TooLarge)));
         assert!(matches!(lane.take(b"\x01nonsense"), Err(PartsError::Codec(_))));
-        let error = question(1, &envelope("x".repeat(TEXT_BYTES_MAX + 1))).expect_err("too much");
+        let error = question(1, None, &envelope("x".repeat(TEXT_BYTES_MAX + 1))).expect_err("too much");
         assert!(error.to_string().contains("split the file"), "{error}");
     }
 
@@ -291,15 +367,15 @@ mod tests {
         }
         let mut lane = Assembler::default();
         let mut got = None;
-        for frame in question(1, &large).expect("below the bound") {
+        for frame in question(1, None, &large).expect("below the bound") {
             got = lane.take_question(&frame).expect("in order");
         }
-        assert_eq!(got, Some((1, large)));
+        assert_eq!(got, Some((1, None, large)));
     }
 
     #[test]
     fn a_question_whose_texts_are_not_what_its_head_says_is_refused() {
-        let whole = question(1, &envelope("é".to_owned())).expect("small");
+        let whole = question(1, None, &envelope("é".to_owned())).expect("small");
         let part: PartV1 = codec::decode(REQUEST_VERSION, &whole[0]).expect("own encoding");
         assert!(read_question(&part.bytes).is_ok());
         for end in 0..part.bytes.len() {
@@ -315,15 +391,61 @@ mod tests {
     fn the_wire_form_of_a_question_is_fixed() {
         let mut envelope = envelope("ab".to_owned());
         envelope.author = "o".to_owned();
-        let frames = question(3, &envelope).expect("below the bound");
+        let frames = question(3, SPEAKER, &envelope).expect("below the bound");
         let hex: String = frames[0].iter().map(|byte| format!("{byte:02x}")).collect();
+        if std::env::var_os("RAVELIN_REWRITE").is_some() {
+            let path = concat!(env!("CARGO_MANIFEST_DIR"), "/src/request/golden.txt");
+            std::fs::write(path, hex + "\n").expect("the source tree is writable then");
+            return;
+        }
         assert_eq!(hex, include_str!("golden.txt").trim_end());
     }
 
     #[test]
+    fn an_answer_that_is_too_large_says_the_same_of_the_outcome() {
+        let far_too_long = "x".repeat(codec::ENCODED_BYTES_MAX);
+        let read = |response: &Response| {
+            let mut lane = Assembler::default();
+            let frames = answer(3, SPEAKER, response);
+            let got = frames.iter().filter_map(|frame| lane.take_answer(frame).expect("in order")).next();
+            let (call, speaker, told) = got.expect("whole");
+            assert_eq!((call, speaker), (3, SPEAKER));
+            told
+        };
+        let verdict =
+            Verdict { key: "a".to_owned(), state: "warning".to_owned(), errors: vec![far_too_long.clone()] };
+        let generation = ravelin_config::GenerationId {
+            cluster: [1; 16],
+            recovery_epoch: 0,
+            revision: 3,
+            digest: ravelin_config::Digest([0; 32]),
+        };
+        let id = RequestId([7; 16]);
+        let change =
+            Change { id, generation: generation.into(), put: 2, deleted: 1, verdicts: vec![verdict] };
+        let Response::Done(told) = read(&Response::Done(change.clone())) else { panic!("it was done") };
+        assert_eq!(
+            Change { verdicts: Vec::new(), ..told.clone() },
+            Change { verdicts: Vec::new(), ..change }
+        );
+        assert!(told.verdicts[0].errors[0].starts_with("1 objects are not well"), "{told:?}");
+        let refused = Response::Refused(Refusal::new(RefusalReason::InError, far_too_long.clone()));
+        assert!(matches!(read(&refused), Response::Refused(told) if told.reason == RefusalReason::InError));
+        let unknown = Response::Unknown { reason: far_too_long };
+        assert!(matches!(read(&unknown), Response::Unavailable { .. }), "no reason is so long");
+    }
+
+    #[test]
     fn the_wire_form_of_a_redirect_is_fixed() {
-        let frames = answer(3, &Response::Redirect { node: Some(2), may_take_effect: true });
+        let frames = answer(3, SPEAKER, &Response::Redirect { node: Some(2), may_take_effect: true });
         let hex: String = frames[0].iter().map(|byte| format!("{byte:02x}")).collect();
-        assert_eq!(hex, "01030000000000000000000000010000000f00000000000000010400000001020000000000000001");
+        assert_eq!(
+            hex,
+            concat!(
+                "01030000000000000000000000010000002c00000000000000",
+                "0101c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1020000000300000000000000",
+                "0400000001020000000000000001"
+            )
+        );
     }
 }

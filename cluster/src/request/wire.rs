@@ -147,6 +147,7 @@ form!(struct EnvelopeV1 of Envelope {
     deadline_millis: u32,
     author: String,
     request: RequestV1,
+    since: Option<u64>,
 });
 
 form!(enum RequestV1 of Request {

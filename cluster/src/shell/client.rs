@@ -14,7 +14,7 @@ use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout_at};
 
 use crate::request::parts::{self, Assembler, PartsError};
-use crate::request::{Envelope, Request, RequestId, Response};
+use crate::request::{Envelope, Page, Request, RequestId, RequestName, Response, Scope};
 
 /// Longest wait for the answer of one node while there are others to try: it may be frozen.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
@@ -55,8 +55,8 @@ pub enum ClientError {
         /// What the last one said.
         reason: String,
     },
-    /// A controller was asked and did not answer.
-    #[error("no answer in time; whether the request was carried out is unknown: {reason}")]
+    /// A controller was asked something that changes nothing, and did not answer.
+    #[error("no answer in time: {reason}")]
     Unanswered {
         /// What happened last.
         reason: String,
@@ -111,10 +111,49 @@ impl Client {
     /// # Errors
     /// [`ClientError`].
     pub async fn ask(&self, request: Request, timeout: Duration) -> Result<Response, ClientError> {
+        self.ask_any(&self.nodes(), Id::Drawn(rand::random()), request, timeout).await
+    }
+
+    /// A name under which a request can be asked for, once and again, until somebody says what came of it.
+    ///
+    /// # Errors
+    /// [`ClientError`]; nothing was asked for then.
+    pub async fn name(&self, request: &Request, timeout: Duration) -> Result<RequestName, ClientError> {
+        let question = Request::Status { scope: Scope::Node, proxies: Page::NONE };
+        match self.ask(question, timeout).await? {
+            Response::Status(status) => {
+                // Any node's word will do: one that is behind only makes the request older than it is.
+                let since = status.nodes.first().map_or(0, |node| node.applied_index);
+                Ok(RequestName::new(request, since, rand::random()))
+            }
+            _ => Err(ClientError::Unreachable { reason: "no node says how it stands".to_owned() }),
+        }
+    }
+
+    /// As [`Self::ask`], or as [`Self::ask_node`], under a name that was made before.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn ask_named(
+        &self,
+        name: RequestName,
+        node: Option<u64>,
+        request: Request,
+        timeout: Duration,
+    ) -> Result<Response, ClientError> {
+        let nodes = match node {
+            Some(node) => vec![self.find(node, timeout).await?],
+            None => self.nodes(),
+        };
+        self.ask_any(&nodes, Id::Named(name), request, timeout).await
+    }
+
+    /// Every known node, the one that answered last first.
+    fn nodes(&self) -> Vec<u64> {
         let mut nodes: Vec<u64> = self.known().keys().copied().collect();
         let first = self.answered.load(Ordering::Relaxed);
         nodes.sort_by_key(|node| *node != first);
-        self.ask_any(&nodes, request, timeout).await
+        nodes
     }
 
     /// Asks one node; the cluster is asked where it is if the identity does not say.
@@ -127,13 +166,16 @@ impl Client {
         request: Request,
         timeout: Duration,
     ) -> Result<Response, ClientError> {
+        let node = self.find(node, timeout).await?;
+        self.ask_any(&[node], Id::Drawn(rand::random()), request, timeout).await
+    }
+
+    /// A node by its number, once it is known where it is.
+    async fn find(&self, node: u64, timeout: Duration) -> Result<u64, ClientError> {
         if !self.known().contains_key(&node) {
             self.learn(timeout).await?;
         }
-        if !self.known().contains_key(&node) {
-            return Err(ClientError::UnknownNode { node });
-        }
-        self.ask_any(&[node], request, timeout).await
+        if self.known().contains_key(&node) { Ok(node) } else { Err(ClientError::UnknownNode { node }) }
     }
 
     /// Asks the cluster where its controllers are.
@@ -153,11 +195,15 @@ impl Client {
     async fn ask_any(
         &self,
         nodes: &[u64],
+        id: Id,
         request: Request,
         timeout: Duration,
     ) -> Result<Response, ClientError> {
         let deadline = Instant::now() + timeout;
-        let id = RequestId(rand::random());
+        let (id, since) = match id {
+            Id::Drawn(id) => (RequestId(id), None),
+            Id::Named(name) => (name.id, Some(name.since)),
+        };
         let mut rounds = Backoff::new(ROUNDS, rand::random());
         let mut so_far =
             SoFar { changes: request.changes_state(), in_doubt: None, answered: None, missed: None };
@@ -173,10 +219,14 @@ impl Client {
                     deadline_millis: u32::try_from(left.as_millis()).unwrap_or(u32::MAX),
                     author: String::new(),
                     request: request.clone(),
+                    since,
                 };
-                let frames = parts::question(1, &envelope).map_err(ClientError::Request)?;
+                let frames = parts::question(1, None, &envelope).map_err(ClientError::Request)?;
                 let mut asked = false;
-                match self.ask_once(node, frames, by, &mut asked).await {
+                let answer = self.ask_once(node, frames, by, &mut asked).await;
+                // Another try may have taken effect, or may still: what this one was told is not all.
+                let is_in_doubt = so_far.changes && so_far.in_doubt.is_some();
+                match answer.map(|response| if is_in_doubt { response.after_doubt() } else { response }) {
                     Ok(Response::Unavailable { reason }) => so_far.answered = Some(reason),
                     Ok(Response::Unknown { reason }) => so_far.in_doubt = Some(reason),
                     Ok(response) => {
@@ -213,7 +263,7 @@ impl Client {
             loop {
                 let frame = receiver.receive().await.map_err(|error| error.to_string())?;
                 let frame = frame.ok_or_else(|| format!("controller {node} ended the conversation"))?;
-                if let Some((_, response)) =
+                if let Some((_, _, response)) =
                     assembler.take_answer(&frame).map_err(|error| error.to_string())?
                 {
                     return Ok(response);
@@ -242,6 +292,14 @@ impl Client {
     }
 }
 
+/// What a request goes by.
+enum Id {
+    /// Nobody will ask for it again.
+    Drawn([u8; 16]),
+    /// Whoever knows the name may.
+    Named(RequestName),
+}
+
 /// What the tries so far came to.
 struct SoFar {
     changes: bool,
@@ -257,7 +315,7 @@ impl SoFar {
     /// The truth once the time is over.
     fn conclude(self) -> Result<Response, ClientError> {
         match (self.in_doubt, self.answered) {
-            (Some(reason), Some(_)) if self.changes => Ok(Response::Unknown { reason }),
+            (Some(reason), _) if self.changes => Ok(Response::Unknown { reason }),
             (_, Some(reason)) => Ok(Response::Unavailable { reason }),
             (Some(reason), None) => Err(ClientError::Unanswered { reason }),
             (None, None) => {
@@ -279,4 +337,61 @@ fn patience_for(request: &Request) -> Duration {
 
 fn too_slow(node: u64) -> String {
     format!("controller {node} did not answer in time")
+}
+
+#[cfg(test)]
+mod tests {
+    use ravelin_transport::ClusterId;
+    use ravelin_transport::memory::{MemoryHub, MemoryTransport};
+
+    use super::*;
+    use crate::request::{ApplyMode, Refusal, RefusalReason};
+
+    /// Answers every question of a client, or ends its lane without an answer. Gives the names that it was asked under.
+    async fn answer(transport: MemoryTransport, with: Option<Response>, asked: Arc<Shared<Vec<RequestId>>>) {
+        loop {
+            let Ok(connection) = transport.accept().await else { return };
+            while let Ok((_, mut sender, mut receiver)) = connection.accept().await {
+                let mut assembler = Assembler::default();
+                let Ok(Some(frame)) = receiver.receive().await else { continue };
+                let question = assembler.take_question(&frame).expect("a question").expect("in one part");
+                asked.lock().expect("nobody panics").push(question.2.id);
+                for frame in with.iter().flat_map(|response| parts::answer(question.0, None, response)) {
+                    sender.send(frame).await.expect("the client listens");
+                }
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_refusal_after_a_try_in_doubt_is_unknown_and_never_a_failure() {
+        let hub = MemoryHub::new();
+        let endpoint =
+            |name: &str, role, node| hub.endpoint(name, ClusterId([1; 16]), role, node).expect("a free name");
+        let asked = Arc::new(Shared::new(Vec::new()));
+        let refused =
+            Response::Refused(Refusal::new(RefusalReason::InError, "it is judged by another state"));
+        for (node, with) in [(1, None), (2, Some(refused.clone()))] {
+            let transport = endpoint(&format!("c{node}"), PeerRole::Controller, node);
+            tokio::spawn(answer(transport, with, Arc::clone(&asked)));
+        }
+        let at = |node: u64| (node, format!("c{node}"));
+        let client = |name: &str, nodes: &[u64]| {
+            let transport = Arc::new(endpoint(name, PeerRole::Operator, 1));
+            Client::over(transport, nodes.iter().copied().map(at)).expect("there are some")
+        };
+        let apply = Request::Apply { documents: Vec::new(), mode: ApplyMode::Merge };
+        let both = client("o1", &[1, 2]).ask(apply.clone(), Duration::from_millis(500)).await;
+        let Ok(Response::Unknown { .. }) = both else { panic!("said to be certain: {both:?}") };
+        {
+            let asked = asked.lock().expect("nobody panics");
+            assert!(asked.len() > 2 && asked.iter().all(|id| id == &asked[0]), "one id: {asked:?}");
+        }
+        let second = client("o2", &[2]).ask(apply.clone(), Duration::from_millis(500)).await;
+        assert_eq!(second.expect("an answer"), refused);
+        let first = client("o3", &[1]).ask(apply, Duration::from_millis(300)).await;
+        assert!(matches!(first, Ok(Response::Unknown { .. })), "{first:?}");
+        let get = client("o4", &[1]).ask(Request::Nodes, Duration::from_millis(300)).await;
+        assert!(matches!(get, Err(ClientError::Unanswered { .. })), "it changes nothing: {get:?}");
+    }
 }

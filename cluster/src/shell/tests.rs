@@ -236,6 +236,8 @@ impl FeedClient {
         std::mem::forget(transport);
         let mut client = Self { sender, receiver, state, _connection: connection };
         let hello = ToControl::Hello(Hello {
+            cluster: identity.cluster().0,
+            recovery_epoch: 0,
             generation: None,
             floor: None,
             view: String::new(),

@@ -6,7 +6,10 @@ use std::sync::Arc;
 use bincode::{Decode, Encode};
 use zeroize::Zeroize;
 
-use super::{Content, Hello, Part, Stage, ToControl, ToProxy};
+use super::{
+    ADDRESS_BYTES_MAX, CONTROL_NODES_MAX, Content, ControlNode, ControlPlane, Hello, Part, Stage, ToControl,
+    ToProxy,
+};
 use crate::digest::Digest;
 use crate::generation::GenerationId;
 use crate::key::{Key, KeyError};
@@ -29,6 +32,9 @@ pub enum WireError {
     /// What the sender says of itself makes no sense.
     #[error(transparent)]
     Understands(#[from] UnderstandsError),
+    /// More control nodes, or longer addresses, than there can be.
+    #[error("{CONTROL_NODES_MAX} control nodes at addresses of {ADDRESS_BYTES_MAX} bytes are the most")]
+    ControlNodes,
 }
 
 /// The first wire form of [`GenerationId`].
@@ -62,6 +68,8 @@ pub enum ToControlV1 {
 /// The first wire form of [`Hello`].
 #[derive(Debug, Encode, Decode)]
 pub struct HelloV1 {
+    cluster: [u8; 16],
+    recovery_epoch: u32,
     generation: Option<GenerationIdV1>,
     floor: Option<GenerationIdV1>,
     view: String,
@@ -109,6 +117,18 @@ pub enum ToProxyV1 {
     },
     /// [`ToProxy::ViewKey`].
     ViewKey(ViewKeyV1),
+    /// [`ToProxy::ControlPlane`].
+    ControlPlane(ControlPlaneV1),
+}
+
+/// The first wire form of [`ControlPlane`].
+#[derive(Debug, Encode, Decode)]
+pub struct ControlPlaneV1 {
+    cluster: [u8; 16],
+    recovery_epoch: u32,
+    incarnation: u64,
+    as_of: u64,
+    nodes: Vec<(u64, String)>,
 }
 
 /// The first wire form of [`Part`].
@@ -177,16 +197,7 @@ impl From<GenerationIdV1> for GenerationId {
 impl From<ToControl> for ToControlV1 {
     fn from(message: ToControl) -> Self {
         match message {
-            ToControl::Hello(Hello { generation, floor, view, build, instance, understands }) => {
-                Self::Hello(HelloV1 {
-                    generation: generation.map(Into::into),
-                    floor: floor.map(Into::into),
-                    view,
-                    build,
-                    instance,
-                    understands: UnderstandsV1::from(&understands),
-                })
-            }
+            ToControl::Hello(hello) => Self::Hello(hello.into()),
             ToControl::Acknowledge { generation, stage } => {
                 Self::Acknowledge { generation: generation.into(), stage: stage.into() }
             }
@@ -200,21 +211,68 @@ impl TryFrom<ToControlV1> for ToControl {
 
     fn try_from(wire: ToControlV1) -> Result<Self, WireError> {
         Ok(match wire {
-            ToControlV1::Hello(HelloV1 { generation, floor, view, build, instance, understands }) => {
-                Self::Hello(Hello {
-                    generation: generation.map(Into::into),
-                    floor: floor.map(Into::into),
-                    view,
-                    build,
-                    instance,
-                    understands: Understands::try_from(understands)?,
-                })
-            }
+            ToControlV1::Hello(hello) => Self::Hello(hello.try_into()?),
             ToControlV1::Acknowledge { generation, stage } => {
                 Self::Acknowledge { generation: generation.into(), stage: stage.into() }
             }
             ToControlV1::NeedWhole { reason } => Self::NeedWhole { reason },
         })
+    }
+}
+
+impl From<Hello> for HelloV1 {
+    fn from(hello: Hello) -> Self {
+        let Hello { cluster, recovery_epoch, generation, floor, view, build, instance, understands } = hello;
+        Self {
+            cluster,
+            recovery_epoch,
+            generation: generation.map(Into::into),
+            floor: floor.map(Into::into),
+            view,
+            build,
+            instance,
+            understands: UnderstandsV1::from(&understands),
+        }
+    }
+}
+
+impl TryFrom<HelloV1> for Hello {
+    type Error = WireError;
+
+    fn try_from(wire: HelloV1) -> Result<Self, WireError> {
+        let HelloV1 { cluster, recovery_epoch, generation, floor, view, build, instance, understands } = wire;
+        Ok(Self {
+            cluster,
+            recovery_epoch,
+            generation: generation.map(Into::into),
+            floor: floor.map(Into::into),
+            view,
+            build,
+            instance,
+            understands: Understands::try_from(understands)?,
+        })
+    }
+}
+
+impl From<ControlPlane> for ControlPlaneV1 {
+    fn from(told: ControlPlane) -> Self {
+        let ControlPlane { cluster, recovery_epoch, incarnation, as_of, nodes } = told;
+        let nodes = nodes.into_iter().map(|ControlNode { node, address }| (node, address)).collect();
+        Self { cluster, recovery_epoch, incarnation, as_of, nodes }
+    }
+}
+
+impl TryFrom<ControlPlaneV1> for ControlPlane {
+    type Error = WireError;
+
+    fn try_from(wire: ControlPlaneV1) -> Result<Self, WireError> {
+        let ControlPlaneV1 { cluster, recovery_epoch, incarnation, as_of, nodes } = wire;
+        let is_too_long = nodes.iter().any(|(_, address)| address.len() > ADDRESS_BYTES_MAX);
+        if nodes.len() > CONTROL_NODES_MAX || is_too_long {
+            return Err(WireError::ControlNodes);
+        }
+        let nodes = nodes.into_iter().map(|(node, address)| ControlNode { node, address }).collect();
+        Ok(Self { cluster, recovery_epoch, incarnation, as_of, nodes })
     }
 }
 
@@ -254,6 +312,7 @@ impl From<ToProxy> for ToProxyV1 {
                 let (id, key) = key.to_parts();
                 Self::ViewKey(ViewKeyV1 { id, key })
             }
+            ToProxy::ControlPlane(told) => Self::ControlPlane(told.into()),
         }
     }
 }
@@ -269,6 +328,7 @@ impl TryFrom<ToProxyV1> for ToProxy {
             ToProxyV1::Part(part) => Self::Part(part.try_into()?),
             ToProxyV1::Refused { reason } => Self::Refused { reason },
             ToProxyV1::ViewKey(wire) => Self::ViewKey(ViewKey::from_parts(wire.id, wire.key)),
+            ToProxyV1::ControlPlane(told) => Self::ControlPlane(told.try_into()?),
         })
     }
 }

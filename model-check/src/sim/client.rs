@@ -153,6 +153,7 @@ impl Clients {
             deadline_millis: DEADLINE_MILLIS,
             author: "operator-1".to_owned(),
             request,
+            since: None,
         }
     }
 

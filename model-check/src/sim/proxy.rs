@@ -81,6 +81,8 @@ impl Proxy {
     pub(super) fn hello(&mut self) -> Bytes {
         self.receiver.reconnected();
         frame(ToControl::Hello(Hello {
+            cluster: CLUSTER,
+            recovery_epoch: 0,
             generation: self.receiver.held(),
             floor: self.receiver.floor(),
             view: String::new(),

@@ -81,7 +81,7 @@ pub(super) async fn scout(
 fn is_standing(word: &ToProxy) -> bool {
     match word {
         ToProxy::UpToDate { .. } | ToProxy::Part(_) | ToProxy::Refused { .. } => true,
-        ToProxy::ViewKey(_) => false,
+        ToProxy::ViewKey(_) | ToProxy::ControlPlane(_) => false,
     }
 }
 

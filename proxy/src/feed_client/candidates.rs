@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use ravelin_transport::Target;
+use ravelin_config::feed::ControlNode;
 use ravelin_transport::backoff::{Backoff, BackoffOptions};
+use ravelin_transport::{Expected, PeerRole, Target};
 use tokio::time::Instant;
 
 use super::Ended;
@@ -21,9 +22,16 @@ const NO_USE: BackoffOptions = BackoffOptions {
     stable_after: Duration::from_secs(60),
 };
 
+/// Control nodes that one process is ever told of: far more than come and go in its life. Further ones wait for its restart.
+const CANDIDATES_MAX: usize = 1024;
+
 /// One control node.
 struct Candidate {
     target: Target,
+    /// The identity file names it: it is never given up.
+    is_own: bool,
+    /// Neither the identity file nor the cluster names it any more.
+    is_gone: bool,
     lost: Backoff,
     no_use: Backoff,
     not_before: Instant,
@@ -36,38 +44,88 @@ struct Candidate {
 /// All of them.
 pub(super) struct Candidates {
     all: Vec<Candidate>,
+    seed: u64,
     start: Instant,
     asked: u64,
+}
+
+impl Candidate {
+    fn new(target: Target, is_own: bool, seed: u64, now: Instant) -> Self {
+        Self {
+            target,
+            is_own,
+            is_gone: false,
+            lost: Backoff::new(LOST, seed),
+            no_use: Backoff::new(NO_USE, !seed),
+            not_before: now,
+            asked: 0,
+            told: None,
+        }
+    }
 }
 
 impl Candidates {
     /// Proxies with different seeds begin at different control nodes and come back at different times.
     pub(super) fn new(targets: &[Target], seed: u64, now: Instant) -> Self {
-        let candidate = |(number, target): (u64, &Target)| Candidate {
-            target: target.clone(),
-            lost: Backoff::new(LOST, seed.wrapping_add(number)),
-            no_use: Backoff::new(NO_USE, !seed.wrapping_add(number)),
-            not_before: now,
-            asked: 0,
-            told: None,
+        let candidate = |(number, target): (u64, &Target)| {
+            Candidate::new(target.clone(), true, seed.wrapping_add(number), now)
         };
         let mut all: Vec<Candidate> = (0..).zip(targets).map(candidate).collect();
         let count = u64::try_from(all.len()).unwrap_or(1).max(1);
         let first = usize::try_from(seed % count).unwrap_or_default().min(all.len());
         all.rotate_left(first);
-        Self { all, start: now, asked: 0 }
+        Self { all, seed, start: now, asked: 0 }
+    }
+
+    /// The cluster says where its control nodes are: that is newer than what the identity file says. Those of the identity file stay,
+    /// whatever is said; places keep their numbers.
+    pub(super) fn follow(&mut self, nodes: &[ControlNode], now: Instant) {
+        for candidate in self.all.iter_mut().filter(|candidate| !candidate.is_own) {
+            candidate.is_gone = true;
+        }
+        for ControlNode { node, address } in nodes {
+            let count = self.all.len();
+            let known = self.all.iter_mut().find(|candidate| candidate.target.expect.node == Some(*node));
+            match known {
+                Some(candidate) => {
+                    candidate.is_gone = false;
+                    if candidate.target.address != *address {
+                        candidate.target.address.clone_from(address);
+                        (candidate.not_before, candidate.told) = (now, None);
+                    }
+                }
+                None if count >= CANDIDATES_MAX => {
+                    tracing::warn!(
+                        node,
+                        address,
+                        "too many control nodes came and went; this one is not asked"
+                    );
+                }
+                None => {
+                    tracing::info!(node, address, "a control node that the identity file does not name");
+                    let expect = Expected { role: PeerRole::Controller, node: Some(*node) };
+                    let target = Target { address: address.clone(), expect };
+                    let seed = self.seed.wrapping_add(count as u64);
+                    self.all.push(Candidate::new(target, false, seed, now));
+                }
+            }
+        }
+    }
+
+    /// Those that may be asked, with their places.
+    fn present(&self) -> impl Iterator<Item = (usize, &Candidate)> {
+        (0..).zip(&self.all).filter(|(_, candidate)| !candidate.is_gone)
     }
 
     /// The one to dial next, and not before when. `None` if there are none at all.
     pub(super) fn next(&self) -> Option<(usize, Instant)> {
-        let all = (0..).zip(&self.all);
+        let all = self.present();
         all.map(|(place, it)| (it.not_before, it.asked, place)).min().map(|(at, _, place)| (place, at))
     }
 
     /// Another one than `present` that may be asked now: the one asked longest ago.
     pub(super) fn other(&self, present: usize, now: Instant) -> Option<usize> {
-        let all = (0..).zip(&self.all);
-        let others = all.filter(|(place, it)| *place != present && it.not_before <= now);
+        let others = self.present().filter(|(place, it)| *place != present && it.not_before <= now);
         others.map(|(place, it)| (it.asked, place)).min().map(|(_, place)| place)
     }
 
@@ -111,14 +169,12 @@ impl Candidates {
 
     /// Whether each of them has failed since it was last of use.
     pub(super) fn all_failed(&self) -> bool {
-        self.all.iter().all(|candidate| candidate.told.is_some())
+        self.present().all(|(_, candidate)| candidate.told.is_some())
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use ravelin_transport::{Expected, PeerRole};
-
     use super::*;
 
     fn three(now: Instant) -> Candidates {
@@ -176,5 +232,36 @@ mod tests {
         assert!(candidates.all_failed());
         candidates.useful(2, now);
         assert!(!candidates.all_failed());
+    }
+
+    #[test]
+    fn what_the_cluster_says_of_its_nodes_is_followed_and_those_of_the_identity_file_stay() {
+        let now = Instant::now();
+        let expect = |node| Expected { role: PeerRole::Controller, node: Some(node) };
+        let own = [1, 2].map(|node| Target { address: format!("old{node}"), expect: expect(node) });
+        let mut candidates = Candidates::new(&own, 0, now);
+        let told = |node: u64, address: &str| ControlNode { node, address: address.to_owned() };
+        let present = |candidates: &Candidates| -> Vec<(u64, String)> {
+            let targets = candidates.present().map(|(_, it)| &it.target);
+            targets.map(|it| (it.expect.node.expect("numbered"), it.address.clone())).collect()
+        };
+        let is = |candidates: &Candidates, wanted: &[(u64, &str)]| {
+            let wanted: Vec<(u64, String)> =
+                wanted.iter().map(|(node, address)| (*node, (*address).to_owned())).collect();
+            assert_eq!(present(candidates), wanted);
+        };
+        candidates.failed(1, &refused(), "refused", now);
+        candidates.follow(&[told(2, "new2"), told(4, "new4")], now);
+        is(&candidates, &[(1, "old1"), (2, "new2"), (4, "new4")]);
+        assert_eq!(candidates.all[1].not_before, now, "at another place it may be of use");
+        candidates.follow(&[told(5, "new5")], now);
+        is(&candidates, &[(1, "old1"), (2, "new2"), (5, "new5")]);
+        assert_eq!(candidates.address(3), "new5", "places keep their numbers");
+        candidates.follow(&[told(4, "back4")], now);
+        is(&candidates, &[(1, "old1"), (2, "new2"), (4, "back4")]);
+        for node in 10..2_000 {
+            candidates.follow(&[told(node, "x")], now);
+        }
+        assert_eq!(candidates.all.len(), CANDIDATES_MAX);
     }
 }

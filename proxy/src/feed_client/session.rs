@@ -214,6 +214,13 @@ impl FeedClient {
 
     async fn message(&mut self, session: &mut Session<'_>, message: ToProxy) -> Result<(), Ended> {
         let now = Instant::now();
+        if let ToProxy::ControlPlane(told) = message {
+            // It says nothing of what is fed, and a cluster without any configuration says nothing else.
+            if told.cluster == self.cluster && self.known.learn(told) {
+                session.candidates.follow(self.known.nodes(), now);
+            }
+            return Ok(());
+        }
         let is_first = session.watch.heard(now);
         let (mut is_part, mut is_standing) = (false, false);
         match &message {
@@ -230,7 +237,7 @@ impl FeedClient {
                     session.watch.transfer(now)?;
                 }
             }
-            ToProxy::ViewKey(_) | ToProxy::Refused { .. } => {}
+            ToProxy::ViewKey(_) | ToProxy::Refused { .. } | ToProxy::ControlPlane(_) => {}
         }
         if is_first && session.watch.worth() == Worth::Fresh {
             session.scout_later(now);

@@ -109,6 +109,8 @@ fn start_with(
     let client = FeedClient {
         transport: Arc::new(endpoint),
         controllers: controllers.iter().map(target).collect(),
+        cluster: CLUSTER,
+        known: Known::new(None, Box::new(drop)),
         view: String::new(),
         build: "test".to_owned(),
         instance: 8,
@@ -130,6 +132,8 @@ fn controller(hub: &MemoryHub, name: &str, node: u64) -> MemoryTransport {
 
 fn hello(generation: Option<GenerationId>) -> ToControl {
     ToControl::Hello(Hello {
+        cluster: CLUSTER,
+        recovery_epoch: 0,
         generation,
         floor: None,
         view: String::new(),

@@ -70,6 +70,7 @@ fn contact(path: &Path) -> anyhow::Result<NodeContact> {
     let own = own.with_context(|| format!("{shown}: does not say where controller {node} is dialled"))?;
     Ok(NodeContact {
         node,
+        recovery_epoch: identity.recovery_epoch(),
         incarnation: identity.incarnation(),
         address: own.address.clone(),
         public_key_sha256: own.public_key_sha256.to_vec(),

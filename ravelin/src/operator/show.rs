@@ -5,8 +5,10 @@ use std::fmt::Write as _;
 use anyhow::anyhow;
 use ravelin_cluster::request::nodes::{Leadership, NodeList, NodePart};
 use ravelin_cluster::request::status::{ClusterStatus, EventKind, EventRecord, Generation};
-use ravelin_cluster::request::{Change, Objects, Response};
+use ravelin_cluster::request::{Change, Objects, RequestName, Response};
 use serde::Serialize;
+
+use crate::exit::Unknown;
 
 /// What a change that was not made means for whoever asked.
 pub(super) fn not_done(response: Response) -> anyhow::Error {
@@ -15,11 +17,23 @@ pub(super) fn not_done(response: Response) -> anyhow::Error {
             anyhow!("refused, nothing was changed:\n  {}", refusal.problems.join("\n  "))
         }
         Response::Unavailable { reason } => anyhow!("nothing was accepted, asking again is safe: {reason}"),
-        Response::Unknown { reason } => {
-            anyhow!("the outcome is unknown, the change may still take effect: {reason}")
-        }
+        Response::Unknown { reason } => unknown(&reason, None),
         other => anyhow!("an answer to another question: {other:?}"),
     }
+}
+
+/// What an unknown outcome means for whoever asked, and how to ask again where that can be done.
+pub(super) fn unknown(reason: &str, name: Option<RequestName>) -> anyhow::Error {
+    let mut text = format!(
+        "the outcome is unknown: the change may have taken effect, and may still take effect: {reason}"
+    );
+    if let Some(name) = name {
+        let _ = write!(
+            text,
+            "\nask again with --request {name}: it takes effect once at most, and the answer is that of the first time"
+        );
+    }
+    Unknown(text).into()
 }
 
 fn json(value: &impl Serialize) -> anyhow::Result<()> {
@@ -114,6 +128,9 @@ pub(super) fn nodes(list: &NodeList, as_json: bool) -> anyhow::Result<()> {
     if as_json {
         return json(list);
     }
+    if list.recovery_epoch > 0 {
+        println!("recovery epoch {}", list.recovery_epoch);
+    }
     for node in &list.nodes {
         let part = match node.part {
             NodePart::Voter => "voter",
@@ -185,7 +202,7 @@ mod tests {
 
     #[test]
     fn an_unknown_outcome_is_never_called_a_failure() {
-        let text = not_done(Response::Unknown { reason: "no answer in time".to_owned() }).to_string();
-        assert!(text.contains("may still take effect"), "{text}");
+        let error = not_done(Response::Unknown { reason: "no answer in time".to_owned() });
+        assert!(error.is::<Unknown>() && error.to_string().contains("may still take effect"), "{error}");
     }
 }

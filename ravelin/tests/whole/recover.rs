@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use crate::driver::{Running, free_address, get, ravelin, text};
-use crate::nodes::{free_addresses, start, three_founders, until};
+use crate::nodes::{free_addresses, operate, start, three_founders, until};
 
 const SURVIVOR: [&str; 4] = ["--identity", "identities/controller-3.toml", "--data", "data/controller-3"];
 
@@ -91,12 +91,24 @@ fn two_of_three_are_lost_and_the_third_goes_on_as_a_new_epoch_that_hears_no_old_
     let (done, said) = run(folder, &other);
     assert!(!done && said.contains("belongs to node 1"), "{said}");
 
+    // The operator's file does not know of the recovery, and an identity made like it counts for nothing.
+    let new = format!("controller-4={}", addresses[3]);
+    let from = ["--ca", "identities/cluster-ca.pem", "--like", "identities/operator.toml"];
+    let (made, said) = run(folder, &[["init", "--out", "stale", "--add", &new].as_slice(), &from].concat());
+    assert!(made, "{said}");
+    let (added, said) = operate(folder, &["node", "add", "stale/controller-4.toml"]);
+    assert!(!added && said.contains("the cluster is in epoch 1") && said.contains("--epoch 1"), "{said}");
+    let (_, said) = operate(folder, &["node", "list"]);
+    assert!(said.contains("recovery epoch 1"), "{said}");
+
     // Two new ones make it three again; they learn of the recovery from the log.
     let mut joined = Vec::new();
-    for (node, address) in [(4, &addresses[3]), (5, &addresses[4])] {
+    for (node, address, like) in
+        [(4, &addresses[3], ["--like", "identities/controller-3.toml"]), (5, &addresses[4], ["--epoch", "1"])]
+    {
         let new = format!("controller-{node}={address}");
-        let like = "identities/controller-3.toml";
-        let (made, said) = run(folder, &["init", "--out", "identities", "--add", &new, "--like", like]);
+        let words = ["init", "--out", "identities", "--add", &new];
+        let (made, said) = run(folder, &[words.as_slice(), &like].concat());
         assert!(made, "{said}");
         let identity = format!("identities/controller-{node}.toml");
         joined.push(start(folder, "controller", node));

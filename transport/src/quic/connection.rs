@@ -267,7 +267,14 @@ async fn take_lanes(quinn: quinn::Connection, policy: Policy, taken: mpsc::Sende
             Some(answered) = greetings.next() => answered,
         };
         if let Some(answered) = answered {
-            let _ = taken.send(answered).await;
+            // Whoever should take it may not, and a peer that was removed must go all the same.
+            tokio::select! {
+                refusal = &mut revoked => {
+                    quinn.close(wire::close_code(refusal.kind()), wire::cut(&refusal.to_string()));
+                    return;
+                }
+                _ = taken.send(answered) => {}
+            }
         }
     }
 }

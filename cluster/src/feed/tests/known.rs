@@ -136,3 +136,51 @@ fn ten_thousand_proxies_are_told_of_in_pages() {
     assert_eq!(all, (1..=10_000).collect::<Vec<u64>>());
     assert_eq!(bench.feed.proxies(Page::NONE), (Vec::new(), Some(0)));
 }
+
+#[test]
+fn every_proxy_hears_first_who_speaks_and_where_control_nodes_are_and_again_when_that_changes() {
+    let plane = |as_of| ControlPlane {
+        cluster: CLUSTER,
+        recovery_epoch: 1,
+        incarnation: 3,
+        as_of,
+        nodes: vec![ControlNode { node: as_of, address: "a:1".to_owned() }],
+    };
+    let told = |bench: &mut Bench, as_of| {
+        bench.with(|feed, now, source, actions| feed.set_control_plane(now, plane(as_of), source, actions));
+        bench.sent()
+    };
+    let words =
+        |sent: &[(u64, Bytes)]| sent.iter().map(|(link, frame)| (*link, read(frame))).collect::<Vec<_>>();
+    let mut bench = Bench::new();
+    bench.attach(1, None);
+    assert!(bench.sent().is_empty(), "nothing is known yet");
+    let sent = told(&mut bench, 1);
+    assert_eq!(words(&sent), [(1, ToProxy::ControlPlane(plane(1)))], "without any configuration");
+    bench.publish(1, &[("a", "1")]);
+    bench.sent();
+    bench.attach(2, None);
+    let sent = words(&bench.sent());
+    assert_eq!(sent.first(), Some(&(2, ToProxy::ControlPlane(plane(1)))));
+    assert!(sent.len() > 1 && sent.iter().all(|(link, _)| *link == 2), "{sent:?}");
+    assert!(told(&mut bench, 1).is_empty(), "no news");
+    let sent = words(&told(&mut bench, 2));
+    assert_eq!(sent, [1, 2].map(|link| (link, ToProxy::ControlPlane(plane(2)))));
+
+    let said = |cluster, recovery_epoch| {
+        let ToControl::Hello(said) = hello(None, 3) else { panic!("it is one") };
+        ToControl::Hello(Hello { cluster, recovery_epoch, ..said })
+    };
+    for (link, hello, why) in [
+        (3, said([9; 16], 0), "of another cluster"),
+        (4, said(CLUSTER, 2), "of recovery epoch 1, which was given up for 2"),
+    ] {
+        bench.feed.opened(LinkId(link), link, &mut bench.actions);
+        bench.say(link, &hello);
+        let sent = words(&bench.sent());
+        assert!(
+            matches!(sent.as_slice(), [(_, ToProxy::Refused { reason })] if reason.contains(why)),
+            "{sent:?}"
+        );
+    }
+}

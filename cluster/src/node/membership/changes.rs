@@ -162,7 +162,14 @@ impl Node {
     }
 
     fn record_of(&self, contact: &NodeContact, wanted: Wanted) -> Result<NodeRecord, String> {
-        let NodeContact { node, incarnation, address, public_key_sha256 } = contact;
+        let NodeContact { node, recovery_epoch, incarnation, address, public_key_sha256 } = contact;
+        let own = self.options.params.recovery_epoch.0;
+        if *recovery_epoch != own {
+            return Err(format!(
+                "the identity of controller {node} is of recovery epoch {recovery_epoch}, and the cluster is in epoch {own}: make \
+                 it anew, with ravelin init --add and --epoch {own}"
+            ));
+        }
         if *node == 0 || address.is_empty() || address.len() > ADDRESS_BYTES_MAX {
             return Err(format!("controller {node} at {address:.80?} makes no sense"));
         }
@@ -261,6 +268,11 @@ impl Node {
                 behind: behind.get(&node).copied(),
             }
         };
-        NodeList { leader: self.me().0, term: self.core.term().0, nodes: all.into_iter().map(view).collect() }
+        NodeList {
+            leader: self.me().0,
+            term: self.core.term().0,
+            recovery_epoch: self.options.params.recovery_epoch.0,
+            nodes: all.into_iter().map(view).collect(),
+        }
     }
 }

@@ -68,7 +68,8 @@ impl Lone {
 
     fn ask(&mut self, number: u8, request: Request) {
         let id = RequestId([number; 16]);
-        let envelope = Envelope { id, hops: 0, deadline_millis: 60_000, author: "x".to_owned(), request };
+        let envelope =
+            Envelope { id, hops: 0, deadline_millis: 60_000, author: "x".to_owned(), request, since: None };
         self.step(Event::Request { ticket: TicketId(number.into()), envelope });
     }
 
@@ -133,7 +134,8 @@ fn one_event_applies_a_bounded_piece_and_the_rest_follows_at_once() {
     }
     for (number, request) in (1..).zip(next) {
         let id = RequestId([number; 16]);
-        let envelope = Envelope { id, hops: 0, deadline_millis: 60_000, author: "x".to_owned(), request };
+        let envelope =
+            Envelope { id, hops: 0, deadline_millis: 60_000, author: "x".to_owned(), request, since: None };
         // The first is written alone; what comes while it is on its way is written together, and committed by one event.
         for action in lone.machine.handle(lone.now, Event::Request { ticket: TicketId(1), envelope }) {
             if let Action::WakeAt(at) = action {

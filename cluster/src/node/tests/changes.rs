@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::harness::{Cluster, apply, draft, site};
+use super::harness::{Cluster, apply, draft, site, speaker};
 use crate::node::event::{CallId, Event};
 use crate::provider::PROVIDERS_KEY;
 use crate::request::status::EventKind;
@@ -161,7 +161,7 @@ fn nothing_was_changed_is_not_said_after_another_node_let_the_change_go_towards_
         }
         let ticket = cluster.ask(asked, apply(&site("a")), Duration::from_secs(5));
         let response = Response::Redirect { node: None, may_take_effect };
-        for frame in parts::answer(1, &response) {
+        for frame in parts::answer(1, Some(speaker(0)), &response) {
             cluster.step(asked, Event::CallFrame { call: CallId(1), frame });
         }
         let answer = cluster.answer(ticket);

@@ -1,12 +1,13 @@
-//! Frames of lane Raft that this version cannot read, or that come from another recovery epoch.
+//! Frames that this version cannot read, or that come from another recovery epoch, and who must say who it is.
 
 use bytes::Bytes;
 use ravelin_consensus::{Body, ClusterId, Incarnation, Index, Message, NodeId, RecoveryEpoch, Term};
 
-use super::harness::{CLUSTER, Cluster};
-use crate::node::event::Event;
-use crate::node::wire::{self, Frame, RAFT_VERSION};
+use super::harness::{CLUSTER, Cluster, apply, site, speaker};
+use crate::node::event::{CallId, Event, LinkId};
+use crate::node::wire::{self, Frame, RAFT_VERSION, Sender};
 use crate::request::status::EventKind;
+use crate::request::{Envelope, RequestId, Response, parts};
 
 #[test]
 fn frames_of_another_version_are_noted_and_counted_for_each_sender() {
@@ -56,4 +57,48 @@ fn a_member_of_another_epoch_is_noted_and_takes_no_quorum_down() {
     assert_eq!((noted(&cluster, 1), noted(&cluster, 2), noted(&cluster, 10)), (1, 0, 1));
     let halted = |cluster: &Cluster| cluster.saw(|kind| matches!(kind, EventKind::Halted { .. }));
     assert_eq!(halted(&cluster), 0, "a quorum stands behind it: the recovery was the mistake");
+}
+
+#[test]
+fn what_a_control_node_asks_and_answers_says_its_epoch_and_life() {
+    let mut cluster = Cluster::ready(3);
+    let (hears, _) = cluster.controller().expect("it is ready");
+    let from = (1..=3).find(|node| *node != hears).expect("two others");
+    let envelope = Envelope {
+        id: RequestId([7; 16]),
+        hops: 1,
+        deadline_millis: 1000,
+        author: "operator-1".to_owned(),
+        request: apply(&site("late")),
+        since: None,
+    };
+    let says = |cluster: &mut Cluster, call: u64, said: Option<Sender>| {
+        for frame in parts::question(call, said, &envelope).expect("small") {
+            cluster.step(hears, Event::LinkFrame { link: LinkId(100 * from + hears), frame });
+        }
+        cluster.run(std::time::Duration::from_secs(2));
+    };
+    let other_life = Sender { incarnation: Incarnation(9), ..speaker(0) };
+    let other_cluster = Sender { cluster: ClusterId([9; 16]), ..speaker(0) };
+    for (call, said) in (1_000..).zip([None, Some(speaker(1)), Some(other_life), Some(other_cluster)]) {
+        says(&mut cluster, call, said);
+        assert_eq!(cluster.machine(hears).node().feeds(), None, "nothing of it reached the log: {said:?}");
+    }
+    assert_eq!(cluster.saw(|kind| matches!(kind, EventKind::OtherEpoch { epoch: 1, own: 0, .. })), 1);
+    says(&mut cluster, 2_000, Some(speaker(0)));
+    assert!(cluster.machine(hears).node().feeds().is_some(), "from a member it is done");
+
+    // An answer of another epoch says nothing: the change may have been let go towards the log.
+    let (controller, _) = cluster.controller().expect("it is ready");
+    let asked = (1..=3).find(|node| *node != controller).expect("three nodes");
+    cluster.freeze(controller);
+    let calls = cluster.calls as u64;
+    let ticket = cluster.ask(asked, apply(&site("a")), std::time::Duration::from_secs(5));
+    assert_eq!(cluster.calls as u64, calls + 1);
+    let response = Response::Unavailable { reason: "nothing was done".to_owned() };
+    for frame in parts::answer(1, Some(speaker(1)), &response) {
+        cluster.step(asked, Event::CallFrame { call: CallId(1), frame });
+    }
+    let answer = cluster.answer(ticket);
+    assert!(matches!(answer, Response::Unknown { .. }), "{answer:?}");
 }

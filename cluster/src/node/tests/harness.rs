@@ -10,13 +10,14 @@ use ravelin_config::feed::{
     ToProxy, ToProxyV1,
 };
 use ravelin_config::{ConfigMap, Draft, GenerationId, SealingKeys};
-use ravelin_consensus::{NodeId, Params, RoleName, Time};
+use ravelin_consensus::{ClusterId, Incarnation, NodeId, Params, RecoveryEpoch, RoleName, Time};
 use ravelin_transport::{Lane, PeerRole, codec};
 
 use crate::node::NodeOptions;
 use crate::node::boot::Member;
 use crate::node::event::{Action, CallId, Event, LinkId, TicketId};
 use crate::node::timers::{Random, after};
+use crate::node::wire::Sender;
 use crate::provider::{DraftOutcome, ProviderSpec, ProviderUpdate};
 use crate::request::status::{EventKind, EventRecord, NodeStatus};
 use crate::request::{
@@ -34,6 +35,15 @@ pub(super) const CLUSTER: [u8; 16] = [0xc1; 16];
 const HOP: Duration = Duration::from_millis(1);
 /// Links below this are the lanes Forward between nodes: 100 × asking + answering.
 const FIRST_PROXY_LINK: u64 = 1_000_000;
+
+/// What a node of this recovery epoch says of itself.
+pub(super) fn speaker(recovery_epoch: u32) -> Sender {
+    Sender {
+        cluster: ClusterId(CLUSTER),
+        recovery_epoch: RecoveryEpoch(recovery_epoch),
+        incarnation: Incarnation(1),
+    }
+}
 
 enum Delivery {
     To { node: u64, event: Event },
@@ -291,6 +301,8 @@ impl Cluster {
         self.proxies.insert(proxy, fake);
         self.step(node, Event::LinkOpened { link, lane: Lane::Feed, role: PeerRole::Proxy, node: proxy });
         let hello = ToControl::Hello(Hello {
+            cluster: CLUSTER,
+            recovery_epoch: 0,
             generation,
             floor: None,
             view: String::new(),
@@ -400,6 +412,7 @@ impl Cluster {
             deadline_millis: u32::try_from(deadline.as_millis()).expect("short"),
             author: "operator-1".to_owned(),
             request,
+            since: None,
         };
         let ticket = self.tickets;
         self.step(node, Event::Request { ticket: TicketId(ticket), envelope });

@@ -13,10 +13,19 @@ use crate::request::{Consistency, Request, Response};
 /// Above what anything here takes.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-fn add(node: u64) -> Request {
-    let contact =
-        NodeContact { node, incarnation: 1, address: format!("c{node}:1"), public_key_sha256: vec![7; 32] };
+fn add_of_epoch(node: u64, recovery_epoch: u32) -> Request {
+    let contact = NodeContact {
+        node,
+        recovery_epoch,
+        incarnation: 1,
+        address: format!("c{node}:1"),
+        public_key_sha256: vec![7; 32],
+    };
     Request::ChangeNode(NodeChange::Add { contact, votes: true })
+}
+
+fn add(node: u64) -> Request {
+    add_of_epoch(node, 0)
 }
 
 fn remove(node: u64) -> Request {
@@ -80,6 +89,37 @@ fn nodes_that_join_behind_a_compacted_log_get_a_snapshot_and_vote_as_a_pair() {
     cluster.kill(4);
     cluster.boot(4);
     cluster.until("it comes back a voter", |cluster| all_agree(cluster, &[1, 2, 3, 4, 5]));
+}
+
+#[test]
+fn a_node_that_restarts_knows_the_members_by_entries_that_it_knew_to_be_committed() {
+    let mut cluster = Cluster::new(3);
+    cluster.log_bytes_max = Some(64 << 10);
+    for node in 1..=3 {
+        cluster.boot(node);
+    }
+    cluster.until("a controller runs", |cluster| cluster.controller().is_some());
+    let leader = cluster.leader().expect("one leads");
+    for node in [4, 5] {
+        cluster.join(node);
+        listed(ask(&mut cluster, leader, add(node)));
+    }
+    cluster.until("both vote", |cluster| all_agree(cluster, &[1, 2, 3, 4, 5]));
+    cluster.run(Duration::from_secs(3));
+    // How far the log is committed is noted by now, and with it the node applies the entries itself when it comes back.
+    let agent = cluster.follower();
+    cluster.kill(agent);
+    cluster.boot(agent);
+    for number in 0..100 {
+        cluster.apply(leader, &site(&format!("site{number}")));
+    }
+    let five = BTreeSet::from([1, 2, 3, 4, 5]);
+    cluster.until("it takes a snapshot", |cluster| cluster.machine(agent).node().core().snapshot().is_some());
+    let taken = cluster.machine(agent).node().core().snapshot().expect("just now");
+    assert_eq!(voters(&taken.configuration), five);
+    cluster.kill(agent);
+    cluster.boot(agent);
+    assert_eq!(voters(cluster.machine(agent).node().core().configuration()), five, "as its disk says");
 }
 
 #[test]
@@ -151,7 +191,7 @@ fn a_change_that_a_dying_leader_wrote_is_finished_by_the_next() {
     // The record is written, and the members are not changed yet: that waits for the next regular look.
     let ticket = cluster.ask(leader, remove(gone), PATIENCE);
     let recorded = |cluster: &Cluster| {
-        let records = crate::members::records(cluster.machine(agent).node().store());
+        let (records, _) = crate::members::records(cluster.machine(agent).node().store());
         records.get(&ravelin_consensus::NodeId(gone)).is_some_and(|record| !record.is_wanted())
     };
     cluster.until("the record is applied elsewhere", recorded);

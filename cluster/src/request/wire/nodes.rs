@@ -16,12 +16,18 @@ form!(enum NodeChangeV1 of NodeChange {
 
 form!(struct NodeContactV1 of NodeContact {
     node: u64,
+    recovery_epoch: u32,
     incarnation: u64,
     address: String,
     public_key_sha256: Vec<u8>,
 });
 
-form!(struct NodeListV1 of NodeList { leader: u64, term: u64, nodes: Vec<NodeViewV1> });
+form!(struct NodeListV1 of NodeList {
+    leader: u64,
+    term: u64,
+    recovery_epoch: u32,
+    nodes: Vec<NodeViewV1>,
+});
 
 form!(struct NodeViewV1 of NodeView {
     node: u64,

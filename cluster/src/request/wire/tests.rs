@@ -140,7 +140,13 @@ fn every_event() -> Vec<EventKind> {
 }
 
 fn contact() -> NodeContact {
-    NodeContact { node: 4, incarnation: 5, address: text("a:1"), public_key_sha256: vec![6; 32] }
+    NodeContact {
+        node: 4,
+        recovery_epoch: 2,
+        incarnation: 5,
+        address: text("a:1"),
+        public_key_sha256: vec![6; 32],
+    }
 }
 
 fn node(part: NodePart) -> NodeView {
@@ -185,7 +191,7 @@ fn every_response() -> Vec<Response> {
         Response::Objects(Objects { generation: None, stale: true, objects, next: Some(text("k")) }),
         Response::Status(status()),
         Response::Proposed,
-        Response::Nodes(NodeList { leader: 1, term: 2, nodes: parts.map(node).into() }),
+        Response::Nodes(NodeList { leader: 1, term: 2, recovery_epoch: 3, nodes: parts.map(node).into() }),
         Response::Leads(Leadership { leader: 1, term: 2, wanted: 3 }),
     ];
     all.extend(reasons.map(|reason| Response::Refused(Refusal { reason, problems: texts() })));
@@ -195,7 +201,14 @@ fn every_response() -> Vec<Response> {
 }
 
 fn envelope(request: Request) -> Envelope {
-    Envelope { id: RequestId([7; 16]), hops: 1, deadline_millis: 5000, author: text("operator-1"), request }
+    Envelope {
+        id: RequestId([7; 16]),
+        hops: 1,
+        deadline_millis: 5000,
+        author: text("operator-1"),
+        request,
+        since: Some(5),
+    }
 }
 
 /// A change here is a change of the wire: it needs a new version byte.

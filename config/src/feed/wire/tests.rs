@@ -30,6 +30,8 @@ fn every_word_of_a_proxy() -> Vec<ToControl> {
     ];
     let hello = |held: Option<u64>, floor: Option<u64>| {
         ToControl::Hello(Hello {
+            cluster: [0xc1; 16],
+            recovery_epoch: 2,
             generation: held.map(generation),
             floor: floor.map(generation),
             view: "v".to_owned(),
@@ -42,6 +44,14 @@ fn every_word_of_a_proxy() -> Vec<ToControl> {
     all.extend(stages.map(|stage| ToControl::Acknowledge { generation: generation(7), stage }));
     all.push(ToControl::NeedWhole { reason: "lost".to_owned() });
     all
+}
+
+fn control_node(node: u64, address: &str) -> ControlNode {
+    ControlNode { node, address: address.to_owned() }
+}
+
+fn control_plane(nodes: Vec<ControlNode>) -> ControlPlane {
+    ControlPlane { cluster: [0xc1; 16], recovery_epoch: 2, incarnation: 3, as_of: 9, nodes }
 }
 
 fn every_word_of_a_control_node() -> Vec<ToProxy> {
@@ -64,6 +74,7 @@ fn every_word_of_a_control_node() -> Vec<ToProxy> {
         ToProxy::Part(part(Content::Delta { base: generation(7), target: generation(8) })),
         ToProxy::Refused { reason: "go".to_owned() },
         ToProxy::ViewKey(view),
+        ToProxy::ControlPlane(control_plane(vec![control_node(4, "a:1"), control_node(5, "b:2")])),
     ]
 }
 
@@ -122,6 +133,10 @@ fn what_is_no_key_or_makes_no_sense_is_refused() {
         said.understands.formats = Versions { oldest: 2, newest: 1 };
         hello.understands = UnderstandsV1::from(&said.understands);
     }
+    for nodes in [vec![control_node(1, &"a".repeat(261))], vec![control_node(1, "a:1"); 65]] {
+        let wire = ControlPlaneV1::from(control_plane(nodes));
+        assert_eq!(ControlPlane::try_from(wire), Err(WireError::ControlNodes));
+    }
     let read = ToControl::try_from(ToControlV1::Hello(hello));
     assert!(matches!(read, Err(WireError::Understands(UnderstandsError::Versions { .. }))), "{read:?}");
 }
@@ -140,7 +155,7 @@ fn a_new_variant_needs_a_new_version() {
     }
     let found =
         (variants::<ToControlV1>(), variants::<StageV1>(), variants::<ToProxyV1>(), variants::<ContentV1>());
-    assert_eq!((FEED_VERSION, found), (1, (3, 5, 4, 2)), "raise the version with the variants");
+    assert_eq!((FEED_VERSION, found), (1, (3, 5, 5, 2)), "raise the version with the variants");
     // Version n reads n-1.
     const { assert!(FEED_VERSIONS.oldest + 1 >= FEED_VERSION && FEED_VERSIONS.newest == FEED_VERSION) };
 }

@@ -78,6 +78,7 @@ impl World {
             deadline_millis: HAND_OVER_MILLIS,
             author: "operator-1".to_owned(),
             request: Request::TransferLeader { to: Some(other) },
+            since: None,
         };
         self.hand_overs.insert((station, ticket));
         let event = Event::Request { ticket: TicketId(ticket), envelope };

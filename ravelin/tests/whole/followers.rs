@@ -1,0 +1,77 @@
+//! A proxy whose identity file names only the founders, once none of them is left: it follows the cluster, also over a restart.
+
+use std::net::SocketAddr;
+use std::path::Path;
+
+use crate::driver::{Running, free_address, get, ravelin, text};
+use crate::nodes::{free_addresses, operate, start, three_founders, until};
+
+fn apply(folder: &Path, web: SocketAddr, backend: SocketAddr, prefix: &str) {
+    let file = format!(
+        "entryPoints:\n  web:\n    address: {web}\nhttp:\n  routers:\n    hello:\n      rule: PathPrefix(`/{prefix}`)\n      \
+         service: hello\n  services:\n    hello:\n      loadBalancer:\n        servers:\n          - url: http://{backend}\n"
+    );
+    std::fs::write(folder.join("site.yaml"), file).expect("a file");
+    until(folder, &["apply", "site.yaml"], |said| said.contains(" put"));
+}
+
+fn serves(web: SocketAddr, prefix: &str) -> bool {
+    get(web, "hello.localhost", &format!("/{prefix}")).is_some_and(|answer| answer.status == 200)
+}
+
+/// A control node that joins, and waits until it is a member.
+fn join(folder: &Path, node: u64, address: &str) -> Running {
+    let new = format!("controller-{node}={address}");
+    let made = ravelin(folder, &["init", "--out", "identities", "--add", &new]);
+    assert!(made.status.success(), "{}", text(&made));
+    let running = start(folder, "controller", node);
+    let identity = format!("identities/controller-{node}.toml");
+    let name = format!("controller-{node} ");
+    until(folder, &["node", "add", &identity], |said| said.contains(&name) && !said.contains("joining"));
+    running
+}
+
+#[test]
+fn a_proxy_follows_control_nodes_that_its_identity_file_does_not_name_also_over_a_restart() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let folder = folder.path();
+    let (web, backend) = (free_address(), free_address());
+    let _backend = Running::start(folder, "backend", &["whoami", "--listen", &backend.to_string()]);
+    let addresses = free_addresses(6);
+    let nodes = format!("{},proxy-1", three_founders(&addresses));
+    let made = ravelin(folder, &["init", "--out", "identities", "--nodes", &nodes]);
+    assert!(made.status.success(), "{}", text(&made));
+    let mut founders: Vec<Running> = (1..=3).map(|node| start(folder, "controller", node)).collect();
+    let mut proxy = start(folder, "proxy", 1);
+    apply(folder, web, backend, "first");
+    proxy.until("it serves what was applied", || serves(web, "first"));
+
+    let _later: Vec<Running> =
+        (4..=6).map(|node| join(folder, node, &addresses[node as usize - 1])).collect();
+    let file = std::fs::read_to_string(folder.join("identities/proxy-1.toml")).expect("an identity");
+    assert!(addresses[3..].iter().all(|address| !file.contains(address)), "it names the founders only");
+    for node in ["1", "2", "3"] {
+        let (done, said) = operate(folder, &["node", "remove", node, "--timeout", "30"]);
+        assert!(done, "{said}");
+        founders.remove(0).ended_because(&["this node was removed from the cluster"]);
+        if node == "1" {
+            // An operator is not told: one address in the file must be right.
+            let file = folder.join("identities/operator.toml");
+            let mut text = std::fs::read_to_string(&file).expect("an identity");
+            for node in 1..=3 {
+                let entry = |node: usize| format!("node = {node}\naddress = \"{}\"", addresses[node - 1]);
+                text = text.replace(&entry(node), &entry(node + 3));
+            }
+            std::fs::write(&file, text).expect("a file of one's own");
+        }
+    }
+    apply(folder, web, backend, "second");
+    proxy.until("later nodes feed it", || serves(web, "second"));
+
+    // The next process knows them from the disk: nobody else is there to ask.
+    assert!(proxy.terminate(), "{}", proxy.printed());
+    let mut proxy = start(folder, "proxy", 1);
+    proxy.until("it serves what it kept", || serves(web, "second"));
+    apply(folder, web, backend, "third");
+    proxy.until("later nodes feed it again", || serves(web, "third"));
+}

@@ -143,12 +143,19 @@ fn programs(manifest: &str) -> String {
     format!("{manifest}\n[[bin]]\n{}", renamed("model"))
 }
 
-/// The workspace's manifest with only the copied crates as members.
+/// The workspace's manifest with only the copied crates as members, in a version of their own: both workspaces are built in
+/// one folder, where cargo takes packages of one name and version for the same, and what is mutated for what is shipped.
 fn workspace(manifest: &str) -> String {
     let members = CRATES.map(|part| format!("\"{part}\"")).join(", ");
     let keep = |line: &&str| !line.starts_with("default-members");
     let lines = manifest.lines().filter(keep).map(|line| {
-        if line.starts_with("members") { format!("members = [{members}]\n") } else { format!("{line}\n") }
+        if line.starts_with("members") {
+            format!("members = [{members}]\n")
+        } else if let Some(version) = line.strip_prefix("version = ") {
+            format!("version = {}-mutated\"\n", version.trim_end_matches('"'))
+        } else {
+            format!("{line}\n")
+        }
     });
     lines.collect()
 }
@@ -217,5 +224,19 @@ impl std::error::Error for CopyError {
             CopyError::Io { source, .. } => Some(source),
             _ => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_copy_is_of_another_version_so_that_cargo_never_takes_it_for_the_shipped_sources() {
+        let manifest =
+            "[workspace]\nmembers = [\"consensus\", \"xtask\"]\n[workspace.package]\nversion = \"0.1.0\"\n";
+        let copied = workspace(manifest);
+        assert!(copied.contains("version = \"0.1.0-mutated\"\n"), "{copied}");
+        assert!(!copied.contains("xtask"), "{copied}");
     }
 }

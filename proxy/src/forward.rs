@@ -26,6 +26,7 @@ use crate::upstream::stall::Stall;
 use crate::upstream::{Scheme, Upstream, UpstreamPools};
 
 pub mod tunnel;
+mod turn;
 
 /// A request ready to be sent to any server.
 pub(crate) struct Outgoing {
@@ -166,6 +167,7 @@ async fn send_http1(
         fields: &outgoing.headers,
     };
     lease.begin(&head, body, outgoing.announced());
+    turn::after_all_others().await;
     let relay = asked.relay_interim.then_some(Relay { connection, relay_continue: asked.relay_continue });
     let tracker = outgoing.tracker.as_deref();
     // Boxed, as it is rare: every request in flight would carry it.

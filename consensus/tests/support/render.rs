@@ -159,3 +159,31 @@ pub(crate) fn core(core: &Core<Text>) -> String {
     }
     text
 }
+
+/// Lines that say the same of several nodes, or to several, as one: `1 -> 2,3: term 1 vote? last 0/0`.
+pub(crate) fn joined(text: &str) -> String {
+    let mut lines: Vec<String> = Vec::new();
+    for line in text.lines() {
+        match lines.last().and_then(|before| joint(before, line)) {
+            Some(both) => *lines.last_mut().expect("it was just looked at") = both,
+            None => lines.push(line.to_owned()),
+        }
+    }
+    lines.iter().fold(String::new(), |text, line| text + line + "\n")
+}
+
+fn joint(before: &str, line: &str) -> Option<String> {
+    let ((head, rest), (next, same)) = (parted(before)?, parted(line)?);
+    let (common, id) = next.rsplit_once(' ').unwrap_or(("", next));
+    let mut ids = head.strip_prefix(common)?.trim_start().split(',');
+    let other = |told: &str| told != id && told.parse::<u64>().is_ok();
+    (same == rest && ids.all(other)).then(|| format!("{head},{id}{rest}"))
+}
+
+/// A line up to the node that it is about, and the rest: of a message sent, of a node's state, of what a leader knows of it.
+fn parted(line: &str) -> Option<(&str, &str)> {
+    let known = line.strip_prefix("   ").and_then(|rest| rest.find(' ')).map(|at| at + 3);
+    let at = known.or_else(|| line.find(": ").filter(|_| line.contains(" -> ") || line.contains(" log ")))?;
+    let (head, rest) = line.split_at(at);
+    head.chars().all(|it| it.is_ascii_digit() || " ,->".contains(it)).then_some((head, rest))
+}

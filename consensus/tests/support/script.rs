@@ -53,9 +53,17 @@ impl Script {
         self.names
     }
 
-    /// Carries out one command; its answer.
+    /// Carries out the commands of a line, parted by semicolons; their answers together, but those of commands that begin
+    /// with `~`.
     pub(crate) fn run(&mut self, line: &str) -> String {
-        let mut answer = self.command(line);
+        let mut answers = String::new();
+        for command in line.split(';').map(str::trim) {
+            match command.strip_prefix('~') {
+                Some(unheard) => drop(self.command(unheard)),
+                None => answers += &self.command(command),
+            }
+        }
+        let mut answer = render::joined(&answers);
         for broken in self.cluster.iter_mut().flat_map(|cluster| cluster.broken.drain(..)) {
             let _ = writeln!(answer, "BROKEN: {broken}");
         }
@@ -160,6 +168,10 @@ impl Script {
         };
         self.cluster = Some(Cluster::new(&configuration, &words.nodes("spare"), adjust));
         self.cluster().lenient = self.lenient;
+        if let Some(leader) = words.key("leads") {
+            self.step(NodeId(leader), Input::Timer(Timer::Election));
+            self.stabilize(words);
+        }
         "ok\n".to_owned()
     }
 
@@ -268,8 +280,8 @@ impl Script {
         let mut answer = String::new();
         for at in self.selected(words).into_iter().rev() {
             let packet = self.cluster().network.remove(at);
-            answer =
-                format!("{} -> {}: {}\n", packet.from, packet.to, render::message(&packet.message)) + &answer;
+            let message = render::message(&packet.message);
+            answer = format!("{} -> {}: {message} (lost)\n", packet.from, packet.to) + &answer;
         }
         answer
     }

@@ -98,7 +98,7 @@ impl Operator {
             }
             Some(name) => name,
             None => {
-                let name = self.client.name(&request, self.timeout).await;
+                let name = self.client.name(&request, node, self.timeout).await;
                 name.context("nothing was asked for: the cluster cannot be reached")?
             }
         };

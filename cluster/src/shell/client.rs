@@ -114,13 +114,23 @@ impl Client {
         self.ask_any(&self.nodes(), Id::Drawn(rand::random()), request, timeout).await
     }
 
-    /// A name under which a request can be asked for, once and again, until somebody says what came of it.
+    /// A name under which a request can be asked for, once and again, until somebody says what came of it. This node is asked for
+    /// it, or any.
     ///
     /// # Errors
     /// [`ClientError`]; nothing was asked for then.
-    pub async fn name(&self, request: &Request, timeout: Duration) -> Result<RequestName, ClientError> {
+    pub async fn name(
+        &self,
+        request: &Request,
+        node: Option<u64>,
+        timeout: Duration,
+    ) -> Result<RequestName, ClientError> {
         let question = Request::Status { scope: Scope::Node, proxies: Page::NONE };
-        match self.ask(question, timeout).await? {
+        let answer = match node {
+            Some(node) => self.ask_node(node, question, timeout).await?,
+            None => self.ask(question, timeout).await?,
+        };
+        match answer {
             Response::Status(status) => {
                 // Any node's word will do: one that is behind only makes the request older than it is.
                 let since = status.nodes.first().map_or(0, |node| node.applied_index);

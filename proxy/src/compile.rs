@@ -11,7 +11,7 @@ use ravelin_config::{Change, ConfigMap, GenerationId, Key, Kind, Record, RecordW
 use ravelin_transport::codec;
 
 use crate::middleware::{PolicyStates, Template};
-use crate::service::{DEFAULT_TRANSPORT, Service};
+use crate::service::{Checks, DEFAULT_TRANSPORT, ServerStates, Service};
 use crate::table::sections::{Sections, TlsSettings};
 use crate::table::{EntryPointTable, Route, RouteIndex, Table};
 use crate::tls::{Loaded, TlsError, TlsTable, generated_default};
@@ -74,6 +74,10 @@ pub struct Process {
     pub upstreams: UpstreamRegistry,
     /// Counts and places of policies.
     pub states: PolicyStates,
+    /// How each server of a service is doing.
+    pub servers: ServerStates,
+    /// Who asks servers how they are.
+    pub checks: Checks,
     /// The certificate for names that have none.
     pub generated: Arc<Loaded>,
 }
@@ -87,6 +91,8 @@ impl Process {
         Ok(Self {
             upstreams: UpstreamRegistry::default(),
             states: PolicyStates::default(),
+            servers: ServerStates::default(),
+            checks: Checks::default(),
             generated: generated_default()?,
         })
     }
@@ -198,6 +204,7 @@ impl State {
             sections: Arc::clone(&self.sections),
             tls: self.tls.clone(),
             entry_points: self.entry_points.clone(),
+            services: self.services.clone(),
             problems: self.problems.clone(),
         }
     }

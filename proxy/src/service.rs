@@ -2,19 +2,43 @@
 //! It chooses; it connects to nothing. Compiled off the workers, shared by all of them.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use ravelin_config::dynamic::{
-    HttpService, LoadBalancer as LoadBalancerConfig, Strategy, Weighted as WeightedConfig,
+    HttpService, LoadBalancer as LoadBalancerConfig, Sticky, Strategy, WeightedService,
 };
 use ravelin_config::secret::shown_address;
 
 use crate::middleware::{CompileError, Middleware, PolicyStates, Template, qualify};
-use crate::upstream::{InUse, ServerUrl, Transport, Upstream, UpstreamRegistry};
+use crate::upstream::{ServerUrl, Transport, UpstreamRegistry};
 
+mod choice;
+mod failover;
+mod health;
+mod least_time;
+mod mirroring;
+mod rendezvous;
 mod schedule;
+mod server;
+mod sticky;
+mod turns;
+mod two_choices;
 
+use choice::Chooser;
+pub use choice::{Asker, Choice};
+pub(crate) use failover::Errors;
+pub use failover::{Failover, Turn};
+pub use health::Checks;
+use health::{Check, Probe, Running};
+pub use mirroring::Mirroring;
+pub(crate) use mirroring::{Mirrors, UnderWay};
 pub use schedule::{SCHEDULE_SLOTS_MAX, schedule};
+pub(crate) use server::InFlight;
+use server::Passive;
+pub use server::{Server, ServerStates};
+
+/// Deepest nesting of services. The control plane refuses more; a table's end goes down as deep.
+pub const DEPTH_MAX: usize = 64;
 
 /// A service, with the middlewares that stand in front of it.
 #[derive(Debug)]
@@ -25,6 +49,8 @@ pub struct Service {
     pub middlewares: Box<[Middleware]>,
     /// What it is.
     pub kind: ServiceKind,
+    /// How deep others are nested in it.
+    depth: usize,
 }
 
 /// What a service is.
@@ -32,8 +58,12 @@ pub struct Service {
 pub enum ServiceKind {
     /// Servers behind one name.
     LoadBalancer(LoadBalancer),
-    /// Other services by weight.
+    /// Other services by weight, or by client.
     Weighted(Weighted),
+    /// One service, and another one where it fails.
+    Failover(Failover),
+    /// One service, others get copies of its requests.
+    Mirroring(Mirroring),
     /// The process itself.
     Internal(InternalService),
 }
@@ -74,72 +104,73 @@ impl InternalService {
 #[derive(Debug)]
 pub struct LoadBalancer {
     servers: Box<[Server]>,
-    turns: Turns,
+    chooser: Chooser,
+    passive: Option<Passive>,
+    /// There are checks of some kind.
+    checked: bool,
+    _running: Option<Running>,
     /// Send the client's Host (else the server's own).
     pub pass_host_header: bool,
 }
 
-/// One server of a load balancer.
-#[derive(Debug)]
-pub struct Server {
-    /// Its URL as configured, for logs: without user and password.
-    pub url: Arc<str>,
-    /// Who it is to the pools.
-    pub upstream: Arc<Upstream>,
-    /// In front of every path: the URL's path where `preservePath` is set. Without a trailing slash; empty means nothing.
-    pub base_path: Box<str>,
-    _in_use: Arc<InUse>,
-}
-
-/// Other services by weight.
+/// Other services by weight, or by client.
 #[derive(Debug)]
 pub struct Weighted {
     services: Box<[Arc<Service>]>,
-    turns: Turns,
-}
-
-/// Whose turn it is: a fixed smooth round and one ticket counter for all workers, so that shares are exact whoever asks.
-#[derive(Debug)]
-struct Turns {
-    round: Box<[u16]>,
-    ticket: AtomicU64,
-}
-
-impl Turns {
-    fn new(weights: &[u64]) -> Self {
-        Self { round: schedule(weights), ticket: AtomicU64::new(0) }
-    }
-
-    fn next(&self) -> Option<usize> {
-        match &*self.round {
-            [] => None,
-            [only] => Some(usize::from(*only)),
-            round => {
-                let ticket = self.ticket.fetch_add(1, Ordering::Relaxed);
-                // The remainder of a division by the length is an index.
-                let slot = usize::try_from(ticket % round.len() as u64).unwrap_or(0);
-                round.get(slot).map(|&member| usize::from(member))
-            }
-        }
-    }
+    chooser: Chooser,
+    /// Those that are down are left out.
+    checked: bool,
 }
 
 impl LoadBalancer {
-    /// The server whose turn it is; `None` if there is none that may be used.
-    pub fn next(&self) -> Option<&Server> {
-        self.servers.get(self.turns.next()?)
+    /// The server for this request; `None` if there is none that may be used.
+    pub fn choose(&self, asker: &Asker<'_>) -> Option<Choice<'_, Server>> {
+        self.chooser.server(asker, &self.servers)
     }
 
     /// The servers that may be used.
     pub fn servers(&self) -> &[Server] {
         &self.servers
     }
+
+    /// Says what became of a request to one of its servers: whether the server failed it.
+    pub(crate) fn note(&self, server: &Server, failed: bool) {
+        let Some(passive) = &self.passive else { return };
+        if !failed {
+            server.state.passed();
+        } else if server.state.failed(passive, Instant::now()) {
+            tracing::warn!(server = %server.url, "too many failures: the server is left alone for a while");
+        }
+    }
+
+    fn is_up(&self) -> bool {
+        !self.checked || self.servers.iter().any(Server::is_up)
+    }
+
+    /// An answer of one of its servers began after this long.
+    pub(crate) fn answered(&self, server: &Server, waited: Duration) {
+        server.state.times.note(waited);
+    }
+
+    /// Counts a request to one of its servers, where its strategy asks for that.
+    pub(crate) fn enter(&self, server: &Server) -> Option<InFlight> {
+        self.chooser.counts().then(|| server.state.enter())
+    }
+
+    /// Whether its strategy wants to know how soon answers began.
+    pub(crate) fn measures(&self) -> bool {
+        self.chooser.measures()
+    }
 }
 
 impl Weighted {
-    /// The service whose turn it is; `None` if there is none that may be used.
-    pub fn next(&self) -> Option<&Arc<Service>> {
-        self.services.get(self.turns.next()?)
+    /// The service for this request; `None` if there is none that may be used.
+    pub fn choose(&self, asker: &Asker<'_>) -> Option<Choice<'_, Arc<Service>>> {
+        self.chooser.one(asker, &self.services, |service| !self.checked || service.is_up())
+    }
+
+    fn is_up(&self) -> bool {
+        !self.checked || self.services.iter().any(|service| service.is_up())
     }
 }
 
@@ -149,6 +180,10 @@ pub struct Resolver<'a> {
     pub upstreams: &'a UpstreamRegistry,
     /// The process's policy state.
     pub states: &'a PolicyStates,
+    /// How the process's servers are doing.
+    pub servers: &'a ServerStates,
+    /// The process's health checks.
+    pub checks: &'a Checks,
     /// Servers transports; `default@internal` must be among them.
     pub transport: &'a dyn Fn(&str) -> Option<Arc<Transport>>,
     /// Services compiled before.
@@ -161,12 +196,33 @@ pub struct Resolver<'a> {
 pub const DEFAULT_TRANSPORT: &str = "default@internal";
 
 impl Service {
+    /// Whether it can serve, as far as health checks tell: without any it is taken to.
+    pub fn is_up(&self) -> bool {
+        match &self.kind {
+            ServiceKind::LoadBalancer(balancer) => balancer.is_up(),
+            ServiceKind::Weighted(weighted) => weighted.is_up(),
+            ServiceKind::Failover(failover) => failover.is_up(),
+            ServiceKind::Mirroring(mirroring) => mirroring.is_up(),
+            ServiceKind::Internal(_) => true,
+        }
+    }
+
+    /// The servers that are down, by the URLs that logs show.
+    pub fn servers_down(&self) -> impl Iterator<Item = &str> {
+        let servers = match &self.kind {
+            ServiceKind::LoadBalancer(balancer) => balancer.servers(),
+            _ => &[],
+        };
+        servers.iter().filter(|server| !server.is_up()).map(|server| &*server.url)
+    }
+
     /// One of the process's own services.
     pub fn internal(service: InternalService) -> Self {
         Self {
             name: service.name().into(),
             middlewares: Box::default(),
             kind: ServiceKind::Internal(service),
+            depth: 0,
         }
     }
 
@@ -178,30 +234,70 @@ impl Service {
     pub fn compile(name: &str, config: &HttpService, resolver: &Resolver<'_>) -> Result<Self, CompileError> {
         let middlewares =
             config.middlewares.iter().map(|reference| qualify(reference, name)).collect::<Vec<_>>();
-        let middlewares = Middleware::compile(&middlewares, resolver.middleware, name, resolver.states)?;
+        let middlewares =
+            Middleware::compile(&middlewares, resolver.middleware, resolver.service, name, resolver.states)?;
         let kind = match config {
-            HttpService { highest_random_weight: Some(_), .. } => {
-                return Err(unsupported("highestRandomWeight"));
-            }
-            HttpService { mirroring: Some(_), .. } => return Err(unsupported("mirroring")),
-            HttpService { failover: Some(_), .. } => return Err(unsupported("failover")),
-            HttpService { load_balancer: Some(_), weighted: Some(_), .. } => {
-                return Err(CompileError::SeveralKinds);
-            }
+            _ if kinds(config) > 1 => return Err(CompileError::SeveralKinds),
             HttpService { load_balancer: Some(config), .. } => {
                 ServiceKind::LoadBalancer(load_balancer(name, config, resolver)?)
             }
             HttpService { weighted: Some(config), .. } => {
-                ServiceKind::Weighted(weighted(name, config, resolver)?)
+                let (sticky, checked) = (config.sticky.as_ref(), config.health_check.is_some());
+                let members = Members { strategy: Strategy::Wrr, sticky, checked };
+                ServiceKind::Weighted(weighted(name, &config.services, members, resolver)?)
+            }
+            HttpService { highest_random_weight: Some(config), .. } => {
+                let checked = config.health_check.is_some();
+                let members = Members { strategy: Strategy::Hrw, sticky: None, checked };
+                ServiceKind::Weighted(weighted(name, &config.services, members, resolver)?)
+            }
+            HttpService { failover: Some(config), .. } => {
+                let service = child_service(&config.service, name, resolver)?;
+                let fallback = child_service(&config.fallback, name, resolver)?;
+                ServiceKind::Failover(Failover::compile(config, service, fallback)?)
+            }
+            HttpService { mirroring: Some(config), .. } => {
+                let service = child_service(&config.service, name, resolver)?;
+                let mirrors = config.mirrors.iter().map(|mirror| child_service(&mirror.name, name, resolver));
+                let mirrors = mirrors.collect::<Result<_, _>>()?;
+                ServiceKind::Mirroring(Mirroring::compile(config, service, mirrors))
             }
             _ => return Err(CompileError::NoKind),
         };
-        Ok(Self { name: name.into(), middlewares, kind })
+        let depth = kind.depth();
+        if depth > DEPTH_MAX {
+            return Err(CompileError::Depth(name.into()));
+        }
+        Ok(Self { name: name.into(), middlewares, kind, depth })
     }
 }
 
-fn unsupported(what: &'static str) -> CompileError {
-    CompileError::Unsupported(what.to_owned())
+impl ServiceKind {
+    /// How deep services are nested in it.
+    fn depth(&self) -> usize {
+        let depth_of = |child: &Arc<Service>| child.depth + 1;
+        let depth = match self {
+            Self::Weighted(weighted) => weighted.services.iter().map(depth_of).max(),
+            Self::Failover(failover) => failover.children().into_iter().map(depth_of).max(),
+            Self::Mirroring(mirroring) => mirroring.children().map(depth_of).max(),
+            Self::LoadBalancer(_) | Self::Internal(_) => None,
+        };
+        depth.unwrap_or(0)
+    }
+}
+
+/// How many kinds a service is said to be of.
+fn kinds(config: &HttpService) -> usize {
+    let HttpService { load_balancer, weighted, highest_random_weight, mirroring, failover, middlewares: _ } =
+        config;
+    let given = [
+        load_balancer.is_some(),
+        weighted.is_some(),
+        highest_random_weight.is_some(),
+        mirroring.is_some(),
+        failover.is_some(),
+    ];
+    given.into_iter().filter(|given| *given).count()
 }
 
 fn load_balancer(
@@ -209,63 +305,83 @@ fn load_balancer(
     config: &LoadBalancerConfig,
     resolver: &Resolver<'_>,
 ) -> Result<LoadBalancer, CompileError> {
-    if config.strategy != Strategy::Wrr {
-        return Err(unsupported("strategy"));
-    }
-    if config.sticky.is_some() {
-        return Err(unsupported("sticky"));
-    }
-    if config.health_check.is_some() || config.passive_health_check.is_some() {
-        return Err(unsupported("healthCheck"));
-    }
     let transport_name = match config.servers_transport.as_deref() {
         None | Some("") => DEFAULT_TRANSPORT.into(),
         Some(reference) => qualify(reference, name),
     };
     let transport = (resolver.transport)(&transport_name).ok_or(CompileError::Missing(transport_name))?;
     let mut servers = Vec::with_capacity(config.servers.len());
-    let mut weights = Vec::with_capacity(config.servers.len());
+    let mut members = Vec::with_capacity(config.servers.len());
+    let mut checks = Vec::new();
     for server in &config.servers {
         let Some(weight) = usable_weight(server.weight) else { continue };
         let url: ServerUrl = server.url.parse()?;
         let (upstream, in_use) = resolver.upstreams.upstream(&url, &transport)?;
         let base_path = if server.preserve_path { url.path.trim_end_matches('/') } else { "" };
-        servers.push(Server {
-            url: shown_address(&server.url).into(),
-            upstream,
-            base_path: base_path.into(),
-            _in_use: in_use,
-        });
-        weights.push(weight);
+        let shown: Arc<str> = shown_address(&server.url).into();
+        let state = resolver.servers.state(name, &server.url);
+        if let Some(config) = &config.health_check {
+            let probe = Probe::compile(config, &url, &transport, resolver.upstreams)?;
+            checks.push(Check::new(config, name, Arc::clone(&shown), probe, Arc::clone(&state)));
+        }
+        let base_path = base_path.into();
+        servers.push(Server { url: shown, upstream, base_path, state, _in_use: in_use });
+        members.push((server.url.as_str(), weight));
     }
+    let checked = config.health_check.is_some();
+    let begun = (!checks.is_empty()).then(|| resolver.checks.begin(checks)).transpose();
+    let passive = config.passive_health_check.as_ref().map(|config| Passive::compile(config, checked));
     Ok(LoadBalancer {
         servers: servers.into(),
-        turns: Turns::new(&weights),
+        chooser: Chooser::compile(config.strategy, config.sticky.as_ref(), name, &members)?,
+        checked: checked || passive.is_some(),
+        passive,
+        _running: begun
+            .map_err(|error| CompileError::Value { option: "healthCheck", reason: error.to_string() })?,
         pass_host_header: config.pass_host_header,
     })
 }
 
-fn weighted(name: &str, config: &WeightedConfig, resolver: &Resolver<'_>) -> Result<Weighted, CompileError> {
-    if config.sticky.is_some() {
-        return Err(unsupported("sticky"));
-    }
-    if config.health_check.is_some() {
-        return Err(unsupported("healthCheck"));
-    }
-    let mut services = Vec::with_capacity(config.services.len());
-    let mut weights = Vec::with_capacity(config.services.len());
-    for child in &config.services {
-        let child_name = qualify(&child.name, name);
-        let service = match InternalService::by_name(&child_name) {
-            Some(internal) => Arc::new(Service::internal(internal)),
-            None => (resolver.service)(&child_name).ok_or(CompileError::Missing(child_name))?,
-        };
+/// How one of several services is chosen.
+struct Members<'c> {
+    strategy: Strategy,
+    sticky: Option<&'c Sticky>,
+    checked: bool,
+}
+
+fn weighted(
+    name: &str,
+    children: &[WeightedService],
+    how: Members<'_>,
+    resolver: &Resolver<'_>,
+) -> Result<Weighted, CompileError> {
+    let mut services = Vec::with_capacity(children.len());
+    let mut members = Vec::with_capacity(children.len());
+    for child in children {
+        let service = child_service(&child.name, name, resolver)?;
         if let Some(weight) = usable_weight(child.weight) {
             services.push(service);
-            weights.push(weight);
+            members.push((child.name.as_str(), weight));
         }
     }
-    Ok(Weighted { services: services.into(), turns: Turns::new(&weights) })
+    Ok(Weighted {
+        services: services.into(),
+        chooser: Chooser::compile(how.strategy, how.sticky, name, &members)?,
+        checked: how.checked,
+    })
+}
+
+/// The service that `parent` refers to.
+fn child_service(
+    reference: &str,
+    parent: &str,
+    resolver: &Resolver<'_>,
+) -> Result<Arc<Service>, CompileError> {
+    let name = qualify(reference, parent);
+    match InternalService::by_name(&name) {
+        Some(internal) => Ok(Arc::new(Service::internal(internal))),
+        None => (resolver.service)(&name).ok_or(CompileError::Missing(name)),
+    }
 }
 
 /// Unset is 1; 0 and less leave the member out.

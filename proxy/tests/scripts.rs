@@ -84,6 +84,9 @@ fn run(case: &Case) -> String {
         }
         let answer = client.exchange(&fill(block.text.trim_end_matches('\n')), &block.arguments);
         let _ = write!(out, "--- answer\n{}", hide(answer));
+        for name in block.arguments.iter().filter_map(|argument| argument.strip_prefix("seen-by-")) {
+            servers.get(name).expect("a server of this name").await_seen();
+        }
         let mut seen = String::new();
         for server in servers.values() {
             seen.push_str(&server.take_seen());
@@ -161,6 +164,26 @@ fn access() {
 #[test]
 fn services() {
     script("services.txt");
+}
+
+#[test]
+fn balancing() {
+    script("balancing.txt");
+}
+
+#[test]
+fn delivery() {
+    script("delivery.txt");
+}
+
+#[test]
+fn answers() {
+    script("answers.txt");
+}
+
+#[test]
+fn guards() {
+    script("guards.txt");
 }
 
 #[test]

@@ -30,6 +30,10 @@ pub(super) struct Own {
     pub(super) tls_hosts: Vec<Arc<str>>,
     /// A router with TLS: the qualified name of its TLS options.
     pub(super) tls_options: Option<Arc<str>>,
+    /// A service that knows whether it can serve.
+    pub(super) checked: bool,
+    /// Services to which it refers and that must know whether they can serve.
+    pub(super) needs_checked: Vec<Key>,
     /// A router whose options can be read: whether it names a service, or needs children.
     pub(super) names_service: Option<bool>,
     /// An entry point that says so.
@@ -252,9 +256,13 @@ impl Own {
             let name = qualified(transport, provider);
             self.refer(Role::Transport, known_key(Kind::HttpServersTransport, &name));
         }
-        for child in service.weighted.iter().flat_map(|weighted| &weighted.services) {
-            self.refer(Role::Service, known_key(Kind::HttpService, &qualified(&child.name, provider)));
+        for child in service.children() {
+            self.refer(Role::Service, known_key(Kind::HttpService, &qualified(child, provider)));
         }
+        self.checked = service.is_checked();
+        let needed = service.checked_children();
+        self.needs_checked =
+            needed.map(|child| known_key(Kind::HttpService, &qualified(child, provider))).collect();
         if !sound {
             return;
         }
@@ -270,6 +278,9 @@ impl Own {
         let middleware: Middleware = parsed(json.clone());
         for name in middleware.chain.iter().flat_map(|chain| &chain.middlewares) {
             self.refer(Role::Middleware, known_key(Kind::HttpMiddleware, &qualified(name, provider)));
+        }
+        if let Some(errors) = &middleware.errors {
+            self.refer(Role::Service, known_key(Kind::HttpService, &qualified(&errors.service, provider)));
         }
         if kinds > 1 && sound {
             self.errors.push(

@@ -154,6 +154,14 @@ impl Walk<'_> {
         for reference in &own.references {
             self.reference(reference);
         }
+        for key in &own.needs_checked {
+            if self.checker.nodes.get(key).is_some_and(|node| !node.own.checked) {
+                let label = label(Role::Service, key);
+                self.reach.errors.push(format!(
+                    "{label}: it has no healthCheck, which the service that refers to it by health needs"
+                ));
+            }
+        }
     }
 
     fn reference(&mut self, reference: &Reference) {

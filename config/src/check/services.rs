@@ -2,7 +2,7 @@
 
 use rustls_pki_types::ServerName;
 
-use crate::dynamic::{HttpService, LoadBalancer};
+use crate::dynamic::{Failover, HealthCheck, HttpService, LoadBalancer, Mirror, Mirroring, StatusRanges};
 use crate::secret::shown_address;
 
 /// Longest host of a server in bytes, with its port.
@@ -36,6 +36,45 @@ pub(super) fn judge(name: &str, service: &HttpService, errors: &mut Vec<String>)
     if weighted.iter().flat_map(|weighted| &weighted.services).any(|child| child.name.is_empty()) {
         errors.push("weighted.services: a service without a name".to_owned());
     }
+    if highest_random_weight.iter().flat_map(|highest| &highest.services).any(|child| child.name.is_empty()) {
+        errors.push("highestRandomWeight.services: a service without a name".to_owned());
+    }
+    if let Some(mirroring) = mirroring {
+        judge_mirroring(mirroring, errors);
+    }
+    if let Some(failover) = failover {
+        judge_failover(failover, errors);
+    }
+}
+
+fn judge_mirroring(mirroring: &Mirroring, errors: &mut Vec<String>) {
+    if mirroring.service.is_empty() {
+        errors.push("mirroring.service: name the service that answers".to_owned());
+    }
+    for Mirror { name, percent } in &mirroring.mirrors {
+        if name.is_empty() {
+            errors.push("mirroring.mirrors: a mirror without a name".to_owned());
+        }
+        if !(0..=100).contains(percent) {
+            errors.push(format!("mirroring.mirrors: percent must be between 0 and 100, and is {percent}"));
+        }
+    }
+}
+
+fn judge_failover(failover: &Failover, errors: &mut Vec<String>) {
+    for (option, name) in [("service", &failover.service), ("fallback", &failover.fallback)] {
+        if name.is_empty() {
+            errors.push(format!("failover.{option}: name a service"));
+        }
+    }
+    if let Some(statuses) = failover.errors.as_ref().map(|errors| &errors.status) {
+        if statuses.is_empty() {
+            errors.push("failover.errors.status: name a status such as \"503\" or \"500-599\"".to_owned());
+        }
+        if let Err(error) = StatusRanges::parse(statuses) {
+            errors.push(format!("failover.errors.status: {error}"));
+        }
+    }
 }
 
 /// What is wrong with a service of Ravelin's own.
@@ -47,7 +86,48 @@ pub(super) fn internal(name: &str) -> Option<String> {
     }
 }
 
+/// What a check could not write into a request or an address.
+fn health_check(check: &HealthCheck, errors: &mut Vec<String>) {
+    let mut wrong = |option: &str, mend: &str| errors.push(format!("healthCheck.{option}: {mend}"));
+    if !["", "http", "https", "h2c"].contains(&check.scheme.as_str()) {
+        wrong("scheme", "the schemes http, https and h2c work");
+    }
+    if !(0..=65_535).contains(&check.port) {
+        wrong("port", "give a number from 1 to 65535, or none for the server's own");
+    }
+    if check.status != 0 && !(100..=599).contains(&check.status) {
+        wrong("status", "give a status from 100 to 599, or none for 200 to 399");
+    }
+    if !check.method.bytes().all(is_token) {
+        wrong("method", "it holds a character that no method holds");
+    }
+    if check.path.bytes().any(|byte| byte <= b' ' || byte >= 0x7f) {
+        wrong(
+            "path",
+            "blanks, control characters and letters beyond ASCII have to be written as %20 and the like",
+        );
+    }
+    if check.hostname.bytes().any(|byte| byte <= b' ' || byte >= 0x7f) {
+        wrong("hostname", "it holds a character that no host holds");
+    }
+    for (name, value) in &check.headers {
+        if name.is_empty() || !name.bytes().all(is_token) {
+            wrong("headers", &format!("{name:?} is no name of a header"));
+        } else if value.bytes().any(|byte| byte != b'\t' && (byte < b' ' || byte == 0x7f)) {
+            wrong("headers", &format!("the value of {name:?} holds a control character"));
+        }
+    }
+}
+
+/// A character of a method or of a header's name (RFC 9110, 5.6.2).
+fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
 fn servers(load_balancer: &LoadBalancer, errors: &mut Vec<String>) {
+    if let Some(check) = &load_balancer.health_check {
+        health_check(check, errors);
+    }
     for server in &load_balancer.servers {
         if let Err(reason) = server_url(&server.url) {
             errors.push(format!("error parsing server URL {}: {reason}", shown_address(&server.url)));
@@ -56,7 +136,7 @@ fn servers(load_balancer: &LoadBalancer, errors: &mut Vec<String>) {
 }
 
 /// `scheme://host[:port][/path]` with a scheme that works. Userinfo and query are ignored, as in Traefik.
-fn server_url(text: &str) -> Result<(), &'static str> {
+pub(super) fn server_url(text: &str) -> Result<(), &'static str> {
     let (scheme, rest) = text.split_once("://").ok_or("it has no scheme such as http://")?;
     let scheme = scheme.to_ascii_lowercase();
     if !["http", "https", "h2c"].contains(&scheme.as_str()) {

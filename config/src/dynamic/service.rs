@@ -19,18 +19,58 @@ pub struct HttpService {
     /// Other services, by weight.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub weighted: Option<Weighted>,
-    /// Not working yet.
+    /// Other services, each client always its own one.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub highest_random_weight: Option<Value>,
-    /// Not working yet.
+    pub highest_random_weight: Option<HighestRandomWeight>,
+    /// A service, others of which get copies of its requests.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub mirroring: Option<Value>,
-    /// Not working yet.
+    pub mirroring: Option<Mirroring>,
+    /// A service, and another one where it fails.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub failover: Option<Value>,
+    pub failover: Option<Failover>,
     /// Middlewares in front of this service, by reference, after those of the router.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub middlewares: Vec<String>,
+}
+
+impl HttpService {
+    /// Whether it knows if it can serve: it has a health check of its own, or asks its children.
+    pub fn is_checked(&self) -> bool {
+        let Self { load_balancer, weighted, highest_random_weight, mirroring, failover, middlewares: _ } =
+            self;
+        load_balancer.as_ref().is_some_and(|balancer| {
+            balancer.health_check.is_some() || balancer.passive_health_check.is_some()
+        }) || weighted.as_ref().is_some_and(|weighted| weighted.health_check.is_some())
+            || highest_random_weight.as_ref().is_some_and(|highest| highest.health_check.is_some())
+            || mirroring.as_ref().is_some_and(|mirroring| mirroring.health_check.is_some())
+            || failover.as_ref().is_some_and(|failover| failover.health_check.is_some())
+    }
+
+    /// The services of [`HttpService::children`] that must be checked.
+    pub fn checked_children(&self) -> impl Iterator<Item = &str> {
+        let asks = self.load_balancer.is_none() && self.is_checked();
+        // Mirrors get copies whether they are up or not: of these kinds only the first child, the service that answers, is asked.
+        let asked = match (asks, self.mirroring.is_some()) {
+            (false, _) => 0,
+            (true, true) => 1,
+            (true, false) => usize::MAX,
+        };
+        // A failover that goes by health asks its first service in any case.
+        let by_health = self.failover.as_ref().filter(|failover| !asks && failover.errors.is_none());
+        self.children().take(asked).chain(by_health.map(|failover| failover.service.as_str()))
+    }
+
+    /// The services that it refers to, as it names them.
+    pub fn children(&self) -> impl Iterator<Item = &str> {
+        let weighted = self.weighted.iter().flat_map(|weighted| &weighted.services);
+        let by_client = self.highest_random_weight.iter().flat_map(|highest| &highest.services);
+        let named = weighted.chain(by_client).map(|child| child.name.as_str());
+        let mirrors = self.mirroring.iter().flat_map(|mirroring| {
+            std::iter::once(&mirroring.service).chain(mirroring.mirrors.iter().map(|mirror| &mirror.name))
+        });
+        let failover = self.failover.iter().flat_map(|failover| [&failover.service, &failover.fallback]);
+        named.chain(mirrors.chain(failover).map(String::as_str))
+    }
 }
 
 /// Servers behind one name.
@@ -43,13 +83,13 @@ pub struct LoadBalancer {
     /// How a server is chosen.
     #[serde(default)]
     pub strategy: Strategy,
-    /// Sticky sessions. Not working yet.
+    /// Sticky sessions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sticky: Option<Sticky>,
-    /// Active health check. Not working yet.
+    /// Active health check.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health_check: Option<HealthCheck>,
-    /// Passive health check. Not working yet.
+    /// Passive health check.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub passive_health_check: Option<PassiveHealthCheck>,
     /// Send the client's Host (default) or the server's own.
@@ -85,11 +125,11 @@ pub enum Strategy {
     /// Weighted round robin.
     #[default]
     Wrr,
-    /// Power of two choices. Not working yet.
+    /// Power of two choices: the less busy one of two drawn by chance.
     P2c,
-    /// Highest random weight by client address. Not working yet.
+    /// Highest random weight by client address.
     Hrw,
-    /// Least time. Not working yet.
+    /// The one whose answers begin soonest, times the requests that it has to answer.
     LeastTime,
 }
 
@@ -235,12 +275,97 @@ pub struct Weighted {
     /// The services.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub services: Vec<WeightedService>,
-    /// Sticky sessions. Not working yet.
+    /// Sticky sessions.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sticky: Option<Sticky>,
-    /// Takes part in health checks of its children. Not working yet.
+    /// Leaves out children that are down, and is down itself when all are. They must know whether they are.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub health_check: Option<Value>,
+}
+
+/// Other services, of which each client always gets the same one.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct HighestRandomWeight {
+    /// The services.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub services: Vec<WeightedService>,
+    /// Leaves out children that are down, and is down itself when all are. They must know whether they are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub health_check: Option<Value>,
+}
+
+/// A service that answers, and others that get copies of a share of its requests.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Mirroring {
+    /// The service that answers, by reference.
+    pub service: String,
+    /// Copies have the request's body.
+    pub mirror_body: bool,
+    /// Most bytes of a body that is copied; negative means as many as come.
+    pub max_body_size: i64,
+    /// Who gets copies.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub mirrors: Vec<Mirror>,
+    /// Is down when its service is, which must know whether it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub health_check: Option<Value>,
+}
+
+impl Default for Mirroring {
+    fn default() -> Self {
+        Self {
+            service: String::new(),
+            mirror_body: true,
+            max_body_size: -1,
+            mirrors: Vec::new(),
+            health_check: None,
+        }
+    }
+}
+
+/// One who gets copies.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Mirror {
+    /// The service, by reference.
+    pub name: String,
+    /// Of how many requests of a hundred.
+    pub percent: i64,
+}
+
+/// A service, and another one where it fails.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Failover {
+    /// The service, by reference.
+    pub service: String,
+    /// The other one, by reference.
+    pub fallback: String,
+    /// Is down when both are, which must know whether they are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub health_check: Option<Value>,
+    /// Answers that the other one replaces.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub errors: Option<FailoverErrors>,
+}
+
+/// Answers of a service that another one replaces.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct FailoverErrors {
+    /// Their statuses: codes and ranges.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub status: Vec<String>,
+    /// Most bytes of a request's body, which is kept for the other service; negative means as many as come.
+    pub max_request_body_bytes: i64,
+}
+
+impl Default for FailoverErrors {
+    fn default() -> Self {
+        Self { status: Vec::new(), max_request_body_bytes: -1 }
+    }
 }
 
 /// One of several services.

@@ -1,18 +1,15 @@
 //! Options of HTTP services and of transports to servers.
 
 use super::{
-    Field, Support, choice, content, contents, duration, flag, free, group, groups, integer, switch, text,
-    text_map, texts,
+    Field, Support, any_case, choice, content, contents, duration, flag, free, group, groups, integer,
+    switch, text, text_map, texts,
 };
-
-const NO_STICKY: &str = "sticky sessions do not work yet";
-const NO_HEALTH: &str = "health checks do not work yet";
 
 const COOKIE: &[Field] = &[
     text("name").or("six characters made from the service's name"),
     flag("secure"),
     flag("httpOnly"),
-    choice("sameSite", &[("none", Support::Same), ("lax", Support::Same), ("strict", Support::Same)]),
+    any_case("sameSite", &[("none", Support::Same), ("lax", Support::Same), ("strict", Support::Same)]),
     integer("maxAge").or("0"),
     text("path").or("/"),
     text("domain"),
@@ -41,16 +38,15 @@ const LOAD_BALANCER: &[Field] = &[
         "strategy",
         &[
             ("wrr", Support::Same),
-            ("p2c", Support::NotYet("the strategy `p2c` does not work yet")),
-            ("hrw", Support::NotYet("the strategy `hrw` does not work yet")),
-            ("leasttime", Support::NotYet("the strategy `leasttime` does not work yet")),
+            ("p2c", Support::Same),
+            ("hrw", Support::Same),
+            ("leasttime", Support::Same),
         ],
     )
     .or("wrr"),
-    switch("sticky", STICKY).not_yet(NO_STICKY),
-    group("healthCheck", HEALTH_CHECK).not_yet(NO_HEALTH),
-    group("passiveHealthCheck", &[duration("failureWindow").or("10s"), integer("maxFailedAttempts").or("1")])
-        .not_yet("passive health checks do not work yet"),
+    switch("sticky", STICKY),
+    group("healthCheck", HEALTH_CHECK),
+    group("passiveHealthCheck", &[duration("failureWindow").or("10s"), integer("maxFailedAttempts").or("1")]),
     flag("passHostHeader").or("true"),
     group("responseForwarding", &[duration("flushInterval").or("100ms")]),
     text("serversTransport").or("default@internal"),
@@ -58,20 +54,12 @@ const LOAD_BALANCER: &[Field] = &[
 
 const WEIGHTED_SERVICE: &[Field] = &[text("name"), integer("weight").or("1")];
 
-const NO_COMPOSITE_HEALTH: Field = switch("healthCheck", &[]).not_yet(NO_HEALTH);
+const COMPOSITE_HEALTH: Field = switch("healthCheck", &[]);
 
 pub(super) const SERVICE: &[Field] = &[
     group("loadBalancer", LOAD_BALANCER),
-    group(
-        "weighted",
-        &[
-            groups("services", WEIGHTED_SERVICE),
-            switch("sticky", STICKY).not_yet(NO_STICKY),
-            NO_COMPOSITE_HEALTH,
-        ],
-    ),
-    group("highestRandomWeight", &[groups("services", WEIGHTED_SERVICE), NO_COMPOSITE_HEALTH])
-        .not_yet("the service kind `highestRandomWeight` does not work yet"),
+    group("weighted", &[groups("services", WEIGHTED_SERVICE), switch("sticky", STICKY), COMPOSITE_HEALTH]),
+    group("highestRandomWeight", &[groups("services", WEIGHTED_SERVICE), COMPOSITE_HEALTH]),
     group(
         "mirroring",
         &[
@@ -79,20 +67,18 @@ pub(super) const SERVICE: &[Field] = &[
             flag("mirrorBody").or("true"),
             integer("maxBodySize").or("-1"),
             groups("mirrors", &[text("name"), integer("percent").or("0")]),
-            NO_COMPOSITE_HEALTH,
+            COMPOSITE_HEALTH,
         ],
-    )
-    .not_yet("the service kind `mirroring` does not work yet"),
+    ),
     group(
         "failover",
         &[
             text("service"),
             text("fallback"),
-            NO_COMPOSITE_HEALTH,
+            COMPOSITE_HEALTH,
             group("errors", &[texts("status"), integer("maxRequestBodyBytes").or("-1")]),
         ],
-    )
-    .not_yet("the service kind `failover` does not work yet"),
+    ),
     texts("middlewares"),
 ];
 

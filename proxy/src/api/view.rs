@@ -60,8 +60,13 @@ impl View {
             set_status(&mut object, table, &key, &record);
             let servers = parsed.and_then(|service| service.load_balancer).map(|balancer| balancer.servers);
             if let Some(servers) = servers.filter(|_| record.status.state != State::Disabled) {
-                // Every server is taken for up: there is no health check yet.
-                let statuses = servers.into_iter().map(|server| (server.url, json!("UP")));
+                let compiled = table.services.get(key.name()).and_then(|service| service.as_ref().ok());
+                let down: BTreeSet<&str> =
+                    compiled.iter().flat_map(|service| service.servers_down()).collect();
+                let statuses = servers.into_iter().map(|server| {
+                    let is_down = down.contains(&*shown_address(&server.url));
+                    (server.url, json!(if is_down { "DOWN" } else { "UP" }))
+                });
                 object.insert("serverStatus".to_owned(), Value::Object(statuses.collect()));
             }
             default_weights(&mut object);

@@ -49,18 +49,19 @@ impl Run<'_> {
         };
         match key.kind() {
             Some(Kind::HttpMiddleware) => {
-                if let Some(Ok(Middleware { chain: Some(chain), .. })) = self.value::<Middleware>(key) {
+                let Some(Ok(middleware)) = self.value::<Middleware>(key) else { return found };
+                if let Some(chain) = &middleware.chain {
                     add(Kind::HttpMiddleware, &chain.middlewares);
+                }
+                if let Some(errors) = &middleware.errors {
+                    add(Kind::HttpService, std::slice::from_ref(&errors.service));
                 }
             }
             Some(Kind::HttpService) => {
                 let Some(Ok(service)) = self.value::<HttpService>(key) else { return found };
                 add(Kind::HttpMiddleware, &service.middlewares);
-                if let Some(weighted) = &service.weighted {
-                    let children: Vec<String> =
-                        weighted.services.iter().map(|child| child.name.clone()).collect();
-                    add(Kind::HttpService, &children);
-                }
+                let children: Vec<String> = service.children().map(str::to_owned).collect();
+                add(Kind::HttpService, &children);
                 if let Some(balancer) = &service.load_balancer {
                     let transport = balancer.servers_transport.clone().filter(|name| !name.is_empty());
                     add(
@@ -96,8 +97,10 @@ impl Run<'_> {
 
     pub(super) fn template(&mut self, key: &Key) {
         let compiled = self.value::<Middleware>(key).map(|config| {
-            config
-                .and_then(|config| Template::compile(key.name(), &config).map_err(|error| error.to_string()))
+            config.and_then(|config| {
+                Template::compile(key.name(), &config, &self.process.upstreams)
+                    .map_err(|error| error.to_string())
+            })
         });
         let compiled = compiled.map(share);
         self.state.note(key, problem(&compiled));
@@ -121,7 +124,7 @@ impl Run<'_> {
                 continue;
             }
             let children: Vec<&Key> = self
-                .refers_to(key)
+                .services_below(key)
                 .iter()
                 .filter_map(|child| keys.get(child).copied())
                 .filter(|child| !done.contains(*child))
@@ -144,6 +147,21 @@ impl Run<'_> {
         }
     }
 
+    /// The services that a service needs: its children, and those that its middlewares ask for pages.
+    fn services_below(&self, key: &Key) -> BTreeSet<Key> {
+        let (mut found, mut seen, mut waiting) = (BTreeSet::new(), BTreeSet::new(), vec![key.clone()]);
+        while let Some(next) = waiting.pop() {
+            for to in self.refers_to(&next) {
+                match to.kind() {
+                    Some(Kind::HttpService) => drop(found.insert(to)),
+                    Some(Kind::HttpMiddleware) if seen.insert(to.clone()) => waiting.push(to),
+                    _ => {}
+                }
+            }
+        }
+        found
+    }
+
     fn compile_service(&self, key: &Key) -> Option<Compiled<Service>> {
         let config = match self.value::<HttpService>(key)? {
             Ok(config) => config,
@@ -152,8 +170,8 @@ impl Run<'_> {
         if let Some(internal) = InternalService::by_name(key.name()) {
             return Some(Ok(Arc::new(Service::internal(internal))));
         }
-        let broken = config.weighted.iter().flat_map(|weighted| &weighted.services).find_map(|child| {
-            let name = qualify(&child.name, key.name());
+        let broken = config.children().find_map(|child| {
+            let name = qualify(child, key.name());
             match self.state.services.get(&name) {
                 Some(Err(reason)) => Some(Arc::from(format!("the service {name} is in error: {reason}"))),
                 _ => None,
@@ -165,6 +183,8 @@ impl Run<'_> {
         let resolver = Resolver {
             upstreams: &self.process.upstreams,
             states: &self.process.states,
+            servers: &self.process.servers,
+            checks: &self.process.checks,
             transport: &|name| self.state.transports.get(name).and_then(|found| found.as_ref().ok()).cloned(),
             service: &|name| self.state.services.get(name).and_then(|found| found.as_ref().ok()).cloned(),
             middleware: &|name| self.good_template(name),

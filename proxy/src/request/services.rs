@@ -1,51 +1,90 @@
 //! Below a router: through services to a server, and to its answer. Services choose; what they choose by is read here, once.
 
+use std::time::Instant;
+
 use bytes::Bytes;
 use http::uri::PathAndQuery;
 use http::{Response, StatusCode};
 
+use super::journey::{Journey, Stage, Stop};
 use super::log::{log_internal, log_server, log_service};
-use super::{Journey, Passed, Stop, through};
 use crate::api;
 use crate::body::{RequestBody, ResponseBody};
-use crate::error::{RequestError, bare};
+use crate::error::{RequestError, Side, bare, plain_text};
 use crate::forward::{self, Outgoing};
 use crate::forwarded::Present;
-use crate::middleware::{Head, PathText};
+use crate::middleware::{Head, Held, PathText};
 use crate::path::PathError;
-use crate::service::{InternalService, Server, Service, ServiceKind};
+use crate::service::{
+    Asker, Choice, Errors, InternalService, LoadBalancer, Mirroring, Mirrors, Server, Service, ServiceKind,
+    Turn,
+};
+use crate::spool::{Bounds, SpoolError, spool};
+
+/// Bytes of a body that is kept in memory, to be sent more than once; what comes after them goes into a temporary file.
+pub(super) const KEPT_BYTES_MAX: u64 = 1 << 20;
 
 /// Where the request halves of all chains led.
 pub(super) enum Destination<'r> {
-    Server(&'r Server, bool),
+    Server(&'r Server, &'r LoadBalancer),
+    /// To the first service, and to the second if the first one's answer counts as none.
+    Both(&'r Service, &'r Service, &'r Errors),
+    /// To a service, and copies to these.
+    Copied(&'r Mirroring, Mirrors),
     Internal(InternalService),
 }
 
+/// What a service chose: another one, whose middlewares come next, or where the request goes.
+pub(super) enum Chosen<'r> {
+    Service(&'r Service),
+    There(Destination<'r>),
+}
+
 impl<'r> Journey<'r> {
-    /// Through the request halves of each service's own middlewares, down to a server.
-    pub(super) async fn descend(
-        &mut self,
-        head: &mut Head<'_>,
-        mut service: &'r Service,
-        passed: &mut Passed<'r>,
-    ) -> Result<Destination<'r>, Stop> {
-        loop {
-            through(head, &service.middlewares, passed).await?;
-            match &service.kind {
-                ServiceKind::LoadBalancer(balancer) => {
-                    log_service(self.exchange, service);
-                    let server = balancer.next().ok_or(Stop::Refuse(RequestError::NoServer))?;
-                    return Ok(Destination::Server(server, balancer.pass_host_header));
+    /// What a service, whose own middlewares were passed, chooses for a request.
+    pub(super) fn choose(&mut self, head: &Head<'_>, service: &'r Service) -> Result<Chosen<'r>, Stop> {
+        match &service.kind {
+            ServiceKind::LoadBalancer(balancer) => {
+                log_service(self.exchange, service);
+                let server = self.chosen(balancer.choose(&self.asker(head)))?;
+                Ok(Chosen::There(Destination::Server(server, balancer)))
+            }
+            ServiceKind::Weighted(weighted) => {
+                Ok(Chosen::Service(self.chosen(weighted.choose(&self.asker(head)))?))
+            }
+            ServiceKind::Failover(failover) => match failover.turn() {
+                Turn::One(service) => Ok(Chosen::Service(service)),
+                Turn::Both(service, fallback, errors) => {
+                    Ok(Chosen::There(Destination::Both(service, fallback, errors)))
                 }
-                ServiceKind::Weighted(weighted) => {
-                    service = weighted.next().ok_or(Stop::Refuse(RequestError::NoServer))?;
+                Turn::Nobody => {
+                    let text = "Service Unavailable\n";
+                    Err(Stop::Answer(Box::new(plain_text(StatusCode::SERVICE_UNAVAILABLE, text))))
                 }
-                ServiceKind::Internal(internal) => {
-                    log_internal(self.exchange, service);
-                    return Ok(Destination::Internal(*internal));
-                }
+            },
+            ServiceKind::Mirroring(mirroring) => match mirroring.mirrors() {
+                none if none.is_empty() => Ok(Chosen::Service(mirroring.service())),
+                mirrors => Ok(Chosen::There(Destination::Copied(mirroring, mirrors))),
+            },
+            ServiceKind::Internal(internal) => {
+                log_internal(self.exchange, service);
+                Ok(Chosen::There(Destination::Internal(*internal)))
             }
         }
+    }
+
+    fn asker<'a>(&self, head: &'a Head<'_>) -> Asker<'a>
+    where
+        'r: 'a,
+    {
+        Asker { headers: head.headers, client: self.origin.peer_value.as_bytes() }
+    }
+
+    /// What was chosen, if anything was. The answer will say how to come back to it.
+    fn chosen<M>(&mut self, choice: Option<Choice<'r, M>>) -> Result<&'r M, Stop> {
+        let Choice { member, cookie } = choice.ok_or(Stop::Refuse(RequestError::NoServer))?;
+        self.cookies.extend(cookie.cloned());
+        Ok(member)
     }
 
     /// Has the request served where it was led.
@@ -56,20 +95,26 @@ impl<'r> Journey<'r> {
         &mut self,
         head: &mut Head<'_>,
         destination: Destination<'r>,
-        body: &mut RequestBody,
     ) -> Result<Response<ResponseBody>, RequestError> {
-        let (server, pass_host_header) = match destination {
-            Destination::Server(server, pass_host_header) => (server, pass_host_header),
+        let (server, balancer) = match destination {
+            Destination::Server(server, balancer) => (server, balancer),
             Destination::Internal(service) => return Ok(Box::pin(self.internal(service, head)).await),
+            Destination::Both(service, fallback, errors) => {
+                return Box::pin(self.fail_over(head, service, fallback, errors)).await;
+            }
+            Destination::Copied(mirroring, mirrors) => {
+                return Box::pin(self.copied(head, mirroring, mirrors)).await;
+            }
         };
-        let tracker = body.tracker();
+        let tracker = head.body.tracker();
         let present = head.present;
         debug_assert!(present.covers(Present::of(head.headers)), "who adds a field says so");
         log_server(self.exchange, server, head, present, tracker.as_ref());
         let target = outgoing_target(&head.path, &server.base_path, head.query, self.uri_query)?;
         let upgrade =
             self.policy.forwarded.dispatch(head.headers, present, self.origin, head.omit_forwarded_for);
-        let host = if pass_host_header { head.host.clone() } else { server.upstream.authority.clone() };
+        let host =
+            if balancer.pass_host_header { head.host.clone() } else { server.upstream.authority.clone() };
         let mut outgoing = Outgoing {
             method: head.method.clone(),
             target,
@@ -77,10 +122,56 @@ impl<'r> Journey<'r> {
             present,
             host,
             upgrade,
-            body: std::mem::replace(body, RequestBody::empty()),
+            body: std::mem::replace(head.body, RequestBody::empty()),
             tracker,
         };
-        forward::forward(&self.state.pools, self.connection, &server.upstream, &mut outgoing).await
+        self.attempt.reached = true;
+        if let Some(in_flight) = balancer.enter(server) {
+            self.exchange.hold(Held::Server { _in_flight: in_flight });
+        }
+        let begun = balancer.measures().then(Instant::now);
+        let answered =
+            forward::forward(&self.state.pools, self.connection, &server.upstream, &mut outgoing).await;
+        if let (Some(begun), Ok(_)) = (begun, &answered) {
+            balancer.answered(server, begun.elapsed());
+        }
+        match &answered {
+            Ok(response) => balancer.note(server, response.status().is_server_error()),
+            Err(error) if error.side() == Side::Upstream => balancer.note(server, true),
+            Err(_) => {}
+        }
+        if answered.as_ref().is_err_and(RequestError::retry_safe) {
+            self.attempt.unsent = true;
+            *head.body = outgoing.body;
+        }
+        answered
+    }
+
+    /// To a service, and to its substitute if the answer counts as none. The body is kept first, as it may be sent twice.
+    async fn fail_over(
+        &mut self,
+        head: &mut Head<'_>,
+        service: &'r Service,
+        fallback: &'r Service,
+        errors: &'r Errors,
+    ) -> Result<Response<ResponseBody>, RequestError> {
+        let body = std::mem::replace(head.body, RequestBody::empty());
+        let bounds = Bounds { memory: KEPT_BYTES_MAX, most: errors.body_bytes_max, tells_length: false };
+        let kept = spool(body, bounds).await.map_err(not_kept)?;
+        let (saved, held) = (head.save(), self.exchange.held());
+        // What led here stays true whichever of the two answers.
+        let cookies = std::mem::take(&mut self.cookies);
+        *head.body = RequestBody::kept(&kept);
+        let mut response = self.run(head, Stage::Service(service)).await;
+        if errors.hold(response.status()) {
+            drop(response);
+            self.exchange.release(held);
+            head.restore(&saved);
+            *head.body = RequestBody::kept(&kept);
+            response = self.run(head, Stage::Service(fallback)).await;
+        }
+        self.cookies = cookies;
+        Ok(response)
     }
 
     async fn internal(&self, service: InternalService, head: &Head<'_>) -> Response<ResponseBody> {
@@ -95,8 +186,17 @@ impl<'r> Journey<'r> {
     }
 }
 
+/// Why a body that had to be kept was not.
+pub(super) fn not_kept(error: SpoolError<RequestBody>) -> RequestError {
+    match error {
+        SpoolError::TooLong(..) => RequestError::ContentTooLarge,
+        SpoolError::Disk(error) => RequestError::Disk(error),
+        SpoolError::Broken(_) => RequestError::ClientBody,
+    }
+}
+
 /// The target that the server gets. Nothing is copied where the client's own is in its one form.
-fn outgoing_target(
+pub(super) fn outgoing_target(
     path: &PathText,
     base_path: &str,
     client_query: Option<&str>,
@@ -121,4 +221,3 @@ fn outgoing_target(
     }
     PathAndQuery::from_maybe_shared(Bytes::from(text)).map_err(|_| PathError::Unwritable.into())
 }
-

@@ -1,6 +1,7 @@
 //! What the request path keeps per process (`Shared`) and per worker (`State`). It holds no request.
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -27,6 +28,8 @@ pub struct Shared {
     /// Counts changes of `log`, so that workers see one without the lock.
     log_version: AtomicU64,
     terminating: AtomicBool,
+    /// Panics by the kind of middleware: as many entries as there are kinds.
+    panics: Mutex<BTreeMap<&'static str, u64>>,
 }
 
 impl Default for Shared {
@@ -37,6 +40,7 @@ impl Default for Shared {
             retired: Mutex::new(Vec::new()),
             log_version: AtomicU64::new(0),
             terminating: AtomicBool::new(false),
+            panics: Mutex::default(),
         }
     }
 }
@@ -73,6 +77,15 @@ impl Shared {
 
     pub(super) fn is_terminating(&self) -> bool {
         self.terminating.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn note_panic(&self, kind: &'static str) {
+        *self.panics.lock().unwrap_or_else(PoisonError::into_inner).entry(kind).or_default() += 1;
+    }
+
+    /// Requests that a panic in a middleware ended, by its kind.
+    pub fn middleware_panics(&self) -> BTreeMap<&'static str, u64> {
+        self.panics.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The access log, for signals and status.
@@ -113,6 +126,18 @@ impl State {
             log_version: Cell::new(0),
             last_peer: RefCell::new(None),
             dated: Cell::new((Instant::now(), SystemTime::now())),
+        }
+    }
+
+    /// For a request of the proxy's own on the same worker: the same connections, and no log.
+    pub(super) fn beside(&self) -> Self {
+        Self {
+            pools: self.pools.clone(),
+            shared: Arc::clone(&self.shared),
+            log: RefCell::new(None),
+            log_version: Cell::new(self.shared.log_version.load(Ordering::Acquire)),
+            last_peer: RefCell::new(None),
+            dated: Cell::new(self.dated.get()),
         }
     }
 

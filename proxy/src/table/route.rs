@@ -32,6 +32,8 @@ pub struct Table {
     pub tls: Option<Arc<TlsTable>>,
     /// Entry points by name.
     pub entry_points: BTreeMap<Arc<str>, Arc<EntryPointTable>>,
+    /// Services by qualified name, compiled, or why one is not.
+    pub services: OrdMap<Arc<str>, Result<Arc<Service>, Arc<str>>>,
     /// What is wrong with which object: judged bad by the control plane, or not usable here; for log and API.
     pub problems: OrdMap<Key, Arc<str>>,
 }

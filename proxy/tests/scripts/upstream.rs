@@ -5,10 +5,18 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
+
+/// How long a request that is on its way is waited for.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What was seen, and whoever waits for it.
+type Seen = (Mutex<String>, Condvar);
 
 /// What a server does. `closed`: nobody listens. `close`: it closes each connection after the request. `forgetful`: it closes
 /// after each answer, without saying so. `dying`: the second request on a connection is read and never answered.
+/// `unnumbered`: nobody knows which of its connections a request takes, as it comes on its own.
 #[derive(Clone, Default)]
 pub(crate) struct Spec {
     flags: Vec<String>,
@@ -38,20 +46,21 @@ impl Spec {
 
 pub(crate) struct Upstream {
     address: SocketAddr,
-    seen: Arc<Mutex<String>>,
+    seen: Arc<Seen>,
 }
 
 impl Upstream {
     pub(crate) fn start(name: &str, spec: Spec) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("loopback can be bound");
         let address = listener.local_addr().expect("a bound socket has an address");
-        let seen = Arc::new(Mutex::new(String::new()));
+        let seen = Arc::new(Seen::default());
         if !spec.is("closed") {
             let (name, seen) = (name.to_owned(), Arc::clone(&seen));
             std::thread::spawn(move || {
                 for (number, stream) in listener.incoming().flatten().enumerate() {
                     let (seen, spec) = (Arc::clone(&seen), spec.clone());
-                    let place = Place { name: name.clone(), connection: number + 1 };
+                    let connection = if spec.is("unnumbered") { 0 } else { number + 1 };
+                    let place = Place { name: name.clone(), connection };
                     std::thread::spawn(move || serve(&place, &spec, stream, &seen));
                 }
             });
@@ -64,7 +73,16 @@ impl Upstream {
     }
 
     pub(crate) fn take_seen(&self) -> String {
-        std::mem::take(&mut self.seen.lock().expect("no thread panicked"))
+        std::mem::take(&mut self.seen.0.lock().expect("no thread panicked"))
+    }
+
+    /// Waits until something was seen.
+    pub(crate) fn await_seen(&self) {
+        let (seen, told) = &*self.seen;
+        let seen = seen.lock().expect("no thread panicked");
+        let (seen, _) =
+            told.wait_timeout_while(seen, PATIENCE, |seen| seen.is_empty()).expect("no thread panicked");
+        assert!(!seen.is_empty(), "no request came");
     }
 }
 
@@ -74,12 +92,13 @@ struct Place {
     connection: usize,
 }
 
-fn serve(place: &Place, spec: &Spec, stream: TcpStream, seen: &Mutex<String>) {
+fn serve(place: &Place, spec: &Spec, stream: TcpStream, (seen, told): &Seen) {
     let name = &place.name;
     let mut stream = BufReader::new(stream);
     let mut answered = 0;
     while let Some((text, head)) = read_request(place, &mut stream) {
         seen.lock().expect("no thread panicked").push_str(&text);
+        told.notify_all();
         if spec.is("dying") && answered > 0 {
             return;
         }

@@ -7,19 +7,23 @@
 mod middleware;
 mod router;
 mod service;
+mod statuses;
 mod tls;
 
 pub use middleware::{
-    AddPrefix, Chain, ContentType, Headers, InFlightReq, IpAllowList, IpStrategy, Middleware, PathCharacters,
-    RateLimit, RedirectRegex, RedirectScheme, ReplacePath, ReplacePathRegex, SourceCriterion, StripPrefix,
-    StripPrefixRegex, Users,
+    AddPrefix, BREAKER_FIGURES, BUFFERING_FIGURES, Buffering, CertificateInfo, Chain, CircuitBreaker,
+    ClientTls, Compress, ContentType, DistinguishedName, Encoding, Errors, ForwardAuth, Headers, InFlightReq,
+    IpAllowList, IpStrategy, Middleware, PassTlsClientCert, PathCharacters, RateLimit, RedirectRegex,
+    RedirectScheme, ReplacePath, ReplacePathRegex, Retry, SourceCriterion, StripPrefix, StripPrefixRegex,
+    Users, digest_user, media_type,
 };
 pub use router::{Domain, HttpRouter, RouterObservability, RouterTls};
 pub use service::{
-    Cookie, ForwardingTimeouts, HealthCheck, HttpService, LoadBalancer, PassiveHealthCheck,
-    ResponseForwarding, Server, ServersTransport, Sticky, Strategy, TransportCertificate, Weighted,
-    WeightedService,
+    Cookie, Failover, FailoverErrors, ForwardingTimeouts, HealthCheck, HighestRandomWeight, HttpService,
+    LoadBalancer, Mirror, Mirroring, PassiveHealthCheck, ResponseForwarding, Server, ServersTransport,
+    Sticky, Strategy, TransportCertificate, Weighted, WeightedService,
 };
+pub use statuses::{NoStatus, StatusRanges};
 pub use tls::{ClientAuth, GeneratedCertificate, TlsCertificate, TlsOptions, TlsStore};
 
 fn is_false(value: &bool) -> bool {

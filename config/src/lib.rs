@@ -9,6 +9,7 @@ pub mod document;
 pub mod draft;
 pub mod duration;
 pub mod dynamic;
+pub mod expression;
 pub mod feed;
 pub mod generation;
 pub mod key;

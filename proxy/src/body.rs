@@ -15,6 +15,7 @@ use crate::connection::{ClientBody, ClientBodyError};
 use crate::exchange::Exchange;
 use crate::forward::tunnel::Tunnel;
 use crate::forwarded;
+use crate::spool::{Reader, Spooled};
 use crate::upstream::lease::Lease;
 
 /// Why a body broke off. Whoever polls it cuts the connection: a broken body never looks complete.
@@ -29,6 +30,12 @@ pub enum BodyError {
     /// The upstream's answer ended first: nobody takes the rest of the client's body.
     #[error("the upstream has answered and takes no more")]
     Unwanted,
+    /// It holds more than it may.
+    #[error("the client's body is too large")]
+    TooLong,
+    /// What was kept of a body could not be read again.
+    #[error("a kept body cannot be read")]
+    Kept(#[source] std::io::Error),
 }
 
 /// How far a request body has come; shared by the body (inside hyper's client) and the exchange that judges pooling.
@@ -42,13 +49,27 @@ pub enum Progress {
     Complete,
     /// The client's side failed.
     Failed,
+    /// It held more than it may.
+    TooLong,
 }
 
 /// What is sent to an upstream as the request body.
 #[derive(Debug)]
 pub struct RequestBody {
-    incoming: Option<ClientBody>,
+    content: Content,
     progress: Option<Rc<Tracker>>,
+}
+
+#[derive(Debug)]
+enum Content {
+    None,
+    Client(ClientBody),
+    /// What was read of a body already, and what comes after it.
+    Begun(Box<(Reader, Self)>),
+    /// It was read to its end and kept.
+    Kept(Box<Reader>),
+    /// It may hold so many bytes more.
+    Limited(Box<(Self, u64)>),
 }
 
 /// The shared view on one request body.
@@ -63,6 +84,16 @@ pub struct Tracker {
 }
 
 impl Tracker {
+    fn new() -> Rc<Self> {
+        Rc::new(Self {
+            state: Cell::new(Progress::Untouched),
+            bytes: Cell::new(0),
+            unwanted: Cell::new(false),
+            asked: Cell::new(false),
+            sender: RefCell::new(None),
+        })
+    }
+
     /// The answer has ended: what is left of the body goes nowhere any more.
     pub(crate) fn stop(&self) {
         self.unwanted.set(true);
@@ -98,7 +129,36 @@ impl Tracker {
 impl RequestBody {
     /// A request without a body. Allocates nothing.
     pub fn empty() -> Self {
-        Self { incoming: None, progress: None }
+        Self { content: Content::None, progress: None }
+    }
+
+    /// A body that is kept, from its beginning.
+    pub(crate) fn kept(spooled: &Rc<Spooled>) -> Self {
+        if spooled.is_empty() {
+            return Self::empty();
+        }
+        let content = Content::Kept(Box::new(Reader::new(spooled)));
+        Self { content, progress: Some(Tracker::new()) }
+    }
+
+    /// Content that is whole in memory.
+    pub(crate) fn full(content: Bytes) -> Self {
+        Self::kept(&Spooled::of(content))
+    }
+
+    /// The same body, which fails with the first byte above the bound.
+    pub(crate) fn limited(self, bytes_max: Option<u64>) -> Self {
+        let Some(bytes_max) = bytes_max else { return self };
+        Self { content: Content::Limited(Box::new((self.content, bytes_max))), progress: self.progress }
+    }
+
+    /// What was read of a body, and then the rest of it.
+    pub(crate) fn begun(read: &Rc<Spooled>, rest: Self) -> Self {
+        if read.is_empty() {
+            return rest;
+        }
+        let content = Content::Begun(Box::new((Reader::new(read), rest.content)));
+        Self { content, progress: Some(Tracker::new()) }
     }
 
     /// Wraps the client's body. A body that is known to be empty needs no tracker and allocates nothing.
@@ -106,14 +166,7 @@ impl RequestBody {
         if incoming.is_end_stream() {
             return Self::empty();
         }
-        let tracker = Rc::new(Tracker {
-            state: Cell::new(Progress::Untouched),
-            bytes: Cell::new(0),
-            unwanted: Cell::new(false),
-            asked: Cell::new(false),
-            sender: RefCell::new(None),
-        });
-        Self { incoming: Some(incoming), progress: Some(tracker) }
+        Self { content: Content::Client(incoming), progress: Some(Tracker::new()) }
     }
 
     /// The shared view on this body; `None` if it is known to be empty.
@@ -138,11 +191,10 @@ impl Body for RequestBody {
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         if self.progress.as_ref().is_some_and(|tracker| tracker.unwanted.get()) {
             // An error, not an end: a body that is cut short must not look whole. The client's connection is let go.
-            self.incoming = None;
+            self.content = Content::None;
             return Poll::Ready(Some(Err(BodyError::Unwanted)));
         }
-        let Some(incoming) = self.incoming.as_mut() else { return Poll::Ready(None) };
-        match Pin::new(&mut *incoming).poll_frame(cx) {
+        match self.content.poll_frame(cx) {
             Poll::Pending => {
                 if let Some(tracker) = &self.progress {
                     tracker.asked.set(true);
@@ -155,7 +207,7 @@ impl Body for RequestBody {
                 Poll::Ready(None)
             }
             Poll::Ready(Some(Ok(frame))) => {
-                let ended = incoming.is_end_stream();
+                let ended = self.content.is_ended();
                 if let (Some(tracker), Some(data)) = (&self.progress, frame.data_ref()) {
                     tracker.asked.set(false);
                     tracker.bytes.set(tracker.bytes.get() + data.len() as u64);
@@ -164,19 +216,95 @@ impl Body for RequestBody {
                 Poll::Ready(Some(Ok(admitted(frame))))
             }
             Poll::Ready(Some(Err(error))) => {
-                self.note(Progress::Failed);
-                Poll::Ready(Some(Err(BodyError::Client(error))))
+                self.note(if matches!(error, BodyError::TooLong) {
+                    Progress::TooLong
+                } else {
+                    Progress::Failed
+                });
+                Poll::Ready(Some(Err(error)))
             }
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.incoming.as_ref().is_none_or(Body::is_end_stream)
+        self.content.is_ended()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.incoming.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
+        self.content.size_hint()
     }
+}
+
+impl Content {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match self {
+            Self::None => Poll::Ready(None),
+            Self::Client(body) => {
+                Pin::new(body).poll_frame(cx).map(|frame| frame.map(|frame| frame.map_err(BodyError::Client)))
+            }
+            Self::Begun(begun) if !begun.0.is_ended() => {
+                begun.0.poll_frame(cx).map(|frame| frame.map(|frame| frame.map_err(BodyError::Kept)))
+            }
+            Self::Begun(begun) => {
+                *self = std::mem::replace(&mut begun.1, Self::None);
+                self.poll_frame(cx)
+            }
+            Self::Kept(reader) => {
+                reader.poll_frame(cx).map(|frame| frame.map(|frame| frame.map_err(BodyError::Kept)))
+            }
+            Self::Limited(limited) => {
+                let polled = limited.0.poll_frame(cx);
+                let Poll::Ready(Some(Ok(frame))) = &polled else { return polled };
+                let bytes = frame.data_ref().map_or(0, |data| data.len() as u64);
+                match limited.1.checked_sub(bytes) {
+                    Some(left) => limited.1 = left,
+                    None => {
+                        *self = Self::None;
+                        return Poll::Ready(Some(Err(BodyError::TooLong)));
+                    }
+                }
+                polled
+            }
+        }
+    }
+
+    fn is_ended(&self) -> bool {
+        match self {
+            Self::None => true,
+            Self::Client(body) => body.is_end_stream(),
+            Self::Begun(begun) => begun.0.is_ended() && begun.1.is_ended(),
+            Self::Kept(reader) => reader.is_ended(),
+            Self::Limited(limited) => limited.0.is_ended(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::None => SizeHint::with_exact(0),
+            Self::Client(body) => body.size_hint(),
+            Self::Limited(limited) => limited.0.size_hint(),
+            Self::Begun(begun) => {
+                let read = begun.0.left();
+                let rest = begun.1.size_hint();
+                let mut whole = SizeHint::new();
+                whole.set_lower(read.saturating_add(rest.lower()));
+                if let Some(rest) = rest.upper() {
+                    whole.set_upper(read.saturating_add(rest));
+                }
+                whole
+            }
+            Self::Kept(reader) => left_of(reader),
+        }
+    }
+}
+
+fn left_of(reader: &Reader) -> SizeHint {
+    if let Some(told) = reader.told() {
+        return SizeHint::with_exact(told);
+    }
+    let mut hint = SizeHint::new();
+    hint.set_lower(reader.left());
+    hint
 }
 
 /// A frame of the client's body as it may go on: trailers without fields that belong in a head.
@@ -192,13 +320,18 @@ fn admitted(frame: Frame<Bytes>) -> Frame<Bytes> {
 
 /// What is sent to the client. It owns the exchange: dropping it, at the end or early, ends the exchange (log line, counts,
 /// in-flight places).
-#[derive(Debug)]
 pub struct ResponseBody {
     source: Source,
     exchange: Option<Exchange>,
 }
 
-#[derive(Debug)]
+impl std::fmt::Debug for ResponseBody {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (ended, size) = (self.is_end_stream(), self.size_hint());
+        f.debug_struct("ResponseBody").field("ended", &ended).field("size", &size).finish_non_exhaustive()
+    }
+}
+
 enum Source {
     Empty,
     /// A frame that was looked at already, and what comes after it.
@@ -208,6 +341,10 @@ enum Source {
     /// Boxed: it is the larger one, and every answer is moved.
     Http2(Box<(Incoming, Lease)>),
     Tunnel(Option<Box<Tunnel>>),
+    /// It was read to its end and kept.
+    Kept(Box<Reader>),
+    /// Made of another body by a middleware.
+    Made(Pin<Box<dyn Body<Data = Bytes, Error = BodyError>>>),
     /// It broke off before anybody read it.
     Broken(Option<Box<BodyError>>),
 }
@@ -223,6 +360,18 @@ impl ResponseBody {
         let content = content.into();
         let source = if content.is_empty() { Source::Empty } else { Source::Full(content) };
         Self { source, exchange: None }
+    }
+
+    /// Content that was kept.
+    pub(crate) fn kept(spooled: &Rc<Spooled>) -> Self {
+        let source =
+            if spooled.is_empty() { Source::Empty } else { Source::Kept(Box::new(Reader::new(spooled))) };
+        Self { source, exchange: None }
+    }
+
+    /// Content that a middleware makes of another body as it comes.
+    pub(crate) fn made(body: impl Body<Data = Bytes, Error = BodyError> + 'static) -> Self {
+        Self { source: Source::Made(Box::pin(body)), exchange: None }
     }
 
     /// Content streamed from an upstream; its lease goes back to the pool at the end if the return rule allows it.
@@ -350,6 +499,10 @@ impl Body for ResponseBody {
                 this.source = Source::Empty;
                 Poll::Ready(Some(Ok(Frame::data(content))))
             }
+            Source::Kept(reader) => {
+                reader.poll_frame(cx).map(|frame| frame.map(|frame| frame.map_err(BodyError::Kept)))
+            }
+            Source::Made(body) => body.as_mut().poll_frame(cx),
             Source::Http1(_) | Source::Http2(_) => this.poll_upstream(cx),
         };
         if let (Some(exchange), Poll::Ready(Some(Ok(frame)))) = (this.exchange.as_mut(), &polled)
@@ -365,6 +518,8 @@ impl Body for ResponseBody {
             Source::Empty | Source::Tunnel(_) => true,
             Source::Ahead(_) | Source::Broken(_) => false,
             Source::Full(content) => content.is_empty(),
+            Source::Kept(reader) => reader.is_ended(),
+            Source::Made(body) => body.is_end_stream(),
             Source::Http1(lease) => lease.is_answer_ended(),
             Source::Http2(stream) => stream.0.is_end_stream(),
         }
@@ -388,6 +543,8 @@ fn size_of(source: &Source) -> SizeHint {
             }
         }
         Source::Full(content) => SizeHint::with_exact(content.len() as u64),
+        Source::Kept(reader) => left_of(reader),
+        Source::Made(body) => body.size_hint(),
         Source::Http1(lease) => lease.size_hint(),
         Source::Http2(stream) => stream.0.size_hint(),
     }

@@ -86,6 +86,12 @@ pub enum RequestError {
     /// The client's body broke off while it was being forwarded.
     #[error("the client's body broke off")]
     ClientBody,
+    /// The client's body is larger than a middleware allows.
+    #[error("the client's body is too large")]
+    ContentTooLarge,
+    /// What a middleware keeps of a message cannot be written to or read from a temporary file.
+    #[error("a temporary file cannot be used")]
+    Disk(#[source] std::io::Error),
     /// The client left before it was answered.
     #[error("the client left")]
     ClientGone,
@@ -154,10 +160,13 @@ impl RequestError {
             | Self::NoRoute
             | Self::Misdirected
             | Self::ClientBody
+            | Self::ContentTooLarge
             | Self::ClientGone => Side::Client,
-            Self::RouterInError { .. } | Self::NoServer | Self::Middleware { .. } | Self::Internal(_) => {
-                Side::Proxy
-            }
+            Self::RouterInError { .. }
+            | Self::NoServer
+            | Self::Middleware { .. }
+            | Self::Disk(_)
+            | Self::Internal(_) => Side::Proxy,
             Self::Upstream { .. } => Side::Upstream,
         }
     }
@@ -190,7 +199,8 @@ impl RequestError {
                 _ => StatusCode::BAD_GATEWAY,
             },
             Self::ClientGone => client_closed_request(),
-            Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::ContentTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Disk(_) | Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
 
@@ -215,8 +225,9 @@ impl RequestError {
             Self::BadTarget(_) | Self::Expectation | Self::Connect => bare(self.status(), ""),
             Self::Misdirected => plain_text(StatusCode::MISDIRECTED_REQUEST, "Misdirected Request\n"),
             Self::ClientGone => bare(self.status(), "Client Closed Request"),
+            Self::ContentTooLarge => bare(self.status(), "Request Entity Too Large"),
             Self::Middleware { status, .. } => bare(*status, status.canonical_reason().unwrap_or_default()),
-            Self::Upstream { .. } | Self::ClientBody | Self::Internal(_) => {
+            Self::Upstream { .. } | Self::ClientBody | Self::Disk(_) | Self::Internal(_) => {
                 let status = self.status();
                 bare(status, status.canonical_reason().unwrap_or_default())
             }
@@ -302,6 +313,8 @@ mod tests {
             (upstream(UpstreamFailure::HeaderTimeout), 504, Side::Upstream),
             (upstream(UpstreamFailure::Malformed), 502, Side::Upstream),
             (RequestError::ClientBody, 400, Side::Client),
+            (RequestError::ContentTooLarge, 413, Side::Client),
+            (RequestError::Disk(std::io::ErrorKind::StorageFull.into()), 500, Side::Proxy),
             (RequestError::ClientGone, 499, Side::Client),
             (RequestError::Internal("x"), 500, Side::Proxy),
         ];

@@ -12,13 +12,13 @@ use crate::access_log::WorkerLog;
 use crate::body::Tracker;
 use crate::connection::ConnectionFacts;
 use crate::error::client_closed_request;
-use crate::middleware::in_flight_req::Place;
+use crate::middleware::Held;
 
 /// One request under way.
 #[derive(Default)]
 pub struct Exchange {
     pub(crate) entry: Option<Box<Entry>>,
-    places: Vec<Place>,
+    held: Vec<Held>,
 }
 
 /// What a log line is made of. Names and values are shared, not copied.
@@ -61,7 +61,7 @@ pub(crate) struct Origin {
 impl Exchange {
     /// An exchange that ends with a log line.
     pub(crate) fn logged(entry: Entry) -> Self {
-        Self { entry: Some(Box::new(entry)), places: Vec::new() }
+        Self { entry: Some(Box::new(entry)), held: Vec::new() }
     }
 
     /// Bytes of content were handed to the client's connection.
@@ -78,14 +78,24 @@ impl Exchange {
         }
     }
 
-    /// Keeps a place until the exchange ends.
-    pub(crate) fn hold(&mut self, place: Place) {
-        self.places.push(place);
+    /// Keeps this until the exchange ends.
+    pub(crate) fn hold(&mut self, held: Held) {
+        self.held.push(held);
+    }
+
+    /// How much is kept.
+    pub(crate) fn held(&self) -> usize {
+        self.held.len()
+    }
+
+    /// Lets go of what was kept since there was so much: that part of the exchange is over, and another begins.
+    pub(crate) fn release(&mut self, held: usize) {
+        self.held.truncate(held);
     }
 
     /// Whether anything depends on this exchange's end.
     pub(crate) fn matters(&self) -> bool {
-        self.entry.is_some() || !self.places.is_empty()
+        self.entry.is_some() || !self.held.is_empty()
     }
 }
 
@@ -116,7 +126,7 @@ impl std::fmt::Debug for Exchange {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Exchange")
             .field("logged", &self.entry.is_some())
-            .field("places", &self.places.len())
+            .field("held", &self.held.len())
             .finish_non_exhaustive()
     }
 }
@@ -129,7 +139,8 @@ mod tests {
 
     use super::*;
     use crate::body::ResponseBody;
-    use crate::middleware::{Flow, Kept, Middleware, PolicyStates, Template, tests::Sample};
+    use crate::middleware::{Attempt, Back, Flow, Kept, Middleware, PolicyStates, Template, tests::Sample};
+    use crate::upstream::UpstreamRegistry;
 
     #[test]
     fn a_place_is_held_until_the_answers_body_is_gone() {
@@ -137,10 +148,12 @@ mod tests {
             in_flight_req: Some(dynamic::InFlightReq { amount: 1, source_criterion: None }),
             ..dynamic::Middleware::default()
         };
-        let template = Arc::new(Template::compile("l@file", &config).expect("good"));
+        let template =
+            Arc::new(Template::compile("l@file", &config, &UpstreamRegistry::default()).expect("good"));
         let states = PolicyStates::default();
         let find = |_: &str| Some(Arc::clone(&template));
-        let chain = Middleware::compile(&["l@file".into()], &find, "r@file", &states).expect("good");
+        let chain =
+            Middleware::compile(&["l@file".into()], &find, &|_| None, "r@file", &states).expect("good");
         let enter = || match Sample::new("GET", "/").run(|head| chain[0].request(head)) {
             Flow::Next(Kept::Place(place)) => Some(place),
             _ => None,
@@ -149,7 +162,12 @@ mod tests {
         assert!(!exchange.matters());
         let mut response = crate::error::bare(StatusCode::OK, "");
         let kept = Kept::Place(enter().expect("a place"));
-        exchange.hold(chain[0].response(kept, &mut response).expect("the place outlives the response half"));
+        match Sample::new("GET", "/")
+            .run(|head| chain[0].response(kept, &mut response, Attempt::default(), head))
+        {
+            Back::Hold(held) => exchange.hold(held),
+            other => panic!("the place outlives the response half: {other:?}"),
+        }
         assert!(exchange.matters());
         let mut body = ResponseBody::full("x");
         body.bind(exchange);

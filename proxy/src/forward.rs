@@ -146,7 +146,11 @@ async fn send(
                 continue;
             }
         }
-        return Err(failed(fault, lease.unwritten().is_some(), outgoing.tracker.as_deref()));
+        let unwritten = lease.unwritten();
+        let failure = failed(fault, unwritten.is_some(), outgoing.tracker.as_deref());
+        // Whoever sends it once more sends the same body.
+        outgoing.body = unwritten.unwrap_or_else(RequestBody::empty);
+        return Err(failure);
     }
 }
 
@@ -256,7 +260,14 @@ async fn send_http2(
             outgoing.headers = headers;
             Ok(Sent::Again { elsewhere: true })
         }
-        (request, _) => Err(failed_http2(failure.error, request.is_some(), tracker)),
+        (request, _) => {
+            let unwritten = request.is_some();
+            let failed = failed_http2(failure.error, unwritten, tracker);
+            if let Some(request) = request {
+                outgoing.put_back(request);
+            }
+            Err(failed)
+        }
     }
 }
 
@@ -290,6 +301,9 @@ fn failed(fault: Fault, unwritten: bool, tracker: Option<&Tracker>) -> RequestEr
     if tracker.is_some_and(|tracker| tracker.progress() == Progress::Failed) {
         return RequestError::ClientBody;
     }
+    if tracker.is_some_and(|tracker| tracker.progress() == Progress::TooLong) {
+        return RequestError::ContentTooLarge;
+    }
     let what = match fault {
         Fault::Closed(_) => UpstreamFailure::Closed,
         Fault::Malformed(_) => UpstreamFailure::Malformed,
@@ -301,6 +315,9 @@ fn failed(fault: Fault, unwritten: bool, tracker: Option<&Tracker>) -> RequestEr
 fn failed_http2(error: hyper::Error, unwritten: bool, tracker: Option<&Tracker>) -> RequestError {
     if tracker.is_some_and(|tracker| tracker.progress() == Progress::Failed) {
         return RequestError::ClientBody;
+    }
+    if tracker.is_some_and(|tracker| tracker.progress() == Progress::TooLong) {
+        return RequestError::ContentTooLarge;
     }
     let what = if error.is_parse() { UpstreamFailure::Malformed } else { UpstreamFailure::Closed };
     RequestError::upstream(what, Some(error.into()), unwritten)

@@ -421,7 +421,7 @@ fn port_value(port: Option<u16>, secure: bool) -> HeaderValue {
     }
 }
 
-fn append_client(headers: &mut HeaderMap, client: &HeaderValue) {
+pub(crate) fn append_client(headers: &mut HeaderMap, client: &HeaderValue) {
     match headers.entry(X_FORWARDED_FOR) {
         Entry::Vacant(entry) => {
             entry.insert(client.clone());

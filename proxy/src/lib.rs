@@ -25,6 +25,7 @@ pub mod preface;
 pub mod proxy;
 pub mod request;
 pub mod service;
+mod spool;
 pub mod table;
 pub mod tls;
 pub mod upstream;

@@ -2,38 +2,48 @@
 //! halves in order until one answers, and the answer passes the response halves of those that were passed, in reverse.
 //! Nothing here forwards a request.
 
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::header::{HOST, HeaderName};
-use http::{HeaderMap, HeaderValue, Method, Response};
+use http::{HeaderValue, Response};
 use ravelin_config::dynamic;
 
 use crate::body::ResponseBody;
-use crate::error::RequestError;
-use crate::forwarded::{PolicyError, Present};
-use crate::path::{PathError, PathOptions};
-use crate::upstream::{TransportError, UrlError};
+use crate::forwarded::PolicyError;
+use crate::service::Service;
+use crate::upstream::{TransportError, UpstreamRegistry, UrlError};
 
 pub mod add_prefix;
 pub mod basic_auth;
+pub mod buffering;
+pub mod circuit_breaker;
+pub mod compress;
 pub(crate) mod content_type;
+pub mod digest_auth;
 pub mod encoded_characters;
+pub mod errors;
+mod flow;
+pub mod forward_auth;
+mod head;
 pub mod headers;
 pub mod in_flight_req;
 pub mod ip_allow_list;
+pub mod pass_tls_client_cert;
 mod pattern;
 pub mod rate_limit;
 pub mod redirect_regex;
 pub mod redirect_scheme;
 pub mod replace_path;
+pub mod retry;
 pub mod source;
+mod states;
 pub mod strip_prefix;
 pub mod strip_prefix_regex;
 
-pub use in_flight_req::PolicyStates;
+pub(crate) use flow::{Again, Attempt, Back, Fetch, Fetched, Flow, Held, Kept, Later, Outcome};
+pub(crate) use head::Saved;
+pub use head::{Head, PathText};
+pub use states::PolicyStates;
 
 /// The registration table: every kind that works. Compiled, immutable, shared by routers and workers.
 #[derive(Clone, Debug)]
@@ -66,6 +76,22 @@ pub enum Middleware {
     BasicAuth(Arc<basic_auth::BasicAuth>),
     /// `contentType`.
     ContentType,
+    /// `circuitBreaker`, bound to one router (or service).
+    CircuitBreaker(Arc<circuit_breaker::CircuitBreaker>),
+    /// `compress`.
+    Compress(Arc<compress::Compress>),
+    /// `forwardAuth`.
+    ForwardAuth(Arc<forward_auth::ForwardAuth>),
+    /// `digestAuth`.
+    DigestAuth(Arc<digest_auth::DigestAuth>),
+    /// `passTLSClientCert`.
+    PassTlsClientCert(Arc<pass_tls_client_cert::PassTlsClientCert>),
+    /// `errors`, with its service.
+    Errors(Arc<errors::Errors>),
+    /// `buffering`.
+    Buffering(Arc<buffering::Buffering>),
+    /// `retry`.
+    Retry(Arc<retry::Retry>),
 }
 
 /// A middleware object compiled by itself, before it is bound to the routers that use it.
@@ -77,6 +103,10 @@ pub enum Template {
     InFlightReq(Arc<in_flight_req::Settings>),
     /// The same.
     RateLimit(Arc<rate_limit::Settings>),
+    /// The same.
+    CircuitBreaker(Arc<circuit_breaker::Settings>),
+    /// It needs a service, which is compiled after it.
+    Errors(Arc<errors::Settings>),
     /// Other middlewares in order, by qualified name.
     Chain(Box<[Arc<str>]>),
 }
@@ -98,6 +128,9 @@ pub enum CompileError {
     /// An object of more than one kind.
     #[error("more than one kind is given")]
     SeveralKinds,
+    /// Services nested deeper than [`crate::service::DEPTH_MAX`].
+    #[error("{0} holds services within services more than {max} deep", max = crate::service::DEPTH_MAX)]
+    Depth(Arc<str>),
     /// Chains that contain each other, or more than [`CHAIN_LENGTH_MAX`] in one.
     #[error("the chain {0} never ends, or is longer than {CHAIN_LENGTH_MAX}")]
     ChainLength(Arc<str>),
@@ -123,148 +156,6 @@ pub enum CompileError {
 /// Most middlewares in front of one router or service after chains are flattened.
 pub const CHAIN_LENGTH_MAX: usize = 256;
 
-/// What a middleware may see and change of a request on its way in.
-pub struct Head<'a> {
-    /// The method.
-    pub method: &'a Method,
-    /// The fields; ours are among them already, `X-Forwarded-For` is not.
-    ///
-    /// `Host` may be among them as the client sent it, which no middleware looks at: [`Head::host`] is what counts.
-    /// A field that a configuration names is found by `field`.
-    pub headers: &'a mut HeaderMap,
-    /// Which of them may be there. Who adds a field says so here.
-    pub(crate) present: Present,
-    /// The one normalised path. Who changes it sets it by [`Head::rewrite_path`].
-    pub path: PathText,
-    /// The query as the client sent it, without the question mark. `None`: the target has none.
-    pub query: Option<&'a str>,
-    /// The Host as the client sent it, or as a middleware set it: what is forwarded.
-    pub host: HeaderValue,
-    /// The connection is TLS.
-    pub tls: bool,
-    /// The client's address.
-    pub client: std::net::IpAddr,
-    /// What the entry point allows in paths.
-    pub path_options: PathOptions,
-    /// A middleware removed `X-Forwarded-For`: it is not written.
-    pub omit_forwarded_for: bool,
-    /// The user that the client says to be, right or not, for the log; empty where an authentication found none.
-    pub user: Option<Vec<u8>>,
-}
-
-/// The path of a request: the client's own bytes while nothing changed it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum PathText {
-    /// As in the request's URI, which was normal already.
-    Original(http::Uri),
-    /// Normalised or rewritten.
-    Own(Box<str>),
-}
-
-impl PathText {
-    /// The text.
-    pub fn as_str(&self) -> &str {
-        match self {
-            // An absolute-form target may have no path at all.
-            Self::Original(uri) if uri.path().is_empty() => "/",
-            Self::Original(uri) => uri.path(),
-            Self::Own(text) if text.is_empty() => "/",
-            Self::Own(text) => text,
-        }
-    }
-
-    /// A middleware left nothing of it: what is put before it is the whole path then.
-    pub(crate) fn is_used_up(&self) -> bool {
-        matches!(self, Self::Own(text) if text.is_empty())
-    }
-}
-
-impl Head<'_> {
-    /// The first value of the field that a configuration names. The Host is none, as in Traefik.
-    pub(crate) fn field(&self, name: &HeaderName) -> Option<&HeaderValue> {
-        if *name == HOST { None } else { self.headers.get(name) }
-    }
-
-    /// Sets a rewritten path after bringing it into its one form again.
-    ///
-    /// # Errors
-    /// A path that climbs, or that cannot be normalised: the request is refused.
-    pub fn rewrite_path(&mut self, path: &str) -> Result<(), RequestError> {
-        self.set_path(crate::path::rewritten(path, self.path_options, false))
-    }
-
-    /// Sets what is left of a path, nothing too, or stands in its place. It must be a path already: nothing of it is resolved, so that no
-    /// client reaches by a rewriting what it could not ask for.
-    ///
-    /// # Errors
-    /// Empty and dot segments, or what cannot be normalised: the request is refused.
-    pub fn replace_path(&mut self, path: &str) -> Result<(), RequestError> {
-        if path.is_empty() {
-            self.path = PathText::Own(Box::default());
-            return Ok(());
-        }
-        self.set_path(crate::path::rewritten(path, self.path_options, true))
-    }
-
-    fn set_path(&mut self, path: Result<String, PathError>) -> Result<(), RequestError> {
-        self.path = PathText::Own(path.map_err(RequestError::RewrittenPath)?.into());
-        Ok(())
-    }
-}
-
-/// What the request half of a middleware decides.
-#[derive(Debug)]
-pub enum Flow {
-    /// On to the next; what its response half needs is kept.
-    Next(Kept),
-    /// This is the answer.
-    Answer(Box<Response<ResponseBody>>),
-    /// The request is refused with this error.
-    Refuse(RequestError),
-    /// The middleware's `Middleware::resume` decides by what this comes to.
-    Later(Later),
-}
-
-/// Something that takes time before a middleware can decide. Dropping it gives it up.
-pub struct Later(Pin<Box<dyn Future<Output = bool>>>);
-
-impl Later {
-    pub(crate) fn new(waited_for: impl Future<Output = bool> + 'static) -> Self {
-        Self(Box::pin(waited_for))
-    }
-}
-
-impl Future for Later {
-    type Output = bool;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<bool> {
-        self.0.as_mut().poll(cx)
-    }
-}
-
-impl std::fmt::Debug for Later {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Later")
-    }
-}
-
-/// What a middleware keeps from the request for the answer.
-#[derive(Debug, Default)]
-pub enum Kept {
-    /// Nothing.
-    #[default]
-    Nothing,
-    /// `headers`: the Origin, and whether the request came over TLS.
-    Headers {
-        /// The value of Origin.
-        origin: Option<Box<HeaderValue>>,
-        /// The client's side is TLS.
-        secure: bool,
-    },
-    /// `inFlightReq`: the place taken, given up when the exchange ends.
-    Place(in_flight_req::Place),
-}
-
 impl Middleware {
     /// Compiles a list of qualified names for one router or service (`owner`): chains are flattened, kinds with state are bound
     /// to the owner. State of an owner that had it before is kept.
@@ -274,6 +165,7 @@ impl Middleware {
     pub fn compile(
         names: &[Arc<str>],
         templates: &dyn Fn(&str) -> Option<Arc<Template>>,
+        services: &dyn Fn(&str) -> Option<Arc<Service>>,
         owner: &str,
         states: &PolicyStates,
     ) -> Result<Box<[Self]>, CompileError> {
@@ -297,10 +189,47 @@ impl Middleware {
                     let limit = rate_limit::RateLimit::bind(settings, owner, &name, states);
                     out.push(Self::RateLimit(Arc::new(limit)));
                 }
+                Template::CircuitBreaker(settings) => {
+                    let breaker = circuit_breaker::CircuitBreaker::bind(settings, owner, &name, states);
+                    out.push(Self::CircuitBreaker(Arc::new(breaker)));
+                }
+                Template::Errors(settings) => {
+                    let service = services(&settings.service)
+                        .ok_or_else(|| CompileError::Missing(Arc::clone(&settings.service)))?;
+                    out.push(Self::Errors(Arc::new(settings.bind(service))));
+                }
                 Template::Chain(members) => waiting.extend(members.iter().rev().map(Arc::clone)),
             }
         }
         Ok(out.into())
+    }
+
+    /// What it is, as configurations name it.
+    pub(crate) fn kind(&self) -> &'static str {
+        match self {
+            Self::Headers(_) => "headers",
+            Self::AddPrefix(_) => "addPrefix",
+            Self::StripPrefix(_) => "stripPrefix",
+            Self::StripPrefixRegex(_) => "stripPrefixRegex",
+            Self::ReplacePath(_) => "replacePath",
+            Self::ReplacePathRegex(_) => "replacePathRegex",
+            Self::EncodedCharacters(_) => "encodedCharacters",
+            Self::RedirectScheme(_) => "redirectScheme",
+            Self::RedirectRegex(_) => "redirectRegex",
+            Self::IpAllowList(_) => "ipAllowList",
+            Self::InFlightReq(_) => "inFlightReq",
+            Self::RateLimit(_) => "rateLimit",
+            Self::BasicAuth(_) => "basicAuth",
+            Self::ContentType => "contentType",
+            Self::Retry(_) => "retry",
+            Self::PassTlsClientCert(_) => "passTLSClientCert",
+            Self::DigestAuth(_) => "digestAuth",
+            Self::ForwardAuth(_) => "forwardAuth",
+            Self::Compress(_) => "compress",
+            Self::CircuitBreaker(_) => "circuitBreaker",
+            Self::Errors(_) => "errors",
+            Self::Buffering(_) => "buffering",
+        }
     }
 
     /// The request half.
@@ -319,41 +248,74 @@ impl Middleware {
             Self::InFlightReq(middleware) => middleware.request(head),
             Self::RateLimit(middleware) => middleware.request(head),
             Self::BasicAuth(middleware) => middleware.request(head),
+            Self::Retry(middleware) => middleware.request(head),
+            Self::Errors(middleware) => middleware.request(),
+            Self::PassTlsClientCert(middleware) => middleware.request(head),
+            Self::DigestAuth(middleware) => middleware.request(head),
+            Self::ForwardAuth(middleware) => middleware.request(head),
+            Self::Compress(middleware) => middleware.request(head),
+            Self::CircuitBreaker(middleware) => middleware.request(),
+            Self::Buffering(middleware) => middleware.request(head),
             Self::ContentType => Flow::Next(Kept::Nothing),
         }
     }
 
     /// Goes on with what a [`Flow::Later`] of this middleware came to.
-    pub(crate) fn resume(&self, head: &mut Head<'_>, outcome: bool) -> Flow {
-        match self {
-            Self::BasicAuth(middleware) => middleware.resume(head, outcome),
+    pub(crate) fn resume(&self, head: &mut Head<'_>, outcome: Outcome) -> Flow {
+        match (self, outcome) {
+            (Self::BasicAuth(middleware), Outcome::Verdict(right)) => middleware.resume(head, right),
+            (Self::ForwardAuth(middleware), Outcome::Body(body)) => middleware.read(head, body),
+            (Self::ForwardAuth(middleware), Outcome::Fetched(fetched)) => middleware.resume(head, fetched),
+            (Self::Retry(middleware), Outcome::Body(body)) => middleware.resume(head, body),
+            (Self::Buffering(middleware), Outcome::Body(body)) => middleware.resume(head, body),
             _ => Flow::Next(Kept::Nothing),
         }
     }
 
-    /// The response half; returns what must live until the exchange ends.
+    /// The response half. `head` is the request as it went on.
     pub(crate) fn response(
         &self,
         kept: Kept,
         response: &mut Response<ResponseBody>,
-    ) -> Option<in_flight_req::Place> {
+        attempt: Attempt,
+        head: &Head<'_>,
+    ) -> Back {
         match (self, kept) {
             (Self::Headers(middleware), Kept::Headers { origin, secure }) => {
                 middleware.response(origin.as_deref(), secure, response);
-                None
+                Back::Pass
             }
-            (_, Kept::Place(place)) => Some(place),
-            _ => None,
+            (Self::Retry(middleware), Kept::Retry(left)) => middleware.response(left, response, attempt),
+            (Self::Compress(middleware), Kept::Compress(chosen)) => {
+                middleware.response(chosen, response);
+                Back::Pass
+            }
+            (Self::ForwardAuth(middleware), Kept::Cookies(cookies)) => {
+                middleware.response(&cookies, response);
+                Back::Pass
+            }
+            (Self::CircuitBreaker(_), Kept::Observation(mut observation)) => {
+                observation.status = Some(response.status());
+                Back::Hold(Held::Observation { _observation: observation })
+            }
+            (Self::Errors(middleware), Kept::Errors) => middleware.response(response, head),
+            (Self::Buffering(middleware), Kept::Buffering(whole)) => middleware.response(whole, response),
+            (_, Kept::Place(place)) => Back::Hold(Held::Place { _place: place }),
+            _ => Back::Pass,
         }
     }
 }
 
 impl Template {
-    /// Compiles the middleware object of this qualified name.
+    /// Compiles the middleware object of this qualified name. `upstreams` are the process's servers.
     ///
     /// # Errors
     /// No kind, several kinds, a kind that does not work yet, values that its constructor refuses.
-    pub fn compile(name: &str, config: &dynamic::Middleware) -> Result<Self, CompileError> {
+    pub fn compile(
+        name: &str,
+        config: &dynamic::Middleware,
+        upstreams: &UpstreamRegistry,
+    ) -> Result<Self, CompileError> {
         if let Some(kind) = config.other.keys().next() {
             return Err(CompileError::Unsupported(kind.clone()));
         }
@@ -366,6 +328,12 @@ impl Template {
         if let Some(settings) = &config.in_flight_req {
             found.push(Self::InFlightReq(Arc::new(in_flight_req::Settings::compile(settings)?)));
         }
+        if let Some(settings) = &config.circuit_breaker {
+            found.push(Self::CircuitBreaker(Arc::new(circuit_breaker::Settings::compile(settings)?)));
+        }
+        if let Some(settings) = &config.errors {
+            found.push(Self::Errors(Arc::new(errors::Settings::compile(name, settings)?)));
+        }
         if let Some(settings) = &config.rate_limit {
             if settings.redis.is_some() {
                 return Err(CompileError::Unsupported("rateLimit.redis".to_owned()));
@@ -376,6 +344,10 @@ impl Template {
             // Switched off, it is a chain of nothing.
             let off = kind.auto_detect == Some(false);
             found.push(if off { Self::Chain(Box::default()) } else { Self::Shared(Middleware::ContentType) });
+        }
+        if let Some(settings) = &config.forward_auth {
+            let kind = forward_auth::ForwardAuth::compile(settings, upstreams)?;
+            found.push(Self::Shared(Middleware::ForwardAuth(Arc::new(kind))));
         }
         found.extend(shared(config)?.into_iter().map(Self::Shared));
         match (found.pop(), found.is_empty()) {
@@ -419,6 +391,22 @@ fn shared(config: &dynamic::Middleware) -> Result<Vec<Middleware>, CompileError>
     }
     if let Some(kind) = &config.basic_auth {
         add(Middleware::BasicAuth(Arc::new(basic_auth::BasicAuth::compile(kind)?)));
+    }
+    if let Some(kind) = &config.buffering {
+        add(Middleware::Buffering(Arc::new(buffering::Buffering::compile(kind)?)));
+    }
+    if let Some(kind) = &config.compress {
+        add(Middleware::Compress(Arc::new(compress::Compress::compile(kind)?)));
+    }
+    if let Some(kind) = &config.digest_auth {
+        add(Middleware::DigestAuth(Arc::new(digest_auth::DigestAuth::compile(kind)?)));
+    }
+    if let Some(kind) = &config.pass_tls_client_cert {
+        let compiled = pass_tls_client_cert::PassTlsClientCert::compile(kind);
+        add(Middleware::PassTlsClientCert(Arc::new(compiled)));
+    }
+    if let Some(kind) = &config.retry {
+        add(Middleware::Retry(Arc::new(retry::Retry::compile(kind)?)));
     }
     for kind in [&config.ip_allow_list, &config.ip_white_list].into_iter().flatten() {
         add(Middleware::IpAllowList(Arc::new(ip_allow_list::IpAllowList::compile(kind)?)));

@@ -10,8 +10,7 @@ use std::sync::Arc;
 use http::header::{CONNECTION, COOKIE, EXPECT, HOST, HeaderMap, HeaderValue, TRANSFER_ENCODING};
 use http::request::Parts;
 use http::{Method, Request, Response, StatusCode, Version};
-use ravelin_config::rule::{self, HeaderLookup, RequestFacts};
-use smallvec::SmallVec;
+use ravelin_config::rule::{HeaderLookup, RequestFacts};
 
 use crate::body::{RequestBody, ResponseBody};
 use crate::connection::{ClientBody, ConnectionFacts, Protocol, RawTarget, TlsFacts};
@@ -19,16 +18,18 @@ use crate::error::{RequestError, bare};
 use crate::exchange::Exchange;
 use crate::forwarded::{self, Origin, Present};
 use crate::limits::EntryPointPolicy;
-use crate::middleware::{Flow, Head, Kept, Middleware, PathText, content_type};
+use crate::middleware::{Attempt, Head, PathText};
 use crate::path::{self, PathError};
-use crate::service::Service;
-use crate::table::{EntryPointTable, Outcome, Route, RouteIndex, Table};
+use crate::table::{EntryPointTable, Route, Table};
 
+mod journey;
 mod log;
+mod mirror;
 mod services;
 mod state;
 
-use log::{begin, finish, log_route, log_user, note_origin};
+use journey::{Journey, Stage};
+use log::{begin, finish, log_route};
 pub use state::{Shared, State};
 
 /// Answers one request by one table, which the caller keeps alive. Never fails: every error is an answer. Dropping the future
@@ -131,133 +132,24 @@ async fn serve(
         path_options: policy.path,
         omit_forwarded_for: false,
         user: None,
+        body,
+        target: &parts.uri,
+        certificates: connection.tls.as_ref().map_or(&[], |tls| &tls.client_certificates),
     };
     let (host, uri_query) = (&*host.name, query.as_deref());
-    let mut journey = Journey { state, table, connection, policy, origin, host, uri_query, exchange };
-    Ok(journey.run(&mut head, route, body).await)
-}
-
-/// What a request carries with it through middlewares, service and server.
-struct Journey<'r> {
-    state: &'r State,
-    table: &'r Table,
-    connection: &'r Rc<ConnectionFacts>,
-    policy: &'r EntryPointPolicy,
-    origin: Origin<'r>,
-    /// The canonical host, by which child routers are found too.
-    host: &'r str,
-    /// The query as it is forwarded.
-    uri_query: Option<&'r str>,
-    exchange: &'r mut Exchange,
-}
-
-type Passed<'r> = SmallVec<[(&'r Middleware, Kept); 4]>;
-
-impl<'r> Journey<'r> {
-    /// Through the request halves, to the service, and back through the response halves of what was passed.
-    async fn run(
-        &mut self,
-        head: &mut Head<'_>,
-        route: &'r Route,
-        body: &mut RequestBody,
-    ) -> Response<ResponseBody> {
-        let mut passed = Passed::new();
-        let inward = match self.branch(head, route, &mut passed).await {
-            Ok(service) => self.descend(head, service, &mut passed).await,
-            Err(stop) => Err(stop),
-        };
-        log_user(self.exchange, head.user.take());
-        let mut response = match inward {
-            Ok(destination) => {
-                let answered = self.reach(head, destination, body).await;
-                let response = answered.unwrap_or_else(|error| refuse(self.connection, error));
-                note_origin(self.exchange, &response);
-                response
-            }
-            Err(Stop::Answer(response)) => *response,
-            Err(Stop::Refuse(error)) => {
-                let by_service = matches!(error, RequestError::NoServer);
-                let response = refuse(self.connection, error);
-                if by_service {
-                    note_origin(self.exchange, &response);
-                }
-                response
-            }
-        };
-        while let Some((middleware, kept)) = passed.pop() {
-            if let Middleware::ContentType = middleware {
-                content_type::describe(&mut response).await;
-            }
-            if let Some(place) = middleware.response(kept, &mut response) {
-                self.exchange.hold(place);
-            }
-        }
-        response
-    }
-
-    /// Through the middlewares of the router and of those below it, to a service.
-    async fn branch(
-        &mut self,
-        head: &mut Head<'_>,
-        mut route: &'r Route,
-        passed: &mut Passed<'r>,
-    ) -> Result<&'r Service, Stop> {
-        loop {
-            match &route.outcome {
-                Outcome::Serve { middlewares, service } => {
-                    through(head, middlewares, passed).await?;
-                    return Ok(service);
-                }
-                Outcome::Branch { middlewares, children } => {
-                    through(head, middlewares, passed).await?;
-                    route = self.child(head, children).ok_or(Stop::Refuse(RequestError::NoRoute))?;
-                    log_route(self.exchange, Some(route), self.policy);
-                }
-                Outcome::Error { reason } => return Err(Stop::Refuse(router_in_error(route, reason))),
-            }
-        }
-    }
-
-    /// The child router of a request as the middlewares before it left it.
-    fn child(&self, head: &Head<'_>, children: &'r RouteIndex<Route>) -> Option<&'r Route> {
-        let path = rule::routing_path(head.path.as_str());
-        let facts = RequestFacts {
-            host: self.host,
-            path: &path,
-            method: head.method.as_str(),
-            query: self.uri_query.unwrap_or_default(),
-            client_ip: Some(head.client),
-            headers: &Fields(head.headers),
-        };
-        children.find(&facts).map(|route| &**route)
-    }
-}
-
-enum Stop {
-    Answer(Box<Response<ResponseBody>>),
-    Refuse(RequestError),
-}
-
-async fn through<'r>(
-    head: &mut Head<'_>,
-    middlewares: &'r [Middleware],
-    passed: &mut Passed<'r>,
-) -> Result<(), Stop> {
-    for middleware in middlewares {
-        let mut flow = middleware.request(head);
-        loop {
-            match flow {
-                Flow::Next(kept) => break passed.push((middleware, kept)),
-                Flow::Answer(response) => return Err(Stop::Answer(response)),
-                Flow::Refuse(error) => return Err(Stop::Refuse(error)),
-                Flow::Later(later) => {
-                    let outcome = later.await;
-                    flow = middleware.resume(head, outcome);
-                }
-            }
-        }
-    }
-    Ok(())
+    let mut journey = Journey {
+        state,
+        table,
+        connection,
+        policy,
+        origin,
+        host,
+        uri_query,
+        exchange,
+        attempt: Attempt::default(),
+        cookies: Vec::new(),
+    };
+    Ok(journey.run(&mut head, Stage::Router(route)).await)
 }
 
 /// The fields as rules see them.

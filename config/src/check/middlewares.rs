@@ -2,10 +2,14 @@
 
 use ipnet::IpNet;
 
+use super::services::server_url;
+use super::tls::servers_transport;
 use crate::dynamic::{
-    Headers, InFlightReq, IpAllowList, IpStrategy, Middleware, RateLimit, RedirectScheme, SourceCriterion,
-    Users,
+    BREAKER_FIGURES, BUFFERING_FIGURES, Buffering, CircuitBreaker, Compress, Errors, ForwardAuth, Headers,
+    InFlightReq, IpAllowList, IpStrategy, Middleware, RateLimit, RedirectScheme, Retry, SourceCriterion,
+    StatusRanges, Users, digest_user,
 };
+use crate::expression::Expression;
 use crate::rule::go_regex;
 use crate::secret::is_header_name;
 
@@ -36,7 +40,125 @@ pub(super) fn judge(middleware: &Middleware, errors: &mut Vec<String>) {
     if let Some(limit) = &middleware.rate_limit {
         rate_limit(limit, errors);
     }
+    if let Some(buffering) = &middleware.buffering {
+        judge_buffering(buffering, errors);
+    }
+    if let Some(pages) = &middleware.errors {
+        judge_error_pages(pages, errors);
+    }
+    if let Some(breaker) = &middleware.circuit_breaker {
+        judge_breaker(breaker, errors);
+    }
+    if let Some(compress) = &middleware.compress {
+        judge_compress(compress, errors);
+    }
+    if let Some(auth) = &middleware.forward_auth {
+        judge_forward_auth(auth, errors);
+    }
+    if let Some(users) = &middleware.digest_auth {
+        judge_digest_users(users, errors);
+    }
+    if let Some(retry) = &middleware.retry {
+        judge_retry(retry, errors);
+    }
     judge_paths(middleware, errors);
+}
+
+fn judge_buffering(buffering: &Buffering, errors: &mut Vec<String>) {
+    let sizes = [
+        ("max", buffering.max_request_body_bytes),
+        ("mem", buffering.mem_request_body_bytes),
+        ("max", buffering.max_response_body_bytes),
+        ("mem", buffering.mem_response_body_bytes),
+    ];
+    for (what, bytes) in sizes.into_iter().filter(|(_, bytes)| *bytes < 0) {
+        errors.push(format!("{what} bytes should be >= 0 got {bytes}"));
+    }
+    let text = &buffering.retry_expression;
+    if !text.is_empty()
+        && let Err(error) = Expression::parse(text, &BUFFERING_FIGURES)
+    {
+        errors.push(format!("buffering.retryExpression: {error}"));
+    }
+}
+
+fn judge_error_pages(pages: &Errors, errors: &mut Vec<String>) {
+    if let Err(error) = StatusRanges::parse(&pages.status) {
+        errors.push(format!("errors.status: {error}"));
+    }
+    if let Err(error) = pages.rewrites() {
+        errors.push(format!("errors.statusRewrites: {error}"));
+    }
+    for name in &pages.error_request_headers {
+        check_name("errors.errorRequestHeaders", name, errors);
+    }
+}
+
+fn judge_breaker(breaker: &CircuitBreaker, errors: &mut Vec<String>) {
+    if let Err(error) = Expression::parse(&breaker.expression, &BREAKER_FIGURES) {
+        errors.push(format!("circuitBreaker.expression: {error}"));
+    }
+    if breaker.response_code != 0 && !(200..=999).contains(&breaker.response_code) {
+        errors.push(format!("circuitBreaker.responseCode: {} ends no request", breaker.response_code));
+    }
+}
+
+fn judge_compress(compress: &Compress, errors: &mut Vec<String>) {
+    errors.extend(compress.encodings().err());
+    errors.extend(compress.media_types().err());
+}
+
+fn judge_forward_auth(auth: &ForwardAuth, errors: &mut Vec<String>) {
+    if let Err(error) = server_url(auth.address.trim()) {
+        // Not cited: it may hold a password.
+        errors.push(format!("forwardAuth.address: {error}"));
+    }
+    let names = [
+        ("authResponseHeaders", &auth.auth_response_headers),
+        ("authRequestHeaders", &auth.auth_request_headers),
+    ];
+    for (option, names) in names {
+        names.iter().for_each(|name| check_name(&format!("forwardAuth.{option}"), name, errors));
+    }
+    if !auth.header_field.is_empty() {
+        check_name("forwardAuth.headerField", &auth.header_field, errors);
+    }
+    check_value("forwardAuth.authSigninURL", &auth.auth_signin_url, errors);
+    let expression = auth.auth_response_headers_regex.trim();
+    if let Err(error) = go_regex::compile(expression) {
+        errors.push(format!("error compiling regular expression {expression}: {error}"));
+    }
+    if let Some(tls) = &auth.tls {
+        servers_transport(&tls.transport(), errors);
+    }
+}
+
+/// As of other users, which one is bad is told by its place.
+fn judge_digest_users(users: &Users, errors: &mut Vec<String>) {
+    for (number, line) in users.lines().enumerate() {
+        if digest_user(line).is_none() {
+            errors.push(format!("digestAuth.users: user {} is not name:realm:hash", number + 1));
+        }
+    }
+    check_value("digestAuth.realm", &users.realm, errors);
+    if users.realm.contains(['"', '\\']) {
+        errors.push("digestAuth.realm: it must not hold quotes".to_owned());
+    }
+    if !users.header_field.is_empty() {
+        check_name("digestAuth.headerField", &users.header_field, errors);
+    }
+}
+
+fn judge_retry(retry: &Retry, errors: &mut Vec<String>) {
+    if retry.status.is_empty() && retry.disable_retry_on_network_error {
+        errors.push("retry middleware requires at least HTTP status codes or retry on TCP".to_owned());
+    }
+    if retry.attempts <= 0 {
+        errors.push(format!("incorrect (or empty) value for attempt ({})", retry.attempts));
+    }
+    if let Err(error) = StatusRanges::parse(&retry.status) {
+        errors.push(format!("retry.status: {error}"));
+    }
 }
 
 /// What is wrong with users tells which one by its place, never by its text.

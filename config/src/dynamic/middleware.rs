@@ -8,9 +8,18 @@ use serde_json::Value;
 use super::{is_false, is_zero};
 
 mod access;
+mod breaker;
+mod delivery;
+mod pages;
 mod path;
 
-pub use access::{IpAllowList, RateLimit, Users};
+pub use access::{
+    CertificateInfo, ClientTls, DistinguishedName, ForwardAuth, IpAllowList, PassTlsClientCert, RateLimit,
+    Users, digest_user,
+};
+pub use breaker::{BREAKER_FIGURES, CircuitBreaker};
+pub use delivery::{BUFFERING_FIGURES, Buffering, Retry};
+pub use pages::{Compress, Encoding, Errors, media_type};
 pub use path::{AddPrefix, PathCharacters, RedirectRegex, ReplacePath, ReplacePathRegex, StripPrefixRegex};
 
 /// An HTTP middleware: exactly one kind.
@@ -23,15 +32,33 @@ pub struct Middleware {
     /// Serve clients that know a user's password.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub basic_auth: Option<Users>,
+    /// Keep requests and answers whole before they go on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub buffering: Option<Buffering>,
     /// Other middlewares in order.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub chain: Option<Chain>,
+    /// Keep requests from a service that fails.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub circuit_breaker: Option<CircuitBreaker>,
+    /// Make answers smaller.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub compress: Option<Compress>,
     /// Guess the `Content-Type` of answers that have none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub content_type: Option<ContentType>,
+    /// Serve clients that show to know a user's password without sending it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub digest_auth: Option<Users>,
     /// Which encoded characters a path may hold.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub encoded_characters: Option<PathCharacters>,
+    /// Let another service answer where this one failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub errors: Option<Errors>,
+    /// Ask another server whether a client may pass.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub forward_auth: Option<ForwardAuth>,
     /// Request and response headers, CORS, security headers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub headers: Option<Headers>,
@@ -44,6 +71,9 @@ pub struct Middleware {
     /// The same by its old name. Deprecated.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ip_white_list: Option<IpAllowList>,
+    /// Tell the service of the client's certificates.
+    #[serde(rename = "passTLSClientCert", skip_serializing_if = "Option::is_none")]
+    pub pass_tls_client_cert: Option<PassTlsClientCert>,
     /// Limit on requests in a time.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rate_limit: Option<RateLimit>,
@@ -59,6 +89,9 @@ pub struct Middleware {
     /// Rewrite the path by a regular expression.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub replace_path_regex: Option<ReplacePathRegex>,
+    /// Send a request again that was not served.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retry: Option<Retry>,
     /// Remove a prefix from the path.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub strip_prefix: Option<StripPrefix>,

@@ -147,8 +147,7 @@ pub(super) const MIDDLEWARE: &[Field] = &[
             flag("disableRequestBuffer"),
             flag("disableResponseBuffer"),
         ],
-    )
-    .not_yet("the middleware `buffering` does not work yet"),
+    ),
     group(
         "circuitBreaker",
         &[
@@ -158,8 +157,7 @@ pub(super) const MIDDLEWARE: &[Field] = &[
             duration("recoveryDuration").or("10s"),
             integer("responseCode").or("503"),
         ],
-    )
-    .not_yet("the middleware `circuitBreaker` does not work yet"),
+    ),
     switch(
         "compress",
         &[
@@ -169,10 +167,9 @@ pub(super) const MIDDLEWARE: &[Field] = &[
             integer("minResponseBodyBytes").or("1024"),
             text("defaultEncoding"),
         ],
-    )
-    .not_yet("the middleware `compress` does not work yet"),
+    ),
     switch("contentType", &[flag("autoDetect").or("true")]),
-    group("digestAuth", USERS).not_yet("the middleware `digestAuth` does not work yet"),
+    group("digestAuth", USERS),
     switch("encodedCharacters", PATH_CHARACTERS),
     group(
         "errors",
@@ -183,9 +180,8 @@ pub(super) const MIDDLEWARE: &[Field] = &[
             text("query"),
             texts("errorRequestHeaders"),
         ],
-    )
-    .not_yet("the middleware `errors` does not work yet"),
-    group("forwardAuth", FORWARD_AUTH).not_yet("the middleware `forwardAuth` does not work yet"),
+    ),
+    group("forwardAuth", FORWARD_AUTH),
     group("grpcWeb", &[texts("allowOrigins")]).not_yet("the middleware `grpcWeb` does not work yet"),
     group(
         "ipAllowList",
@@ -208,8 +204,7 @@ pub(super) const MIDDLEWARE: &[Field] = &[
                 ],
             ),
         ],
-    )
-    .not_yet("the middleware `passTLSClientCert` does not work yet"),
+    ),
     free("plugin").not_yet("plugins do not work yet"),
     group(
         "rateLimit",
@@ -235,7 +230,6 @@ pub(super) const MIDDLEWARE: &[Field] = &[
             flag("disableRetryOnNetworkError"),
             flag("retryNonIdempotentMethod"),
         ],
-    )
-    .not_yet("the middleware `retry` does not work yet"),
+    ),
     group("stripPrefixRegex", &[texts("regex")]),
 ];

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use http::StatusCode;
+use ravelin_config::dynamic::{NoStatus, StatusRanges};
 use ravelin_config::static_config;
 
 /// Why a configuration of the access log cannot be used.
@@ -16,8 +17,8 @@ pub enum SettingsError {
     #[error("unknown mode {0:?}")]
     Mode(String),
     /// Neither a status nor a range of them.
-    #[error("{0:?} is neither a status nor a range of them")]
-    Status(String),
+    #[error(transparent)]
+    Status(NoStatus),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,7 +55,7 @@ struct Choice {
 
 #[derive(Debug, Default)]
 pub(super) struct Filters {
-    statuses: Vec<(u16, u16)>,
+    statuses: StatusRanges,
     min_duration: Duration,
     /// A filter is set at all.
     any: bool,
@@ -134,12 +135,8 @@ fn mode(text: &str, unset: Mode) -> Result<Mode, SettingsError> {
 impl Filters {
     fn compile(config: Option<&static_config::AccessLogFilters>) -> Result<Self, SettingsError> {
         let Some(config) = config else { return Ok(Self::default()) };
-        let statuses = config
-            .status_codes
-            .iter()
-            .flat_map(|text| text.split(','))
-            .map(|text| status_range(text.trim()))
-            .collect::<Result<Vec<_>, _>>()?;
+        let statuses = config.status_codes.iter().flat_map(|text| text.split(',')).collect::<Vec<_>>();
+        let statuses = StatusRanges::parse(&statuses).map_err(SettingsError::Status)?;
         let min_duration = Duration::from_nanos(u64::try_from(config.min_duration.nanos()).unwrap_or(0));
         let any = !statuses.is_empty() || !min_duration.is_zero() || config.retry_attempts;
         Ok(Self { statuses, min_duration, any })
@@ -149,14 +146,7 @@ impl Filters {
     pub(super) fn keep(&self, status: StatusCode, duration: Duration) -> bool {
         let code = status.as_u16();
         !self.any
-            || self.statuses.iter().any(|&(first, last)| (first..=last).contains(&code))
+            || self.statuses.contains(code)
             || (!self.min_duration.is_zero() && duration > self.min_duration)
     }
-}
-
-fn status_range(text: &str) -> Result<(u16, u16), SettingsError> {
-    let bad = || SettingsError::Status(text.to_owned());
-    let (first, last) = text.split_once('-').unwrap_or((text, text));
-    let (first, last) = (first.parse().map_err(|_| bad())?, last.parse().map_err(|_| bad())?);
-    if first > last { Err(bad()) } else { Ok((first, last)) }
 }

@@ -246,7 +246,8 @@ impl Run<'_> {
             }
         }
         let templates = |name: &str| self.good_template(name);
-        let middlewares = Middleware::compile(&names, &templates, name, &self.process.states)
+        let services = |name: &str| self.good_service(&Arc::from(name)).ok();
+        let middlewares = Middleware::compile(&names, &templates, &services, name, &self.process.states)
             .map_err(|error| Arc::from(error.to_string()))?;
         if router.service.is_empty() {
             let children = self.state.children.get(key.name()).cloned().unwrap_or_default();

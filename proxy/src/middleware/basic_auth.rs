@@ -13,7 +13,7 @@ use http::{Response, StatusCode};
 use ravelin_config::dynamic;
 use tokio::sync::Semaphore;
 
-use super::{CompileError, Flow, Head, Kept, Later, answer};
+use super::{CompileError, Flow, Head, Kept, Later, Outcome, answer};
 use crate::body::ResponseBody;
 use crate::error::bare;
 use crate::forwarded::Present;
@@ -107,12 +107,14 @@ impl BasicAuth {
         let (shared, hash) = (Arc::clone(&self.shared), hash.clone());
         Flow::Later(Later::new(async move {
             // The semaphore is never closed.
-            let Ok(_permit) = Arc::clone(&HASHING).acquire_owned().await else { return false };
+            let Ok(_permit) = Arc::clone(&HASHING).acquire_owned().await else {
+                return Outcome::Verdict(false);
+            };
             let fits = tokio::task::spawn_blocking(move || hash.fits(&password)).await.unwrap_or(false);
             if fits && known {
                 shared.learn(tag);
             }
-            fits && known
+            Outcome::Verdict(fits && known)
         }))
     }
 

@@ -4,14 +4,13 @@
 
 use std::collections::HashMap;
 use std::hash::BuildHasher;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use http::StatusCode;
 use ravelin_config::dynamic;
 
-use super::rate_limit::{self, Buckets};
 use super::source::Source;
-use super::{CompileError, Flow, Head, Kept, answer};
+use super::{CompileError, Flow, Head, Kept, PolicyStates, answer};
 use crate::error::bare;
 
 const SHARDS: usize = 16;
@@ -74,55 +73,6 @@ impl Counts {
                 shard.remove(key);
             }
         }
-    }
-}
-
-/// Policy state of the process by (owner, middleware), so that an unchanged pair keeps it over a swap of tables. Used by the
-/// compiler only; entries that no table uses are dropped on growth.
-#[derive(Debug, Default)]
-pub struct PolicyStates {
-    in_flight: Mutex<HashMap<OwnerAndName, Weak<Counts>>>,
-    rates: Mutex<HashMap<OwnerAndName, Weak<Buckets>>>,
-}
-
-type OwnerAndName = (String, Arc<str>);
-
-impl PolicyStates {
-    fn counts(&self, owner: &str, middleware: &Arc<str>) -> Arc<Counts> {
-        let mut known = self.in_flight.lock().unwrap_or_else(PoisonError::into_inner);
-        let key = (owner.to_owned(), Arc::clone(middleware));
-        if let Some(counts) = known.get(&key).and_then(Weak::upgrade) {
-            return counts;
-        }
-        if known.len() == known.capacity() {
-            known.retain(|_, counts| counts.strong_count() > 0);
-        }
-        let counts = Arc::new(Counts::default());
-        known.insert(key, Arc::downgrade(&counts));
-        counts
-    }
-}
-
-impl PolicyStates {
-    /// The buckets of an owner and middleware. Other settings begin anew.
-    pub(super) fn buckets(
-        &self,
-        owner: &str,
-        middleware: &Arc<str>,
-        settings: &rate_limit::Settings,
-    ) -> Arc<Buckets> {
-        let mut known = self.rates.lock().unwrap_or_else(PoisonError::into_inner);
-        let key = (owner.to_owned(), Arc::clone(middleware));
-        let held = known.get(&key).and_then(Weak::upgrade);
-        if let Some(buckets) = held.filter(|buckets| buckets.count_by(settings)) {
-            return buckets;
-        }
-        if known.len() == known.capacity() {
-            known.retain(|_, buckets| buckets.strong_count() > 0);
-        }
-        let buckets = Arc::new(Buckets::new(settings.clone()));
-        known.insert(key, Arc::downgrade(&buckets));
-        buckets
     }
 }
 

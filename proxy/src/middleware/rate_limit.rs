@@ -10,9 +10,8 @@ use http::header::RETRY_AFTER;
 use http::{HeaderName, HeaderValue, StatusCode};
 use ravelin_config::{GoDuration, dynamic};
 
-use super::in_flight_req::PolicyStates;
 use super::source::{AddressStrategy, Source};
-use super::{CompileError, Flow, Head, Kept, Later, answer};
+use super::{CompileError, Flow, Head, Kept, Later, Outcome, PolicyStates, answer};
 use crate::error::bare;
 
 const SHARDS: usize = 16;
@@ -151,7 +150,7 @@ impl RateLimit {
             Ok(Duration::ZERO) => Flow::Next(Kept::Nothing),
             Ok(wait) => Flow::Later(Later::new(async move {
                 tokio::time::sleep(wait).await;
-                true
+                Outcome::Verdict(true)
             })),
             Err(wait) => refuse(wait),
         }

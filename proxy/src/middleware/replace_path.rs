@@ -91,7 +91,7 @@ mod tests {
             }
             Flow::Answer(answer) => Err(answer.status().as_u16()),
             Flow::Refuse(error) => Err(error.status().as_u16()),
-            Flow::Later(_) => panic!("nothing to wait for"),
+            Flow::Around(_) | Flow::Later(_) | Flow::Fetch(_) => panic!("nothing to wait for"),
         }
     }
 

@@ -1,6 +1,8 @@
 //! Bounds of the request path that no script shows.
 
+use super::services::outgoing_target;
 use super::*;
+use crate::middleware::Kept;
 
 /// The size of the future that a function would return, without calling it.
 fn future_bytes<'a, F: Future>(

@@ -95,6 +95,11 @@ impl Client {
             self.stream.read_to_end(&mut body).expect("the body can be read");
             after.push_str("(ended by the connection)\n");
         }
+        let coding = field("content-encoding").unwrap_or_default();
+        if let Some(decoded) = decoded(coding, &body) {
+            after.push_str(&format!("({coding})\n"));
+            body = decoded;
+        }
         let mut out = String::from("\n");
         let text = String::from_utf8_lossy(&body);
         match body.len() {
@@ -140,4 +145,17 @@ impl Client {
         self.stream.read_exact(&mut echo).expect("the tunnel brings bytes");
         format!("\n{}{}\n", String::from_utf8_lossy(&greeting), String::from_utf8_lossy(&echo))
     }
+}
+
+/// Content as it was before it was encoded.
+fn decoded(coding: &str, body: &[u8]) -> Option<Vec<u8>> {
+    let mut out = Vec::new();
+    match coding {
+        "gzip" => flate2::read::GzDecoder::new(body).read_to_end(&mut out),
+        "br" => brotli::Decompressor::new(body, 4096).read_to_end(&mut out),
+        "zstd" => zstd::stream::read::Decoder::new(body).expect("a decoder").read_to_end(&mut out),
+        _ => return None,
+    }
+    .expect("the content can be decoded");
+    Some(out)
 }

@@ -60,7 +60,7 @@ fn middlewares() {
             "{stripPrefix: {prefixes: [{a: b}]}}",
             "stripPrefix.prefixes: expected a list of texts, found a list",
         ),
-        ("{compress: {}}", "compress: the middleware `compress` does not work yet"),
+        ("{grpcWeb: {allowOrigins: [a]}}", "grpcWeb: the middleware `grpcWeb` does not work yet"),
         ("{notAKind: {x: 1}}", "notAKind: field not found"),
         ("{headrs: {x: 1}}", "headrs: field not found (did you mean `headers`?)"),
         ("[1]", ": expected keys with values, found a list"),
@@ -74,6 +74,73 @@ fn middlewares() {
     }
     let found = middleware("{headers: {accessControlAllowOriginListRegex: ['(']}}");
     assert!(found.starts_with("headers.accessControlAllowOriginListRegex: \"(\": "), "{found}");
+}
+
+#[test]
+fn middlewares_that_send_again_or_let_others_answer() {
+    for (options, text) in [
+        ("{retry: {attempts: 2}}", ""),
+        ("{retry: {initialInterval: 1s}}", "incorrect (or empty) value for attempt (0)"),
+        ("{retry: {attempts: -1}}", "incorrect (or empty) value for attempt (-1)"),
+        (
+            "{retry: {attempts: 2, disableRetryOnNetworkError: true}}",
+            "retry middleware requires at least HTTP status codes or retry on TCP",
+        ),
+        (
+            "{retry: {attempts: 2, status: [5xx]}}",
+            "retry.status: \"5xx\" is neither a status nor a range of them",
+        ),
+        ("{buffering: {memResponseBodyBytes: 1}}", ""),
+        ("{buffering: {maxRequestBodyBytes: -1}}", "max bytes should be >= 0 got -1"),
+        (
+            "{buffering: {retryExpression: Attempts()}}",
+            "buffering.retryExpression: the expression ends where a comparison of Attempts is expected",
+        ),
+        ("{errors: {status: ['500'], service: s}}", ""),
+        ("{errors: {status: ['500'], service: none}}", "the service \"none@file\" does not exist"),
+        (
+            "{errors: {service: s, statusRewrites: {5xx: 200}}}",
+            "errors.statusRewrites: \"5xx\" is neither a status nor a range of them",
+        ),
+        ("{compress: {}}", ""),
+        ("{compress: {encodings: [gzip, deflate]}}", "unsupported encoding: deflate"),
+        ("{compress: {encodings: [gzip], defaultEncoding: br}}", "unsupported default encoding: br"),
+        (
+            "{compress: {excludedContentTypes: [a/b], includedContentTypes: [a/b]}}",
+            "excludedContentTypes and includedContentTypes options are mutually exclusive",
+        ),
+        ("{compress: {excludedContentTypes: [text/]}}", "\"text/\" is no media type"),
+    ] {
+        assert_eq!(middleware(options), text, "{options}");
+    }
+}
+
+#[test]
+fn middlewares_that_guard_a_service() {
+    for (options, text) in [
+        ("{forwardAuth: {address: 'http://a'}}", ""),
+        ("{forwardAuth: {address: a}}", "forwardAuth.address: it has no scheme such as http://"),
+        (
+            "{forwardAuth: {address: 'http://a', authRequestHeaders: [a b]}}",
+            "forwardAuth.authRequestHeaders: a text of 3 characters is no header name",
+        ),
+        ("{circuitBreaker: {expression: NetworkErrorRatio() > 0.5}}", ""),
+        (
+            "{circuitBreaker: {expression: NetworkErrorRatio() > 1}}",
+            "circuitBreaker.expression: NetworkErrorRatio is of another type than what it is compared with",
+        ),
+        (
+            "{circuitBreaker: {expression: NetworkErrorRatio() > 0.5, responseCode: 101}}",
+            "circuitBreaker.responseCode: 101 ends no request",
+        ),
+        ("{digestAuth: {users: ['a:b:c']}}", ""),
+        ("{digestAuth: {users: ['a:b:c', 'a:b']}}", "digestAuth.users: user 2 is not name:realm:hash"),
+        ("{passTLSClientCert: {pem: true}}", ""),
+    ] {
+        assert_eq!(middleware(options), text, "{options}");
+    }
+    let found = middleware("{forwardAuth: {address: 'https://a', tls: {ca: none}}}");
+    assert!(!found.is_empty(), "a root that is none");
 }
 
 #[test]

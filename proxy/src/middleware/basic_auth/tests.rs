@@ -14,8 +14,8 @@ fn outcome(middleware: &BasicAuth, sample: &mut Sample) -> u16 {
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
     let flow = sample.run(|head| match middleware.request(head) {
         Flow::Later(later) => {
-            let right = runtime.block_on(later);
-            middleware.resume(head, right)
+            let outcome = runtime.block_on(later);
+            middleware.resume(head, matches!(outcome, Outcome::Verdict(true)))
         }
         flow => flow,
     });

@@ -16,7 +16,7 @@ pub(crate) enum Subject {
     },
     /// CPU, bytes and time until served for one route changed among 1k, 10k and 100k.
     Change,
-    /// What one commit costs the consensus core, beside raft-rs.
+    /// The consensus core: what a commit costs beside raft-rs, what clients see beside openraft, what a disk leaves of it.
     Consensus,
     /// Start to first routed request, and a changed file until it is served, beside their limits.
     Start {

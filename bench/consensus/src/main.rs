@@ -1,46 +1,35 @@
-//! What one commit costs: three nodes in one thread, memory for disks, Ravelin's core beside raft-rs doing the same
-//! work in the same run. It prints figures and ratios and judges nothing.
+//! The consensus core in figures, beside its peers in the same run: what one commit costs (`cost`), how many clients see
+//! how many commits (`clients`), and what a real disk leaves of it (`disk`). It prints figures and ratios and judges nothing.
 
+mod clients;
+mod cost;
+mod disk;
+mod driver;
+mod openraft;
 mod ours;
 mod raft_rs;
 mod rounds;
+mod syncs;
 
-use rounds::ROUNDS;
-
-/// Proposals that are made before anything else happens.
-const BATCHES: [usize; 5] = [1, 16, 64, 256, 1024];
 /// Bytes of one command.
 const COMMAND_BYTES: usize = 16;
 /// Entries after which a node lets go of those that it has applied.
 const COMPACT_ENTRIES: u64 = 64 << 10;
-/// What the core may cost, µs of processor time for all three nodes together: at batch 1 and at batch 1024.
-const GOALS_US: [(usize, f64); 2] = [(1, 1.5), (1024, 0.30)];
+/// Members of every cluster.
+const NODES: u64 = 3;
 
 fn main() -> anyhow::Result<()> {
-    println!(
-        "three nodes in one thread, commands of {COMMAND_BYTES} bytes, median of {ROUNDS} alternated rounds (least–greatest)"
-    );
-    println!(
-        "batch    Ravelin µs per commit     raft-rs µs per commit     raft-rs / Ravelin    allocations in step per commit"
-    );
-    let mut line = Vec::new();
-    for batch in BATCHES {
-        let mut ours = ours::Cluster::start()?;
-        let mut theirs = raft_rs::Cluster::start()?;
-        let (mine, peer) = rounds::alternate(&mut ours, &mut theirs, batch)?;
-        let allocations = ours::allocations_per_commit(batch)?;
-        let ratio = peer.median / mine.median;
-        println!("{batch:>5}    {mine:<24}  {peer:<24}  {ratio:>10.2}           {allocations:>10.3}");
-        if let Some((_, goal)) = GOALS_US.iter().find(|(of, _)| *of == batch) {
-            println!("         {:.2} × the goal of {goal} µs", mine.median / goal);
-            line.push((mine, peer));
-        }
+    let only = std::env::args().nth(1);
+    let asked = |part: &str| only.as_deref().is_none_or(|only| only == part);
+    let line = if asked("cost") { Some(cost::measure()?) } else { None };
+    if asked("clients") {
+        clients::measure()?;
     }
-    if let [(one, peer_one), (many, peer_many)] = line.as_slice() {
-        let (a, b, c, d) = (one.median, many.median, peer_one.median, peer_many.median);
-        println!(
-            "consensus: {a:.2} µs per commit at batch 1, {b:.3} µs at batch 1024, raft-rs {c:.2} and {d:.3}"
-        );
+    if asked("disk") {
+        disk::measure()?;
+    }
+    if let Some(line) = line {
+        println!("{line}");
     }
     Ok(())
 }

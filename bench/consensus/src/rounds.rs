@@ -26,7 +26,8 @@ pub(crate) struct Spread {
 }
 
 impl Spread {
-    fn of(mut figures: Vec<f64>) -> Self {
+    /// Of figures of one kind.
+    pub(crate) fn of(mut figures: Vec<f64>) -> Self {
         figures.sort_by(f64::total_cmp);
         let at = |index: usize| figures.get(index).copied().unwrap_or(f64::NAN);
         Self { median: at(figures.len() / 2), least: at(0), greatest: at(figures.len().saturating_sub(1)) }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt::Debug;
 
 use bincode::{Decode, Encode};
+use ravelin_cluster::node::wire;
 use ravelin_config::feed::{ToControl, ToControlV1, ToProxy, ToProxyV1};
 use ravelin_config::object::RecordWire;
 use ravelin_transport::codec::{CodecError, decode, encode, version};
@@ -28,6 +29,7 @@ const KINDS: &[Kind] = &[
     (b'c', means::<ToControlV1, ToControl>),
     (b'p', means::<ToProxyV1, ToProxy>),
     (b'r', check::<RecordWire>),
+    (b'n', raft),
 ];
 
 /// The first byte chooses the type, the rest is the encoding.
@@ -59,6 +61,21 @@ where
     let Ok(once) = once else { return true };
     let again = decode::<Wire>(version, &once).expect("the encoder checked that it decodes").try_into().ok();
     assert_eq!(again, Some(value), "what was said is not what is understood");
+    true
+}
+
+/// A frame between control nodes: what was understood is understood again from what is said of it.
+fn raft(encoding: &[u8]) -> bool {
+    let Ok(frame) = wire::decode(encoding) else { return false };
+    let once = match wire::encode(&frame) {
+        Ok(once) => once,
+        // As below.
+        Err(CodecError::Unreadable(_)) => return true,
+        Err(error) => panic!("a decoded frame does not encode: {error}"),
+    };
+    assert_eq!(wire::decode(&once).ok(), Some(frame), "what was said is not what is understood");
+    let longer = [encoding, &[0]].concat();
+    assert!(wire::decode(&longer).is_err(), "a trailing byte was accepted");
     true
 }
 

@@ -5,19 +5,20 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use ravelin_cluster::node::wire::{self, Frame, Presence, Sender};
 use ravelin_cluster::storage::disk::read_all;
 use ravelin_cluster::storage::{CommandBytes, DataDirectory, MemoryDisk, Owner, Wal, WalLimits};
 use ravelin_cluster::store::{
     Author, Change, ChangeId, Command, Event, Limits, PlainKey, Put, Store, StoreKey,
 };
 use ravelin_cluster::trace::Recorder;
-use ravelin_config::SecretId;
+use ravelin_config::{SecretId, Understands, Versions};
 use ravelin_consensus::{
     Batch, Body, ClusterId, Configuration, Core, Durable, Effects, Entry, EntryKind, HardState, Incarnation,
-    Index, Input, Life, Message, NodeId, Params, ProposalId, ReadId, RecoveryEpoch, SnapshotMeta, Term, Time,
-    Timer, Token,
+    Index, Input, Life, Message, NodeId, Params, ProposalId, ReadId, RecoveryEpoch, Round, SnapshotMeta,
+    Term, Time, Timer, Token,
 };
-use ravelin_fuzz::{cluster, store, trace, wal};
+use ravelin_fuzz::{cluster, codec, store, trace, wal};
 
 /// The bytes of a seed as committed, which must be what this build makes.
 fn seed(target: &str, name: &str, made: &[u8]) -> Vec<u8> {
@@ -182,6 +183,51 @@ fn the_histories_of_a_cluster_reach_what_they_are_named_after() {
     assert!(reached("commit").committed >= 3);
     assert!(reached("crash-of-the-leader").term >= 2);
     assert!(reached("snapshot").snapshot > 0);
+}
+
+#[test]
+fn frames_between_control_nodes_of_every_shape_are_understood() {
+    let sender = Sender {
+        cluster: ClusterId([0x11; 16]),
+        recovery_epoch: RecoveryEpoch(1),
+        incarnation: Incarnation(2),
+    };
+    let message = |body| {
+        let Sender { cluster, recovery_epoch, incarnation } = sender;
+        Frame::Message(Message { cluster, recovery_epoch, incarnation, term: Term(3), body })
+    };
+    let entries = vec![
+        Entry { term: Term(2), kind: EntryKind::Empty },
+        Entry { term: Term(3), kind: EntryKind::Configuration(members()) },
+        entry(3, "a"),
+    ];
+    let append = Body::Append {
+        prev_index: Index(4),
+        prev_term: Term(2),
+        entries: entries.into(),
+        commit: Index(4),
+        round: Round(5),
+    };
+    let understands =
+        Understands { formats: Versions { oldest: 1, newest: 2 }, kinds: [(1, 1)].into(), features: 5 };
+    let presence = Presence {
+        term: 3,
+        applied: 4,
+        healthy: true,
+        providers_epoch: 1,
+        served: Some(7),
+        understands,
+        feature_level: 1,
+    };
+    for (name, frame) in [
+        ("raft-append", message(append)),
+        ("raft-snapshot", message(Body::Snapshot { meta: meta(40, 3).into(), round: Round(5) })),
+        ("raft-presence", Frame::Presence(sender, presence)),
+        ("raft-greeting", Frame::Greeting(sender, "node-1.test:7000".to_owned())),
+    ] {
+        let bytes = wire::encode(&frame).expect("small");
+        assert!(codec::decodes(&seed("codec", name, &labelled(b'n', &bytes))), "{name}");
+    }
 }
 
 /// The trace of a lone voter that starts from `durable`, is given these commands, and hears a stranger's message.

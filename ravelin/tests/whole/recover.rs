@@ -47,6 +47,18 @@ fn lost(folder: &Path, web: SocketAddr, backend: SocketAddr) -> (Vec<String>, Ru
     (addresses, survivor, proxy)
 }
 
+/// The operator's file does not know of the recovery, and an identity made like it counts for nothing.
+fn an_identity_of_before_is_refused(folder: &Path, address: &str) {
+    let new = format!("controller-4={address}");
+    let from = ["--ca", "identities/cluster-ca.pem", "--like", "identities/operator.toml"];
+    let (made, said) = run(folder, &[["init", "--out", "stale", "--add", &new].as_slice(), &from].concat());
+    assert!(made, "{said}");
+    let (added, said) = operate(folder, &["node", "add", "stale/controller-4.toml"]);
+    assert!(!added && said.contains("the cluster is in epoch 1") && said.contains("--epoch 1"), "{said}");
+    let (_, said) = operate(folder, &["node", "list"]);
+    assert!(said.contains("recovery epoch 1"), "{said}");
+}
+
 #[test]
 fn two_of_three_are_lost_and_the_third_goes_on_as_a_new_epoch_that_hears_no_old_member() {
     let folder = tempfile::tempdir().expect("a temporary folder");
@@ -91,15 +103,7 @@ fn two_of_three_are_lost_and_the_third_goes_on_as_a_new_epoch_that_hears_no_old_
     let (done, said) = run(folder, &other);
     assert!(!done && said.contains("belongs to node 1"), "{said}");
 
-    // The operator's file does not know of the recovery, and an identity made like it counts for nothing.
-    let new = format!("controller-4={}", addresses[3]);
-    let from = ["--ca", "identities/cluster-ca.pem", "--like", "identities/operator.toml"];
-    let (made, said) = run(folder, &[["init", "--out", "stale", "--add", &new].as_slice(), &from].concat());
-    assert!(made, "{said}");
-    let (added, said) = operate(folder, &["node", "add", "stale/controller-4.toml"]);
-    assert!(!added && said.contains("the cluster is in epoch 1") && said.contains("--epoch 1"), "{said}");
-    let (_, said) = operate(folder, &["node", "list"]);
-    assert!(said.contains("recovery epoch 1"), "{said}");
+    an_identity_of_before_is_refused(folder, &addresses[3]);
 
     // Two new ones make it three again; they learn of the recovery from the log.
     let mut joined = Vec::new();

@@ -10,6 +10,8 @@ use syn::visit::{self, Visit};
 
 const FILE_LINES_MAX: usize = 600;
 const FUNCTION_LINES_MAX: usize = 70;
+/// Lines of the consensus core with its invariant catalogue and comments, without tests: what one person reads in a day.
+const CORE_LINES_MAX: usize = 5000;
 pub(crate) const CRATES: [&str; 10] = [
     "consensus",
     "config",
@@ -38,12 +40,19 @@ const PLACES: [(&str, &[&str], &str); 5] = [
 /// Every breach of a rule in the workspace's sources, one line each.
 pub(crate) fn breaches(root: &Path) -> anyhow::Result<Vec<String>> {
     let mut found = Vec::new();
+    let mut core_lines = 0;
     for name in CRATES {
         for file in rust_files(&root.join(name))? {
             let text = fs::read_to_string(&file).with_context(|| format!("{}", file.display()))?;
             let shown = file.strip_prefix(root).unwrap_or(&file).display().to_string();
             check_file(&shown, &text, &mut found);
+            if shown.starts_with("consensus/src/") && !shown.ends_with("tests.rs") {
+                core_lines += lines_without_tests(&text);
+            }
         }
+    }
+    if core_lines > CORE_LINES_MAX {
+        found.push(format!("consensus/src: {core_lines} lines without tests, at most {CORE_LINES_MAX}"));
     }
     for name in LOCK_FILES {
         let text = fs::read_to_string(root.join(name)).context(name)?;
@@ -96,6 +105,22 @@ fn check_file(shown: &str, text: &str, found: &mut Vec<String>) {
         }
         Err(error) => found.push(format!("{shown}: does not parse: {error}")),
     }
+}
+
+/// Lines of a file beside its modules of tests.
+fn lines_without_tests(text: &str) -> usize {
+    let Ok(tree) = syn::parse_file(text) else { return text.lines().count() };
+    let of_tests = tree.items.iter().filter_map(|item| match item {
+        syn::Item::Mod(module) => {
+            let first =
+                module.attrs.iter().find(|attribute| attribute.path().is_ident("cfg"))?.span().start();
+            let last = module.content.as_ref().map(|(brace, _)| brace.span.close().end());
+            let last = last.or_else(|| module.semi.as_ref().map(|semi| semi.span().end()))?;
+            Some(last.line - first.line + 1)
+        }
+        _ => None,
+    });
+    text.lines().count() - of_tests.sum::<usize>()
 }
 
 fn check_line(shown: &str, number: usize, line: &str, found: &mut Vec<String>) {
@@ -200,5 +225,12 @@ mod tests {
         let mut found = Vec::new();
         check_lock_file("Cargo.lock", "source = \"registry+https://example.org/index\"\n", &mut found);
         assert!(found[0].contains("Cargo.lock:1: not from the default registry"));
+    }
+
+    #[test]
+    fn tests_are_not_counted() {
+        let inner = "//! A.\nfn a() {}\n#[cfg(test)]\nmod tests {\n    fn b() {}\n}\n";
+        assert_eq!(lines_without_tests(inner), 2);
+        assert_eq!(lines_without_tests("//! A.\nmod b;\n\n#[cfg(test)]\nmod tests;\n"), 3);
     }
 }

@@ -28,6 +28,9 @@ fn a_few_seeds_keep_every_promise_and_reach_what_matters() {
         Mark::Unknown,
         Mark::Reads,
         Mark::HandedOver,
+        Mark::FollowerReads,
+        Mark::LeaseReads,
+        Mark::Recovered,
         Mark::DoneShared,
         Mark::Deltas,
         Mark::OneWay,
@@ -91,6 +94,39 @@ fn the_last_line_of_a_campaign_counts_seeds_events_and_failures() {
         Some(format!("sim: 3 seeds, {events} events, 0 failures").as_str()),
         "{text}"
     );
+}
+
+/// Leases, everybody at the same few keys, and each node cut off alone once while its clock is slow and the others are fast.
+fn leader_cut_off(seed: u64, slow: u64, fast: u64) -> Script {
+    let mut text = format!(
+        "seed {seed}\nlease_micros 1200000\nread_percent 60\nshared_percent 100\nask_micros 8000\nfaults_micros 12000000\n"
+    );
+    for alone in 1..=3 {
+        let at = alone * 3_000_000;
+        for node in 1..=3 {
+            let speed = if node == alone { slow } else { fast };
+            text += &format!("at {at} drift node {node} per_million {speed} for_micros 2500000\n");
+        }
+        text += &format!("at {at} split set {} for_micros 2500000\n", 1 << (alone - 1));
+    }
+    Script::parse(&text).expect("numbers and faults of a script")
+}
+
+/// The negative control of reads under a lease: within the stated bound of clocks they are never stale, and beyond it the
+/// judge sees that they are.
+#[test]
+fn reads_under_a_lease_are_linearizable_within_the_bound_of_clocks_and_not_beyond() {
+    let mut stale = 0;
+    for seed in 0..4 {
+        let report = leader_cut_off(seed, 942_000, 1_059_000).run(None).unwrap_or_else(|it| panic!("{it}"));
+        assert!(report.of(Mark::LeaseReads) > 0, "seed {seed} has read under a lease");
+        if let Err(failure) = leader_cut_off(seed, 300_000, 3_000_000).run(None) {
+            let what = &failure.what;
+            assert!(what.contains("known before") || what.contains("value "), "{what}");
+            stale += 1;
+        }
+    }
+    assert!(stale > 0, "no stale read was seen although clocks ran ten times apart");
 }
 
 /// A judge that is wrong on purpose: it takes every node that its disk stopped for a failure.

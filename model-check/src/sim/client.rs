@@ -56,6 +56,8 @@ struct Asked {
     key: String,
     wish: Wish,
     told: Told,
+    /// The node that said so, if it had that by itself.
+    by: Option<usize>,
     begun: u64,
     ended: Option<u64>,
     /// The highest revision that anybody had been told of when it was asked.
@@ -79,9 +81,10 @@ const SETUP: &str = "http/services/s@cluster";
 const DEADLINE_MILLIS: u32 = 1500;
 /// Keys that everybody writes.
 const SHARED_KEYS: u64 = 2;
-/// Texts of a large change, and bytes of each: together more than one entry carries.
-const LARGE_TEXTS: usize = 10;
-const LARGE_TEXT_BYTES: usize = 60_000;
+/// Objects of a large change, and bytes of each: together more than one entry carries, and more than one part of a
+/// transfer to a proxy.
+const LARGE_OBJECTS: usize = 5;
+const LARGE_OBJECT_BYTES: usize = 120_000;
 
 impl Clients {
     /// What every run needs first: the service that the others use, and the provider to run. Asked again until it is done.
@@ -107,12 +110,12 @@ impl Clients {
             }
             if dice.random_range(0..4) == 0 {
                 self.present.remove(&key);
-                return self.ask(number, key.clone(), Wish::Delete, Request::Delete { keys: vec![key] });
+                let keys = all_keys(&key);
+                return self.ask(number, key, Wish::Delete, Request::Delete { keys });
             }
         }
         if dice.random_range(0..100) < plan.large_percent {
-            let key = format!("http/middlewares/m{number}@cluster");
-            return self.ask(number, key, Wish::Put { large: true }, apply(large(number)));
+            return self.ask(number, large_key(number, 0), Wish::Put { large: true }, apply(large(number)));
         }
         self.put(number)
     }
@@ -143,8 +146,10 @@ impl Clients {
 
     fn ask(&mut self, number: u64, key: String, wish: Wish, request: Request) -> Envelope {
         let floor = self.revision;
-        self.asked
-            .insert(number, Asked { key, wish, told: Told::Unknown, begun: 0, ended: None, floor, seen: 0 });
+        self.asked.insert(
+            number,
+            Asked { key, wish, told: Told::Unknown, by: None, begun: 0, ended: None, floor, seen: 0 },
+        );
         let mut id = [0; 16];
         id[..8].copy_from_slice(&number.to_le_bytes());
         Envelope {
@@ -157,13 +162,25 @@ impl Clients {
         }
     }
 
-    /// An answer to request `number`.
+    /// Only what this node has said and held still counts: the others are lost for good, and with them what only they knew.
+    pub(super) fn recovered(&mut self, survivor: usize) {
+        self.revision = 0;
+        for asked in self.asked.values_mut().filter(|asked| asked.by != Some(survivor)) {
+            if asked.told == Told::Done {
+                (asked.told, asked.ended) = (Told::Unknown, None);
+                self.present.remove(&asked.key);
+            }
+        }
+    }
+
+    /// An answer to request `number`, and the node that gave it if it holds by itself what it said.
     ///
     /// # Errors
     /// A refusal, which no request of a run deserves, a read of something old, or a revision that went back.
     pub(super) fn told(
         &mut self,
         number: u64,
+        by: Option<usize>,
         response: &Response,
         now: u64,
         report: &mut Report,
@@ -201,7 +218,7 @@ impl Clients {
             other => return Err(format!("request {number} was answered {other:?}")),
         };
         if let Some(asked) = self.asked.get_mut(&number) {
-            (asked.told, asked.ended, asked.seen) = (told, Some(now), seen);
+            (asked.told, asked.by, asked.ended, asked.seen) = (told, by, Some(now), seen);
         }
         Ok(())
     }
@@ -230,6 +247,11 @@ impl Clients {
 
     fn may_be_deleted(&self, key: &str) -> bool {
         self.asked.values().any(|asked| asked.wish == Wish::Delete && asked.key == key)
+    }
+
+    fn is_known_to_be_put(&self, key: &str) -> bool {
+        let put = |asked: &Asked| matches!(asked.wish, Wish::Put { .. }) && asked.told == Told::Done;
+        self.asked.values().any(|asked| put(asked) && asked.key == key)
     }
 
     /// Notes when the last request was asked; its number.
@@ -291,7 +313,23 @@ impl Clients {
         of_key.filter_map(operation).collect()
     }
 
+    /// A change takes effect whole: of a large one every object is there, or none.
+    ///
+    /// # Errors
+    /// The first that did not.
+    pub(super) fn judge_whole(&self, map: &ConfigMap) -> Result<(), String> {
+        let large = self.asked.iter().filter(|(_, asked)| asked.wish == Wish::Put { large: true });
+        for (number, asked) in large {
+            let there = all_keys(&asked.key).iter().filter(|key| map.get(key).is_some()).count();
+            if there != 0 && there != LARGE_OBJECTS {
+                return Err(format!("of request {number} there are {there} of {LARGE_OBJECTS} objects"));
+            }
+        }
+        Ok(())
+    }
+
     fn judge_puts(&self, map: &ConfigMap) -> Result<(), String> {
+        self.judge_whole(map)?;
         let changes = |asked: &Asked| asked.wish.changes() && !asked.wish.is_shared();
         for (number, asked) in self.asked.iter().filter(|(_, asked)| changes(asked)) {
             let there = map.get(&asked.key).is_some();
@@ -303,7 +341,8 @@ impl Clients {
                 (Told::Nothing, Wish::Put { .. }) if asked.key == SETUP => false,
                 // A key whose deletion may have taken effect can be there or not.
                 (Told::Done, _) => !there && deletion.is_none_or(|other| other.told == Told::Nothing),
-                (Told::Nothing, Wish::Delete) => !there,
+                // After a recovery it may never have been there.
+                (Told::Nothing, Wish::Delete) => !there && self.is_known_to_be_put(&asked.key),
                 (Told::Nothing, _) => there,
                 (Told::Unknown, _) => false,
             };
@@ -342,13 +381,30 @@ fn holds(found: &Objects, key: &str) -> bool {
     found.objects.iter().any(|object| object.key == key)
 }
 
-/// A middleware that is larger than one entry of the log.
+const LARGE_PREFIX: &str = "http/middlewares/m";
+
+fn large_key(number: u64, place: usize) -> String {
+    format!("{LARGE_PREFIX}{number}-{place}@cluster")
+}
+
+/// The keys of all objects that came with this one.
+fn all_keys(key: &str) -> Vec<String> {
+    let number = key.strip_prefix(LARGE_PREFIX).and_then(|rest| rest.split_once('-')?.0.parse().ok());
+    match number {
+        Some(number) => (0..LARGE_OBJECTS).map(|place| large_key(number, place)).collect(),
+        None => vec![key.to_owned()],
+    }
+}
+
+/// Middlewares that are together larger than one entry of the log.
 fn large(number: u64) -> String {
-    let mut text =
-        format!("http:\n  middlewares:\n    m{number}:\n      headers:\n        customRequestHeaders:\n");
-    for place in 0..LARGE_TEXTS {
-        let value = char::from(b'a' + u8::try_from(place).unwrap_or(0)).to_string().repeat(LARGE_TEXT_BYTES);
-        text.push_str(&format!("          X-{place}: {value}\n"));
+    let mut text = "http:\n  middlewares:\n".to_owned();
+    for place in 0..LARGE_OBJECTS {
+        let value =
+            char::from(b'a' + u8::try_from(place).unwrap_or(0)).to_string().repeat(LARGE_OBJECT_BYTES);
+        text.push_str(&format!(
+            "    m{number}-{place}:\n      headers:\n        customRequestHeaders:\n          X-Large: {value}\n"
+        ));
     }
     text
 }
@@ -370,13 +426,32 @@ mod tests {
     }
 
     #[test]
+    fn a_large_change_of_which_some_objects_are_there_is_found() {
+        let mut clients = Clients::default();
+        let _asked = clients.ask(7, large_key(7, 0), Wish::Put { large: true }, apply(large(7)));
+        assert_eq!(clients.judge_whole(&ConfigMap::default()), Ok(()), "none is there");
+        let put = |keys: &[String]| {
+            let mut map = ConfigMap::default();
+            let object = ravelin_config::Change::Put(std::sync::Arc::from(&b"{}"[..]));
+            map.change(
+                keys.iter()
+                    .map(|key| (ravelin_config::Key::new(key).expect("a key"), object.clone()))
+                    .collect(),
+            );
+            map
+        };
+        assert_eq!(clients.judge_whole(&put(&all_keys(&large_key(7, 3)))), Ok(()), "all are there");
+        assert!(clients.judge_whole(&put(&[large_key(7, 4)])).is_err(), "one is there");
+    }
+
+    #[test]
     fn a_read_must_show_what_was_done_before_it_was_asked() {
         let mut clients = Clients::default();
         let mut report = Report::default();
         let key = "http/routers/c1@cluster".to_owned();
         let _asked = clients.ask(1, key.clone(), Wish::Read, read(key));
         let nothing = Objects { generation: None, stale: false, objects: Vec::new(), next: None };
-        assert!(clients.told(1, &Response::Objects(nothing), 5, &mut report).is_err());
+        assert!(clients.told(1, Some(0), &Response::Objects(nothing), 5, &mut report).is_err());
     }
 
     fn generation(revision: u64) -> Generation {
@@ -417,10 +492,10 @@ mod tests {
         let _write = clients.shared(1, 0, false);
         clients.asked_at(1);
         let failed = Response::Unavailable { reason: "no leader".to_owned() };
-        assert_eq!(clients.told(1, &failed, 2, &mut report), Ok(()));
+        assert_eq!(clients.told(1, Some(0), &failed, 2, &mut report), Ok(()));
         let _look = clients.shared(2, 0, true);
         clients.asked_at(3);
-        assert_eq!(clients.told(2, &see(1, 4), 4, &mut report), Ok(()));
+        assert_eq!(clients.told(2, Some(0), &see(1, 4), 4, &mut report), Ok(()));
         let broken = clients.judge(&ConfigMap::default(), 9).expect_err("it was seen");
         assert!(broken.contains("nobody wrote it"), "{broken}");
     }
@@ -431,10 +506,10 @@ mod tests {
         let mut report = Report::default();
         let _write = clients.shared(1, 0, false);
         clients.asked_at(1);
-        assert_eq!(clients.told(1, &done(1, 7), 2, &mut report), Ok(()));
+        assert_eq!(clients.told(1, Some(0), &done(1, 7), 2, &mut report), Ok(()));
         let broken = clients.judge(&ConfigMap::default(), 9).expect_err("the final state has lost it");
         assert!(broken.contains("seen again after") || broken.contains("was there while"), "{broken}");
         let _look = clients.shared(2, 0, true);
-        assert!(clients.told(2, &see(1, 6), 5, &mut report).is_err(), "revision 7 was told before");
+        assert!(clients.told(2, Some(0), &see(1, 6), 5, &mut report).is_err(), "revision 7 was told before");
     }
 }

@@ -4,6 +4,7 @@
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
+use super::clock::TRUE_SPEED;
 use super::fault::{Fault, Kind};
 use super::plan::Plan;
 use super::proxy::PROXIES;
@@ -63,6 +64,13 @@ enum Mix {
     Some,
 }
 
+/// The slowest and the fastest clock beside leases, in millionths of the true speed: an eighth apart.
+const SLOWEST: u64 = 942_000;
+const FASTEST: u64 = 1_059_000;
+
+/// Changing disk calls after which a recovery is cut: about twice as many as one makes.
+const RECOVER_CALLS_MAX: u64 = 50;
+
 /// Changing disk calls after which a write is cut: few enough to fall within one write.
 const CUT_CALLS_MAX: u64 = 4;
 /// The same for a snapshot or a start, which make more of them.
@@ -76,7 +84,7 @@ pub(super) fn script(seed: u64) -> Script {
         5..25 => Mix::Only(dice.random_range(0..CLASSES.len() + 3)),
         _ => Mix::Some,
     };
-    let plan = plan(seed, mix, &mut dice);
+    let mut plan = plan(seed, mix, &mut dice);
     let mut faults = Vec::new();
     for (place, (class, least, greatest, percent)) in CLASSES.into_iter().enumerate() {
         let chosen = match mix {
@@ -94,6 +102,9 @@ pub(super) fn script(seed: u64) -> Script {
     }
     if mix == Mix::Some {
         faults.extend(hand_overs(seed, &plan));
+        faults = leases(seed, &mut plan, faults);
+        faults = churn(seed, &mut plan, faults);
+        faults.extend(recovery(seed, &mut plan));
     }
     faults.sort_by_key(|fault| fault.at_micros);
     Script { title: Vec::new(), plan, faults }
@@ -112,6 +123,82 @@ fn hand_overs(seed: u64, plan: &Plan) -> Vec<Fault> {
         at_micros += about(&mut dice, mean);
     }
     found
+}
+
+/// An eighth of the mixed seeds ends in the loss of a quorum, by dice of its own. Mostly one node is cut off from the others
+/// before, so that there is one that has missed something.
+fn recovery(seed: u64, plan: &mut Plan) -> Option<Fault> {
+    let mut dice = StdRng::seed_from_u64(seed ^ 0x5245_434f_5645_5200);
+    if !chance(&mut dice, 12) || plan.nodes == 1 || plan.spares > 0 {
+        return None;
+    }
+    plan.recover_calls = dice.random_range(1..=RECOVER_CALLS_MAX);
+    let for_micros = dice.random_range(500_000..3_000_000);
+    let set = 1 << dice.random_range(0..plan.nodes);
+    let at_micros = plan.faults_micros.saturating_sub(for_micros);
+    chance(&mut dice, 70).then_some(Fault { at_micros, kind: Kind::Split { set, for_micros } })
+}
+
+/// Members that come and go in a fifth of the mixed seeds, by dice of their own. Everything befalls spares too then, and
+/// no disk is lost or damaged: who votes may be few meanwhile, and all of them are needed.
+fn churn(seed: u64, plan: &mut Plan, faults: Vec<Fault>) -> Vec<Fault> {
+    let mut dice = StdRng::seed_from_u64(seed ^ 0x4348_5552_4e00_0000);
+    if !chance(&mut dice, 20) || plan.nodes == 1 {
+        return faults;
+    }
+    plan.spares = dice.random_range(1..=2);
+    let all = plan.nodes + plan.spares;
+    let mut found = Vec::new();
+    for fault in faults {
+        let (name, mut numbers) = fault.kind.words();
+        if ["rot", "misdirect", "wipe"].contains(&name) {
+            continue;
+        }
+        for (name, number) in &mut numbers {
+            match *name {
+                "node" if chance(&mut dice, 40) => *number = dice.random_range(1..=all),
+                "set" => *number = dice.random_range(1..(1 << all)),
+                _ => {}
+            }
+        }
+        found.extend(Kind::of(name, &numbers.into_iter().collect()).map(|kind| Fault { kind, ..fault }));
+    }
+    let mean = dice.random_range(200..1_500) * 1_000;
+    let mut at_micros = about(&mut dice, mean);
+    while at_micros < plan.faults_micros {
+        let node = dice.random_range(1..=plan.nodes);
+        let wish = [0, 0, 0, 1, 2, 2, 3, 4][dice.random_range(0..8_usize)];
+        // Who is no member yet is added more often than others.
+        let other = match wish {
+            0 if chance(&mut dice, 70) => dice.random_range(plan.nodes + 1..=all),
+            _ => dice.random_range(1..=all),
+        };
+        found.push(Fault { at_micros, kind: Kind::Members { node, other, wish } });
+        at_micros += about(&mut dice, mean);
+    }
+    found
+}
+
+/// A quarter of the mixed seeds has leases, by dice of their own. Clocks are then within their bound: none jumps, and none
+/// runs more than an eighth faster than another. There is more to read, from the keys that everybody writes.
+fn leases(seed: u64, plan: &mut Plan, faults: Vec<Fault>) -> Vec<Fault> {
+    let mut dice = StdRng::seed_from_u64(seed ^ 0x4c45_4153_4553_0000);
+    if !chance(&mut dice, 25) {
+        return faults;
+    }
+    plan.lease_micros = dice.random_range(100_000..1_500_000);
+    plan.read_percent = dice.random_range(40..70);
+    plan.shared_percent = dice.random_range(50..90);
+    plan.ask_micros = dice.random_range(3_000..40_000);
+    let bounded = |fault: Fault| match fault.kind {
+        Kind::Jump { .. } => None,
+        Kind::Drift { node, per_million, for_micros } => {
+            let per_million = if per_million < TRUE_SPEED { SLOWEST } else { FASTEST };
+            Some(Fault { kind: Kind::Drift { node, per_million, for_micros }, ..fault })
+        }
+        _ => Some(fault),
+    };
+    faults.into_iter().filter_map(bounded).collect()
 }
 
 fn plan(seed: u64, mix: Mix, dice: &mut StdRng) -> Plan {
@@ -157,12 +244,13 @@ fn plan(seed: u64, mix: Mix, dice: &mut StdRng) -> Plan {
         read_percent: maybe(dice, 70, 50),
         shared_percent: maybe(dice, 60, 70),
         // A large change does not fit where the log is bounded to little.
-        large_percent: if small_log { 0 } else { maybe(dice, 10, 8) },
+        large_percent: if small_log { 0 } else { maybe(dice, 25, 10) },
         file_micros: dice.random_range(200_000..2_000_000),
         log_bytes_max: if small_log { dice.random_range(8..40) << 10 } else { 8 << 20 },
         segment_bytes: 1 << dice.random_range(10..18),
         heavy_bytes: if chance(dice, 50) { 1 } else { 1 << 20 },
         faults_micros: dice.random_range(4_000_000..14_000_000),
+        ..Plan::calm()
     }
 }
 
@@ -262,7 +350,7 @@ mod tests {
             names(&drawn).into_iter().for_each(|name| *seen.entry(name).or_default() += 1);
         }
         assert!((5..60).contains(&none) && (10..100).contains(&one), "{none} calm, {one} of one class");
-        assert_eq!(seen.len(), 23, "every kind is drawn by some seed: {seen:?}");
+        assert_eq!(seen.len(), 24, "every kind is drawn by some seed: {seen:?}");
         assert!(seen.values().all(|seeds| (3..200).contains(seeds)), "and by some not: {seen:?}");
     }
 }

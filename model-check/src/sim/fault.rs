@@ -79,6 +79,9 @@ kinds! {
     Wipe "wipe" { node, down_micros }
     /// No fault at all: an operator asks this node that the other one lead.
     HandOver "hand-over" { node, other }
+    /// No fault at all: an operator asks this node that the other one be a member with a vote (0) or without (1), none any
+    /// more (2), vote (3) or stand back (4).
+    Members "members" { node, other, wish }
 }
 
 /// A fault at its time.

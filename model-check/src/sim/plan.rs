@@ -40,6 +40,8 @@ knobs! {
     seed = 0;
     /// Control nodes, all of them voters at first.
     nodes = 3;
+    /// Control nodes that nobody has asked to be members yet.
+    spares = 0;
     /// Shortest way of a frame of lane Raft.
     delay_min_micros = 100;
     /// Longest way of one that takes no detour.
@@ -74,6 +76,11 @@ knobs! {
     segment_bytes = 64 << 10;
     /// From so many bytes on a change is applied beside the node.
     heavy_bytes = 1 << 20;
+    /// How long a leader may answer reads alone after it sent what a quorum has answered. 0: never.
+    lease_micros = 0;
+    /// 0: nothing. Else all nodes but one are lost for good at the end, and that one is recovered: on the first try it
+    /// loses power after so many changing calls to its disk.
+    recover_calls = 0;
     /// Virtual time with faults.
     faults_micros = 8_000_000;
 }

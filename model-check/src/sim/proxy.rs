@@ -61,6 +61,11 @@ impl Proxy {
         Self { number, link: None, receiver: receiver(None), kept: None, tampered: false }
     }
 
+    /// What it took last.
+    pub(super) fn kept_map(&self) -> Option<&ConfigMap> {
+        self.kept.as_ref().map(|(_, map)| map)
+    }
+
     /// Another process.
     pub(super) fn restart(&mut self, disk: Kept) {
         match (disk, &mut self.kept) {

@@ -75,8 +75,26 @@ pub enum Mark {
     HandedOver,
     /// Times that it went to another, or stayed, and the operator was told so.
     NotHandedOver,
+    /// Changes of members that operators were told are done.
+    MembersChanged,
+    /// Those that were refused.
+    MembersRefused,
+    /// Members that were removed, ended, and came back as new ones.
+    Removed,
+    /// Of them, those that only heard of it from another.
+    ToldRemoved,
+    /// Clusters recovered from one survivor.
+    Recovered,
+    /// Of them, only at the second try.
+    RecoveredAgain,
+    /// Members that were given up, and ended because they were told so.
+    GivenUp,
     /// Linearizable reads answered.
     Reads,
+    /// Of them, answered by a node that did not lead.
+    FollowerReads,
+    /// Of them, answered by a leader among several voters at once, asking nobody.
+    LeaseReads,
     /// Answers that said that nothing was accepted.
     Unavailable,
     /// Answers that said that the outcome is unknown.
@@ -133,7 +151,16 @@ const MARKS: &[(Mark, &str)] = &[
     (Mark::DoneShared, "of shared keys"),
     (Mark::HandedOver, "handed over"),
     (Mark::NotHandedOver, "not handed over"),
+    (Mark::MembersChanged, "members changed"),
+    (Mark::MembersRefused, "such changes refused"),
+    (Mark::Removed, "members removed"),
+    (Mark::ToldRemoved, "told so by others"),
+    (Mark::Recovered, "recovered"),
+    (Mark::RecoveredAgain, "at the second try"),
+    (Mark::GivenUp, "old members told to go"),
     (Mark::Reads, "reads"),
+    (Mark::FollowerReads, "by followers"),
+    (Mark::LeaseReads, "under a lease"),
     (Mark::Unavailable, "unavailable"),
     (Mark::Unknown, "unknown"),
     (Mark::Adopted, "adopted"),

@@ -8,12 +8,15 @@ use std::time::Duration;
 use ravelin_cluster::node::NodeOptions;
 use ravelin_cluster::node::boot::{BootError, Member};
 use ravelin_cluster::node::event::Event;
+use ravelin_cluster::recover::{RecoverError, Survivor};
 use ravelin_cluster::sim_entry::{Machine, Work};
-use ravelin_cluster::storage::{CommandBytes, SimDisk, SimFaults, WalLimits};
+use ravelin_cluster::storage::{
+    CommandBytes, DataDirectory, Disk, Owner, SimDisk, SimFaults, WalLimits, next_epoch,
+};
 use ravelin_config::SealingKeys;
 use ravelin_consensus::invariant::View;
 use ravelin_consensus::{
-    Batch, Configuration, Core, Durable, Incarnation, Index, NodeId, Params, SnapshotMeta,
+    Batch, Configuration, Core, Durable, Incarnation, Index, NodeId, Params, RecoveryEpoch, SnapshotMeta,
 };
 
 use super::clock::Clock;
@@ -103,6 +106,8 @@ pub(super) struct Station {
     pub(super) damaged: bool,
     /// Its identity that never comes back, since its disk was lost or damaged.
     lost: Option<Lost>,
+    /// A recovery went on without this member: it is of the epoch before, for ever.
+    pub(super) given_up: bool,
     /// A fault of the disk is due, so that the node may stop.
     pub(super) disk_fault: bool,
     /// The disk is full until then.
@@ -130,7 +135,10 @@ impl Station {
             recovery_epoch: 0,
             node: number,
             incarnation: 1,
-            voters: (1..=plan.nodes).map(|number| (number, 1)).collect(),
+            voters: match number <= plan.nodes {
+                true => (1..=plan.nodes).map(|number| (number, 1)).collect(),
+                false => Vec::new(),
+            },
         };
         let params = Arc::new(params(&member, plan));
         let voters = member.voters.iter().map(|(node, life)| (NodeId(*node), Incarnation(*life)));
@@ -153,6 +161,7 @@ impl Station {
             slow: (0, 0),
             damaged: false,
             lost: None,
+            given_up: false,
             disk_fault: false,
             full_until: 0,
             member,
@@ -185,6 +194,52 @@ impl Station {
         // Whether it got through makes no difference: the power goes before it says a word.
         drop(self.boot(plan));
         self.end(Ending::PowerLoss);
+    }
+
+    fn owner(&self) -> Owner {
+        let Member { cluster, recovery_epoch, node, incarnation, .. } = self.member;
+        Owner { cluster, recovery_epoch, node, incarnation }
+    }
+
+    /// The last entry that its log has called durable.
+    pub(super) fn promised_end(&self) -> Index {
+        self.promised.last_index()
+    }
+
+    /// Whether what lies on its disk is a log that could be recovered from.
+    pub(super) fn has_log(&self) -> bool {
+        matches!(DataDirectory::has_log(&self.disk, &self.owner()), Ok(true))
+    }
+
+    /// Lets the stopped node's directory pass into the next recovery epoch. Power is lost after so many changing calls, or
+    /// right behind the last, and whatever that has left is recovered again. Says whether the first try came to its end.
+    ///
+    /// # Errors
+    /// It does not pass, or what is there before is not what was promised.
+    pub(super) fn recover(&mut self, plan: &Plan, calls: u64) -> Result<bool, String> {
+        let (owner, limits) = (self.owner(), WalLimits { segment_bytes: plan.segment_bytes });
+        let failed = |error: RecoverError| format!("node {} cannot be recovered: {error:?}", owner.node);
+        // Its machine has lost power, and with it what a killed process had left in the cache.
+        self.disk.crash();
+        let held = next_epoch::survey(&self.disk, owner).map_err(|error| failed(error.into()))?;
+        self.reconcile(Durable {
+            hard_state: held.hard_state,
+            snapshot: held.snapshot,
+            configuration: held.genesis,
+            entries: held.entries,
+        })?;
+        let disk: Arc<dyn Disk> = Arc::new(self.disk.clone());
+        self.disk.stop_after(calls);
+        let first = Survivor::of(Arc::clone(&disk), owner).and_then(|survivor| survivor.recover(limits));
+        self.disk.crash();
+        let epoch =
+            Survivor::of(disk, owner).and_then(|survivor| survivor.recover(limits)).map_err(failed)?;
+        self.member.recovery_epoch = epoch;
+        let (node, life) = (NodeId(owner.node), Incarnation(owner.incarnation));
+        self.promised = self.promised.clone().recovered(node, life, RecoveryEpoch(epoch));
+        self.params = Arc::new(params(&self.member, plan));
+        (self.disk_fault, self.full_until) = (false, 0);
+        Ok(first.is_ok())
     }
 
     fn boot(&self, plan: &Plan) -> Result<Machine, BootError> {
@@ -287,6 +342,21 @@ impl Station {
     /// Lets go of the identity whose disk is lost or cannot be read: from now on this is another node, on an empty disk.
     pub(super) fn replace(&mut self, plan: &Plan) {
         self.lose();
+        self.begin_anew(plan);
+    }
+
+    /// A removed member's number and machine become another node, which knows of no members until it is one.
+    pub(super) fn renew(&mut self, plan: &Plan) {
+        self.member.voters.clear();
+        self.begin_anew(plan);
+    }
+
+    /// Number and life.
+    pub(super) fn identity(&self) -> (u64, u64) {
+        (self.number, self.member.incarnation)
+    }
+
+    fn begin_anew(&mut self, plan: &Plan) {
         self.member.incarnation += 1;
         self.params = Arc::new(params(&self.member, plan));
         self.disk = SimDisk::new(plan.seed ^ self.number.rotate_left(40) ^ self.member.incarnation);
@@ -361,6 +431,7 @@ fn params(member: &Member, plan: &Plan) -> Params {
     params.uncommitted_bytes_max = params.uncommitted_bytes_max.min(quarter);
     params.log_trailing_bytes_max = params.log_trailing_bytes_max.min(quarter / 2);
     params.append_bytes_max = params.append_bytes_max.min(quarter);
+    params.lease = (plan.lease_micros > 0).then(|| Duration::from_micros(plan.lease_micros));
     params
 }
 

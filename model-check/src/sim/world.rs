@@ -9,8 +9,8 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use ravelin_cluster::node::event::{Action, CallId, Event, LinkId, TicketId};
 use ravelin_cluster::request::status::EventKind;
-use ravelin_cluster::request::{Envelope, parts};
-use ravelin_consensus::{NodeId, SnapshotMeta, Time};
+use ravelin_cluster::request::{Envelope, Response, parts};
+use ravelin_consensus::{NodeId, RoleName, SnapshotMeta, Time};
 use ravelin_transport::memory::{Delivery, Network};
 use ravelin_transport::{Lane, PeerRole};
 
@@ -24,6 +24,7 @@ use super::report::{Mark, Report};
 use super::script::Script;
 use super::station::{Station, micros};
 use super::{Failure, Trace};
+use operator::Errand;
 
 /// How long a frame of a reliable lane is on its way, and how soon its sender knows that it was taken.
 const LINK_MICROS: u64 = 300;
@@ -73,6 +74,8 @@ pub(super) enum Happening {
     Thaw { station: usize },
     /// A silent lane is given up.
     LaneBreaks { link: LinkId },
+    /// Members refuse those that were removed.
+    Refusals,
     /// A full disk has room again.
     Room { station: usize },
 }
@@ -119,8 +122,12 @@ pub(super) struct World {
     links: Links,
     clients: Clients,
     tickets: BTreeMap<(usize, u64), u64>,
-    /// Requests to hand leadership over, by node and ticket.
-    hand_overs: BTreeSet<(usize, u64)>,
+    /// The request that is the event being handled.
+    asked_now: Option<TicketId>,
+    /// What operators have asked, by node and ticket.
+    errands: BTreeMap<(usize, u64), Errand>,
+    /// Who was ever asked to go, by number and life.
+    removals: BTreeSet<(u64, u64)>,
     oracle: Oracle,
     /// The highest epoch that ran providers.
     epoch: u64,
@@ -135,8 +142,8 @@ impl World {
     /// The world before anything has happened.
     pub(super) fn new(script: &Script, trace: Option<Trace>) -> Self {
         let plan = script.plan.clone();
-        let stations =
-            (1..=plan.nodes.clamp(1, NODES_MAX)).map(|number| Station::new(number, &plan)).collect();
+        let all = (plan.nodes + plan.spares).clamp(1, NODES_MAX);
+        let stations = (1..=all).map(|number| Station::new(number, &plan)).collect();
         let dice = |of: u64| StdRng::seed_from_u64(plan.seed ^ of.rotate_right(8));
         let mut world = Self {
             client_dice: dice(1),
@@ -153,8 +160,10 @@ impl World {
             links: Links::default(),
             clients: Clients::default(),
             tickets: BTreeMap::new(),
-            hand_overs: BTreeSet::new(),
-            oracle: Oracle::default(),
+            asked_now: None,
+            errands: BTreeMap::new(),
+            removals: BTreeSet::new(),
+            oracle: Oracle::of_voters(plan.nodes),
             epoch: 0,
             file_version: 1,
             report: Report::default(),
@@ -203,7 +212,13 @@ impl World {
         }
         self.after(1, Happening::Change);
         self.after(self.plan.file_micros, Happening::FileChange);
+        if self.plan.spares > 0 {
+            self.after(1, Happening::Refusals);
+        }
         self.run_until(self.plan.faults_micros)?;
+        if self.plan.recover_calls > 0 {
+            self.recover()?;
+        }
         self.settle()
     }
 
@@ -311,6 +326,7 @@ impl World {
             }
             Happening::FileChange => self.file_changed(),
             Happening::Mend => self.mend(),
+            Happening::Refusals => self.refuse_removed(),
             Happening::TrueClock { station } => self.true_clock(station),
             Happening::LaneBreaks { link } => self.close(link, None),
             Happening::Room { station } if self.stations[station].full_until <= self.now => {
@@ -337,6 +353,10 @@ impl World {
             return Ok(());
         }
         let name = event.name();
+        self.asked_now = match &event {
+            Event::Request { ticket, .. } => Some(*ticket),
+            _ => None,
+        };
         let Some(machine) = &mut held.machine else { return Ok(()) };
         let actions = machine.handle(Time { micros: held.clock.read(self.now) }, event);
         let core = machine.node().core();
@@ -404,9 +424,12 @@ impl World {
             Action::Call { to, call, frames } => self.call(station, to, call, frames),
             Action::Respond { ticket, response } => {
                 if let Some(number) = self.tickets.remove(&(station, ticket.0)) {
-                    self.clients.told(number, &response, self.now, &mut self.report)?;
-                } else if self.hand_overs.remove(&(station, ticket.0)) {
-                    self.handed_over(&response)?;
+                    self.count_read(station, ticket, &response);
+                    self.may_answer(station, &response)?;
+                    let by = self.holds_answer(station, &response).then_some(station);
+                    self.clients.told(number, by, &response, self.now, &mut self.report)?;
+                } else if let Some(errand) = self.errands.remove(&(station, ticket.0)) {
+                    self.told_operator(errand, &response)?;
                 }
             }
             Action::RunProviders { epoch, .. } if self.stations[station].provider_epoch != Some(epoch) => {
@@ -432,6 +455,16 @@ impl World {
             _ => {}
         }
         Ok(())
+    }
+
+    /// Who answered a read, and how.
+    fn count_read(&mut self, station: usize, ticket: TicketId, response: &Response) {
+        let Response::Objects(_) = response else { return };
+        let Some(machine) = &self.stations[station].machine else { return };
+        let core = machine.node().core();
+        let (leads, alone) = (core.role() == RoleName::Leader, core.configuration().voters.len() == 1);
+        self.report.count(Mark::FollowerReads, u64::from(!leads));
+        self.report.count(Mark::LeaseReads, u64::from(leads && !alone && self.asked_now == Some(ticket)));
     }
 
     fn begin_work(&mut self, station: usize) {
@@ -523,4 +556,6 @@ impl World {
 
 mod end;
 mod lanes;
+mod operator;
+mod recovery;
 mod strike;

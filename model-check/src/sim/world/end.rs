@@ -2,8 +2,10 @@
 //! here and nowhere else.
 
 use super::*;
+use crate::sim::oracle::place;
+use ravelin_cluster::members;
 use ravelin_cluster::node::Node;
-use ravelin_consensus::{RoleName, Term};
+use ravelin_consensus::Term;
 
 /// Virtual time after the last fault within which everything must have come together (L1, L2): a leader, a change asked
 /// for and done, equal states, every proxy on the newest generation. It holds a few rounds of elections with back-off,
@@ -58,16 +60,10 @@ impl World {
         self.network.set_faults(ravelin_transport::memory::Faults::default());
         self.unclog()?;
         for station in 0..self.stations.len() {
-            self.true_clock(station);
-            let held = &mut self.stations[station];
-            held.paused_until = 0;
-            held.full_until = 0;
-            held.slow = (0, 0);
-            held.armed = Default::default();
-            held.fill(None);
+            self.end_faults_of(station);
+            let held = &self.stations[station];
             let (life, down, lost) = (held.life, held.machine.is_none(), held.is_lost());
-            self.after(1, Happening::Thaw { station });
-            match (lost, down) {
+            match (lost, down && !held.given_up) {
                 (true, _) => self.retire(station),
                 (false, true) => self.after(1, Happening::Restart { station, life }),
                 (false, false) => {}
@@ -76,17 +72,52 @@ impl World {
         Ok(())
     }
 
+    pub(super) fn end_faults_of(&mut self, station: usize) {
+        self.true_clock(station);
+        let held = &mut self.stations[station];
+        held.paused_until = 0;
+        held.full_until = 0;
+        held.slow = (0, 0);
+        held.armed = Default::default();
+        held.fill(None);
+        self.after(1, Happening::Thaw { station });
+    }
+
     fn probe(&mut self) -> u64 {
         let envelope = self.clients.probe();
         self.ask(envelope);
         self.clients.last()
     }
 
-    /// The nodes that never lost their disks.
+    /// The members that never lost their disks and were not given up.
+    fn expected(&self) -> impl Iterator<Item = &Station> {
+        let member = |held: &&Station| self.oracle.is_member(held.identity());
+        self.stations.iter().filter(|held| !held.is_lost() && !held.given_up).filter(member)
+    }
+
+    /// The members are as wanted, for all of them.
+    fn members_settled(&self, nodes: &[&Node]) -> Result<(), String> {
+        let ready: BTreeSet<NodeId> = nodes.iter().map(|node| node.core().id()).collect();
+        for node in nodes {
+            let (core, (records, _)) = (node.core(), members::records(node.store()));
+            let sight = members::Sight {
+                records: &records,
+                members: core.configuration(),
+                me: core.id(),
+                ready: &ready,
+                may_hand_over: true,
+            };
+            if core.configuration().is_joint() || (core.role() == RoleName::Leader && sight.next().is_some())
+            {
+                return Err(format!("L1: the members are {:?}, and not as wanted", core.configuration()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Those of them that run.
     fn sound(&self) -> impl Iterator<Item = &Node> {
-        let machines =
-            self.stations.iter().filter(|held| !held.is_lost()).filter_map(|held| held.machine.as_ref());
-        machines.map(|machine| machine.node())
+        self.expected().filter_map(|held| held.machine.as_ref()).map(|machine| machine.node())
     }
 
     fn leaders(&self) -> Vec<(u64, Term)> {
@@ -97,8 +128,7 @@ impl World {
     /// Judges whether everything has come together.
     fn come_together(&self, probes: &[u64]) -> Result<(), String> {
         let nodes: Vec<_> = self.sound().collect();
-        let expected = self.stations.iter().filter(|held| !held.is_lost()).count();
-        if nodes.len() != expected {
+        if nodes.len() != self.expected().count() {
             return Err("L1: a node is down although faults are over".to_owned());
         }
         let leaders = self.leaders().len();
@@ -112,8 +142,8 @@ impl World {
             return Err("I41: a request was not answered".to_owned());
         }
         // The leader may well change as long as somebody asked for it.
-        if !self.hand_overs.is_empty() {
-            return Err("I41: who asked for a hand-over was not answered".to_owned());
+        if !self.errands.is_empty() {
+            return Err("I41: an operator was not answered".to_owned());
         }
         let Some(first) = nodes.first() else { return Err("no nodes".to_owned()) };
         for node in &nodes {
@@ -122,6 +152,7 @@ impl World {
                 return Err(format!("L2: nodes did not converge: {one} and {other}"));
             }
         }
+        self.members_settled(&nodes)?;
         if nodes.iter().filter(|node| node.providers_epoch().is_some()).count() != 1 {
             return Err("L1: not exactly one node runs the providers".to_owned());
         }
@@ -137,9 +168,10 @@ impl World {
             return Err(format!("L2: the file holds {key}, the cluster {provided:?} among {all:?}"));
         }
         for proxy in 1..=PROXIES {
-            let (held, newest) = (self.oracle.adopted_revision(proxy), first.store().generation().revision);
-            if held != newest || newest != self.oracle.newest_revision() {
-                return Err(format!("L2: proxy {proxy} holds revision {held}, the cluster {newest}"));
+            let held = self.oracle.adopted_by(proxy);
+            let newest = Some(first.store().generation());
+            if held != newest || newest.map(place) != self.oracle.newest() {
+                return Err(format!("L2: proxy {proxy} holds {held:?}, the cluster {newest:?}"));
             }
         }
         Ok(())

@@ -12,12 +12,18 @@ use ravelin_config::draft_from_documents;
 /// Mean time until a silent lane is given up.
 const SILENCE_MICROS: u64 = 1_500_000;
 
+/// How long a proxy stays with a member that was given up.
+const STRAY_MICROS: u64 = 400_000;
+
 impl World {
     /// Whether two control nodes can talk now, as far as crashes and cuts go. A node that came back under a new identity
-    /// is no member, and nobody takes it for its predecessor; only on lane Raft it is left to the core to see that.
+    /// is no member, and nobody takes it for its predecessor; nor do members of two recovery epochs talk. Only on lane Raft
+    /// it is left to the core to see that.
     fn reachable(&self, one: usize, other: usize) -> bool {
-        let member = |at: usize| !self.stations[at].is_lost();
-        self.stations[other].machine.is_some() && member(one) && member(other) && !self.is_cut(one, other)
+        let (from, to) = (&self.stations[one], &self.stations[other]);
+        let strange = |held: &Station| held.is_lost() || self.oracle.is_former(held.identity());
+        let members = !strange(from) && !strange(to) && from.given_up == to.given_up;
+        to.machine.is_some() && members && !self.is_cut(one, other)
     }
 
     pub(super) fn fetch(&mut self, station: usize, from: NodeId, meta: SnapshotMeta) {
@@ -150,14 +156,20 @@ impl World {
             return;
         }
         let server = self.dice.random_range(0..self.stations.len());
-        if self.stations[server].machine.is_none() || self.stations[server].is_lost() {
+        let held = &self.stations[server];
+        if held.machine.is_none() || held.is_lost() || !self.oracle.is_member(held.identity()) {
             self.after(100_000, Happening::ProxyConnect { proxy });
             return;
         }
+        // A real proxy finds out that others offer what is newer; here it is a cut that parts it from an old member.
+        let strays = held.given_up;
         let life = self.stations[server].life;
         let link = self.links.open(server, Opener::Proxy(proxy));
         let node = self.proxies[proxy].number;
         self.proxies[proxy].link = Some(link);
+        if strays {
+            self.after(STRAY_MICROS, Happening::LaneBreaks { link });
+        }
         let opened = Event::LinkOpened { link, lane: Lane::Feed, role: PeerRole::Proxy, node };
         self.after(LINK_MICROS, Happening::Node { station: server, life, event: opened });
         let frame = self.proxies[proxy].hello();
@@ -181,7 +193,10 @@ impl World {
         }
         match took {
             Took::Nothing => Ok(()),
-            Took::Adopted(generation, content) => self.oracle.adopted(proxy as u64 + 1, generation, content),
+            Took::Adopted(generation, content) => {
+                self.proxies[proxy].kept_map().map_or(Ok(()), |map| self.clients.judge_whole(map))?;
+                self.oracle.adopted(proxy as u64 + 1, generation, content)
+            }
             Took::Leave => {
                 self.close(link, None);
                 Ok(())

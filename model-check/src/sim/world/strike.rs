@@ -2,8 +2,6 @@
 //! pauses and clocks, links that are cut or clogged. It must only break what a real machine or network can break, and
 //! only as far as the node is made to bear it: no more disks are lost or damaged for good than a quorum can spare.
 
-use ravelin_cluster::request::nodes::Leadership;
-use ravelin_cluster::request::{Request, RequestId, Response};
 use ravelin_cluster::sim_entry::Work;
 
 use super::*;
@@ -13,8 +11,6 @@ use crate::sim::station::{Ending, StartError};
 
 /// How long it takes until somebody replaces a node that does not start.
 const HAND_MICROS: u64 = 1_500_000;
-/// How long an operator waits for leadership to be handed over.
-const HAND_OVER_MILLIS: u32 = 1_500;
 /// How long a machine stays down that nobody told for how long.
 const DOWN_MICROS: u64 = 300_000;
 
@@ -57,40 +53,11 @@ impl World {
             Kind::ProxyRestart { proxy, disk } => self.restart_proxy(proxy, disk),
             Kind::ProxyDoubt { proxy } => self.doubt(proxy),
             Kind::HandOver { node, other } => self.ask_to_hand_over(node, other),
+            Kind::Members { node, other, wish } => self.ask_for_members(node, other, wish),
             of_one_node => self.strike_node(of_one_node),
         }
         // What is durable must be enough, whoever runs.
         self.judge_durable()
-    }
-
-    /// An operator asks a node that another one lead.
-    fn ask_to_hand_over(&mut self, node: u64, other: u64) {
-        let station = node as usize - 1;
-        if self.stations[station].machine.is_none() {
-            return;
-        }
-        let (life, ticket) = (self.station(node).life, self.next_number());
-        let mut id = [0xff; 16];
-        id[..8].copy_from_slice(&ticket.to_le_bytes());
-        let envelope = Envelope {
-            id: RequestId(id),
-            hops: 0,
-            deadline_millis: HAND_OVER_MILLIS,
-            author: "operator-1".to_owned(),
-            request: Request::TransferLeader { to: Some(other) },
-            since: None,
-        };
-        self.hand_overs.insert((station, ticket));
-        let event = Event::Request { ticket: TicketId(ticket), envelope };
-        self.at(self.now, Happening::Node { station, life, event });
-    }
-
-    /// An answer to an operator: whoever is said to lead has led.
-    pub(super) fn handed_over(&mut self, response: &Response) -> Result<(), String> {
-        let Response::Leads(Leadership { leader, term, wanted }) = response else { return Ok(()) };
-        let mark = if leader == wanted { Mark::HandedOver } else { Mark::NotHandedOver };
-        self.report.count(mark, 1);
-        self.oracle.led(*term, *leader)
     }
 
     /// Faults of one machine's disk, process or clock.
@@ -147,7 +114,7 @@ impl World {
         }
     }
 
-    fn station(&mut self, node: u64) -> &mut Station {
+    pub(super) fn station(&mut self, node: u64) -> &mut Station {
         let at = (node.max(1) as usize - 1) % self.stations.len();
         &mut self.stations[at]
     }
@@ -160,7 +127,7 @@ impl World {
     fn spares(&self, station: usize) -> bool {
         let others = self.stations.iter().enumerate().filter(|(at, _)| *at != station);
         let lost = others.filter(|(_, held)| held.may_be_lost()).count();
-        lost < (self.stations.len() - 1) / 2
+        lost < (self.plan.nodes as usize - 1) / 2
     }
 
     fn pause(&mut self, station: usize, for_micros: u64) {
@@ -320,14 +287,14 @@ impl World {
     }
 
     /// Ends a process and plans its restart.
-    fn end(&mut self, station: usize, ending: Ending) {
+    pub(super) fn end(&mut self, station: usize, ending: Ending) {
         self.report.count(Mark::Crashes, 1);
         let held = &mut self.stations[station];
         held.end(ending);
         let (number, life) = (held.number, held.life);
         let wait = if held.down_micros > 0 { std::mem::take(&mut held.down_micros) } else { DOWN_MICROS };
         self.tickets.retain(|(of, _), _| *of != station);
-        self.hand_overs.retain(|(of, _)| *of != station);
+        self.errands.retain(|(of, _), _| *of != station);
         self.network.crash(number);
         self.clogs
             .iter_mut()
@@ -353,6 +320,12 @@ impl World {
     /// Its disk has given it no reason to.
     pub(super) fn halted(&mut self, station: usize, reason: &str) -> Result<(), String> {
         let held = &self.stations[station];
+        if held.given_up {
+            return self.left_for_good(station, reason);
+        }
+        if reason.contains("was removed from the cluster") {
+            return self.removed(station);
+        }
         let mark = match (held.disk_fault, held.full_until > self.now) {
             (true, _) => Mark::DiskHalts,
             (false, true) => Mark::DiskFull,
@@ -404,7 +377,7 @@ impl World {
         }
     }
 
-    fn start_later(&mut self, station: usize, wait: u64) {
+    pub(super) fn start_later(&mut self, station: usize, wait: u64) {
         let life = self.stations[station].life;
         self.after(wait, Happening::Restart { station, life });
     }

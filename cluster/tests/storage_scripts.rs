@@ -18,12 +18,14 @@ fn storage_scripts_answer_as_written() {
     stanza::assert_answered(&folder(), 10, storage::answered);
 }
 
-/// A page that a person reads from top to bottom.
+/// The first line says what holds, and in brackets by which rule. A script fits a screen.
 #[test]
 fn storage_scripts_say_what_they_show_and_are_short() {
     for file in stanza::files(&folder()).expect("the folder is committed") {
         let text = std::fs::read_to_string(&file).expect("a script is text");
-        assert!(text.starts_with("# "), "{} does not begin with its rule", file.display());
+        let first = text.lines().next().unwrap_or_default();
+        let says = first.starts_with("# ") && first.contains(" (") && first.ends_with(')');
+        assert!(says, "{} does not begin with its rule: {first}", file.display());
         assert!(text.lines().count() <= 60, "{} is longer than 60 lines", file.display());
     }
 }

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderName, HeaderValue, TRAILER, TRANSFER_ENCODING,
-    UPGRADE, USER_AGENT, WWW_AUTHENTICATE,
+    CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, TRAILER,
+    TRANSFER_ENCODING, UPGRADE, USER_AGENT, WWW_AUTHENTICATE,
 };
 use http::uri::{Authority, PathAndQuery, Scheme as UriScheme};
 use http::{Method, Request, Response, StatusCode, Uri, Version};
@@ -402,6 +402,10 @@ fn answer(
     forwarded::strip_answer(&mut parts.headers, present, keep_trailer);
     if matches!(parts.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
         parts.headers.remove(CONTENT_LENGTH);
+    }
+    if parts.status == StatusCode::NOT_MODIFIED {
+        // The client has the content that this would describe, and so Traefik leaves it out.
+        parts.headers.remove(CONTENT_TYPE);
     }
     parts.version = Version::HTTP_11;
     parts.extensions.clear();

@@ -406,12 +406,29 @@ pub const DIFFERENCES: &[Difference] = &[
         concerns: &["http.middlewares.*.headers"],
     },
     Difference {
-        title: "an encoded answer has no byte ranges",
-        traefik: "`compress` leaves `Accept-Ranges` on answers that it encodes with br or zstd",
-        ravelin: "it is removed whatever the encoding, as Traefik does for gzip",
-        reason: "ranges of what is sent are not those of what the server has",
+        title: "an encoded answer says so in full",
+        traefik: "`compress` leaves `Accept-Ranges` on answers that it encodes with br or zstd, and its `Vary` goes with that of \
+                  a service where a middleware behind it removes that",
+        ravelin: "`Accept-Ranges` is removed whatever the encoding, and `Vary` stays",
+        reason: "ranges of what is sent are not those of what the server has; a lost Vary poisons caches",
         restore: None,
         concerns: &["http.middlewares.*.compress"],
+    },
+    Difference {
+        title: "no `User-Agent` is made up",
+        traefik: "`forwardAuth` asks as `Go-http-client/1.1` where the client sent no User-Agent",
+        ravelin: "the authentication server gets none either",
+        reason: "it is a trait of the Go client",
+        restore: None,
+        concerns: &["http.middlewares.*.forwardAuth"],
+    },
+    Difference {
+        title: "certificates are of version 3",
+        traefik: "takes client certificates of X.509 version 1",
+        ravelin: "the handshake is refused",
+        reason: "the TLS library reads version 3 alone",
+        restore: None,
+        concerns: &["tls.options.*.clientAuth"],
     },
     Difference {
         title: "a digest answer is for its own target",

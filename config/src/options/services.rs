@@ -136,5 +136,10 @@ pub(super) const DEFAULT_TRANSPORT: &[Field] = &[
 ];
 
 /// TLS towards a server that is no HTTP server of a service (provider, collector, authentication).
-pub(super) const CLIENT_TLS: &[Field] =
-    &[content("ca"), content("cert"), content("key"), flag("insecureSkipVerify"), free("caOptional")];
+pub(super) const CLIENT_TLS: &[Field] = &[
+    content("ca"),
+    content("cert"),
+    content("key"),
+    flag("insecureSkipVerify"),
+    free("caOptional").differs("deprecated in Traefik and without effect"),
+];

@@ -329,6 +329,8 @@ impl<'r> Journey<'r> {
         };
         let mut response = journey.run(&mut own, Stage::Service(&service)).await;
         *response.status_mut() = status;
+        // The log knows of one answer only, and that is this one.
+        note_origin(self.exchange, &response);
         response
     }
 

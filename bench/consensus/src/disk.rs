@@ -42,13 +42,17 @@ pub(crate) fn measure() -> anyhow::Result<()> {
         );
         latency = latency.or(Some(seen));
     }
-    if let Some(Row { latency, sync, .. }) = latency {
+    if let Some(Row { latency, sync, later, .. }) = latency {
         let trip = syncs::loopback()?;
-        let floor = sync.median + trip * 1e6;
+        let (floor, staggered) = (sync.median + trip * 1e6, later.median + trip / 2.0 * 1e6);
         println!(
             "one client waits {latency} µs; a quorum's slower sync {sync} µs, a round trip over loopback {:.1} µs: {:.2} times both",
             trip * 1e6,
             latency.median / floor
+        );
+        println!(
+            "where two of the three begin to sync half a round trip later, as followers do: {later} µs, {:.2} times that and half a trip",
+            latency.median / staggered
         );
     }
     Ok(())
@@ -64,13 +68,15 @@ struct Row {
     busy: Spread,
     latency: Spread,
     sync: Spread,
+    /// The same where two of the three begin half a round trip later.
+    later: Spread,
 }
 
 fn rounds(folder: &Path, clients: usize) -> anyhow::Result<Row> {
     let runtime = runtime()?;
     let cluster = runtime.block_on(driver::Cluster::start(Some(folder)))?;
     runtime.block_on(round(&cluster, clients, ROUND))?; // the first fills caches and buffers
-    let mut figures: [Vec<f64>; 8] = Default::default();
+    let mut figures: [Vec<f64>; 9] = Default::default();
     for at in 0..ROUNDS {
         let (syncs_before, busy_before) = (cluster.leader_syncs.load(Ordering::Relaxed), process_seconds());
         let began = std::time::Instant::now();
@@ -82,18 +88,31 @@ fn rounds(folder: &Path, clients: usize) -> anyhow::Result<Row> {
         let group_bytes = RECORD_BYTES + (group * (COMMAND_BYTES + ENTRY_BYTES) as f64) as usize;
         let raw = folder.join(format!("raw-{at}"));
         let possible = syncs::per_second(&raw.join("rate"), group_bytes, RAW)?;
-        let sync =
-            if clients == 1 { syncs::quorum_latency(&raw.join("at-once"), group_bytes, SYNCS)? } else { 0.0 };
+        let (mut sync, mut later) = (0.0, 0.0);
+        if clients == 1 {
+            sync = syncs::quorum_latency(&raw.join("at-once"), group_bytes, SYNCS, 0.0)?;
+            later = syncs::quorum_latency(&raw.join("later"), group_bytes, SYNCS, syncs::loopback()? / 2.0)?;
+        }
         let share = seen.per_second / (group * possible);
-        let row = [seen.per_second, group, synced, possible, share, busy, seen.latency * 1e6, sync * 1e6];
+        let row = [
+            seen.per_second,
+            group,
+            synced,
+            possible,
+            share,
+            busy,
+            seen.latency * 1e6,
+            sync * 1e6,
+            later * 1e6,
+        ];
         for (figures, figure) in figures.iter_mut().zip(row) {
             figures.push(figure);
         }
     }
     drop(cluster);
     runtime.shutdown_timeout(Duration::from_secs(1));
-    let [commits, group, synced, possible, share, busy, latency, sync] = figures.map(Spread::of);
-    Ok(Row { commits, group, synced, possible, share, busy, latency, sync })
+    let [commits, group, synced, possible, share, busy, latency, sync, later] = figures.map(Spread::of);
+    Ok(Row { commits, group, synced, possible, share, busy, latency, sync, later })
 }
 
 /// Seconds that all threads of this process have been on a core.

@@ -32,14 +32,12 @@ impl Writer {
         Ok(Self { file, bytes: vec![7; bytes], offset: 0 })
     }
 
-    /// Seconds that a write and its sync took.
-    fn write(&mut self) -> anyhow::Result<f64> {
-        let began = Instant::now();
+    fn write(&mut self) -> anyhow::Result<()> {
         self.file.write_at(self.offset, &self.bytes)?;
         self.file.sync()?;
         let next = self.offset + self.bytes.len() as u64;
         self.offset = if next + self.bytes.len() as u64 > FILE_BYTES { 0 } else { next };
-        Ok(began.elapsed().as_secs_f64())
+        Ok(())
     }
 }
 
@@ -47,16 +45,23 @@ fn writers(folder: &Path, bytes: usize) -> anyhow::Result<Vec<Writer>> {
     (1..=NODES).map(|id| Writer::new(&folder.join(format!("writer-{id}")), bytes)).collect()
 }
 
-/// Median seconds of the slower one of the fastest two of three syncs that begin at once: what a quorum waits for.
-pub(crate) fn quorum_latency(folder: &Path, bytes: usize, rounds: usize) -> anyhow::Result<f64> {
+/// Median seconds until two of three have synced: what a quorum waits for. One begins at once, the others when `lag` is
+/// over, as they do that first have to hear of what there is to write.
+pub(crate) fn quorum_latency(folder: &Path, bytes: usize, rounds: usize, lag: f64) -> anyhow::Result<f64> {
     let barrier = Arc::new(Barrier::new(usize::try_from(NODES)?));
     let mut threads = Vec::new();
-    for mut writer in writers(folder, bytes)? {
+    for (at, mut writer) in writers(folder, bytes)?.into_iter().enumerate() {
         let barrier = Arc::clone(&barrier);
+        let lag = if at == 0 { 0.0 } else { lag };
         threads.push(std::thread::spawn(move || -> Vec<anyhow::Result<f64>> {
             let mut round = || {
                 barrier.wait();
-                writer.write()
+                let began = Instant::now();
+                while began.elapsed().as_secs_f64() < lag {
+                    std::hint::spin_loop();
+                }
+                writer.write()?;
+                Ok(began.elapsed().as_secs_f64())
             };
             (0..rounds).map(|_| round()).collect()
         }));

@@ -30,6 +30,10 @@ fn majority(members: &BTreeMap<NodeId, Incarnation>, value: &impl Fn(NodeId) -> 
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
     use super::{agreed, reached};
     use crate::configuration::Configuration;
     use crate::types::{Incarnation, NodeId};
@@ -65,5 +69,34 @@ mod tests {
     fn learners_do_not_count() {
         assert!(!reached(&configuration(&[1, 2, 3], &[]), |node| node.0 == 1 || node.0 == 99));
         assert!(!reached(&configuration(&[], &[]), |_| true));
+    }
+
+    /// The definition, tried with every value there is: more than half of each part that decides has reached it.
+    fn tried(parts: [&BTreeSet<u64>; 2], value: impl Fn(u64) -> u64) -> u64 {
+        let fits = |least: &u64| {
+            parts.into_iter().filter(|part| !part.is_empty()).all(|part| {
+                let (enough, short): (Vec<u64>, Vec<u64>) = part.iter().partition(|id| value(**id) >= *least);
+                enough.len() > short.len()
+            })
+        };
+        if parts[0].is_empty() { 0 } else { (0..8).filter(fits).max().unwrap_or_default() }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_agreed_is_what_trying_every_value_finds(
+            voters in proptest::collection::btree_set(1..10u64, 0..8),
+            outgoing in proptest::collection::btree_set(1..10u64, 0..8),
+            values in proptest::collection::vec(0..8u64, 10),
+        ) {
+            let value = |id: u64| values.get(id as usize).copied().unwrap_or(7);
+            let list = |part: &BTreeSet<u64>| part.iter().copied().collect::<Vec<_>>();
+            let members = configuration(&list(&voters), &list(&outgoing));
+            let expected = tried([&voters, &outgoing], value);
+            prop_assert_eq!(agreed(&members, |node| value(node.0)), expected);
+            let yes = |id: u64| value(id) >= 4;
+            let expected = tried([&voters, &outgoing], |id| u64::from(yes(id))) == 1;
+            prop_assert_eq!(reached(&members, |node| yes(node.0)), expected);
+        }
     }
 }

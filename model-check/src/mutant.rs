@@ -6,6 +6,8 @@
 mod copy;
 pub mod page;
 mod show;
+#[cfg(not(ravelin_loom))]
+mod steps;
 mod table;
 
 use std::fmt;
@@ -15,6 +17,8 @@ use std::time::{Duration, Instant};
 
 pub use copy::{CopyError, weave};
 pub use show::show;
+#[cfg(not(ravelin_loom))]
+pub use steps::steps;
 pub use table::MUTANTS;
 
 /// Name of the environment variable that chooses a mutant, by its place in the table counted from 1.

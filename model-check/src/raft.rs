@@ -18,6 +18,7 @@ mod property;
 mod run;
 pub mod script;
 mod state;
+pub mod step;
 mod symmetry;
 
 pub use action::{Action, Event};

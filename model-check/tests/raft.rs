@@ -6,7 +6,8 @@ use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use ravelin_model_check::raft::{self, Bounds, Order, Watch, deep};
+use ravelin_model_check::mutant::MUTANTS;
+use ravelin_model_check::raft::{self, Bounds, Order, Watch, deep, step};
 
 fn complete(name: &str) {
     let bounds = Bounds::named(name).expect("the test names a configuration");
@@ -59,12 +60,32 @@ fn the_page_says_what_is_searched() {
     let path = deep::path(root);
     let text = std::fs::read_to_string(&path).unwrap_or_default();
     let (found, machine) = deep::found(&text);
-    let page = deep::page(&found, &machine);
+    let shown = step::shown(&text);
+    let page = deep::page(&found, &machine, &shown);
     if std::env::var_os("RAVELIN_REWRITE").is_some() {
         return std::fs::write(&path, page).expect("the page can be written");
     }
     assert_eq!(text, page, "docs/reference/model.md; RAVELIN_REWRITE=1 writes it anew");
     assert!(!found.is_empty(), "no deeper search is known: cargo xtask model --hours N");
+    for step in step::STEPS {
+        let [dies, survives] = shown.get(step.configuration).expect("cargo xtask mutants --steps");
+        assert!(dies.starts_with("dies") && survives.starts_with("survives"), "{step:?}: {dies}, {survives}");
+    }
+}
+
+#[test]
+fn every_configuration_has_a_step_without_which_one_of_its_mutants_survives() {
+    let configurations: Vec<&str> = raft::CONFIGURATIONS.iter().map(|bounds| bounds.name).collect();
+    let stepped: Vec<&str> = step::STEPS.iter().map(|step| step.configuration).collect();
+    assert_eq!(stepped, configurations);
+    for step in step::STEPS {
+        let mutant = MUTANTS.iter().find(|mutant| mutant.id == step.mutant).expect("a mutant of the table");
+        assert!(mutant.file.starts_with("consensus/"), "{step:?}");
+        let bounds = Bounds::named(step.configuration).expect("a configuration");
+        let mut lower = bounds;
+        lower.set(step.lower).expect("a bound");
+        assert_ne!(lower, bounds, "{step:?} changes nothing");
+    }
 }
 
 #[test]

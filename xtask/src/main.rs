@@ -75,6 +75,10 @@ enum Chore {
         /// and fails if a change is noticed by no test and proved harmless nowhere. Needs cargo-mutants.
         #[arg(long, conflicts_with_all = ["only", "write"])]
         lines: bool,
+        /// Instead, shows for each configuration of the model, or the one of --only, that a mutant survives with one of its
+        /// bounds a step lower, and takes that into the page about the model.
+        #[arg(long, conflicts_with_all = ["write", "lines"])]
+        steps: bool,
     },
     /// Puts one mutant into a copy of the sources and shows it die, with a script that leads there.
     Mutant {
@@ -152,8 +156,9 @@ fn run(root: &Path, chore: Chore) -> anyhow::Result<()> {
             model_check(root, "model", &["explore".to_owned(), configuration, address])
         }
         Chore::Mutants { lines: true, .. } => lines::run(root),
-        Chore::Mutants { only, write, lines: false } => {
-            let words: Vec<String> = write.then(|| "--write".to_owned()).into_iter().chain(only).collect();
+        Chore::Mutants { only, write, steps, lines: false } => {
+            let mode = if steps { Some("--steps") } else { write.then_some("--write") };
+            let words: Vec<String> = mode.map(str::to_owned).into_iter().chain(only).collect();
             model_check(root, "mutants", &words)
         }
         Chore::Mutant { id, step } => {

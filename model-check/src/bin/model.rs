@@ -1,8 +1,8 @@
 //! Runs the configurations of the Raft model and prints what each found.
 //!
-//! `model check [NAME…] [key=value…]`: the configurations that every change must pass, or with other bounds. `model probe NAME…`: the same breadth-first,
-//! until something breaks; `model harm NAME…`: the same, watching only what nodes have done to each other. `model reach NAME…`: whether all rare
-//! things were seen. `model bounds key=value…`: bounds by hand, `threads=N` among them. `model deep SECONDS`: each with
+//! `model check [NAME…] [key=value…]`: the configurations that every change must pass, or with other bounds. `model probe`:
+//! the same breadth-first, until something breaks; `model harm`: the same, watching only what nodes have done to each other
+//! and to clients; `model reach`: whether all rare things were seen. `model bounds key=value…`: bounds by hand, `threads=N` among them. `model deep SECONDS`: each with
 //! a bound raised, for so long, and the page about it. `model explore NAME [ADDRESS]`:
 //! stateright's explorer, in a browser. `model scripts`: the committed golden scripts. `model script FILE [--step]`: one,
 //! whatever breaks, with `--step` stanza by stanza, each at a line of input.
@@ -13,7 +13,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use ravelin_model_check::golden::Language;
-use ravelin_model_check::raft::{self, Bounds, Order, Report, Watch, deep};
+use ravelin_model_check::raft::{self, Bounds, Order, Report, Watch, deep, step};
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -59,7 +59,9 @@ fn print(report: &Report) -> bool {
     report.holds()
 }
 
-fn named(words: &[String], order: Order, watch: Watch) -> Result<bool, String> {
+/// The configurations that are named, or all; with `key=value` among the words they have other bounds, of which it is not
+/// known what must be found.
+fn chosen(words: &[String]) -> Result<Vec<Bounds>, String> {
     let (settings, names): (Vec<&String>, Vec<&String>) = words.iter().partition(|word| word.contains('='));
     let mut chosen = match names.as_slice() {
         [] => raft::CONFIGURATIONS.to_vec(),
@@ -69,6 +71,11 @@ fn named(words: &[String], order: Order, watch: Watch) -> Result<bool, String> {
         settings.iter().try_for_each(|setting| bounds.set(setting))?;
         (bounds.states, bounds.witnesses) = (None, &[]);
     }
+    Ok(chosen)
+}
+
+fn named(words: &[String], order: Order, watch: Watch) -> Result<bool, String> {
+    let chosen = chosen(words)?;
     let mut holds = true;
     let (count, mut states, mut exhaustive) = (chosen.len(), 0, true);
     raft::check_all(&chosen, order, watch, threads(), |report| {
@@ -88,17 +95,20 @@ fn named(words: &[String], order: Order, watch: Watch) -> Result<bool, String> {
 }
 
 /// Complete searches that ask only whether everything that should be possible was seen.
-fn reach(names: &[String]) -> Result<bool, String> {
-    let mut whole = true;
-    for name in names {
-        let bounds = configuration(name)?;
+fn reach(words: &[String]) -> Result<bool, String> {
+    let (mut whole, mut states) = (true, 0);
+    let chosen = chosen(words)?;
+    let count = chosen.len();
+    for bounds in chosen {
         let report = raft::check(bounds, Order::DepthFirst, Watch::Harm, threads());
         println!("{report}");
         for unseen in &report.unseen {
             println!("BROKEN: never seen: {unseen}");
         }
         whole &= report.is_unbroken() && report.unseen.is_empty();
+        states += report.states;
     }
+    println!("model: {count} configurations, {states} unique states");
     Ok(whole)
 }
 
@@ -120,7 +130,8 @@ fn deep(words: &[String]) -> Result<bool, String> {
     let threads = threads();
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().ok_or("this crate has no workspace")?;
     let path = deep::path(root);
-    let (mut found, machine) = deep::found(&std::fs::read_to_string(&path).unwrap_or_default());
+    let old = std::fs::read_to_string(&path).unwrap_or_default();
+    let (mut found, machine) = deep::found(&old);
     let (mut count, mut states, mut complete) = (0, 0, true);
     let (holds, last) =
         deep::run(deep::resume(&machine), Duration::from_secs(seconds), threads, |name, report| {
@@ -130,7 +141,8 @@ fn deep(words: &[String]) -> Result<bool, String> {
             states += report.states;
             complete &= report.exhaustive;
         })?;
-    let written = std::fs::write(&path, deep::page(&found, &deep::machine(threads, &last)));
+    let written =
+        std::fs::write(&path, deep::page(&found, &deep::machine(threads, &last), &step::shown(&old)));
     written.map_err(|error| format!("{}: {error}", path.display()))?;
     let how = match (holds, complete) {
         (false, _) => "broken",

@@ -450,7 +450,7 @@ pub const CONFIGURATIONS: &[Bounds] = &[
         proposals: 1,
         reads: 1,
         terms: 2,
-        witnesses: &[Mark::WriteSeen, Mark::CallAfterWrite, Mark::ReadBesideLater],
+        witnesses: &[Mark::WriteSeen, Mark::CallAfterWrite, Mark::ReadFailed, Mark::TwoLeaders],
         ..PLAIN
     },
 ];

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::raft::bounds::{Bounds, CONFIGURATIONS, Watch};
 use crate::raft::run::{Order, Report, check_until};
+use crate::raft::step;
 
 /// Configurations and the bounds that are raised in them.
 pub const DEEPER: &[(&str, &str)] = &[
@@ -88,7 +89,7 @@ const INTRODUCTION: &str = "# The model
 
 The shipped core under every order of messages, timers, disk writes, crashes and restarts that these bounds allow, each
 search complete and of exactly this size, up to the names of nodes: `cargo xtask model`. CI does it on every change. This
-is what \"model-checked\" means here: within these bounds, not beyond. Each bound is there because a mutant dies by it
+is what \"model-checked\" means here: within these bounds, not beyond. Each configuration is there because mutants die in it
 ([mutants.md](mutants.md)); a search also fails if something rare that it must show was never seen.
 
 | configuration | bounds | states | must have seen |
@@ -107,7 +108,7 @@ the next search. What was found last:
 
 /// The page.
 #[must_use]
-pub fn page(found: &BTreeMap<String, Found>, machine: &str) -> String {
+pub fn page(found: &BTreeMap<String, Found>, machine: &str, steps: &step::Shown) -> String {
     let mut text = INTRODUCTION.to_owned();
     let mut sum = 0;
     for bounds in CONFIGURATIONS {
@@ -119,6 +120,7 @@ pub fn page(found: &BTreeMap<String, Found>, machine: &str) -> String {
         let _ = writeln!(text, "| {name} | {shown} | {states} | {} |", seen.join("; "));
     }
     let _ = writeln!(text, "\n{} configurations, {sum} states.", CONFIGURATIONS.len());
+    text += &step::section(steps);
     text += DEEPER_INTRODUCTION;
     for (name, raised) in DEEPER {
         let nothing = Found::default();
@@ -201,9 +203,19 @@ mod tests {
     }
 
     #[test]
+    fn a_page_keeps_what_was_shown_of_steps() {
+        let shown: step::Shown = step::STEPS
+            .iter()
+            .map(|step| (step.configuration.to_owned(), ["dies", "survives"].map(str::to_owned)))
+            .collect();
+        assert_eq!(step::shown(&page(&BTreeMap::new(), "", &shown)), shown);
+    }
+
+    #[test]
     fn a_page_keeps_what_was_found() {
         let cells = ["1", "2", "3", "4", "complete"].map(str::to_owned);
         let kept = BTreeMap::from([("pair terms=4".to_owned(), cells)]);
-        assert_eq!(found(&page(&kept, "two threads")), (kept, "two threads".to_owned()));
+        let written = page(&kept, "two threads", &step::Shown::new());
+        assert_eq!(found(&written), (kept, "two threads".to_owned()));
     }
 }

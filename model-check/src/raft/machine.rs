@@ -13,7 +13,7 @@ use crate::raft::network::Load;
 pub(crate) const OPEN: Load = 1;
 
 /// A second session ends the first.
-const BOUNDS: SessionBounds = SessionBounds { sessions_max: 1, replies_max: 1 };
+const BOUNDS: SessionBounds = SessionBounds { sessions_max: 1, replies_max: 2 };
 
 /// What has become of the commands applied so far. Each effect counts one up, and its reply is the count.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]

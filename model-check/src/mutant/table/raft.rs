@@ -16,6 +16,9 @@ const JOINT: &[&str] = &["model", "harm", "joint"];
 const FOLLOWER_READ: &[&str] = &["model", "harm", "follower-read"];
 const LEASE: &[&str] = &["model", "harm", "lease"];
 const LEASE_TRANSFER: &[&str] = &["model", "harm", "lease-transfer"];
+const SESSIONS: &[&str] = &["model", "harm", "sessions"];
+const RECOVERY_EPOCH: &[&str] = &["model", "harm", "recovery-epoch"];
+const LINEARIZABILITY: &[&str] = &["model", "harm", "linearizability"];
 
 /// Nothing breaks within the bounds, or not soon: the slip itself is what is caught.
 const CRASH_STEP: &[&str] = &["model", "probe", "crash"];
@@ -544,5 +547,50 @@ pub(super) const MUTANTS: &[Mutant] = &[
         original: "(last_term, last_index) >= (self.last_term(), self.last_index())",
         wrong: "last_term >= self.last_term() || last_index > Index::MAX",
         probe: SCRIPTS,
+    },
+    Mutant {
+        id: "session-runs-again",
+        stands_for: "I42, B34: dissertation §6.3",
+        slip: "asks whether a reply is acknowledged instead of whether there is one",
+        file: "consensus/src/session.rs",
+        original: "!entry.replies.contains_key(&sequence)",
+        wrong: "sequence >= entry.first",
+        probe: SESSIONS,
+    },
+    Mutant {
+        id: "acknowledged-runs-again",
+        stands_for: "I42, B34: dissertation §6.3",
+        slip: "takes the last command that was acknowledged for one that was not",
+        file: "consensus/src/session.rs",
+        original: "sequence < entry.first",
+        wrong: "sequence.saturating_add(1) < entry.first",
+        probe: SESSIONS,
+    },
+    Mutant {
+        id: "newest-session-serves",
+        stands_for: "I42, B34: a session that has ended",
+        slip: "runs a command in the newest session instead of the one that it names",
+        file: "consensus/src/session.rs",
+        original: "self.sessions.get_mut(&session)",
+        wrong: "self.sessions.values_mut().next_back()",
+        probe: SESSIONS,
+    },
+    Mutant {
+        id: "older-epoch-heard",
+        stands_for: "I29, B16: fenced recovery",
+        slip: "refuses messages of later recovery epochs only",
+        file: "consensus/src/core/admission.rs",
+        original: "message.recovery_epoch == self.params.recovery_epoch",
+        wrong: "message.recovery_epoch <= self.params.recovery_epoch",
+        probe: RECOVERY_EPOCH,
+    },
+    Mutant {
+        id: "accepted-one-before",
+        stands_for: "I44: who proposed is told of its own entry",
+        slip: "names the place before the entry",
+        file: "consensus/src/role/leader.rs",
+        original: "let index = «self.log.append(entry)»;\n        out.push(Effect::Accepted",
+        wrong: "{ let before = self.log.last_index(); self.log.append(entry); before }",
+        probe: LINEARIZABILITY,
     },
 ];

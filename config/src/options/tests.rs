@@ -77,7 +77,8 @@ fn every_option_of_the_table_has_its_place_in_the_types() {
     let none: [&str; 0] = [];
     assert_eq!(lost::<dynamic::HttpRouter>(&example(routers::ROUTER)), none);
     assert_eq!(lost::<dynamic::HttpService>(&example(services::SERVICE)), none);
-    assert_eq!(lost::<dynamic::Middleware>(&example(middlewares::MIDDLEWARE)), none);
+    let without_effect = [".forwardAuth.tls.caOptional"];
+    assert_eq!(lost::<dynamic::Middleware>(&example(middlewares::MIDDLEWARE)), without_effect);
     assert_eq!(lost::<dynamic::ServersTransport>(&example(services::SERVERS_TRANSPORT)), none);
     assert_eq!(lost::<dynamic::TlsCertificate>(&example(certificates::CERTIFICATE)), none);
     assert_eq!(lost::<dynamic::TlsStore>(&example(certificates::STORE)), none);
@@ -180,12 +181,12 @@ fn what_does_not_work_yet_is_said_once_and_not_where_it_is_off() {
     assert_eq!(findings, ["grpcWeb: the middleware `grpcWeb` does not work yet"]);
     let (_, findings) = reading(middlewares::MIDDLEWARE, "compres: {}");
     assert_eq!(findings, ["compres: field not found (did you mean `compress`?)"]);
-    let (_, findings) = reading(services::SERVICE, "loadBalancer: {sticky: {cookie: {}}, strategy: p2c}");
+    let (_, findings) = reading(services::SERVERS_TRANSPORT, "{peerCertURI: a, spiffe: {ids: [b]}}");
     assert_eq!(
         findings,
         [
-            "loadBalancer.sticky: sticky sessions do not work yet",
-            "loadBalancer.strategy: the strategy `p2c` does not work yet",
+            "peerCertURI: checking a URI of the server's certificate does not work yet",
+            "spiffe: SPIFFE does not work yet",
         ]
     );
     let (_, findings) = reading(STATIC, "log: {compress: false, maxAge: 0}\napi: {debug: false}\n");

@@ -223,4 +223,51 @@ mod tests {
             assert!(server_url(bad).is_err(), "{bad}");
         }
     }
+
+    #[test]
+    fn faults_of_health_checks_mirrors_and_failovers_are_told_with_their_place() {
+        let judged = |json: &str| {
+            let mut errors = Vec::new();
+            judge("s@file", &serde_json::from_str(json).expect("the form is right"), &mut errors);
+            errors.join(" | ")
+        };
+        let check = |options: &str| judged(&format!(r#"{{"loadBalancer":{{"healthCheck":{{{options}}}}}}}"#));
+        assert_eq!(
+            check(r#""path":"/h?x=1","port":80,"status":204,"method":"POST","headers":{"X-A":"b"}"#),
+            ""
+        );
+        assert_eq!(check(r#""scheme":"ftp""#), "healthCheck.scheme: the schemes http, https and h2c work");
+        for (options, place) in [
+            (r#""port":65536"#, "healthCheck.port: "),
+            (r#""port":-1"#, "healthCheck.port: "),
+            (r#""status":99"#, "healthCheck.status: "),
+            (r#""method":"G T""#, "healthCheck.method: "),
+            (r#""path":"/a b""#, "healthCheck.path: "),
+            (r#""hostname":"a b""#, "healthCheck.hostname: "),
+            (r#""headers":{"a b":"c"}"#, "healthCheck.headers: "),
+            (r#""headers":{"a":"b\nc"}"#, "healthCheck.headers: "),
+        ] {
+            assert!(check(options).starts_with(place), "{options}: {}", check(options));
+        }
+        assert_eq!(
+            judged(r#"{"mirroring":{"service":"a","mirrors":[{"name":"b","percent":101}]}}"#),
+            "mirroring.mirrors: percent must be between 0 and 100, and is 101"
+        );
+        assert_eq!(
+            judged(r#"{"mirroring":{"mirrors":[{"name":""}]}}"#),
+            "mirroring.service: name the service that answers | mirroring.mirrors: a mirror without a name"
+        );
+        assert_eq!(judged(r#"{"failover":{"service":"a"}}"#), "failover.fallback: name a service");
+        let failover = |status: &str| {
+            judged(&format!(
+                r#"{{"failover":{{"service":"a","fallback":"b","errors":{{"status":{status}}}}}}}"#
+            ))
+        };
+        assert_eq!(failover(r#"["500-599","404"]"#), "");
+        assert_eq!(
+            failover(r#"["5xx"]"#),
+            r#"failover.errors.status: "5xx" is neither a status nor a range of them"#
+        );
+        assert!(failover("[]").contains("name a status"));
+    }
 }

@@ -88,12 +88,16 @@ fn a_template_is_told_as_the_provider_would_and_static_sections_are_none() {
 
 #[test]
 fn what_does_not_work_yet_has_a_status_of_its_own() {
-    let text = "http:\n  services: {s: {loadBalancer: {sticky: {}}}}\n";
+    let text = "http:\n  services: {s: {loadBalancer: {serversTransport: t}}}\n  serversTransports: {t: {spiffe: {}}}\n";
     let status = |text: &str| validate("t.yaml", text, Format::Yaml, &no_files).exit_status();
     assert_eq!(status(text), 3);
     let used = text.replace("services:", "routers: {r: {rule: Host(`a`), service: s}}\n  services:");
     assert_eq!(status(&used), 3, "a router that needs it is in error for nothing else");
-    assert_eq!(status(&text.replace("sticky: {}", "sticky: {}, servers: x")), 1, "an error outweighs it");
+    assert_eq!(
+        status(&text.replace("spiffe: {}", "spiffe: {}, serverName: {x: y}")),
+        1,
+        "an error outweighs it"
+    );
 }
 
 #[test]

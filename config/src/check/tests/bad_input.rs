@@ -223,11 +223,10 @@ fn every_kind_that_does_not_work_yet_makes_its_router_an_error() {
         let found = middleware(&format!("{{{}: {{x: 1}}}}", kind.name));
         assert_eq!(found.contains("yet"), !works, "{}: {found}", kind.name);
     }
-    for option in
-        ["sticky: {cookie: {}}", "healthCheck: {path: /}", "passiveHealthCheck: {}", "strategy: p2c"]
-    {
+    for option in ["spiffe: {ids: [a]}", "peerCertURI: spiffe://a"] {
         let checker = checker(&format!(
-            "http: {{routers: {{r: {{rule: Host(`a`), service: s}}}}, services: {{s: {{loadBalancer: {{{option}}}}}}}}}"
+            "http: {{routers: {{r: {{rule: Host(`a`), service: s}}}}, \
+             services: {{s: {{loadBalancer: {{serversTransport: t}}}}}}, serversTransports: {{t: {{{option}}}}}}}"
         ));
         assert!(error(&checker, "http/routers/r@file").contains("not work yet"), "{option}");
     }
@@ -235,6 +234,36 @@ fn every_kind_that_does_not_work_yet_makes_its_router_an_error() {
         "http: {routers: {r: {rule: Host(`a`), service: s, ruleSyntax: v2}}, services: {s: {loadBalancer: {}}}}",
     );
     assert!(error(&old, "http/routers/r@file").contains("not work yet"));
+}
+
+#[test]
+fn who_asks_a_service_how_it_is_needs_one_that_knows() {
+    let verdict = |service: &str| {
+        let checker = checker(&format!(
+            "http: {{routers: {{r: {{rule: Host(`a`), service: s}}}}, services: {{s: {{{service}}}, \
+             checked: {{loadBalancer: {{healthCheck: {{path: /}}}}}}, plain: {{loadBalancer: {{}}}}, \
+             mid: {{weighted: {{services: [{{name: checked}}]}}}}}}}}"
+        ));
+        errors(&checker, "http/routers/r@file").map_or_else(String::new, |(_, errors)| errors.join(" | "))
+    };
+    let none = |service: &str| assert_eq!(verdict(service), "", "{service}");
+    none("weighted: {healthCheck: {}, services: [{name: checked}]}");
+    none("weighted: {services: [{name: plain}]}");
+    none("highestRandomWeight: {healthCheck: {}, services: [{name: checked}]}");
+    none("mirroring: {healthCheck: {}, service: checked, mirrors: [{name: plain, percent: 100}]}");
+    none("failover: {service: checked, fallback: plain}");
+    none("failover: {service: plain, fallback: plain, errors: {status: ['500']}}");
+    let needs = |name: &str| {
+        format!(
+            "service \"{name}@file\": it has no healthCheck, which the service that refers to it by health needs"
+        )
+    };
+    let told = |service: &str, name: &str| assert_eq!(verdict(service), needs(name), "{service}");
+    told("weighted: {healthCheck: {}, services: [{name: plain}]}", "plain");
+    told("weighted: {healthCheck: {}, services: [{name: mid}]}", "mid");
+    told("mirroring: {healthCheck: {}, service: plain}", "plain");
+    told("failover: {service: plain, fallback: checked}", "plain");
+    told("failover: {healthCheck: {}, service: checked, fallback: plain}", "plain");
 }
 
 #[test]

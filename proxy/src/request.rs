@@ -18,7 +18,7 @@ use crate::error::{RequestError, bare};
 use crate::exchange::Exchange;
 use crate::forwarded::{self, Origin, Present};
 use crate::limits::EntryPointPolicy;
-use crate::middleware::{Attempt, Head, PathText};
+use crate::middleware::{Head, PathText};
 use crate::path::{self, PathError};
 use crate::table::{EntryPointTable, Route, Table};
 
@@ -136,19 +136,8 @@ async fn serve(
         target: &parts.uri,
         certificates: connection.tls.as_ref().map_or(&[], |tls| &tls.client_certificates),
     };
-    let (host, uri_query) = (&*host.name, query.as_deref());
-    let mut journey = Journey {
-        state,
-        table,
-        connection,
-        policy,
-        origin,
-        host,
-        uri_query,
-        exchange,
-        attempt: Attempt::default(),
-        cookies: Vec::new(),
-    };
+    let asked = (&*host.name, query.as_deref());
+    let mut journey = Journey::new(state, table, connection, policy, origin, asked, exchange);
     Ok(journey.run(&mut head, Stage::Router(route)).await)
 }
 

@@ -92,6 +92,21 @@ enum Returned<'r> {
 }
 
 impl<'r> Journey<'r> {
+    /// At its beginning. `asked` is the canonical host, and the query as it is forwarded.
+    pub(super) fn new(
+        state: &'r State,
+        table: &'r Table,
+        connection: &'r Rc<ConnectionFacts>,
+        policy: &'r EntryPointPolicy,
+        origin: Origin<'r>,
+        asked: (&'r str, Option<&'r str>),
+        exchange: &'r mut Exchange,
+    ) -> Self {
+        let ((host, uri_query), cookies) = (asked, Vec::new());
+        let attempt = Attempt::default();
+        Self { state, table, connection, policy, origin, host, uri_query, exchange, attempt, cookies }
+    }
+
     /// Through the request halves, to the service, and back through the response halves of what was passed; once more from where one
     /// of these says so. Each of them bounds how often it does.
     pub(super) async fn run(&mut self, head: &mut Head<'_>, of: Stage<'r>) -> Response<ResponseBody> {
@@ -315,18 +330,10 @@ impl<'r> Journey<'r> {
             target: head.target,
             certificates: head.certificates,
         };
-        let mut journey = Journey {
-            state: self.state,
-            table: self.table,
-            connection: self.connection,
-            policy: self.policy,
-            origin: self.origin,
-            host: self.host,
-            uri_query: query.as_deref(),
-            exchange: &mut *self.exchange,
-            cookies: Vec::new(),
-            attempt: Attempt::default(),
-        };
+        let asked = (self.host, query.as_deref());
+        let (exchange, origin) = (&mut *self.exchange, self.origin);
+        let mut journey =
+            Journey::new(self.state, self.table, self.connection, self.policy, origin, asked, exchange);
         let mut response = journey.run(&mut own, Stage::Service(&service)).await;
         *response.status_mut() = status;
         // The log knows of one answer only, and that is this one.

@@ -251,34 +251,14 @@ impl Raft {
                 events.push(Event::Timer { node, timer: Timer::Election });
             }
             if leads {
-                events.push(Event::Timer { node, timer: Timer::Heartbeat });
-                if self.bounds.lease.is_some() {
-                    events.push(Event::Timer { node, timer: Timer::Lease });
-                }
-                if self.bounds.check_quorum {
-                    events.push(Event::Timer { node, timer: Timer::CheckQuorum });
-                }
-                if state.used.proposals < self.bounds.proposals {
-                    self.proposals(state, node, &mut events);
-                }
-            }
-            if leads && state.used.changes < self.bounds.changes {
-                self.changes(node, core.configuration(), &mut events);
+                self.of_leader(state, node, &mut events);
             }
             let asked = state.used.reads < self.bounds.reads && self.somebody_is_idle(state);
             if asked && (leads || self.bounds.follower_reads) {
                 events.push(Event::Read { node });
             }
-            if leads && state.used.transfers < self.bounds.transfers {
-                let others = (0..state.members.len()).filter(|to| *to != node);
-                events.extend(others.map(|to| Event::Transfer { node, to }));
-            }
             if core.transfer().is_some() {
                 events.push(Event::Timer { node, timer: Timer::Transfer });
-            }
-            if leads && state.used.unreachable < self.bounds.unreachable {
-                let peers = (0..state.members.len()).filter(|peer| *peer != node);
-                events.extend(peers.map(|peer| Event::Unreachable { node, peer }));
             }
             if !member.queue.is_empty() {
                 events.push(Event::Persist { node });
@@ -306,6 +286,30 @@ impl Raft {
             events.push(Event::Pass);
         }
         events
+    }
+
+    /// What may happen to a leader alone.
+    fn of_leader(&self, state: &State, node: usize, events: &mut Vec<Event>) {
+        events.push(Event::Timer { node, timer: Timer::Heartbeat });
+        if self.bounds.lease.is_some() {
+            events.push(Event::Timer { node, timer: Timer::Lease });
+        }
+        if self.bounds.check_quorum {
+            events.push(Event::Timer { node, timer: Timer::CheckQuorum });
+        }
+        if state.used.proposals < self.bounds.proposals {
+            self.proposals(state, node, events);
+        }
+        if state.used.changes < self.bounds.changes {
+            self.changes(node, state.members[node].core.configuration(), events);
+        }
+        let others = (0..state.members.len()).filter(|other| *other != node);
+        if state.used.transfers < self.bounds.transfers {
+            events.extend(others.clone().map(|to| Event::Transfer { node, to }));
+        }
+        if state.used.unreachable < self.bounds.unreachable {
+            events.extend(others.map(|peer| Event::Unreachable { node, peer }));
+        }
     }
 
     /// Every command that a client may propose to a leader.

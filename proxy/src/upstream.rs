@@ -11,6 +11,7 @@ pub(crate) mod pool;
 pub mod return_rule;
 pub(crate) mod stall;
 pub mod transport;
+pub(crate) mod wear;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;

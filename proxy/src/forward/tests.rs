@@ -31,7 +31,11 @@ struct Rig {
 impl Rig {
     fn new(scheme: &str, port: u16, transport: &str) -> Self {
         let config: ServersTransport = serde_json::from_str(transport).expect("the form is right");
-        let transport = Arc::new(Transport::compile(&config).expect("good"));
+        Self::of(scheme, port, Transport::compile(&config).expect("good"))
+    }
+
+    fn of(scheme: &str, port: u16, transport: Transport) -> Self {
+        let transport = Arc::new(transport);
         let url: ServerUrl = format!("{scheme}://127.0.0.1:{port}").parse().expect("a URL");
         let (upstream, in_use) = UpstreamRegistry::default().upstream(&url, &transport).expect("a server");
         let address = "127.0.0.1:1".parse().expect("an address");
@@ -278,6 +282,33 @@ async fn forgetful_server(seen: Rc<RefCell<Vec<String>>>) -> u16 {
         }
     })
     .await
+}
+
+#[test]
+fn a_connection_that_was_used_long_enough_is_not_kept() {
+    on_worker(async || {
+        let mut transport = Transport::plain();
+        transport.wear.requests_max = 3;
+        let rig = Rig::of("http", http1_server().await, transport);
+        for number in 1..=7 {
+            text(rig.send(get("/")).await.expect("answered")).await;
+            assert_eq!(rig.pools.counts().opened, 1 + (number - 1) / 3, "request {number}");
+        }
+        assert_eq!(rig.pools.counts().closed, 2);
+    });
+}
+
+#[test]
+fn requests_that_come_at_once_leave_one_connection_over_http2() {
+    on_worker(async || {
+        let rig = Rig::new("h2c", h2c_server().await, "{}");
+        let all = (0..8).map(|_| rig.send(get("/")));
+        for answer in futures_util::future::join_all(all).await {
+            text(answer.expect("answered")).await;
+        }
+        assert_eq!(rig.pools.counts().opened, 8, "nobody could know of the others");
+        assert_eq!(rig.pools.http2_connections(&rig.upstream), 1);
+    });
 }
 
 #[test]

@@ -301,6 +301,24 @@ mod tests {
     }
 
     #[test]
+    fn a_check_that_is_not_answered_in_time_is_a_failure() {
+        // It accepts by its queue, and never says anything.
+        let listener = TcpListener::bind("127.0.0.1:0").expect("loopback can be bound");
+        let url = format!("http://{}", listener.local_addr().expect("bound")).parse().expect("a URL");
+        let config = HealthCheck { timeout: GoDuration::from_millis(20), ..HealthCheck::default() };
+        let transport = Arc::new(Transport::plain());
+        let probe = Probe::compile(&config, &url, &transport, &UpstreamRegistry::default()).expect("good");
+        let state = Arc::new(ServerState::default());
+        let check = Check::new(&config, "s@file", "http://shown".into(), probe, Arc::clone(&state));
+        let _running = Checks::default().begin(vec![check]).expect("a thread");
+        let begun = Instant::now();
+        while state.is_up() {
+            assert!(begun.elapsed() < PATIENCE, "a silent server is down");
+            std::thread::yield_now();
+        }
+    }
+
+    #[test]
     fn an_interval_of_nothing_is_the_usual_one() {
         let state = Arc::new(ServerState::default());
         let of = |interval: &str, unhealthy: Option<&str>| {

@@ -7,6 +7,7 @@ use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
+use std::time::Instant;
 
 use bytes::{Buf, Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, Method, StatusCode};
@@ -16,6 +17,8 @@ use tokio_util::io::poll_read_buf;
 
 use super::interim::Relay;
 use super::io::UpstreamIo;
+use super::unique_id;
+use super::wear::{Wear, Worn};
 use crate::body::{BodyError, RequestBody};
 
 mod content;
@@ -105,6 +108,7 @@ pub(crate) struct Client {
     fault: Option<Fault>,
     /// The connection has come to its end.
     ended: bool,
+    worn: Worn,
 }
 
 impl Client {
@@ -123,6 +127,7 @@ impl Client {
             content: Content::Ended,
             fault: None,
             ended: false,
+            worn: Worn::new(Instant::now(), unique_id()),
         }
     }
 
@@ -149,6 +154,7 @@ impl Client {
             announced,
             ..Sending::default()
         };
+        self.worn.used();
         (self.begun, self.answered, self.interim) = (false, false, 0);
         self.read_bytes = READ_BYTES;
         self.asked_head = *head.method == Method::HEAD;
@@ -329,6 +335,11 @@ impl Client {
     /// The connection's end was seen.
     pub(crate) fn is_ended(&self) -> bool {
         self.ended
+    }
+
+    /// Whether it was used long enough.
+    pub(crate) fn is_worn(&self, wear: Wear, now: Instant) -> bool {
+        self.worn.is_over(wear, now)
     }
 
     /// Whether a connection between two requests stands, and says nothing. Lets go of whom it would have woken.

@@ -228,6 +228,7 @@ impl Lease {
             Held::Http1(client) => {
                 self.seen.failed |= client.borrow().is_ended();
                 self.seen.surplus |= client.borrow().has_surplus();
+                self.seen.expired |= client.borrow().is_worn(self.upstream.transport.wear, now);
                 match verdict(&self.seen) {
                     Verdict::Return => self.pools.put(&self.upstream, client, now),
                     Verdict::Close(reason) => {

@@ -104,10 +104,28 @@ impl UpstreamPools {
                     idle_since: Cell::new(Instant::now()),
                 };
                 let connection = Rc::new(connection);
-                self.with_server(upstream, |server| server.http2.push(Rc::clone(&connection)));
-                Lease::http2(self.clone(), Arc::clone(upstream), connection, false)
+                let other = self.keep_http2(upstream, &connection, fresh);
+                Lease::http2(self.clone(), Arc::clone(upstream), other.unwrap_or(connection), false)
             }
         })
+    }
+
+    /// Keeps a new connection over HTTP/2, unless another has room by now: requests that come at once each open one, and one
+    /// carries them all. Returns the one to be used in its place; none for a request that needs a `fresh` one.
+    fn keep_http2(
+        &self,
+        upstream: &Arc<Upstream>,
+        connection: &Rc<Http2Connection>,
+        fresh: bool,
+    ) -> Option<Rc<Http2Connection>> {
+        let mut other = None;
+        self.with_server(upstream, |server| {
+            other = server.http2.iter().find(|other| !fresh && other.has_room()).cloned();
+            if other.is_none() {
+                server.http2.push(Rc::clone(connection));
+            }
+        });
+        other
     }
 
     fn checkout(&self, upstream: &Arc<Upstream>, http1_only: bool) -> Option<Lease> {
@@ -179,6 +197,12 @@ impl UpstreamPools {
 
     pub(crate) fn count_closed(&self, _reason: Reason) {
         self.0.closed.set(self.0.closed.get() + 1);
+    }
+
+    /// Connections over HTTP/2 that are kept for a server.
+    #[cfg(test)]
+    pub(crate) fn http2_connections(&self, upstream: &Upstream) -> usize {
+        self.0.servers.borrow().get(&upstream.id).map_or(0, |server| server.http2.len())
     }
 
     /// What was done so far.

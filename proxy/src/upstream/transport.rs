@@ -9,6 +9,7 @@ use rustls::ClientConfig;
 
 use super::stall::UPLOAD_STALL_TIME_MAX;
 use super::unique_id;
+use super::wear::Wear;
 
 mod tls;
 
@@ -27,6 +28,8 @@ pub struct Transport {
     pub response_header_timeout: Option<Duration>,
     /// How long the server may take nothing of a request that waits for it.
     pub(crate) upload_stall: Duration,
+    /// How long a connection is used at all.
+    pub(crate) wear: Wear,
     /// How long a connection may lie idle.
     pub idle_timeout: Option<Duration>,
     /// Idle connections kept per server by all workers together.
@@ -98,6 +101,7 @@ impl Transport {
             connect_timeout: timeouts.dial_timeout.positive(),
             response_header_timeout: timeouts.response_header_timeout.positive(),
             upload_stall: UPLOAD_STALL_TIME_MAX,
+            wear: Wear::default(),
             idle_timeout: timeouts.idle_conn_timeout.positive(),
             idle_connections_max,
             ping_interval: timeouts.read_idle_timeout.positive(),

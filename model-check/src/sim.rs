@@ -5,7 +5,8 @@
 //! A seed draws a [`Script`]: the numbers of the run and a list of faults, each with its time. A run has two phases. First
 //! these faults: loss, duplication, reordering, cuts of every shape, clogs, silent lanes, power loss of one and of all
 //! with lost and torn writes, kills, failing syncs and writes, full and slow disks, flipped bits, misdirected writes,
-//! wiped disks, pauses, clocks that jump and drift. After each event the invariant catalogue is checked. Then faults stop,
+//! wiped disks, pauses, clocks that jump and drift; meanwhile operators hand leadership over and change the members. After
+//! each event the invariant catalogue is checked. Then faults stop, or all nodes but one are lost and that one is recovered,
 //! and everything must come together within a stated time: one leader, equal states, every proxy on the newest
 //! generation, every promise to a client kept.
 //!

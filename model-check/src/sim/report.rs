@@ -87,6 +87,8 @@ pub enum Mark {
     Recovered,
     /// Of them, only at the second try.
     RecoveredAgain,
+    /// Notes of nodes that another one speaks under another recovery epoch, and is not heard.
+    OtherEpochs,
     /// Members that were given up, and ended because they were told so.
     GivenUp,
     /// Linearizable reads answered.
@@ -157,6 +159,7 @@ const MARKS: &[(Mark, &str)] = &[
     (Mark::ToldRemoved, "told so by others"),
     (Mark::Recovered, "recovered"),
     (Mark::RecoveredAgain, "at the second try"),
+    (Mark::OtherEpochs, "epochs not heard"),
     (Mark::GivenUp, "old members told to go"),
     (Mark::Reads, "reads"),
     (Mark::FollowerReads, "by followers"),

@@ -445,6 +445,7 @@ impl World {
                 let mark = match record.kind {
                     EventKind::StaleWriteRefused { decided_by_log: true, .. } => Mark::RefusedByLog,
                     EventKind::StaleWriteRefused { decided_by_log: false, .. } => Mark::RefusedEarly,
+                    EventKind::OtherEpoch { .. } => Mark::OtherEpochs,
                     EventKind::SnapshotTaken { installed: true, .. } => Mark::Installed,
                     EventKind::SnapshotTaken { installed: false, .. } => Mark::Snapshots,
                     _ => return Ok(()),

@@ -135,7 +135,8 @@ impl World {
     /// members again and again.
     pub(super) fn refuse_removed(&mut self) {
         for station in 0..self.stations.len() {
-            if !self.oracle.is_former(self.stations[station].identity()) {
+            let held = &self.stations[station];
+            if held.machine.is_none() || !(held.given_up || self.oracle.is_former(held.identity())) {
                 continue;
             }
             let Some(by) = (0..self.stations.len()).find(|other| self.refuses(*other, station)) else {
@@ -151,12 +152,12 @@ impl World {
 
     /// Whether a member knows that another node is none any more, and is reached by it.
     fn refuses(&self, member: usize, removed: usize) -> bool {
-        let held = &self.stations[member];
-        let (node, life) = self.stations[removed].identity();
-        let Some(machine) = held.machine.as_ref().filter(|_| self.oracle.is_member(held.identity())) else {
-            return false;
-        };
+        let (held, gone) = (&self.stations[member], &self.stations[removed]);
+        let is_member = !held.given_up && self.oracle.is_member(held.identity());
+        let Some(machine) = held.machine.as_ref().filter(|_| is_member) else { return false };
+        let (node, life) = gone.identity();
         let known = machine.node().core().configuration().incarnation(NodeId(node));
-        known.is_none_or(|known| known.0 != life) && !self.is_cut(removed, member)
+        let knows = gone.given_up || known.is_none_or(|known| known.0 != life);
+        knows && !self.is_cut(removed, member)
     }
 }

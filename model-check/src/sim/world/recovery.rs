@@ -42,6 +42,7 @@ impl World {
                 self.start_later(other, wait);
             }
         }
+        self.after(BACK_MICROS_MAX / 2, Happening::Refusals);
         self.start(survivor)
     }
 
@@ -50,7 +51,7 @@ impl World {
     /// # Errors
     /// It did so for another reason.
     pub(super) fn left_for_good(&mut self, station: usize, reason: &str) -> Result<(), String> {
-        if !reason.contains("recover") {
+        if !reason.contains("recover") && !reason.contains("was removed from the cluster") {
             return Err(format!("node {}, which was given up, halted: {reason}", station + 1));
         }
         self.report.count(Mark::GivenUp, 1);

@@ -107,7 +107,7 @@ pub(super) fn json(
     object.out.push(b'{');
     upper_case_fields(&mut object, entry, duration, clock);
     object.headers("downstream_", entry.response_headers.as_ref());
-    object.always("entryPointName", |out| text(out, entry.connection.entry_point.as_bytes()));
+    object.text("entryPointName", entry.connection.entry_point.as_bytes());
     object.always("level", |out| text(out, b"info"));
     object.always("msg", |out| text(out, b""));
     object.headers("origin_", entry.response_headers.as_ref().filter(|_| entry.origin.is_some()));

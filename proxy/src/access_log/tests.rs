@@ -212,7 +212,7 @@ fn fields_and_headers_are_kept_dropped_or_redacted() {
             serde_json::from_str(&rig.end()).expect("one object");
         object.remove("time");
         let want = serde_json::json!({
-            "RequestPath": "/x", "entryPointName": "x", "level": "info", "msg": "",
+            "RequestPath": "/x", "level": "info", "msg": "",
             "downstream_X-Generation": "7", "origin_X-Generation": "7",
             "request_Cookie": "REDACTED", "request_X-Two": "a,b",
         });

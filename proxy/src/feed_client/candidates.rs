@@ -30,6 +30,9 @@ struct Candidate {
     target: Target,
     /// The identity file names it: it is never given up.
     is_own: bool,
+    /// The place of the one of the identity file that is the same node at another address: this one is asked only while that one
+    /// fails.
+    instead_of: Option<usize>,
     /// Neither the identity file nor the cluster names it any more.
     is_gone: bool,
     lost: Backoff,
@@ -54,6 +57,7 @@ impl Candidate {
         Self {
             target,
             is_own,
+            instead_of: None,
             is_gone: false,
             lost: Backoff::new(LOST, seed),
             no_use: Backoff::new(NO_USE, !seed),
@@ -77,15 +81,20 @@ impl Candidates {
         Self { all, seed, start: now, asked: 0 }
     }
 
-    /// The cluster says where its control nodes are: that is newer than what the identity file says. Those of the identity file stay,
-    /// whatever is said; places keep their numbers.
+    /// The cluster says where its control nodes are. Those of the identity file stay where it says, whatever is said: the way there may
+    /// be one that the cluster does not know. Where else they are said to be is asked when that fails. Places keep their numbers.
     pub(super) fn follow(&mut self, nodes: &[ControlNode], now: Instant) {
         for candidate in self.all.iter_mut().filter(|candidate| !candidate.is_own) {
             candidate.is_gone = true;
         }
         for ControlNode { node, address } in nodes {
+            let is_it = |candidate: &Candidate| candidate.target.expect.node == Some(*node);
+            let own = self.all.iter().position(|candidate| candidate.is_own && is_it(candidate));
+            if own.and_then(|place| self.all.get(place)).is_some_and(|own| own.target.address == *address) {
+                continue;
+            }
             let count = self.all.len();
-            let known = self.all.iter_mut().find(|candidate| candidate.target.expect.node == Some(*node));
+            let known = self.all.iter_mut().find(|candidate| !candidate.is_own && is_it(candidate));
             match known {
                 Some(candidate) => {
                     candidate.is_gone = false;
@@ -102,11 +111,12 @@ impl Candidates {
                     );
                 }
                 None => {
-                    tracing::info!(node, address, "a control node that the identity file does not name");
+                    tracing::info!(node, address, "a control node is where the identity file does not say");
                     let expect = Expected { role: PeerRole::Controller, node: Some(*node) };
                     let target = Target { address: address.clone(), expect };
                     let seed = self.seed.wrapping_add(count as u64);
-                    self.all.push(Candidate::new(target, false, seed, now));
+                    let new = Candidate::new(target, false, seed, now);
+                    self.all.push(Candidate { instead_of: own, ..new });
                 }
             }
         }
@@ -114,7 +124,9 @@ impl Candidates {
 
     /// Those that may be asked, with their places.
     fn present(&self) -> impl Iterator<Item = (usize, &Candidate)> {
-        (0..).zip(&self.all).filter(|(_, candidate)| !candidate.is_gone)
+        let fails = |place: usize| self.all.get(place).is_some_and(|own| own.told.is_some());
+        let may = move |it: &Candidate| !it.is_gone && it.instead_of.is_none_or(fails);
+        (0..).zip(&self.all).filter(move |(_, candidate)| may(candidate))
     }
 
     /// The one to dial next, and not before when. `None` if there are none at all.
@@ -250,15 +262,21 @@ mod tests {
                 wanted.iter().map(|(node, address)| (*node, (*address).to_owned())).collect();
             assert_eq!(present(candidates), wanted);
         };
-        candidates.failed(1, &refused(), "refused", now);
-        candidates.follow(&[told(2, "new2"), told(4, "new4")], now);
-        is(&candidates, &[(1, "old1"), (2, "new2"), (4, "new4")]);
-        assert_eq!(candidates.all[1].not_before, now, "at another place it may be of use");
+        candidates.follow(&[told(1, "old1"), told(2, "new2"), told(4, "new4")], now);
+        is(&candidates, &[(1, "old1"), (2, "old2"), (4, "new4")]);
+        candidates.failed(1, &Ended::Closed, "closed", now);
+        is(&candidates, &[(1, "old1"), (2, "old2"), (2, "new2"), (4, "new4")]);
+        assert_eq!(candidates.next(), Some((0, now)), "those of the identity file come first");
+        candidates.failed(2, &refused(), "refused", now);
+        candidates.follow(&[told(2, "newer2"), told(4, "new4")], now);
+        is(&candidates, &[(1, "old1"), (2, "old2"), (2, "newer2"), (4, "new4")]);
+        assert_eq!(candidates.all[2].not_before, now, "at another place it may be of use");
+        candidates.useful(1, now);
         candidates.follow(&[told(5, "new5")], now);
-        is(&candidates, &[(1, "old1"), (2, "new2"), (5, "new5")]);
-        assert_eq!(candidates.address(3), "new5", "places keep their numbers");
+        is(&candidates, &[(1, "old1"), (2, "old2"), (5, "new5")]);
+        assert_eq!(candidates.address(4), "new5", "places keep their numbers");
         candidates.follow(&[told(4, "back4")], now);
-        is(&candidates, &[(1, "old1"), (2, "new2"), (4, "back4")]);
+        is(&candidates, &[(1, "old1"), (2, "old2"), (4, "back4")]);
         for node in 10..2_000 {
             candidates.follow(&[told(node, "x")], now);
         }

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use http::header::{CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, X_CONTENT_TYPE_OPTIONS};
 use http::{Response, StatusCode};
 
-use crate::body::ResponseBody;
+use crate::body::{RequestBody, ResponseBody};
+use crate::spool::SpoolError;
 
 /// Who caused an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -133,6 +134,17 @@ impl std::fmt::Display for UpstreamFailure {
             Self::Stalled => "took no more of the request",
             Self::Malformed => "sent a malformed answer",
         })
+    }
+}
+
+/// Why a client's body that had to be kept was not.
+impl From<SpoolError<RequestBody>> for RequestError {
+    fn from(error: SpoolError<RequestBody>) -> Self {
+        match error {
+            SpoolError::TooLong(..) => Self::ContentTooLarge,
+            SpoolError::Disk(error) => Self::Disk(error),
+            SpoolError::Broken(_) => Self::ClientBody,
+        }
     }
 }
 

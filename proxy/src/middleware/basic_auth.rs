@@ -16,7 +16,6 @@ use tokio::sync::Semaphore;
 use super::{CompileError, Flow, Head, Kept, Later, Outcome, answer};
 use crate::body::ResponseBody;
 use crate::error::bare;
-use crate::forwarded::Present;
 
 mod hash;
 
@@ -127,15 +126,7 @@ impl BasicAuth {
     }
 
     fn pass(&self, head: &mut Head<'_>, user: &[u8]) -> Flow {
-        if let Some(field) = &self.header_field
-            && let Ok(value) = HeaderValue::from_bytes(user)
-        {
-            head.present = head.present.and(Present::of_name(field));
-            head.headers.insert(field.clone(), value);
-        }
-        if self.remove_header {
-            head.headers.remove(AUTHORIZATION);
-        }
+        head.authenticated(user, self.header_field.as_ref(), self.remove_header);
         Flow::Next(Kept::Nothing)
     }
 

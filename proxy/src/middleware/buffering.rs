@@ -9,7 +9,7 @@ use http::{Method, Response, StatusCode};
 use ravelin_config::dynamic;
 use ravelin_config::expression::{Call, Expression, Value};
 
-use super::{Again, Back, CompileError, Flow, Head, Kept, Later, Outcome};
+use super::{Again, Back, CompileError, Flow, Head, Kept};
 use crate::body::{RequestBody, ResponseBody};
 use crate::error::{RequestError, UpstreamFailure};
 use crate::spool::{Bounds, SpoolError, Spooled, spool};
@@ -77,13 +77,12 @@ impl Buffering {
         if self.request.most.is_some_and(|most| told > most) {
             return Flow::Refuse(RequestError::ContentTooLarge);
         }
-        let body = std::mem::replace(head.body, RequestBody::empty());
         if !self.keeps_request {
+            let body = std::mem::replace(head.body, RequestBody::empty());
             *head.body = body.limited(self.request.most);
             return self.around(head, None);
         }
-        let bounds = self.request;
-        Flow::Later(Later::new(async move { Outcome::Body(spool(body, bounds).await) }))
+        Flow::keep_body(head, self.request)
     }
 
     /// Goes on with the client's body.
@@ -97,9 +96,7 @@ impl Buffering {
                 *head.body = RequestBody::kept(&spooled);
                 self.around(head, Some(spooled))
             }
-            Err(SpoolError::TooLong(..)) => Flow::Refuse(RequestError::ContentTooLarge),
-            Err(SpoolError::Disk(error)) => Flow::Refuse(RequestError::Disk(error)),
-            Err(SpoolError::Broken(_)) => Flow::Refuse(RequestError::ClientBody),
+            Err(error) => Flow::Refuse(error.into()),
         }
     }
 

@@ -13,7 +13,6 @@ use ravelin_config::dynamic;
 use super::{CompileError, Flow, Head, Kept, answer};
 use crate::body::ResponseBody;
 use crate::error::bare;
-use crate::forwarded::Present;
 
 mod nonces;
 mod parameters;
@@ -118,15 +117,7 @@ impl DigestAuth {
     }
 
     fn pass(&self, head: &mut Head<'_>, user: &[u8]) -> Flow {
-        if let Some(field) = &self.header_field
-            && let Ok(value) = HeaderValue::from_bytes(user)
-        {
-            head.present = head.present.and(Present::of_name(field));
-            head.headers.insert(field.clone(), value);
-        }
-        if self.remove_header {
-            head.headers.remove(AUTHORIZATION);
-        }
+        head.authenticated(user, self.header_field.as_ref(), self.remove_header);
         Flow::Next(Kept::Nothing)
     }
 

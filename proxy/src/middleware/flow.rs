@@ -9,13 +9,12 @@ use std::time::Duration;
 
 use http::{HeaderValue, Response};
 
-use super::{buffering, circuit_breaker, compress, errors, in_flight_req, retry};
+use super::{Head, buffering, circuit_breaker, compress, errors, in_flight_req, retry};
 use crate::body::{RequestBody, ResponseBody};
 use crate::error::RequestError;
 use crate::forward::Outgoing;
 use crate::service::InFlight;
-use crate::spool::Bounds;
-use crate::spool::{SpoolError, Spooled};
+use crate::spool::{Bounds, SpoolError, Spooled, spool};
 use crate::upstream::Upstream;
 
 /// What the request half of a middleware decides.
@@ -33,6 +32,14 @@ pub(crate) enum Flow {
     Later(Later),
     /// The same, by another server's answer to another request.
     Fetch(Box<Fetch>),
+}
+
+impl Flow {
+    /// Has the client's body read to its end and kept; the request has none until the middleware gives it back.
+    pub(crate) fn keep_body(head: &mut Head<'_>, bounds: Bounds) -> Self {
+        let body = std::mem::replace(head.body, RequestBody::empty());
+        Self::Later(Later::new(async move { Outcome::Body(spool(body, bounds).await) }))
+    }
 }
 
 /// A request of the proxy's own to another server.

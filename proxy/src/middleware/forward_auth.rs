@@ -11,14 +11,14 @@ use http::{Method, Response, StatusCode};
 use ravelin_config::dynamic;
 use regex::bytes::Regex;
 
-use super::{CompileError, Fetch, Fetched, Flow, Head, Kept, Later, Outcome, answer, pattern};
+use super::{CompileError, Fetch, Fetched, Flow, Head, Kept, answer, pattern};
 use crate::body::{RequestBody, ResponseBody};
 use crate::error::{RequestError, bare, redirect};
 use crate::forward::Outgoing;
 use crate::forwarded::{
     self, Present, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PORT, X_FORWARDED_PROTO, X_REAL_IP,
 };
-use crate::spool::{Bounds, SpoolError, Spooled, spool};
+use crate::spool::{Bounds, SpoolError, Spooled};
 use crate::upstream::{InUse, Scheme, ServerUrl, Transport, Upstream, UpstreamRegistry};
 
 mod location;
@@ -112,8 +112,7 @@ impl ForwardAuth {
         let Some(bounds) = self.body.filter(|_| !http_body::Body::is_end_stream(head.body)) else {
             return self.ask(head, RequestBody::empty());
         };
-        let body = std::mem::replace(head.body, RequestBody::empty());
-        Flow::Later(Later::new(async move { Outcome::Body(spool(body, bounds).await) }))
+        Flow::keep_body(head, bounds)
     }
 
     /// Goes on with the client's body.
@@ -128,8 +127,7 @@ impl ForwardAuth {
                 self.ask(head, RequestBody::kept(&spooled))
             }
             Err(SpoolError::TooLong(..)) => answer(bare(StatusCode::UNAUTHORIZED, "")),
-            Err(SpoolError::Disk(error)) => Flow::Refuse(RequestError::Disk(error)),
-            Err(SpoolError::Broken(_)) => Flow::Refuse(RequestError::ClientBody),
+            Err(error) => Flow::Refuse(error.into()),
         }
     }
 

@@ -1,7 +1,7 @@
 //! A request's head as middlewares see and change it, and its path in the one form that it has on its way.
 //! It routes nothing.
 
-use http::header::{HOST, HeaderName};
+use http::header::{AUTHORIZATION, HOST, HeaderName};
 use http::{HeaderMap, HeaderValue, Method};
 
 use crate::body::RequestBody;
@@ -76,6 +76,19 @@ impl Head<'_> {
     /// The first value of the field that a configuration names. The Host is none, as in Traefik.
     pub(crate) fn field(&self, name: &HeaderName) -> Option<&HeaderValue> {
         if *name == HOST { None } else { self.headers.get(name) }
+    }
+
+    /// Tells the server who the client is, in a field if one is named for it, and takes the credentials away if so configured.
+    pub(crate) fn authenticated(&mut self, user: &[u8], field: Option<&HeaderName>, takes_credentials: bool) {
+        if let Some(field) = field
+            && let Ok(value) = HeaderValue::from_bytes(user)
+        {
+            self.present = self.present.and(Present::of_name(field));
+            self.headers.insert(field.clone(), value);
+        }
+        if takes_credentials {
+            self.headers.remove(AUTHORIZATION);
+        }
     }
 
     /// Sets a rewritten path after bringing it into its one form again.

@@ -8,10 +8,9 @@ use http::{Method, Response};
 use rand::RngExt as _;
 use ravelin_config::dynamic::{self, StatusRanges};
 
-use super::{Again, Attempt, Back, CompileError, Flow, Head, Kept, Later, Outcome};
+use super::{Again, Attempt, Back, CompileError, Flow, Head, Kept};
 use crate::body::{RequestBody, ResponseBody};
-use crate::error::RequestError;
-use crate::spool::{Bounds, SpoolError, Spooled, spool};
+use crate::spool::{Bounds, SpoolError, Spooled};
 
 /// Largest body that is kept where nothing is said.
 const BODY_BYTES_MAX: i64 = 2 << 20;
@@ -74,9 +73,8 @@ impl Retry {
         if !by_status || http_body::Body::is_end_stream(head.body) {
             return self.around(by_status, None);
         }
-        let body = std::mem::replace(head.body, RequestBody::empty());
         let bounds = Bounds { memory: MEMORY_BYTES_MAX, most: self.body_bytes_max, tells_length: false };
-        Flow::Later(Later::new(async move { Outcome::Body(spool(body, bounds).await) }))
+        Flow::keep_body(head, bounds)
     }
 
     /// Goes on with the client's body: one that is too long is not kept, and no status makes it be sent again.
@@ -94,8 +92,7 @@ impl Retry {
                 *head.body = RequestBody::begun(&read, rest);
                 self.around(false, None)
             }
-            Err(SpoolError::Disk(error)) => Flow::Refuse(RequestError::Disk(error)),
-            Err(SpoolError::Broken(_)) => Flow::Refuse(RequestError::ClientBody),
+            Err(error) => Flow::Refuse(error.into()),
         }
     }
 

@@ -12,7 +12,7 @@ use http_body::Body;
 
 use super::State;
 use super::journey::{Journey, Stage};
-use super::services::{KEPT_BYTES_MAX, not_kept};
+use super::services::KEPT_BYTES_MAX;
 use crate::body::{RequestBody, ResponseBody};
 use crate::connection::ConnectionFacts;
 use crate::error::RequestError;
@@ -51,7 +51,7 @@ impl<'r> Journey<'r> {
                     *head.body = RequestBody::begun(&begun, rest);
                     copies = false;
                 }
-                Err(error) => return Err(not_kept(error)),
+                Err(error) => return Err(error.into()),
             }
         }
         let saved = copies.then(|| Rc::new(head.save()));

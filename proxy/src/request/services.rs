@@ -19,7 +19,7 @@ use crate::service::{
     Asker, Choice, Errors, InternalService, LoadBalancer, Mirroring, Mirrors, Server, Service, ServiceKind,
     Turn,
 };
-use crate::spool::{Bounds, SpoolError, spool};
+use crate::spool::{Bounds, spool};
 
 /// Bytes of a body that is kept in memory, to be sent more than once; what comes after them goes into a temporary file.
 pub(super) const KEPT_BYTES_MAX: u64 = 1 << 20;
@@ -157,7 +157,7 @@ impl<'r> Journey<'r> {
     ) -> Result<Response<ResponseBody>, RequestError> {
         let body = std::mem::replace(head.body, RequestBody::empty());
         let bounds = Bounds { memory: KEPT_BYTES_MAX, most: errors.body_bytes_max, tells_length: false };
-        let kept = spool(body, bounds).await.map_err(not_kept)?;
+        let kept = spool(body, bounds).await?;
         let (saved, held) = (head.save(), self.exchange.held());
         // What led here stays true whichever of the two answers.
         let cookies = std::mem::take(&mut self.cookies);
@@ -183,15 +183,6 @@ impl<'r> Journey<'r> {
             }
         };
         answer.map(ResponseBody::full)
-    }
-}
-
-/// Why a body that had to be kept was not.
-pub(super) fn not_kept(error: SpoolError<RequestBody>) -> RequestError {
-    match error {
-        SpoolError::TooLong(..) => RequestError::ContentTooLarge,
-        SpoolError::Disk(error) => RequestError::Disk(error),
-        SpoolError::Broken(_) => RequestError::ClientBody,
     }
 }
 

@@ -1,23 +1,9 @@
 //! A proxy whose identity file names only the founders, once none of them is left: it follows the cluster, also over a restart.
 
-use std::net::SocketAddr;
 use std::path::Path;
 
-use crate::driver::{Running, free_address, get, ravelin, text};
-use crate::nodes::{free_addresses, operate, start, three_founders, until};
-
-fn apply(folder: &Path, web: SocketAddr, backend: SocketAddr, prefix: &str) {
-    let file = format!(
-        "entryPoints:\n  web:\n    address: {web}\nhttp:\n  routers:\n    hello:\n      rule: PathPrefix(`/{prefix}`)\n      \
-         service: hello\n  services:\n    hello:\n      loadBalancer:\n        servers:\n          - url: http://{backend}\n"
-    );
-    std::fs::write(folder.join("site.yaml"), file).expect("a file");
-    until(folder, &["apply", "site.yaml"], |said| said.contains(" put"));
-}
-
-fn serves(web: SocketAddr, prefix: &str) -> bool {
-    get(web, "hello.localhost", &format!("/{prefix}")).is_some_and(|answer| answer.status == 200)
-}
+use crate::driver::{Running, free_address, ravelin, text};
+use crate::nodes::{apply, free_addresses, operate, serves, start, three_founders, until};
 
 /// A control node that joins, and waits until it is a member.
 fn join(folder: &Path, node: u64, address: &str) -> Running {

@@ -1,11 +1,11 @@
 //! Nodes of a cluster whose identities lie in `identities/` of a folder, and the operator's questions to them. It must not know what
 //! any test asks for.
 
-use std::net::UdpSocket;
+use std::net::{SocketAddr, UdpSocket};
 use std::path::Path;
 use std::time::Instant;
 
-use crate::driver::{Running, TIME_MAX, ravelin, text};
+use crate::driver::{Running, TIME_MAX, get, ravelin, text};
 
 const OPERATOR: [&str; 2] = ["--identity", "identities/operator.toml"];
 
@@ -45,4 +45,19 @@ pub(crate) fn until(folder: &Path, words: &[&str], holds: impl Fn(&str) -> bool)
         }
         assert!(begun.elapsed() < TIME_MAX, "ravelin {}:\n{said}", words.join(" "));
     }
+}
+
+/// Applies a configuration under which one prefix alone is served.
+pub(crate) fn apply(folder: &Path, web: SocketAddr, backend: SocketAddr, prefix: &str) {
+    let file = format!(
+        "entryPoints:\n  web:\n    address: {web}\nhttp:\n  routers:\n    hello:\n      rule: PathPrefix(`/{prefix}`)\n      \
+         service: hello\n  services:\n    hello:\n      loadBalancer:\n        servers:\n          - url: http://{backend}\n"
+    );
+    std::fs::write(folder.join("site.yaml"), file).expect("a file");
+    until(folder, &["apply", "site.yaml"], |said| said.contains(" put"));
+}
+
+/// Whether a prefix is served.
+pub(crate) fn serves(web: SocketAddr, prefix: &str) -> bool {
+    get(web, "hello.localhost", &format!("/{prefix}")).is_some_and(|answer| answer.status == 200)
 }

@@ -4,8 +4,8 @@
 use std::net::SocketAddr;
 use std::path::Path;
 
-use crate::driver::{Running, free_address, get, ravelin, text};
-use crate::nodes::{free_addresses, operate, start, three_founders, until};
+use crate::driver::{Running, free_address, ravelin, text};
+use crate::nodes::{apply, free_addresses, operate, serves, start, three_founders, until};
 
 const SURVIVOR: [&str; 4] = ["--identity", "identities/controller-3.toml", "--data", "data/controller-3"];
 
@@ -13,19 +13,6 @@ const SURVIVOR: [&str; 4] = ["--identity", "identities/controller-3.toml", "--da
 fn run(folder: &Path, words: &[&str]) -> (bool, String) {
     let output = ravelin(folder, words);
     (output.status.success(), text(&output))
-}
-
-fn apply(folder: &Path, web: SocketAddr, backend: SocketAddr, prefix: &str) {
-    let file = format!(
-        "entryPoints:\n  web:\n    address: {web}\nhttp:\n  routers:\n    hello:\n      rule: PathPrefix(`/{prefix}`)\n      \
-         service: hello\n  services:\n    hello:\n      loadBalancer:\n        servers:\n          - url: http://{backend}\n"
-    );
-    std::fs::write(folder.join("site.yaml"), file).expect("a file");
-    until(folder, &["apply", "site.yaml"], |said| said.contains(" put"));
-}
-
-fn serves(web: SocketAddr, prefix: &str) -> bool {
-    get(web, "hello.localhost", &format!("/{prefix}")).is_some_and(|answer| answer.status == 200)
 }
 
 /// Three founders and a proxy that serves what was applied; then controllers 1 and 2 are lost.

@@ -25,7 +25,7 @@ use crate::node::boot::{BootError, Booted, Member, boot};
 use crate::node::event::{Event, LinkId};
 use crate::node::wire::{self, Frame, Sender};
 use crate::request::{Envelope, Request, RequestId, Response};
-use crate::storage::{Disk, MemoryDisk, RealDisk, RealDiskError, WalLimits};
+use crate::storage::{Disk, MemoryDisk, RealDisk, RealDiskError, Release, WalLimits};
 use crate::trace::Recorder;
 
 mod accept;
@@ -52,6 +52,8 @@ const CROWD_MAX: usize = 4096;
 const MEMORY_SEGMENT_BYTES: u64 = 256 << 10;
 /// Time beyond a request's own deadline that this process waits for the node's word.
 const ANSWER_GRACE: Duration = Duration::from_millis(500);
+/// Longest wait at the end for work that still uses the data directory: the longest is the writing of a snapshot.
+const RELEASE_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// What a control node is started with.
 pub struct ControllerOptions {
@@ -190,14 +192,18 @@ pub async fn start_recorded(
     let node_options = NodeOptions { static_objects, contacts, ..NodeOptions::new(params, sealing.clone()) };
     // Opening a large log takes a while and blocks.
     let booted = tokio::task::spawn_blocking(move || {
-        let (disk, limits): (Arc<dyn Disk>, WalLimits) = match &data_dir {
-            Some(path) => (Arc::new(RealDisk::open(path)?), WalLimits::default()),
+        let (disk, limits, release): (Arc<dyn Disk>, WalLimits, Option<Release>) = match &data_dir {
+            Some(path) => {
+                let (disk, release) = RealDisk::open_awaited(path)?;
+                (Arc::new(disk), WalLimits::default(), Some(release))
+            }
             // Reserved space is memory here: little of it, as the log of a lone voter is soon compacted.
-            None => (Arc::new(MemoryDisk::new()), WalLimits { segment_bytes: MEMORY_SEGMENT_BYTES }),
+            None => (Arc::new(MemoryDisk::new()), WalLimits { segment_bytes: MEMORY_SEGMENT_BYTES }, None),
         };
-        Ok::<_, StartError>(boot(disk, limits, &member, node_options, rand::random())?)
+        Ok::<_, StartError>((boot(disk, limits, &member, node_options, rand::random())?, release))
     });
-    let mut booted = booted.await.map_err(|error| StartError::Thread(std::io::Error::other(error)))??;
+    let (mut booted, release) =
+        booted.await.map_err(|error| StartError::Thread(std::io::Error::other(error)))??;
     if let Some(path) = &trace {
         booted.node.record(Recorder::open(booted.node.core(), path).map_err(StartError::Trace)?);
     }
@@ -219,7 +225,7 @@ pub async fn start_recorded(
     };
     tokio::spawn(accept::accept(Arc::clone(&transport), door));
     let received = Received { inbox: received, crowd: crowd_received };
-    spawn_driver(booted, sealing, peers, inbox, received, transport, stop)
+    spawn_driver(booted, sealing, peers, inbox, received, Ending { transport, stop, release })
 }
 
 /// What the identity file says of where control nodes are.
@@ -247,14 +253,42 @@ struct Received {
     crowd: mpsc::Receiver<Message>,
 }
 
+/// What has to end with the node.
+struct Ending {
+    transport: Arc<dyn Transport>,
+    stop: CancellationToken,
+    /// Tells when the data directory is free; none where there is none.
+    release: Option<Release>,
+}
+
+impl Ending {
+    /// Returns once all that worked for the node has ended: whoever starts the next one on its data directory then finds
+    /// it free.
+    async fn carry_out(self, log_thread: std::thread::JoinHandle<()>) {
+        self.stop.cancel();
+        self.transport.shutdown().await;
+        let release = self.release;
+        let waiting = move || {
+            // The log's thread ends once the driver has let go of its end: then everything is on disk.
+            drop(log_thread.join());
+            release.is_none_or(|release| release.wait(RELEASE_TIMEOUT))
+        };
+        if let Ok(false) = tokio::task::spawn_blocking(waiting).await {
+            tracing::warn!(
+                seconds = RELEASE_TIMEOUT.as_secs(),
+                "the data directory is still in use by this node's work"
+            );
+        }
+    }
+}
+
 fn spawn_driver(
     booted: Booted,
     sealing: SealingKeys,
     peers: Peers,
     inbox: mpsc::Sender<Message>,
     received: Received,
-    transport: Arc<dyn Transport>,
-    stop: CancellationToken,
+    ending: Ending,
 ) -> Result<ClusterHandle, StartError> {
     let Booted { node, log, snapshots, .. } = booted;
     let (log_work, log_jobs) = threads::sync_channel(disk::LOG_WORK_MAX);
@@ -286,10 +320,7 @@ fn spawn_driver(
         if let Some(reason) = &halted {
             tracing::error!(reason, "the node has stopped for its own safety");
         }
-        stop.cancel();
-        transport.shutdown().await;
-        // The log's thread ends once the driver has let go of its end: then everything is on disk.
-        drop(tokio::task::spawn_blocking(move || log_thread.join()).await);
+        ending.carry_out(log_thread).await;
         ended_sender.send_replace(Some(halted));
     });
     Ok(ClusterHandle { inbox, generation, reload, ended, task: Mutex::new(Some(task)) })
@@ -362,7 +393,7 @@ impl ClusterHandle {
         }
     }
 
-    /// Ends the node in order: everything accepted is on disk when it returns.
+    /// Ends the node in order: everything accepted is on disk when it returns, and the data directory is free.
     pub async fn shutdown(&self) {
         // If the node has ended already there is nobody to tell.
         drop(self.inbox.send(Message::Stop).await);

@@ -43,7 +43,7 @@ pub use directory::{DataDirectory, DirectoryError, FORMAT_VERSION, Owner};
 pub use disk::{Disk, DiskError, DiskFile};
 pub use log_state::Recovered;
 pub use memory_disk::MemoryDisk;
-pub use real_disk::{RealDisk, RealDiskError};
+pub use real_disk::{RealDisk, RealDiskError, Release};
 pub use sim_disk::{Kept, SimDisk, SimFaults};
 pub use snapshot::{SnapshotError, SnapshotName, SnapshotReader, SnapshotStore, SnapshotWriter};
 pub use wal::{Wal, WalError, WalLimits};

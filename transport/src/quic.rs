@@ -10,6 +10,7 @@ mod connection;
 mod door;
 mod lane;
 mod reset;
+mod socket;
 mod tls;
 mod wire;
 
@@ -22,9 +23,10 @@ use crate::peer::{PeerId, PeerRole};
 use crate::seam::{BoxFuture, Connection, Target, Transport};
 use connection::{Policy, QuicConnection};
 use door::{Door, DoorLimits, Knock};
+use socket::{Closed, Socket};
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex as Lock, PoisonError};
 use std::time::Duration;
 use tls::{Tls, Verdict};
 use tokio::sync::{Mutex, mpsc};
@@ -46,7 +48,7 @@ const PROXY_LANES_MAX: u32 = 4;
 /// How often the names of control nodes are looked up anew.
 const LOOK_UP_INTERVAL: Duration = Duration::from_secs(300);
 
-/// How long a shutdown waits for peers to hear of it.
+/// How long a shutdown waits for peers to hear of it, and then for its port to be free.
 const SHUTDOWN_WAIT: Duration = Duration::from_secs(2);
 
 /// Limits and times of a QUIC transport. The defaults suit nodes of one cluster, near or far.
@@ -106,7 +108,9 @@ impl Default for QuicOptions {
 
 /// A QUIC endpoint with one identity. Dropping it closes its connections.
 pub struct QuicTransport {
-    endpoint: quinn::Endpoint,
+    /// Gone once it was shut down: the socket is closed with its last handle.
+    endpoint: Lock<Option<quinn::Endpoint>>,
+    closed: Closed,
     local_address: SocketAddr,
     core: Arc<Core>,
     accepted: Mutex<mpsc::Receiver<Result<Arc<dyn Connection>, TransportError>>>,
@@ -165,16 +169,29 @@ impl QuicTransport {
         asked: SocketAddr,
     ) -> Result<Self, TransportError> {
         let bind_error = |error: io::Error| TransportError::Bind { address: asked, source: Arc::new(error) };
+        let (socket, closed) = Socket::open(socket).map_err(bind_error)?;
+        let config = reset::endpoint_config(&core.reset_key);
         let runtime = Arc::new(quinn::TokioRuntime);
-        let endpoint = quinn::Endpoint::new(reset::endpoint_config(&core.reset_key), server, socket, runtime)
-            .map_err(bind_error)?;
+        let endpoint = quinn::Endpoint::new_with_abstract_socket(config, server, socket, runtime);
+        let endpoint = endpoint.map_err(bind_error)?;
         let local_address = endpoint.local_addr().map_err(bind_error)?;
         let (sender, receiver) = mpsc::channel(ACCEPTED_MAX);
         let accept_loop = tokio::spawn(accept_loop(endpoint.clone(), Arc::clone(&core), sender));
-        Ok(Self { endpoint, local_address, core, accepted: Mutex::new(receiver), accept_loop })
+        let endpoint = Lock::new(Some(endpoint));
+        Ok(Self { endpoint, closed, local_address, core, accepted: Mutex::new(receiver), accept_loop })
+    }
+
+    /// Closes all connections, and takes the endpoint if nobody has before.
+    fn close(&self) -> Option<quinn::Endpoint> {
+        self.accept_loop.abort();
+        let endpoint = self.endpoint.lock().unwrap_or_else(PoisonError::into_inner).take()?;
+        endpoint.close(wire::CLOSE_SHUTDOWN, b"shutting down");
+        Some(endpoint)
     }
 
     async fn dial(&self, target: &Target) -> Result<QuicConnection, TransportError> {
+        let endpoint = self.endpoint.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let endpoint = endpoint.ok_or(TransportError::Shutdown)?;
         let resolved = tokio::net::lookup_host(&target.address).await;
         let addresses = resolved.map_err(|error| TransportError::Resolve {
             address: target.address.clone(),
@@ -185,7 +202,7 @@ impl QuicTransport {
             reason: "the name has no address".to_owned(),
         };
         for address in addresses.take(ADDRESSES_MAX) {
-            match self.core.dial_address(&self.endpoint, address, target).await {
+            match self.core.dial_address(&endpoint, address, target).await {
                 Err(error @ TransportError::Unreachable { .. }) => last = error,
                 decided => return decided,
             }
@@ -216,17 +233,18 @@ impl Transport for QuicTransport {
 
     fn shutdown(&self) -> BoxFuture<'_, ()> {
         Box::pin(async {
-            self.accept_loop.abort();
-            self.endpoint.close(wire::CLOSE_SHUTDOWN, b"shutting down");
-            let _ = timeout(SHUTDOWN_WAIT, self.endpoint.wait_idle()).await;
+            if let Some(endpoint) = self.close() {
+                let _ = timeout(SHUTDOWN_WAIT, endpoint.wait_idle()).await;
+            }
+            // Whoever listens here next must find the port free. Those who still hold a connection keep it, so not for ever.
+            let _ = timeout(SHUTDOWN_WAIT, self.closed.wait()).await;
         })
     }
 }
 
 impl Drop for QuicTransport {
     fn drop(&mut self) {
-        self.accept_loop.abort();
-        self.endpoint.close(wire::CLOSE_SHUTDOWN, b"shutting down");
+        drop(self.close());
     }
 }
 

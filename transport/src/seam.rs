@@ -70,7 +70,8 @@ pub trait Transport: Send + Sync + 'static {
     /// `None` where peers are known without keys.
     fn members(&self) -> Option<&Members>;
 
-    /// Closes every connection with a reason, stops accepting, and waits (bounded) until peers have been told.
+    /// Closes every connection with a reason, stops accepting, and waits (bounded) until peers have been told and its address is free
+    /// again, which it is not while anybody still holds one of its connections.
     fn shutdown(&self) -> BoxFuture<'_, ()>;
 }
 

@@ -328,6 +328,17 @@ async fn three_nodes_over_quic_commit_feed_and_survive_each_other() {
     }
 }
 
+/// Work in the background shares the directory: one that ended too early let the next start find it taken, now and then.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_data_directory_is_free_once_its_node_has_ended() {
+    let mut quic = Quic::new();
+    for _ in 0..20 {
+        quic.start(1).await;
+        quic.stop(1).await;
+        RealDisk::open(&quic.data(1)).expect("nobody has it");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_wrong_data_directory_is_refused_with_a_clear_text_and_left_alone() {
     let mut quic = Quic::new();

@@ -1,6 +1,7 @@
 //! What every disk has to do, run on all three. It must not test what only one of them can.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::disk::{read_all, replace_file};
 use super::testing::{OWNER, batch, command, members, numbered};
@@ -121,4 +122,17 @@ fn a_real_directory_belongs_to_one_process_at_a_time() {
     );
     drop(held);
     RealDisk::open(&path).expect("free again, though the lock file stayed");
+}
+
+#[test]
+fn who_awaits_a_real_directory_hears_when_the_last_user_has_let_go() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let (held, release) = RealDisk::open_awaited(directory.path()).expect("free");
+    let held = Arc::new(held);
+    let other = Arc::clone(&held);
+    drop(held);
+    assert!(!release.wait(Duration::ZERO), "one user is left");
+    drop(other);
+    assert!(release.wait(Duration::from_secs(60)), "nobody has it any more");
+    RealDisk::open(directory.path()).expect("free again");
 }

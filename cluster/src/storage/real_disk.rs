@@ -2,10 +2,13 @@
 //! It must not retry a failed sync, nor keep anything of its own beside the files.
 
 use std::cell::Cell;
+use std::convert::Infallible;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::time::Duration;
 
 use rustix::fs::{FallocateFlags, fallocate};
 use rustix::io::Errno;
@@ -23,6 +26,20 @@ const ZEROS_BYTES: usize = 1 << 20;
 pub struct RealDisk {
     root: PathBuf,
     _lock: File,
+    /// Stands after the lock: fields are dropped in their order, so whoever hears of this one finds the lock gone.
+    _held: mpsc::Sender<Infallible>,
+}
+
+/// Tells when a directory is free again: the last user of its [`RealDisk`] has let go.
+#[derive(Debug)]
+pub struct Release(mpsc::Receiver<Infallible>);
+
+impl Release {
+    /// Waits until the directory is free, at most so long; false if it is still held then. Blocks.
+    #[must_use]
+    pub fn wait(&self, timeout: Duration) -> bool {
+        self.0.recv_timeout(timeout) == Err(mpsc::RecvTimeoutError::Disconnected)
+    }
 }
 
 /// Why a directory could not be taken.
@@ -48,6 +65,14 @@ impl RealDisk {
     /// # Errors
     /// [`RealDiskError::Locked`] if another process has it, [`RealDiskError::Disk`] if it cannot be made or opened.
     pub fn open(root: &Path) -> Result<Self, RealDiskError> {
+        Self::open_awaited(root).map(|(disk, _)| disk)
+    }
+
+    /// As [`Self::open`], for whoever must know when all that work on the directory have let go of it.
+    ///
+    /// # Errors
+    /// Those of [`Self::open`].
+    pub fn open_awaited(root: &Path) -> Result<(Self, Release), RealDiskError> {
         std::fs::DirBuilder::new()
             .recursive(true)
             .mode(0o700)
@@ -63,7 +88,10 @@ impl RealDisk {
             .open(&path)
             .map_err(|source| DiskError::new("open", path.display().to_string(), source))?;
         match lock.try_lock() {
-            Ok(()) => Ok(Self { root: root.to_owned(), _lock: lock }),
+            Ok(()) => {
+                let (held, release) = mpsc::channel();
+                Ok((Self { root: root.to_owned(), _lock: lock, _held: held }, Release(release)))
+            }
             Err(TryLockError::WouldBlock) => Err(RealDiskError::Locked { path: root.display().to_string() }),
             Err(TryLockError::Error(source)) => {
                 Err(DiskError::new("lock", path.display().to_string(), source).into())

@@ -10,7 +10,8 @@ mod source;
 
 pub use entry_point::{
     Address, AddressError, EncodedCharacters, EntryPoint, ForwardedHeaders, Http, Http2, HttpTls, LifeCycle,
-    Observability, Protocol, Redirection, Redirections, RespondingTimeouts, Transport, UnderscoreHeaders,
+    Observability, Protocol, ProxyProtocol, Redirection, Redirections, RespondingTimeouts, Transport,
+    UnderscoreHeaders,
 };
 pub use internal::{InternalObjects, internal_objects};
 pub use load::{Judged, Loaded, judge_document, load};

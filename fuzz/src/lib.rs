@@ -8,6 +8,7 @@ pub mod codec;
 pub mod document;
 pub mod frame;
 pub mod guard;
+pub mod proxy_protocol;
 pub mod rule;
 pub mod store;
 pub mod trace;
@@ -29,6 +30,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "document", run: document::run },
     Target { name: "frame", run: frame::run },
     Target { name: "guard", run: guard::run },
+    Target { name: "proxy_protocol", run: proxy_protocol::run },
     Target { name: "rule", run: rule::run },
     Target { name: "store", run: store::run },
     Target { name: "trace", run: trace::run },

@@ -24,6 +24,7 @@ pub mod path;
 pub mod preface;
 pub mod proxy;
 pub mod request;
+pub mod proxy_protocol;
 pub mod service;
 mod spool;
 pub mod table;

@@ -195,3 +195,8 @@ fn failures() {
 fn tunnels() {
     script("tunnels.txt");
 }
+
+#[test]
+fn entry_points() {
+    script("entry_points.txt");
+}

@@ -20,6 +20,14 @@ pub(super) fn entry_point(entry_point: &EntryPoint, errors: &mut Vec<String>) {
     }
     let timeouts = &entry_point.transport.responding_timeouts;
     let durations = [
+    if let Some(option) = &entry_point.proxy_protocol {
+        for range in &option.trusted_ips {
+            check_network("proxyProtocol.trustedIPs", range, errors);
+        }
+        if !option.insecure && option.trusted_ips.is_empty() {
+            errors.push("proxyProtocol: no trusted IPs provided".to_owned());
+        }
+    }
         (
             "transport.lifeCycle.requestAcceptGraceTimeout",
             entry_point.transport.life_cycle.request_accept_grace_timeout,

@@ -170,6 +170,14 @@ pub const DIFFERENCES: &[Difference] = &[
         concerns: &["entryPoints"],
     },
     Difference {
+        title: "a PROXY header of an untrusted peer is not read",
+        traefik: "it is read and then ignored; a trusted peer's header may have 64 KiB",
+        ravelin: "its bytes count as the request that they are not: 400; a trusted peer's header may have 4,096 bytes",
+        reason: "who may not say who the client is has no business with that parser",
+        restore: None,
+        concerns: &["entryPoints.*.proxyProtocol"],
+    },
+    Difference {
         title: "forwarding fields of untrusted clients are dropped",
         traefik: "`Forwarded`, `X-Original-URL`, `X-Rewrite-URL` and `Proxy` pass",
         ravelin: "they and the whole `X-Forwarded-*` family are dropped, then ours are written",

@@ -14,7 +14,6 @@ const NO_METRICS: &str = "metrics do not work yet";
 const NO_TRACING: &str = "tracing does not work yet";
 const NO_OTLP: &str = "OpenTelemetry does not work yet";
 const NO_ROTATION: &str = "rotating the log does not work yet; use a tool such as logrotate";
-const NO_PROXY_PROTOCOL: &str = "the PROXY protocol does not work yet";
 
 const FORWARDED_HEADERS: &[Field] =
     &[flag("insecure"), texts("trustedIPs"), texts("connection"), flag("notAppendXForwardedFor")];
@@ -71,7 +70,14 @@ pub(super) const ENTRY_POINT: &[Field] = &[
             integer("keepAliveMaxRequests").or("0"),
         ],
     ),
-    switch("proxyProtocol", &[flag("insecure"), texts("trustedIPs")]).not_yet(NO_PROXY_PROTOCOL),
+    switch(
+        "proxyProtocol",
+        &[
+            flag("insecure"),
+            texts("trustedIPs")
+                .differs("a header of anybody else is not read: his first bytes are no request"),
+        ],
+    ),
     group("forwardedHeaders", FORWARDED_HEADERS),
     group("http", HTTP),
     group(

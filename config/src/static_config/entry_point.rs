@@ -24,9 +24,9 @@ pub struct EntryPoint {
     pub as_default: bool,
     /// Deadlines and draining.
     pub transport: Transport,
-    /// PROXY protocol. Not working yet.
+    /// Whose PROXY headers are read; absent: nobody's.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub proxy_protocol: Option<Value>,
+    pub proxy_protocol: Option<ProxyProtocol>,
     /// Whose forwarded headers are believed.
     pub forwarded_headers: ForwardedHeaders,
     /// What holds for every HTTP request.
@@ -97,6 +97,18 @@ impl Default for RespondingTimeouts {
             idle_timeout: GoDuration::from_secs(180),
         }
     }
+}
+
+/// Whose PROXY headers (versions 1 and 2) are read.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ProxyProtocol {
+    /// Everyone's.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub insecure: bool,
+    /// Those of these addresses and networks.
+    #[serde(rename = "trustedIPs", skip_serializing_if = "Vec::is_empty")]
+    pub trusted_ips: Vec<String>,
 }
 
 /// Whose forwarded headers are believed.

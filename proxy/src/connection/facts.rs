@@ -39,6 +39,8 @@ pub struct TlsFacts {
     pub(crate) settled: Cell<u64>,
     /// The client's certificate chain in DER, leaf first, already verified as far as the options ask for. Often empty.
     pub client_certificates: Arc<[rustls_pki_types::CertificateDer<'static>]>,
+    /// Whom the leaf of it names, for logs. `None`: there is no certificate, or it cannot be read.
+    pub(crate) client_subject: Option<Box<str>>,
 }
 
 /// The request target exactly as it came. Present among a request's extensions only where `http::Uri` does not show
@@ -50,7 +52,7 @@ pub struct RawTarget(pub Bytes);
 pub struct ConnectionFacts {
     /// Unique within the process's life; for logs.
     pub id: u64,
-    /// The other end of the socket (the sender of a PROXY header is a later issue).
+    /// Who the client is: the other end of the socket, or whom the PROXY header of a trusted peer names.
     pub peer: SocketAddr,
     /// Our end of the socket.
     pub local: SocketAddr,

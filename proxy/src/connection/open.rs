@@ -1,15 +1,16 @@
-//! From an accepted socket to a protocol: the first bytes, the TLS handshake, all under one deadline.
+//! From an accepted socket to a protocol: PROXY header, first bytes, TLS handshake, all under one deadline.
 //! What is not decided within it is closed without a word.
 
 use std::cell::Cell;
 use std::future::poll_fn;
 use std::io;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use bytes::BytesMut;
+use bytes::{Buf, BytesMut};
 use rustls::ProtocolVersion;
 use rustls::server::Acceptor;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -23,6 +24,7 @@ use super::{
     http2,
 };
 use crate::preface::{Opening, opening};
+use crate::proxy_protocol::{self, Beginning};
 use crate::tls::{self, Demands, Hello};
 
 /// Bytes asked for at once from a new connection: a usual head or ClientHello comes with the first read.
@@ -42,13 +44,13 @@ enum Opened {
 /// Serves an accepted connection to its end. Never panics outward, and returns nothing: what is to be told of a connection
 /// is told while it runs.
 pub async fn serve<A: Application>(accepted: Accepted, scope: Scope<A>) {
-    let Accepted { id, socket, peer, local, entry_point, accepted_at } = accepted;
+    let Accepted { id, socket, mut peer, local, entry_point, accepted_at } = accepted;
     let deadline = accepted_at.checked_add(scope.settings.timeouts.handshake).unwrap_or_else(Instant::now);
     // Boxed, as is HTTP/2 below: the future of a usual connection must not be as large as its rarest stage.
     let opened = {
         let mut opening = Box::pin(async {
             tokio::select! {
-                opened = tokio::time::timeout_at(deadline.into(), open(socket, &entry_point, &scope)) => Some(opened),
+                opened = tokio::time::timeout_at(deadline.into(), open(socket, &mut peer, &entry_point, &scope)) => Some(opened),
                 () = drained(&scope.control, scope.settings.timeouts.idle_in_drain) => None,
             }
         });
@@ -96,16 +98,17 @@ async fn drained(control: &Control, time: Duration) {
 
 async fn open<A: Application>(
     mut socket: TcpStream,
+    peer: &mut SocketAddr,
     entry_point: &str,
     scope: &Scope<A>,
 ) -> io::Result<Opened> {
     let mut first = BytesMut::with_capacity(FIRST_READ_BYTES);
+    if scope.settings.proxy_protocol.as_ref().is_some_and(|policy| policy.trusts(peer.ip())) {
+        *peer = client_behind(&mut socket, &mut first).await?.unwrap_or(*peer);
+    }
     loop {
-        if socket.read_buf(&mut first).await? == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
         match opening(&first) {
-            None => {}
+            None => read(&mut socket, &mut first).await?,
             Some(Opening::Http1) => {
                 return Ok(Opened::Http1 { io: ClientStream::Plain(socket), first, tls: None });
             }
@@ -116,6 +119,27 @@ async fn open<A: Application>(
             Some(Opening::Ssl2) => return Err(alerted(&mut socket, PROTOCOL_VERSION).await),
             Some(Opening::Tls) => {
                 return handshake(Rewound::new(first.freeze(), socket), entry_point, scope).await;
+            }
+        }
+    }
+}
+
+async fn read(socket: &mut TcpStream, first: &mut BytesMut) -> io::Result<()> {
+    match socket.read_buf(first).await? {
+        0 => Err(io::ErrorKind::UnexpectedEof.into()),
+        _ => Ok(()),
+    }
+}
+
+/// Takes the PROXY header of a trusted peer off the front, if there is one: who its client is. What has come behind it stays.
+async fn client_behind(socket: &mut TcpStream, first: &mut BytesMut) -> io::Result<Option<SocketAddr>> {
+    loop {
+        match proxy_protocol::beginning(first).map_err(io::Error::other)? {
+            Beginning::Open => read(socket, first).await?,
+            Beginning::Absent => return Ok(None),
+            Beginning::Present { bytes, client } => {
+                first.advance(bytes);
+                return Ok(client);
             }
         }
     }
@@ -171,6 +195,8 @@ fn tls_facts(
         Some(_) => Some(Protocol::Http1),
         None => None,
     };
+    let client_certificates: Arc<[_]> =
+        session.peer_certificates().unwrap_or_default().iter().map(|der| der.clone().into_owned()).collect();
     TlsFacts {
         sni: hello.server_name,
         version: if session.protocol_version() == Some(ProtocolVersion::TLSv1_3) { "1.3" } else { "1.2" },
@@ -179,11 +205,7 @@ fn tls_facts(
         options,
         demands,
         settled: Cell::new(0),
-        client_certificates: session
-            .peer_certificates()
-            .unwrap_or_default()
-            .iter()
-            .map(|der| der.clone().into_owned())
-            .collect(),
+        client_subject: client_certificates.first().and_then(tls::subject),
+        client_certificates,
     }
 }

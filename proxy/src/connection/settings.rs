@@ -6,6 +6,7 @@ use ravelin_config::GoDuration;
 use ravelin_config::static_config::EntryPoint;
 
 use crate::guard::{Limits, Timeouts};
+use crate::proxy_protocol::ProxyProtocolPolicy;
 
 /// Traefik's default of `maxHeaderBytes`.
 const MAX_HEADER_BYTES_DEFAULT: usize = 1 << 20;
@@ -29,6 +30,8 @@ pub struct Settings {
     pub keep_alive_time_max: Option<Duration>,
     /// HTTP/2.
     pub http2: Http2Settings,
+    /// Whose PROXY headers are read; `None` where the option is not set: then nobody's.
+    pub proxy_protocol: Option<ProxyProtocolPolicy>,
     /// How long the entry point still accepts once the process ends.
     pub accept_grace: Duration,
     /// How long requests in flight may still take after that.
@@ -93,6 +96,7 @@ impl Settings {
                     .filter(|&bytes| bytes > 0)
                     .unwrap_or(HEADER_TABLE_BYTES_DEFAULT),
             },
+            proxy_protocol: entry_point.proxy_protocol.as_ref().map(ProxyProtocolPolicy::compile),
             accept_grace: set(transport.life_cycle.request_accept_grace_timeout).unwrap_or_default(),
             drain_grace: set(transport.life_cycle.grace_time_out).unwrap_or_default(),
         }

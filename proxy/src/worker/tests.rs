@@ -5,6 +5,7 @@ mod framing;
 mod http2;
 mod lifecycle;
 mod parking;
+mod proxy_protocol;
 mod rig;
 mod time;
 mod tls;

@@ -14,8 +14,10 @@ use rustls::{
 };
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
 
+use super::proxy_protocol::{believing, of_a_client};
 use super::rig::{Rig, get};
 use crate::connection::Settings;
+use crate::proxy_protocol::Version;
 use crate::table::sections::TlsSettings;
 use crate::tls::{TlsTable, generated_default};
 
@@ -31,7 +33,11 @@ fn certificate(names: &[&str]) -> (TlsCertificate, CertificateDer<'static>, Priv
 }
 
 fn rig(settings: &TlsSettings, options: fn(&str) -> &str) -> Rig {
-    let rig = Rig::with(1, Settings::default());
+    rig_with(Settings::default(), settings, options)
+}
+
+fn rig_with(connections: Settings, settings: &TlsSettings, options: fn(&str) -> &str) -> Rig {
+    let rig = Rig::with(1, connections);
     let table = TlsTable::compile(settings, &generated_default().expect("random bytes"), None);
     *rig.record.tls.lock().expect("no panic") = Some((Arc::new(table), options));
     rig
@@ -114,9 +120,21 @@ impl<'a> Ask<'a> {
         rig: &Rig,
         path: &str,
     ) -> std::io::Result<(String, StreamOwned<ClientConnection, TcpStream>)> {
+        self.exchange_behind(&[], rig, path)
+    }
+
+    /// The same, with something in front of the handshake.
+    fn exchange_behind(
+        self,
+        first: &[u8],
+        rig: &Rig,
+        path: &str,
+    ) -> std::io::Result<(String, StreamOwned<ClientConnection, TcpStream>)> {
         let name = ServerName::try_from(self.name.to_owned()).expect("a name");
         let connection = ClientConnection::new(Arc::new(self.config()), name).expect("a configuration");
-        let mut stream = StreamOwned::new(connection, TcpStream::connect(rig.address)?);
+        let mut socket = TcpStream::connect(rig.address)?;
+        socket.write_all(first)?;
+        let mut stream = StreamOwned::new(connection, socket);
         let request =
             String::from_utf8(get(path)).expect("ASCII").replace("\r\n\r\n", "\r\nConnection: close\r\n\r\n");
         stream.write_all(request.as_bytes())?;
@@ -177,6 +195,19 @@ fn alpn_chooses_the_protocol_and_facts_say_what_was_settled() {
     let (answer, _) =
         Ask { versions: &[&version::TLS12], ..Ask::name("A.test") }.exchange(&rig, "/facts").expect("1.2");
     assert!(answer.contains(r#"Some((Some("a.test"), "1.2""#), "{answer}");
+}
+
+#[test]
+fn a_proxy_header_stands_before_the_handshake() {
+    let rig = rig_with(believing("127.0.0.1"), &TlsSettings::default(), |_| "default");
+    for (first, client) in [
+        (of_a_client(Version::One), "192.0.2.7"),
+        (of_a_client(Version::Two), "192.0.2.7"),
+        (Vec::new(), "127.0.0.1"),
+    ] {
+        let (answer, _) = Ask::name("a.test").exchange_behind(&first, &rig, "/ends").expect("a handshake");
+        assert!(answer.contains(&format!("{client} and 127.0.0.1")), "{answer}");
+    }
 }
 
 /// The alert that a handshake ended with.

@@ -12,6 +12,7 @@ use crate::table::tls_hosts::DEFAULT_OPTIONS;
 
 mod certificates;
 mod options;
+mod subject;
 mod verifier;
 
 pub use certificates::{Loaded, TlsError, generated_default};
@@ -21,6 +22,7 @@ use certificates::{Certificates, Resolver};
 pub use options::Demands;
 use options::Negotiation;
 pub(crate) use options::suite_name;
+pub(crate) use subject::subject;
 
 /// The protocols we speak, as ALPN names them.
 const HTTP2: &[u8] = b"h2";

@@ -156,6 +156,9 @@ fn upper_case_fields(object: &mut Object<'_>, entry: &Entry, duration: Duration,
     object.field("StartUTC", |out| quoted(out, |out| clock.utc(out, entry.started_at)));
     if let Some(tls) = &entry.connection.tls {
         object.text("TLSCipher", tls.cipher.as_bytes());
+        if let Some(subject) = &tls.client_subject {
+            object.text("TLSClientSubject", subject.as_bytes());
+        }
         object.text("TLSVersion", tls.version.as_bytes());
     }
 }
@@ -305,7 +308,6 @@ fn protocol(version: Version) -> &'static str {
     }
 }
 
-/// Text inside quotes: nothing in it ends the quotes or the line.
 /// A text that a client chose where blanks and brackets part the fields of a line.
 fn word(out: &mut Vec<u8>, value: &[u8]) {
     for &byte in value {
@@ -318,6 +320,7 @@ fn word(out: &mut Vec<u8>, value: &[u8]) {
     }
 }
 
+/// Text inside quotes: nothing in it ends the quotes or the line.
 fn escaped(out: &mut Vec<u8>, value: &[u8]) {
     // No early end: so the compiler looks at many bytes at a time.
     let plain = value

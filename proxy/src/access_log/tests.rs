@@ -7,8 +7,9 @@ use ravelin_config::GoDuration;
 use ravelin_config::static_config::{AccessLogFields, AccessLogFilters, AccessLogHeaders, DefaultMode};
 
 use super::*;
-use crate::connection::{ConnectionFacts, Protocol};
+use crate::connection::{ConnectionFacts, Protocol, TlsFacts};
 use crate::exchange::{Exchange, Origin};
+use crate::tls::{self, Hello, TlsTable};
 
 fn config(edit: impl FnOnce(&mut static_config::AccessLog)) -> static_config::AccessLog {
     let mut config = static_config::AccessLog::default();
@@ -170,6 +171,41 @@ fn json_has_traefiks_fields_in_order() {
             assert_eq!(value(name), want, "{name}");
         }
         assert!(!object.contains_key("GzipRatio") && !object.contains_key("TLSVersion"));
+    });
+}
+
+#[test]
+fn json_names_the_subject_of_a_clients_certificate_where_there_is_one() {
+    let facts = |client_subject: Option<&str>| {
+        let hello = Hello::default();
+        let generated = tls::generated_default().expect("a certificate");
+        let chosen = TlsTable::empty(&generated).choose("default", &hello).expect("default options");
+        TlsFacts {
+            sni: None,
+            version: "1.3",
+            cipher: "TLS_AES_128_GCM_SHA256",
+            alpn: None,
+            options: chosen.options,
+            demands: chosen.demands,
+            settled: Cell::new(0),
+            client_certificates: [].into(),
+            client_subject: client_subject.map(Into::into),
+        }
+    };
+    on_worker(async || {
+        for (subject, wanted) in [(Some(r#"CN=a \"b\",O=c"#), Some(r#"CN=a \"b\",O=c"#)), (None, None)] {
+            let rig = Rig::new(|config| config.format = "json".into());
+            rig.request(|entry| {
+                let peer = entry.peer();
+                let mut connection = ConnectionFacts::new(1, peer, peer, "x".into(), Protocol::Http1);
+                connection.tls = Some(facts(subject));
+                entry.connection = Rc::new(connection);
+            });
+            let text = rig.end();
+            let object: serde_json::Value = serde_json::from_str(&text).expect("one object");
+            assert_eq!(object.get("TLSClientSubject").and_then(serde_json::Value::as_str), wanted, "{text}");
+            assert!(text.contains(r#""TLSCipher":"TLS_AES_128_GCM_SHA256","TLS"#), "in order: {text}");
+        }
     });
 }
 

@@ -174,6 +174,69 @@ async fn no_request_fails_over_a_hundred_swaps_of_the_table() {
     rig.proxy.shutdown().await;
 }
 
+/// Options of an entry point, each of which may be changed while it is open.
+fn options_of_an_entry_point() -> Vec<serde_json::Value> {
+    vec![
+        json!({"forwardedHeaders": {"insecure": true, "connection": ["X-Kept"], "notAppendXForwardedFor": true}}),
+        json!({"http": {"sanitizePath": false, "encodeQuerySemicolons": true, "maxHeaderBytes": 9000}}),
+        json!({"http": {"encodedCharacters": {"allowEncodedSlash": false}, "underscoreHeadersStrategy": "keep"}}),
+        json!({"proxyProtocol": {"trustedIPs": ["127.0.0.0/8"]}}),
+        json!({"transport": {"respondingTimeouts": {"readTimeout": "50s", "writeTimeout": "50s", "idleTimeout": "50s"}}}),
+        json!({"transport": {"keepAliveMaxRequests": 9, "keepAliveMaxTime": "50s", "lifeCycle": {"graceTimeOut": "5s"}}}),
+        json!({"http2": {"maxConcurrentStreams": 9, "maxDecoderHeaderTableSize": 8192}}),
+        json!({"asDefault": true, "reusePort": true, "observability": {"accessLogs": false}}),
+        json!({}),
+    ]
+}
+
+/// Waits until these entry points are open, `web` on `ip`; where they listen.
+async fn open(proxy: &ProxyHandle, names: &[&str], ip: &str) -> Vec<SocketAddr> {
+    let mut entry_points = proxy.entry_points();
+    let found = entry_points.wait_for(|all| {
+        let web = all.get("web").and_then(|status| status.as_ref().ok());
+        all.len() == names.len()
+            && names.iter().all(|name| all.get(*name).is_some_and(Result::is_ok))
+            && web.is_some_and(|address| address.ip().to_string() == ip)
+    });
+    let found = timeout(PATIENCE, found).await.expect("in time").expect("the table thread lives");
+    found.values().filter_map(|status| status.as_ref().ok()).copied().collect()
+}
+
+#[tokio::test]
+async fn no_connection_is_lost_while_entry_points_are_changed_opened_closed_and_moved() {
+    let plain = configuration(&keeping("one"));
+    let mut rig = Rig::new(&plain).await;
+    rig.seen.until_answered(CLIENTS).await;
+    let with = |name: &str, address: &str, mut options: serde_json::Value| {
+        options["address"] = json!(address);
+        let mut map = plain.clone();
+        put(&mut map, &format!("static/entryPoints/{name}"), &options);
+        map
+    };
+    let (here, away, one) = ("127.0.0.1", "127.0.0.2", ["web"].as_slice());
+    let changed = options_of_an_entry_point().into_iter().map(|options| with("web", "127.0.0.1:0", options));
+    let mut turns: Vec<(ConfigMap, &[&str], &str)> = changed.map(|map| (map, one, here)).collect();
+    // A second one comes and goes, and comes again; then the first one moves away under its clients.
+    let second = with("second", "127.0.0.1:0", json!({}));
+    let two = ["second", "web"].as_slice();
+    turns.extend([(second.clone(), two, here), (plain.clone(), one, here), (second, two, here)]);
+    turns.push((with("web", "127.0.0.2:0", json!({})), one, away));
+    for (revision, (map, names, ip)) in (2..).zip(turns) {
+        let before = rig.seen.answered.load(Ordering::SeqCst);
+        let stages = rig.control.stages(revision, &map).await;
+        assert_eq!(stages.last(), Some(&Stage::Serving), "{stages:?}");
+        for address in open(&rig.proxy, names, ip).await {
+            assert_eq!(asked(address, "a.test", "/").await, ok("one"), "a new connection");
+        }
+        rig.seen.until_answered(before + CLIENTS).await;
+    }
+    rig.seen.stop.store(true, Ordering::SeqCst);
+    rig.clients_end().await;
+    assert_eq!(rig.seen.failures(), [] as [String; 0]);
+    assert_eq!(rig.seen.last.load(Ordering::SeqCst), 0, "each still has the connection that it began with");
+    rig.proxy.shutdown().await;
+}
+
 #[tokio::test]
 async fn no_request_fails_while_a_proxy_under_load_drains() {
     let mut rig = Rig::new(&configuration(&keeping("one"))).await;

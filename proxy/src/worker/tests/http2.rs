@@ -13,6 +13,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 
 use super::rig::{Client, Rig, block_on};
 use crate::connection::Settings;
+use crate::connection::settings::Http2Settings;
 use crate::preface::HTTP2_PREFACE;
 
 async fn client<B>(rig: &Rig) -> SendRequest<B>
@@ -132,6 +133,17 @@ fn raw(rig: &Rig, parts: &[Vec<u8>]) -> Client {
     let mut client = rig.connect();
     client.send(&[HTTP2_PREFACE.to_vec(), frame(4, 0, 0, &[]), parts.concat()].concat());
     client
+}
+
+#[test]
+fn the_options_of_http2_are_told_to_the_client() {
+    let mut settings = Settings::default();
+    settings.http2 =
+        Http2Settings { streams_max: 7, header_table_bytes: 0x321, header_list_bytes_max: 0x1234 };
+    let told = raw(&Rig::with(1, settings), &[]).until("\0\x06\0\0\x12\x34");
+    for (what, setting) in [("the table of fields", "\0\x01\0\0\x03\x21"), ("streams", "\0\x03\0\0\0\x07")] {
+        assert!(told.contains(setting), "{what}: {told:?}");
+    }
 }
 
 /// Whether the bytes end with GOAWAY(ENHANCE_YOUR_CALM) of ours.
@@ -276,18 +288,17 @@ fn a_stalled_stream_is_cut_off_though_others_go_on() {
 #[test]
 fn a_client_that_resets_what_was_on_its_way_keeps_its_connection() {
     let mut settings = Settings::default();
-    settings.timeouts.write_stall = Duration::from_millis(100);
-    settings.timeouts.idle = Some(Duration::from_millis(600));
+    // Long enough for the reset to come before it, on any machine; and over before the connection has been idle for long enough.
+    settings.timeouts.write_stall = Duration::from_millis(1500);
+    settings.timeouts.idle = Some(Duration::from_millis(2500));
     settings.timeouts.idle_in_drain = Duration::from_millis(50);
     let rig = Rig::with(1, settings);
     let no_window = frame(4, 0, 0, &[0, 4, 0, 0, 0, 0]);
     let mut client = raw(&rig, &[no_window, headers(5, 1, "/small")]);
     rig.record.until("it is answered", |record| record.lines().len() == 1);
     client.send(&frame(3, 0, 1, &[0, 0, 0, 8]));
-    let start = std::time::Instant::now();
     let rest = client.rest();
-    assert!(start.elapsed() >= Duration::from_millis(500), "closed after {:?}", start.elapsed());
-    assert!(rest.contains("\u{0}\u{0}\u{8}\u{7}"), "in order, with a GOAWAY");
+    assert!(rest.contains("\u{0}\u{0}\u{8}\u{7}"), "in order, with a GOAWAY: what stalls is cut without one");
 }
 
 #[test]

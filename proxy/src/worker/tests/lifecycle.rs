@@ -122,6 +122,21 @@ fn draining_ends_each_connection_after_its_answer() {
 }
 
 #[test]
+fn connections_are_accepted_for_the_grace_time_once_the_end_was_told() {
+    let grace = Duration::from_millis(300);
+    let mut rig = Rig::with(1, settings(|settings| settings.accept_grace = grace));
+    let address = rig.address;
+    let start = Instant::now();
+    let draining = std::thread::spawn(move || block_on(async { rig.workers.drain().await }));
+    while TcpStream::connect(address).is_ok() {
+        assert!(start.elapsed() < Duration::from_secs(20), "still accepting");
+        std::thread::yield_now();
+    }
+    assert!(start.elapsed() >= grace, "refused before the time was over");
+    assert_eq!(draining.join().expect("no panic"), 0, "nothing had to be cut");
+}
+
+#[test]
 fn silent_connections_do_not_hold_up_the_end() {
     let mut rig = Rig::with(
         1,

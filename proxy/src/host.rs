@@ -40,7 +40,11 @@ pub fn canonical(value: &str) -> Result<Host<'_>, HostError> {
     }
     let (name, port) = if let Some(rest) = value.strip_prefix('[') {
         let (address, after) = rest.split_once(']').ok_or(HostError::Bracket)?;
-        let zone_free = address.split_once('%').map_or(address, |(before, _)| before);
+        let (zone_free, zone) =
+            address.split_once('%').map_or((address, None), |(before, zone)| (before, Some(zone)));
+        if zone.is_some_and(|zone| zone.is_empty() || !zone.bytes().all(is_host_byte)) {
+            return Err(HostError::Bracket);
+        }
         zone_free.parse::<std::net::Ipv6Addr>().map_err(|_| HostError::Bracket)?;
         let port = match after.strip_prefix(':') {
             Some(port) => port,
@@ -90,6 +94,10 @@ const HOST: u8 = 1;
 const UPPER: u8 = 2;
 
 const CLASSES: [u8; 256] = classes();
+
+fn is_host_byte(byte: u8) -> bool {
+    CLASSES.get(usize::from(byte)).is_some_and(|class| class & HOST != 0)
+}
 
 /// RFC 3986 `reg-name` without percent-encoding and without the comma (a comma is a list of hosts, which two proxies read in
 /// two ways).
@@ -154,6 +162,11 @@ mod tests {
             "[::1",
             "[zz]",
             "[::1]x",
+            "[::1%]",
+            "[::1%eth0/..]",
+            "[::1%a b]",
+            "[::1%u@evil.test]",
+            "[::1%a,b]",
             "::1",
             "b%20c",
             "bücher.test",

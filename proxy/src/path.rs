@@ -24,7 +24,7 @@ pub enum PathError {
     /// A blank or control byte.
     #[error("the path holds a blank or control byte")]
     Control,
-    /// A lead byte of an overlong UTF-8 form, by which some decoders smuggle dots and slashes.
+    /// An overlong UTF-8 form, by which some decoders smuggle dots and slashes.
     #[error("the path holds an overlong UTF-8 form")]
     Overlong,
     /// An encoded character that the entry point's `encodedCharacters` refuses.
@@ -268,7 +268,7 @@ fn recode(path: &[u8], options: PathOptions) -> Result<Vec<u8>, PathError> {
                 at += 2;
                 match value {
                     0 => return Err(PathError::Nul),
-                    0xC0 | 0xC1 => return Err(PathError::Overlong),
+                    _ if is_overlong(value, path.get(at..at + 3)) => return Err(PathError::Overlong),
                     _ if options.refused.contains(value) => return Err(PathError::RefusedCharacter),
                     _ if is_unreserved(value) => out.push(value),
                     _ => push_encoded(&mut out, value),
@@ -283,6 +283,20 @@ fn recode(path: &[u8], options: PathOptions) -> Result<Vec<u8>, PathError> {
         }
     }
     Ok(out)
+}
+
+/// Whether a byte, and the escape behind it, begin a form of a character that has a shorter one (RFC 3629, 3).
+fn is_overlong(byte: u8, behind: Option<&[u8]>) -> bool {
+    let next = || match behind {
+        Some([b'%', pair @ ..]) => hex_pair(Some(pair)),
+        _ => None,
+    };
+    match byte {
+        0xC0 | 0xC1 => true,
+        0xE0 => next().is_some_and(|next| (0x80..0xA0).contains(&next)),
+        0xF0 => next().is_some_and(|next| (0x80..0x90).contains(&next)),
+        _ => false,
+    }
 }
 
 fn hex_pair(pair: Option<&[u8]>) -> Option<u8> {

@@ -97,8 +97,11 @@ impl Exchanges {
 
     /// An answer's head is handed to hyper; `tunnel` if it is a 101 that opens one.
     pub fn began(&self, tunnel: bool) {
-        self.begun.set(self.begun.get() + 1);
-        if !tunnel {
+        let begun = self.begun.get() + 1;
+        self.begun.set(begun);
+        // Only the answer to the message that holds the reader back releases it, and that is the last one accepted: answers to
+        // those before it say nothing of a tunnel.
+        if !tunnel && begun == self.accepted.get() {
             self.released.set(true);
             self.wake_reader();
         }

@@ -26,6 +26,19 @@ fn after_a_101_bytes_pass_both_ways_those_sent_early_included() {
 }
 
 #[test]
+fn the_answer_before_an_upgrades_own_lets_nothing_behind_it_be_read_as_a_request() {
+    let rig = Rig::new();
+    let mut client = rig.connect();
+    let early = b"GET /early HTTP/1.1\r\nHost: a.test\r\n\r\n";
+    client.send(&[get("/first"), asking("/upgrade"), early.to_vec()].concat());
+    client.until("path /first");
+    let head = client.until("\r\n\r\n");
+    assert!(head.starts_with("HTTP/1.1 101 Switching Protocols\r\n"), "{head:?}");
+    client.until("GET /early HTTP/1.1\r\nHost: a.test\r\n\r\n");
+    assert_eq!(rig.record.lines(), ["GET /first", "GET /upgrade"]);
+}
+
+#[test]
 fn without_a_101_what_follows_is_an_ordinary_request() {
     let rig = Rig::new();
     let mut client = rig.connect();

@@ -10,6 +10,7 @@ use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use x509_parser::prelude::{FromDer, X509Certificate};
 
 /// The name in the certificate made up for names without one, as users know it from Traefik.
 const GENERATED_NAME: &str = "TRAEFIK DEFAULT CERT";
@@ -69,11 +70,22 @@ impl Loaded {
     fn new(chain: Vec<CertificateDer<'static>>, key: PrivateKeyDer<'static>) -> Result<Self, TlsError> {
         let leaf = chain.first().ok_or(TlsError::Pem)?;
         let leaf = webpki::EndEntityCert::try_from(leaf).map_err(|_| TlsError::Certificate)?;
-        let names = leaf.valid_dns_names().map(|name| name.to_ascii_lowercase().into()).collect();
+        let mut names: Vec<Box<str>> =
+            leaf.valid_dns_names().map(|name| name.to_ascii_lowercase().into()).collect();
+        if let Some(common) = common_name(&chain).filter(|common| !names.contains(common)) {
+            names.push(common);
+        }
         let key =
             CertifiedKey::from_der(chain, key, &aws_lc_rs::default_provider()).map_err(TlsError::Key)?;
         Ok(Self { key: Arc::new(key), names })
     }
+}
+
+/// The name that old certificates bear in their subject alone: Traefik serves them for it.
+fn common_name(chain: &[CertificateDer<'_>]) -> Option<Box<str>> {
+    let (_, leaf) = X509Certificate::from_der(chain.first()?).ok()?;
+    let common = leaf.subject().iter_common_name().last()?.as_str().ok()?;
+    Some(common.to_ascii_lowercase().into())
 }
 
 /// Makes a certificate for names that have none: nobody can trust it, but a handshake can end.
@@ -157,4 +169,33 @@ impl ResolvesServerCert for Resolver {
 /// A server name as it is compared everywhere.
 pub(crate) fn canonical_name(name: &str) -> String {
     name.trim_end_matches('.').to_ascii_lowercase()
+}
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair};
+
+    use super::*;
+
+    fn loaded(common: &str, names: &[&str]) -> Arc<Loaded> {
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let mut params = CertificateParams::new(names).expect("names");
+        params.distinguished_name = DistinguishedName::new();
+        params.distinguished_name.push(DnType::CommonName, common);
+        let key = KeyPair::generate().expect("a key");
+        let cert_file = params.self_signed(&key).expect("a certificate").pem();
+        let source = TlsCertificate { cert_file, key_file: key.serialize_pem(), stores: Vec::new() };
+        Arc::new(Loaded::load(&source).expect("chain and key"))
+    }
+
+    #[test]
+    fn a_certificate_is_for_its_names_and_for_the_one_in_its_subject() {
+        let old = loaded("Old.Test", &[]);
+        let wild = loaded("*.Wild.test", &["One.test"]);
+        let certificates = Certificates::new([&old, &wild].into_iter(), None);
+        let count = |name: &str| certificates.of(name).len();
+        assert_eq!((count("old.test"), count("one.test"), count("a.wild.test")), (1, 1, 1));
+        assert_eq!((count("other.test"), count("a.b.wild.test"), count("wild.test")), (0, 0, 0));
+        assert_eq!(loaded("one.test", &["one.test"]).names.len(), 1, "named once");
+    }
 }

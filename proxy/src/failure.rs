@@ -1,20 +1,25 @@
-//! Where a part of the process that nobody can do without says that it has ended: a worker, the table thread, the feed client.
-//! The process is told and ends; nothing goes on half alive. It restarts nothing.
+//! Where a part of the process says that it has failed. A worker cannot begin anew, as its sockets would wait for ever: the process is
+//! told and ends in order. The table thread and the feed client begin anew by themselves, which is said and counted here, while what
+//! is served goes on. It restarts nothing.
 
 use std::any::Any;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::watch;
 
 use crate::connection::panic_text;
 
-/// The first failure of a vital part. Clones are one.
+/// The first failure that nothing goes on after, and how many were survived. Clones are one.
 #[derive(Clone, Debug)]
-pub struct Failures(watch::Sender<Option<Arc<str>>>);
+pub struct Failures {
+    first: watch::Sender<Option<Arc<str>>>,
+    survived: Arc<AtomicU64>,
+}
 
 impl Default for Failures {
     fn default() -> Self {
-        Self(watch::Sender::new(None))
+        Self { first: watch::Sender::new(None), survived: Arc::default() }
     }
 }
 
@@ -22,7 +27,7 @@ impl Failures {
     /// A part has ended that must not. Said in the log; the first one counts.
     pub fn report(&self, what: &str) {
         tracing::error!("{what}: this process cannot go on");
-        self.0.send_if_modified(|first| {
+        self.first.send_if_modified(|first| {
             let is_first = first.is_none();
             first.get_or_insert_with(|| Arc::from(what));
             is_first
@@ -34,14 +39,27 @@ impl Failures {
         self.report(&format!("{part} panicked: {}", panic_text(panic)));
     }
 
-    /// Whether anything has failed.
+    /// A part has panicked and begins anew; what is served goes on. Gives what is to be told of it.
+    pub fn survived(&self, part: &str, panic: &(dyn Any + Send)) -> String {
+        self.survived.fetch_add(1, Ordering::Relaxed);
+        let what = format!("{part} panicked: {}", panic_text(panic));
+        tracing::error!("{what}: it begins anew, and what is served goes on");
+        what
+    }
+
+    /// How often a part has panicked and begun anew.
+    pub fn survived_count(&self) -> u64 {
+        self.survived.load(Ordering::Relaxed)
+    }
+
+    /// Whether anything has failed that nothing goes on after.
     pub fn any(&self) -> bool {
-        self.0.borrow().is_some()
+        self.first.borrow().is_some()
     }
 
     /// Waits for the first failure and says what it is; for ever if there is none. Cancel safe.
     pub async fn first(&self) -> Arc<str> {
-        let mut failures = self.0.subscribe();
+        let mut failures = self.first.subscribe();
         loop {
             if let Some(what) = &*failures.borrow_and_update() {
                 return Arc::clone(what);

@@ -197,7 +197,7 @@ impl Ended {
 
 impl FeedClient {
     /// Runs until the process ends: the future resolves only when the compiler is gone. Drop it to detach.
-    pub(crate) async fn run(mut self) {
+    pub(crate) async fn run(&mut self) {
         let mut candidates = Candidates::new(&self.controllers, self.seed, Instant::now());
         candidates.follow(self.known.nodes(), Instant::now());
         // Asking others has waits of its own: it happens while an attachment stands.
@@ -229,6 +229,16 @@ impl FeedClient {
                 Outcome::Ended(place, ended) => self.lost(place, &ended, &mut candidates),
             }
         }
+    }
+
+    /// After a panic: tells it and waits. False when the process ends.
+    pub(crate) async fn begin_anew(&mut self, what: String, wait: Duration) -> bool {
+        self.status.send_modify(|status| {
+            status.attached = None;
+            status.stale = false;
+            status.last_error = Some(what);
+        });
+        self.wait_until(Instant::now() + wait).await
     }
 
     /// Tells once that an attachment was lost or did not come about, and who is to blame.

@@ -139,6 +139,11 @@ impl LastGood {
         self.begin(generation, map, seal::random_salt())
     }
 
+    /// Forgets how far the file in use was written: the next generation begins a new one. For when that is not known any more.
+    pub fn begin_anew(&mut self) {
+        self.open = None;
+    }
+
     fn begin(
         &mut self,
         generation: GenerationId,
@@ -161,6 +166,8 @@ impl LastGood {
                 return Err(error);
             }
         };
+        // By its name this file is the newest from here on: whatever fails below, nothing more goes into the one before it.
+        self.open = None;
         let sync = File::open(&self.directory).and_then(|directory| directory.sync_all());
         sync.map_err(io_error(&self.directory, "sync"))?;
         let held = (generation, map.clone());

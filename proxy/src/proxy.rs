@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError};
@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use ravelin_config::feed::{ControlPlane, Receiver, ReceiverLimits};
 use ravelin_config::{ConfigMap, GenerationId};
+use ravelin_transport::backoff::{Backoff, BackoffOptions};
 use ravelin_transport::{Target, Transport};
 use tokio::sync::{Mutex, mpsc, watch};
 use tokio::task::JoinHandle;
@@ -41,6 +42,12 @@ const TABLES_END_TIME_MAX: Duration = Duration::from_secs(5);
 const LOG_END_TIME_MAX: Duration = Duration::from_secs(5);
 /// Verdicts on their way to the feed client.
 const VERDICTS_MAX: usize = 16;
+/// Waits of a feed client that has panicked.
+const AFTER_PANIC: BackoffOptions = BackoffOptions {
+    first: Duration::from_millis(100),
+    max: Duration::from_secs(60),
+    stable_after: Duration::from_secs(60),
+};
 
 /// How a proxy is started.
 #[derive(Clone)]
@@ -145,10 +152,11 @@ impl Proxy {
             last_good,
             kept: newest.as_ref().map(|(generation, _)| *generation),
             told: Told::default(),
-            published: tables::announcing(&live, serving_sender),
+            published: tables::announcing(&live, serving_sender, failures.clone()),
             mailbox: Arc::clone(&mailbox),
             verdicts: verdict_sender,
             entry_points: entry_points_sender,
+            taking: None,
         };
         let tables = start_tables(tables, failures.clone())?;
 
@@ -185,21 +193,22 @@ impl Proxy {
     }
 }
 
-fn start_tables(tables: Tables, told: Failures) -> Result<std::thread::JoinHandle<()>, StartError> {
-    let run = move || {
-        // Nothing of it is seen again after a panic, and what it has published is whole.
-        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| tables.run())) {
-            told.panicked("the table thread", &*panic);
-        }
-    };
+fn start_tables(tables: Tables, failures: Failures) -> Result<std::thread::JoinHandle<()>, StartError> {
+    let run = move || tables.run(&failures);
     std::thread::Builder::new().name("tables".to_owned()).spawn(run).map_err(StartError::Thread)
 }
 
-fn follow_feed(client: FeedClient, failures: Failures) -> JoinHandle<()> {
+/// Follows the control plane until the process ends. After a panic it begins anew, later each time that follows soon.
+fn follow_feed(mut client: FeedClient, failures: Failures) -> JoinHandle<()> {
     tokio::spawn(async move {
-        match AssertUnwindSafe(client.run()).catch_unwind().await {
-            Ok(()) => {}
-            Err(panic) => failures.panicked("the feed client", &*panic),
+        let (mut waits, start) = (Backoff::new(AFTER_PANIC, client.seed), std::time::Instant::now());
+        loop {
+            waits.connected(start.elapsed());
+            let Err(panic) = AssertUnwindSafe(client.run()).catch_unwind().await else { return };
+            let what = failures.survived("the feed client", &*panic);
+            if !client.begin_anew(what, waits.failed(start.elapsed())).await {
+                return;
+            }
         }
     })
 }
@@ -314,6 +323,11 @@ impl ProxyHandle {
         self.failures.first().await
     }
 
+    /// How often the table thread or the feed client has panicked and begun anew, while what was served went on.
+    pub fn panics_survived(&self) -> u64 {
+        self.failures.survived_count()
+    }
+
     /// Opens the access log anew, after its file was renamed. Within a tokio runtime; returns at once, as the disk may hang.
     pub fn reopen_access_log(&self) {
         if let Some(log) = self.request.access_log() {
@@ -335,8 +349,9 @@ impl ProxyHandle {
     /// Ends at once: connections are cut.
     pub async fn shutdown(&self) {
         self.draining.store(true, Ordering::Release);
-        self.end().await;
+        // First the workers: the log's end is then what they have given it.
         self.workers.lock().await.close().await;
+        self.end().await;
         self.tables_ended().await;
     }
 

@@ -21,12 +21,15 @@ impl Known {
     /// A control node says where all of them are. True if that is news: a node that is behind has none.
     pub(super) fn learn(&mut self, told: ControlPlane) -> bool {
         // A lone node in memory is nowhere.
-        let is_news = !told.nodes.is_empty()
-            && self.told.as_ref().is_none_or(|known| told.may_replace(known) && told.nodes != known.nodes);
+        if told.nodes.is_empty() || self.told.as_ref().is_some_and(|known| !told.may_replace(known)) {
+            return false;
+        }
+        let is_news = self.told.as_ref().is_none_or(|known| told.nodes != known.nodes);
         if is_news {
             (self.keep)(told.clone());
-            self.told = Some(told);
         }
+        // Also where the nodes are the same: what is older than this word is no news any more.
+        self.told = Some(told);
         is_news
     }
 
@@ -65,10 +68,11 @@ mod tests {
         assert!(told(0, 5, &[1, 2, 3]));
         assert!(!told(0, 9, &[1, 2, 3]), "nothing else is said");
         assert!(!told(0, 4, &[1]), "from a node that is behind");
-        assert!(told(0, 6, &[4, 5]));
+        assert!(!told(0, 6, &[4, 5]), "older than what was said last, though that was no news");
+        assert!(told(0, 9, &[4, 5]));
         assert!(told(1, 2, &[3]), "after a recovery numbers may be lower");
         assert!(!told(0, 99, &[1, 2]), "from a node that was given up");
-        assert_eq!(*kept.lock().expect("nobody panics"), [(0, 5), (0, 6), (1, 2)]);
+        assert_eq!(*kept.lock().expect("nobody panics"), [(0, 5), (0, 9), (1, 2)]);
         assert_eq!((known.recovery_epoch(), known.nodes().len()), (1, 1));
     }
 }

@@ -106,7 +106,7 @@ fn start_with(
         address: (*name).to_owned(),
         expect: Expected { role: PeerRole::Controller, node: None },
     };
-    let client = FeedClient {
+    let mut client = FeedClient {
         transport: Arc::new(endpoint),
         controllers: controllers.iter().map(target).collect(),
         cluster: CLUSTER,
@@ -122,7 +122,7 @@ fn start_with(
         seed: 0,
         times,
     };
-    let task = tokio::spawn(client.run());
+    let task = tokio::spawn(async move { client.run().await });
     Proxy { offers, verdicts: verdict_sender, serving: serving_sender, status, task }
 }
 

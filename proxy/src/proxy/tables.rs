@@ -2,14 +2,17 @@
 //! what is retired. It must not run on a worker; everything slow of a change happens here.
 
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use ravelin_config::{ConfigMap, GenerationId};
+use futures_util::FutureExt;
+use ravelin_config::{ConfigMap, GenerationId, static_config};
 use tokio::sync::{Mutex as AsyncMutex, mpsc, watch};
 
 use crate::access_log::AccessLog;
 use crate::compile::{Compiler, Refusal};
+use crate::failure::Failures;
 use crate::feed_client::Verdict;
 use crate::last_good::LastGood;
 use crate::listener::{Status, Wanted};
@@ -30,18 +33,28 @@ const HELD_TOLD_MIN: usize = 16;
 pub(super) fn announcing(
     live: &Arc<Live<Table>>,
     serving: watch::Sender<Option<GenerationId>>,
+    failures: Failures,
 ) -> watch::Sender<Option<(GenerationId, u64)>> {
-    let (published, to_announce) = watch::channel(None);
-    drop(tokio::spawn(announce(Arc::clone(live), to_announce, serving)));
+    let (published, mut to_announce) = watch::channel(None);
+    let live = Arc::clone(live);
+    drop(tokio::spawn(async move {
+        while let Err(panic) =
+            AssertUnwindSafe(announce(&live, &mut to_announce, &serving)).catch_unwind().await
+        {
+            failures.survived("the announcer of tables", &*panic);
+            tokio::time::sleep(RETRY_INTERVAL).await;
+            to_announce.mark_changed();
+        }
+    }));
     published
 }
 
 /// Announces each generation as served once every worker has taken it, one after another: the newest that was published
 /// meanwhile is next. Ends with the table thread.
 async fn announce(
-    live: Arc<Live<Table>>,
-    mut published: watch::Receiver<Option<(GenerationId, u64)>>,
-    serving: watch::Sender<Option<GenerationId>>,
+    live: &Live<Table>,
+    published: &mut watch::Receiver<Option<(GenerationId, u64)>>,
+    serving: &watch::Sender<Option<GenerationId>>,
 ) {
     while published.changed().await.is_ok() {
         let Some((generation, sequence)) = *published.borrow_and_update() else { continue };
@@ -90,6 +103,13 @@ impl Mailbox {
         self.changed.notify_one();
     }
 
+    /// Waits for so long, whatever comes meanwhile. True if it was closed.
+    fn closes_within(&self, wait: Duration) -> bool {
+        let letters = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = self.changed.wait_timeout_while(letters, wait, |letters| !letters.closed);
+        waited.unwrap_or_else(PoisonError::into_inner).0.closed
+    }
+
     /// The next letter, or nothing once `wait` is over.
     fn next(&self, wait: Option<Duration>) -> Letter {
         let until = wait.map(|wait| Instant::now() + wait);
@@ -123,6 +143,8 @@ pub(super) struct Told {
     held: usize,
     /// The last generation that lacked a secret, for which the whole was asked.
     asked_whole: Option<GenerationId>,
+    /// The access log that is wanted could not be opened.
+    unlogged: bool,
 }
 
 /// What the thread works with.
@@ -143,35 +165,77 @@ pub(super) struct Tables {
     pub(super) mailbox: Arc<Mailbox>,
     pub(super) verdicts: mpsc::Sender<Verdict>,
     pub(super) entry_points: watch::Sender<BTreeMap<Arc<str>, Status>>,
+    /// What is being made a table; what it was when the thread panicked.
+    pub(super) taking: Option<(GenerationId, ConfigMap)>,
 }
 
 impl Tables {
-    pub(super) fn run(mut self) {
+    /// Runs until the mailbox is closed. A panic costs the generation that it came with, which is refused unless it is in force; the
+    /// next one is taken, and what is served stays.
+    pub(super) fn run(mut self, failures: &Failures) {
         loop {
-            let tables = self.live.free_retired();
-            self.tell_held(tables);
-            let held = tables + self.request.free_retired();
-            let failed = self.entry_points.borrow().values().any(Result::is_err);
-            let wait = match (held, failed || self.told.unkept) {
-                (0, false) => None,
-                (0, true) => Some(RETRY_INTERVAL),
-                _ => Some(RETIRED_INTERVAL),
-            };
-            match self.mailbox.next(wait) {
-                Letter::Offer(generation, map) => self.take(generation, map),
-                Letter::Nothing => {
-                    if failed {
-                        let status = self.workers.blocking_lock().retry();
-                        self.tell_entry_points(status);
+            // A table is published whole or not at all, and the compiler's state changes with its last step.
+            match catch_unwind(AssertUnwindSafe(|| self.turn())) {
+                Ok(true) => {}
+                Ok(false) => return,
+                Err(panic) => {
+                    self.panicked(failures.survived("the table thread", &*panic));
+                    if self.mailbox.closes_within(RETRY_INTERVAL) {
+                        return;
                     }
-                    self.keep_again();
                 }
-                Letter::Closed => return,
             }
         }
     }
 
+    /// Waits for one thing and does it. False at the end.
+    fn turn(&mut self) -> bool {
+        let tables = self.live.free_retired();
+        self.tell_held(tables);
+        let held = tables + self.request.free_retired();
+        let failed = self.entry_points.borrow().values().any(Result::is_err);
+        let wait = match (held, failed || self.told.unkept || self.told.unlogged) {
+            (0, false) => None,
+            (0, true) => Some(RETRY_INTERVAL),
+            _ => Some(RETIRED_INTERVAL),
+        };
+        match self.mailbox.next(wait) {
+            Letter::Offer(generation, map) => {
+                self.taking = Some((generation, map.clone()));
+                self.take(generation, map);
+                self.taking = None;
+            }
+            Letter::Nothing => {
+                if failed {
+                    let status = self.workers.blocking_lock().retry();
+                    self.tell_entry_points(status);
+                }
+                if self.told.unlogged {
+                    self.open_access_log(&self.live.current().sections.access_log);
+                }
+                self.keep_again();
+            }
+            Letter::Closed => return false,
+        }
+        true
+    }
+
+    /// The thread has panicked: says what became of the generation that it was at.
+    fn panicked(&mut self, what: String) {
+        if let Some(store) = &mut self.last_good {
+            store.begin_anew();
+        }
+        let Some((generation, map)) = self.taking.take() else { return };
+        let is_published = self.live.current().generation == Some(generation);
+        self.say(match is_published {
+            true => Verdict::Validated(generation, map),
+            false => Verdict::Refused(generation, vec![what]),
+        });
+    }
+
     fn take(&mut self, generation: GenerationId, map: ConfigMap) {
+        #[cfg(test)]
+        super::tests::panics::strike(&map, super::tests::panics::COMPILING);
         let begun = Instant::now();
         if self.published.borrow().is_none_or(|(published, _)| published != generation) {
             let table = match self.compiler.apply(generation, &map) {
@@ -188,6 +252,8 @@ impl Tables {
             self.published.send_replace(Some((generation, sequence)));
             self.tell_problems(&before, &table);
             self.set_access_log(&before, &table);
+            #[cfg(test)]
+            super::tests::panics::strike(&map, super::tests::panics::PUBLISHED);
             let status = self.workers.blocking_lock().listen(self.wanted(&table));
             self.tell_entry_points(status);
             tracing::info!(%generation, objects = map.len(), compile_micros = compiled.as_micros(), "table published");
@@ -281,15 +347,28 @@ impl Tables {
         }
     }
 
-    fn set_access_log(&self, before: &Table, table: &Table) {
+    fn set_access_log(&mut self, before: &Table, table: &Table) {
         let wanted = &table.sections.access_log;
-        if before.generation.is_some() && before.sections.access_log == *wanted {
-            return;
+        if before.generation.is_none() || before.sections.access_log != *wanted {
+            self.open_access_log(wanted);
         }
+    }
+
+    /// Opens the access log. One that cannot be opened is tried again: its folder may not be there yet, or its disk have no room.
+    fn open_access_log(&mut self, wanted: &Option<static_config::AccessLog>) {
         let opened = wanted.as_ref().map(|config| AccessLog::open(config, self.worker_count)).transpose();
         match opened {
-            Ok(log) => self.request.set_access_log(log),
-            Err(error) => tracing::error!(%error, "the access log cannot be opened; the one before stays"),
+            Ok(log) => {
+                self.request.set_access_log(log);
+                if std::mem::take(&mut self.told.unlogged) {
+                    tracing::info!("the access log is open now");
+                }
+            }
+            Err(error) if !std::mem::replace(&mut self.told.unlogged, true) => {
+                let cause = std::error::Error::source(&error).map(ToString::to_string);
+                tracing::error!(%error, cause, "the access log cannot be opened; the one before stays, and it is tried again");
+            }
+            Err(_) => {}
         }
     }
 

@@ -17,7 +17,9 @@ use crate::compile::tests::{put, put_internal, server};
 
 mod disk;
 mod load;
+mod log;
 mod marked;
+pub(super) mod panics;
 mod secrets;
 mod tightened;
 

@@ -199,18 +199,22 @@ fn a_silent_server_is_504_after_the_header_timeout() {
 fn an_abandoned_request_closes_its_connection() {
     on_worker(async || {
         let (told, ended) = tokio::sync::oneshot::channel();
-        let told = Cell::new(Some(told));
+        let (heard, came) = tokio::sync::oneshot::channel();
+        let told = Cell::new(Some((heard, told)));
         let port = raw_server(async move |mut socket| {
-            let mut all = Vec::new();
-            let read = socket.read_to_end(&mut all).await;
-            if let Some(told) = told.take() {
-                let _ = told.send((read.is_ok(), all.starts_with(b"GET /x HTTP/1.1")));
-            }
+            let Some((heard, told)) = told.take() else { return };
+            let mut all = vec![0; 15];
+            let head = socket.read_exact(&mut all).await;
+            let _ = heard.send(());
+            let rest = socket.read_to_end(&mut all).await;
+            let _ = told.send((head.is_ok() && rest.is_ok(), all.starts_with(b"GET /x HTTP/1.1")));
         })
         .await;
         let rig = Rig::new("http", port, "{}");
-        let sending = rig.send(get("/x"));
-        assert!(tokio::time::timeout(Duration::from_millis(50), sending).await.is_err(), "nobody answers");
+        tokio::select! {
+            _ = rig.send(get("/x")) => panic!("nobody answers"),
+            came = came => came.expect("the server has it, and it is abandoned"),
+        }
         let ended = tokio::time::timeout(Duration::from_secs(10), ended).await;
         assert_eq!(ended.expect("the connection ends").expect("told"), (true, true));
         assert_eq!(rig.pools.counts().idle, 0);

@@ -74,18 +74,15 @@ fn requests_are_counted_over_parkings_and_an_upgrade_may_follow_one() {
 
 #[test]
 fn a_parked_connection_has_the_same_deadlines() {
-    let rig = rig(|settings| {
-        settings.timeouts.idle = Some(Duration::from_millis(300));
-        settings.timeouts.head = Duration::from_millis(80);
-    });
-    let mut client = rig.connect();
+    let impatient = rig(|settings| settings.timeouts.idle = Some(Duration::from_millis(300)));
+    let mut client = impatient.connect();
     client.get("/a");
-    let start = Instant::now();
     assert_eq!(client.rest(), "", "closed without a word");
-    assert!(start.elapsed() >= Duration::from_millis(250) && start.elapsed() < Duration::from_secs(10));
+    // One that may be idle for long, however slow this machine is.
+    let rig = rig(|settings| settings.timeouts.head = Duration::from_millis(80));
     let mut client = rig.connect();
     client.get("/b");
-    parked(&rig, 2);
+    parked(&rig, 1);
     client.send(b"GET / HT");
     assert!(client.rest().starts_with("HTTP/1.1 408 "), "a head that does not come to its end");
 }

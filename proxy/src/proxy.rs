@@ -156,7 +156,6 @@ impl Proxy {
             mailbox: Arc::clone(&mailbox),
             verdicts: verdict_sender,
             entry_points: entry_points_sender,
-            taking: None,
         };
         let tables = start_tables(tables, failures.clone())?;
 

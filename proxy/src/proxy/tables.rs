@@ -132,7 +132,7 @@ impl Mailbox {
     }
 }
 
-/// What the table thread has said, and says again only once it changes.
+/// What the table thread has said, and says again only once it changes, and what it has yet to say.
 #[derive(Default)]
 pub(super) struct Told {
     /// What is published could not be kept.
@@ -145,6 +145,8 @@ pub(super) struct Told {
     asked_whole: Option<GenerationId>,
     /// The access log that is wanted could not be opened.
     unlogged: bool,
+    /// What is being made a table, of which nothing was said yet.
+    taking: Option<(GenerationId, ConfigMap)>,
 }
 
 /// What the thread works with.
@@ -165,8 +167,6 @@ pub(super) struct Tables {
     pub(super) mailbox: Arc<Mailbox>,
     pub(super) verdicts: mpsc::Sender<Verdict>,
     pub(super) entry_points: watch::Sender<BTreeMap<Arc<str>, Status>>,
-    /// What is being made a table; what it was when the thread panicked.
-    pub(super) taking: Option<(GenerationId, ConfigMap)>,
 }
 
 impl Tables {
@@ -201,9 +201,9 @@ impl Tables {
         };
         match self.mailbox.next(wait) {
             Letter::Offer(generation, map) => {
-                self.taking = Some((generation, map.clone()));
+                self.told.taking = Some((generation, map.clone()));
                 self.take(generation, map);
-                self.taking = None;
+                self.told.taking = None;
             }
             Letter::Nothing => {
                 if failed {
@@ -225,7 +225,7 @@ impl Tables {
         if let Some(store) = &mut self.last_good {
             store.begin_anew();
         }
-        let Some((generation, map)) = self.taking.take() else { return };
+        let Some((generation, map)) = self.told.taking.take() else { return };
         let is_published = self.live.current().generation == Some(generation);
         self.say(match is_published {
             true => Verdict::Validated(generation, map),

@@ -22,7 +22,7 @@ const FILES_MAX: usize = 10_000;
 const DEPTH_MAX: usize = 16;
 /// How long a file must have been left alone before what stands in it is believed: writers truncate, then write, and
 /// may stop for a moment where the text happens to be valid.
-const LEFT_ALONE: Duration = Duration::from_millis(100);
+pub(super) const LEFT_ALONE: Duration = Duration::from_millis(100);
 
 /// Tells one content from another.
 type Fingerprint = [u8; 32];

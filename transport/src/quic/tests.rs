@@ -472,8 +472,8 @@ fn mortal_controller(
 async fn a_silent_peer_is_lost_after_the_idle_timeout() {
     let cluster = small_cluster();
     let options = QuicOptions {
-        idle_timeout: Duration::from_millis(1500),
-        keep_alive_interval: Duration::from_millis(400),
+        idle_timeout: Duration::from_secs(4),
+        keep_alive_interval: Duration::from_secs(1),
         ..QuicOptions::default()
     };
     let (address, end, thread) = mortal_controller(identity_of(&cluster, Controller, 2), &options);

@@ -12,10 +12,10 @@ mod tls;
 
 pub use middleware::{
     AddPrefix, BREAKER_FIGURES, BUFFERING_FIGURES, Buffering, CertificateInfo, Chain, CircuitBreaker,
-    ClientTls, Compress, ContentType, DistinguishedName, Encoding, Errors, ForwardAuth, Headers, InFlightReq,
-    IpAllowList, IpStrategy, Middleware, PassTlsClientCert, PathCharacters, RateLimit, RedirectRegex,
-    RedirectScheme, ReplacePath, ReplacePathRegex, Retry, SourceCriterion, StripPrefix, StripPrefixRegex,
-    Users, digest_user, media_type,
+    ClientTls, Compress, ContentType, DistinguishedName, Encoding, Errors, ForwardAuth, GrpcWeb, Headers,
+    InFlightReq, IpAllowList, IpStrategy, Middleware, PassTlsClientCert, PathCharacters, RateLimit,
+    RedirectRegex, RedirectScheme, ReplacePath, ReplacePathRegex, Retry, SourceCriterion, StripPrefix,
+    StripPrefixRegex, Users, digest_user, media_type,
 };
 pub use router::{Domain, HttpRouter, RouterObservability, RouterTls};
 pub use service::{

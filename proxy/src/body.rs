@@ -17,6 +17,10 @@ use crate::forward::tunnel::Tunnel;
 use crate::forwarded;
 use crate::spool::{Reader, Spooled};
 use crate::upstream::lease::Lease;
+use base64::{Decoder, translate};
+
+mod base64;
+mod discarded;
 
 /// Why a body broke off. Whoever polls it cuts the connection: a broken body never looks complete.
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +37,9 @@ pub enum BodyError {
     /// It holds more than it may.
     #[error("the client's body is too large")]
     TooLong,
+    /// It is not the text that its head says it is.
+    #[error("the client's body is no base64")]
+    NotBase64,
     /// What was kept of a body could not be read again.
     #[error("a kept body cannot be read")]
     Kept(#[source] std::io::Error),
@@ -70,6 +77,8 @@ enum Content {
     Kept(Box<Reader>),
     /// It may hold so many bytes more.
     Limited(Box<(Self, u64)>),
+    /// What it says, where it is a text; its length is not told.
+    Translated(Box<(Self, Option<Decoder>)>),
 }
 
 /// The shared view on one request body.
@@ -150,6 +159,15 @@ impl RequestBody {
     pub(crate) fn limited(self, bytes_max: Option<u64>) -> Self {
         let Some(bytes_max) = bytes_max else { return self };
         Self { content: Content::Limited(Box::new((self.content, bytes_max))), progress: self.progress }
+    }
+
+    /// What the body says, if it is base64 (`text`), else the same. Its length is not told beforehand.
+    pub(crate) fn translated(self, text: bool) -> Self {
+        if matches!(self.content, Content::None) {
+            return self;
+        }
+        let decoder = text.then(Decoder::default);
+        Self { content: Content::Translated(Box::new((self.content, decoder))), progress: self.progress }
     }
 
     /// What was read of a body, and then the rest of it.
@@ -265,6 +283,13 @@ impl Content {
                 }
                 polled
             }
+            Self::Translated(translated) => {
+                let polled = translate(&mut translated.0, translated.1.as_mut(), cx);
+                if let Poll::Ready(Some(Err(_))) = &polled {
+                    *self = Self::None;
+                }
+                polled
+            }
         }
     }
 
@@ -275,6 +300,9 @@ impl Content {
             Self::Begun(begun) => begun.0.is_ended() && begun.1.is_ended(),
             Self::Kept(reader) => reader.is_ended(),
             Self::Limited(limited) => limited.0.is_ended(),
+            Self::Translated(translated) => {
+                translated.0.is_ended() && translated.1.as_ref().is_none_or(Decoder::is_whole)
+            }
         }
     }
 
@@ -294,6 +322,7 @@ impl Content {
                 whole
             }
             Self::Kept(reader) => left_of(reader),
+            Self::Translated(_) => SizeHint::default(),
         }
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, TRAILER,
+    CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, TE, TRAILER,
     TRANSFER_ENCODING, UPGRADE, USER_AGENT, WWW_AUTHENTICATE,
 };
 use http::uri::{Authority, PathAndQuery, Scheme as UriScheme};
@@ -363,6 +363,9 @@ impl Outgoing {
         let usually_full = matches!(self.method, Method::POST | Method::PUT | Method::PATCH);
         if usually_full && http_body::Body::is_end_stream(&body) {
             headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+        }
+        if self.present.any(Present::GRPC) {
+            headers.insert(TE, HeaderValue::from_static("trailers"));
         }
         let mut request = Request::new(body);
         *request.method_mut() = self.method.clone();

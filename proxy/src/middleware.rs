@@ -24,6 +24,7 @@ pub mod encoded_characters;
 pub mod errors;
 mod flow;
 pub mod forward_auth;
+pub mod grpc_web;
 mod head;
 pub mod headers;
 pub mod in_flight_req;
@@ -82,6 +83,8 @@ pub enum Middleware {
     Compress(Arc<compress::Compress>),
     /// `forwardAuth`.
     ForwardAuth(Arc<forward_auth::ForwardAuth>),
+    /// `grpcWeb`.
+    GrpcWeb(Arc<grpc_web::GrpcWeb>),
     /// `digestAuth`.
     DigestAuth(Arc<digest_auth::DigestAuth>),
     /// `passTLSClientCert`.
@@ -225,6 +228,7 @@ impl Middleware {
             Self::PassTlsClientCert(_) => "passTLSClientCert",
             Self::DigestAuth(_) => "digestAuth",
             Self::ForwardAuth(_) => "forwardAuth",
+            Self::GrpcWeb(_) => "grpcWeb",
             Self::Compress(_) => "compress",
             Self::CircuitBreaker(_) => "circuitBreaker",
             Self::Errors(_) => "errors",
@@ -253,6 +257,7 @@ impl Middleware {
             Self::PassTlsClientCert(middleware) => middleware.request(head),
             Self::DigestAuth(middleware) => middleware.request(head),
             Self::ForwardAuth(middleware) => middleware.request(head),
+            Self::GrpcWeb(middleware) => middleware.request(head),
             Self::Compress(middleware) => middleware.request(head),
             Self::CircuitBreaker(middleware) => middleware.request(),
             Self::Buffering(middleware) => middleware.request(head),
@@ -292,6 +297,10 @@ impl Middleware {
             }
             (Self::ForwardAuth(middleware), Kept::Cookies(cookies)) => {
                 middleware.response(&cookies, response);
+                Back::Pass
+            }
+            (Self::GrpcWeb(_), Kept::GrpcWeb(asked)) => {
+                grpc_web::response(*asked, response);
                 Back::Pass
             }
             (Self::CircuitBreaker(_), Kept::Observation(mut observation)) => {
@@ -400,6 +409,9 @@ fn shared(config: &dynamic::Middleware) -> Result<Vec<Middleware>, CompileError>
     }
     if let Some(kind) = &config.digest_auth {
         add(Middleware::DigestAuth(Arc::new(digest_auth::DigestAuth::compile(kind)?)));
+    }
+    if let Some(kind) = &config.grpc_web {
+        add(Middleware::GrpcWeb(Arc::new(grpc_web::GrpcWeb::compile(kind))));
     }
     if let Some(kind) = &config.pass_tls_client_cert {
         let compiled = pass_tls_client_cert::PassTlsClientCert::compile(kind);

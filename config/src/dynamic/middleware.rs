@@ -59,6 +59,9 @@ pub struct Middleware {
     /// Ask another server whether a client may pass.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub forward_auth: Option<ForwardAuth>,
+    /// Let clients of gRPC-Web call a service of gRPC.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub grpc_web: Option<GrpcWeb>,
     /// Request and response headers, CORS, security headers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub headers: Option<Headers>,
@@ -119,6 +122,15 @@ pub struct ContentType {
     /// `false` switches it off. Deprecated.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub auto_detect: Option<bool>,
+}
+
+/// Let clients of gRPC-Web call a service of gRPC.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct GrpcWeb {
+    /// Origins whose pages may call, letter by letter; `*` means all.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub allow_origins: Vec<String>,
 }
 
 /// Limit on requests in flight.

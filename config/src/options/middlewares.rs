@@ -182,7 +182,7 @@ pub(super) const MIDDLEWARE: &[Field] = &[
         ],
     ),
     group("forwardAuth", FORWARD_AUTH),
-    group("grpcWeb", &[texts("allowOrigins")]).not_yet("the middleware `grpcWeb` does not work yet"),
+    group("grpcWeb", &[texts("allowOrigins")]),
     group(
         "ipAllowList",
         &[texts("sourceRange"), switch("ipStrategy", IP_STRATEGY), integer("rejectStatusCode").or("403")],

@@ -30,6 +30,8 @@ impl Present {
     pub(crate) const UNDERSCORE: Self = Self(1 << 14);
     /// A `Connection` that is more than the usual lone `keep-alive`, or the field of that name: it may name fields that are there.
     pub(crate) const LISTING: Self = Self(1 << 15);
+    /// No field: a middleware made a gRPC request of it, which says over HTTP/2 that it takes trailers.
+    pub(crate) const GRPC: Self = Self(1 << 16);
     /// What [`super::strip_hop_by_hop`] has to do with.
     pub(crate) const HOP_BY_HOP: Self = Self(
         Self::TE.0

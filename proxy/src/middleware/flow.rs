@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use http::{HeaderValue, Response};
 
-use super::{Head, buffering, circuit_breaker, compress, errors, in_flight_req, retry};
+use super::{Head, buffering, circuit_breaker, compress, errors, grpc_web, in_flight_req, retry};
 use crate::body::{RequestBody, ResponseBody};
 use crate::error::RequestError;
 use crate::forward::Outgoing;
@@ -118,6 +118,8 @@ pub(crate) enum Kept {
     Compress(compress::Chosen),
     /// `forwardAuth`: cookies for the client.
     Cookies(Box<[HeaderValue]>),
+    /// `grpcWeb`: how the client asked.
+    GrpcWeb(Box<grpc_web::Asked>),
     /// `errors`: nothing, but the request as it went on from here is needed.
     Errors,
     /// `buffering`: the request as it was read.

@@ -177,7 +177,7 @@ fn exactly_one_kind_that_works() {
     assert!(matches!(template("m@file", "{}"), Err(CompileError::NoKind)));
     let two = r#"{"chain":{"middlewares":[]},"stripPrefix":{"prefixes":[]}}"#;
     assert!(matches!(template("m@file", two), Err(CompileError::SeveralKinds)));
-    for kind in ["grpcWeb", "plugin", "nonsense"] {
+    for kind in ["plugin", "nonsense"] {
         let json = format!(r#"{{"{kind}":{{}}}}"#);
         let error = template("m@file", &json).expect_err("does not work yet");
         assert_eq!(error.to_string(), format!("{kind} does not work yet"));

@@ -31,6 +31,8 @@ pub use failover::{Failover, Turn};
 pub use health::Checks;
 use health::{Check, Probe, Running};
 pub use mirroring::Mirroring;
+#[cfg(test)]
+pub(crate) use mirroring::Copies;
 pub(crate) use mirroring::{Mirrors, UnderWay};
 pub use schedule::{SCHEDULE_SLOTS_MAX, schedule};
 pub(crate) use server::InFlight;

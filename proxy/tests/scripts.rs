@@ -10,6 +10,8 @@ mod early;
 mod hostile;
 #[path = "scripts/proxy.rs"]
 mod proxy;
+#[path = "scripts/thrown.rs"]
+mod thrown;
 #[path = "scripts/upstream.rs"]
 mod upstream;
 

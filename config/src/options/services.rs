@@ -32,6 +32,8 @@ const HEALTH_CHECK: &[Field] = &[
     text_map("headers"),
 ];
 
+const HASH: &str = "a client's member is chosen by another hash than Traefik's";
+
 const LOAD_BALANCER: &[Field] = &[
     groups("servers", &[text("url"), integer("weight").or("1"), flag("preservePath")]),
     choice(
@@ -39,7 +41,7 @@ const LOAD_BALANCER: &[Field] = &[
         &[
             ("wrr", Support::Same),
             ("p2c", Support::Same),
-            ("hrw", Support::Same),
+            ("hrw", Support::Different(HASH)),
             ("leasttime", Support::Same),
         ],
     )
@@ -48,7 +50,12 @@ const LOAD_BALANCER: &[Field] = &[
     group("healthCheck", HEALTH_CHECK),
     group("passiveHealthCheck", &[duration("failureWindow").or("10s"), integer("maxFailedAttempts").or("1")]),
     flag("passHostHeader").or("true"),
-    group("responseForwarding", &[duration("flushInterval").or("100ms")]),
+    group(
+        "responseForwarding",
+        &[duration("flushInterval")
+            .or("100ms")
+            .differs("without effect: what a server sends goes out at once")],
+    ),
     text("serversTransport").or("default@internal"),
 ];
 
@@ -59,7 +66,7 @@ const COMPOSITE_HEALTH: Field = switch("healthCheck", &[]);
 pub(super) const SERVICE: &[Field] = &[
     group("loadBalancer", LOAD_BALANCER),
     group("weighted", &[groups("services", WEIGHTED_SERVICE), switch("sticky", STICKY), COMPOSITE_HEALTH]),
-    group("highestRandomWeight", &[groups("services", WEIGHTED_SERVICE), COMPOSITE_HEALTH]),
+    group("highestRandomWeight", &[groups("services", WEIGHTED_SERVICE), COMPOSITE_HEALTH]).differs(HASH),
     group(
         "mirroring",
         &[
@@ -97,8 +104,7 @@ pub(super) const SERVERS_TRANSPORT: &[Field] = &[
     text("serverName"),
     flag("insecureSkipVerify"),
     contents("rootCAs").or("the system's"),
-    groups("certificates", &[content("certFile"), content("keyFile")])
-        .differs("only the first certificate is used"),
+    groups("certificates", &[content("certFile"), content("keyFile")]),
     texts("cipherSuites")
         .differs("suites that the TLS library does not have (CBC, RSA key exchange) are an error"),
     choice("minVersion", TLS_VERSIONS).or("VersionTLS12"),
@@ -115,7 +121,7 @@ pub(super) const SERVERS_TRANSPORT: &[Field] = &[
         ],
     ),
     flag("disableHTTP2"),
-    text("peerCertURI").not_yet("checking a URI of the server's certificate does not work yet"),
+    text("peerCertURI"),
     switch("spiffe", SPIFFE).not_yet("SPIFFE does not work yet"),
 ];
 

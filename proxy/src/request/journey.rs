@@ -284,10 +284,13 @@ impl<'r> Journey<'r> {
             }
             match (back, around) {
                 (Ok(Back::Pass), _) => {}
-                (Ok(Back::Page(page)), _) => response = Box::pin(self.page(head, *page)).await,
+                (Ok(Back::Page(page)), _) => {
+                    response.into_body().discard().await;
+                    response = Box::pin(self.page(head, *page)).await;
+                }
                 (Ok(Back::Hold(held)), _) => self.exchange.hold(held),
                 (Ok(Back::Again(again)), Some(around)) => {
-                    drop(response);
+                    response.into_body().discard().await;
                     let Again { kept, body, after } = *again;
                     if !after.is_zero() {
                         tokio::time::sleep(after).await;

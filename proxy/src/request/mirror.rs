@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue, Method, Response, Uri};
 use http_body::Body;
+use tokio::task::JoinHandle;
+use tokio::time::error::Elapsed;
 
 use super::State;
 use super::journey::{Journey, Stage};
@@ -108,15 +110,18 @@ impl<'r> Journey<'r> {
             body: kept,
             _place: place,
         };
-        let sending: Pin<Box<dyn Future<Output = ()>>> = Box::pin(copy.send());
-        // Beyond its time it is given up; what it held goes with it.
-        tokio::task::spawn_local(tokio::time::timeout(COPY_TIME_MAX, sending));
+        begin(COPY_TIME_MAX, Box::pin(copy.send()));
     }
 }
 
 /// A copy, with all that the request itself borrows.
 struct Copy {
     service: Arc<Service>,
+/// Sends a copy on its own. Beyond its time it is given up; what it held goes with it.
+fn begin(time_max: Duration, sending: Pin<Box<dyn Future<Output = ()>>>) -> JoinHandle<Result<(), Elapsed>> {
+    tokio::task::spawn_local(tokio::time::timeout(time_max, sending))
+}
+
     state: State,
     connection: Rc<ConnectionFacts>,
     policy: Arc<EntryPointPolicy>,
@@ -179,5 +184,28 @@ impl Copy {
         let mut response = journey.run(&mut head, Stage::Service(&self.service)).await;
         let body = response.body_mut();
         while let Some(Ok(_)) = std::future::poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx)).await {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::service::Copies;
+
+    #[test]
+    fn a_copy_that_takes_too_long_is_given_up_with_its_place() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let copies = Copies::default();
+        let place = copies.enter().expect("room");
+        let endless = async move {
+            let _place = place;
+            std::future::pending().await
+        };
+        tokio::task::LocalSet::new().block_on(&runtime, async {
+            let copy = begin(Duration::from_millis(5), Box::pin(endless));
+            assert_eq!(copies.under_way(), 1);
+            assert!(copy.await.expect("no panic").is_err(), "its time is over");
+        });
+        assert_eq!(copies.under_way(), 0);
     }
 }

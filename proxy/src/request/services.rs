@@ -164,7 +164,7 @@ impl<'r> Journey<'r> {
         *head.body = RequestBody::kept(&kept);
         let mut response = self.run(head, Stage::Service(service)).await;
         if errors.hold(response.status()) {
-            drop(response);
+            response.into_body().discard().await;
             self.exchange.release(held);
             head.restore(&saved);
             *head.body = RequestBody::kept(&kept);

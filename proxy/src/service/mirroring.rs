@@ -24,7 +24,7 @@ pub struct Mirroring {
     pub(crate) body: bool,
     /// Most bytes of a body that is copied; requests with a longer one are not. `None`: as many as come.
     pub(crate) body_bytes_max: Option<u64>,
-    under_way: Arc<AtomicUsize>,
+    copies: Copies,
     checked: bool,
 }
 
@@ -36,6 +36,24 @@ struct Mirror {
 
 /// Mirrors of one request.
 pub(crate) type Mirrors = SmallVec<[Arc<Service>; 2]>;
+
+/// Copies under way, of which there is a most.
+#[derive(Debug, Default)]
+pub(crate) struct Copies(Arc<AtomicUsize>);
+
+impl Copies {
+    /// A place for one more, if there is one.
+    pub(crate) fn enter(&self) -> Option<UnderWay> {
+        let place = UnderWay(Arc::clone(&self.0));
+        // Counted before it is asked, so that no two get the last one; dropping the place gives it back.
+        (self.0.fetch_add(1, Ordering::Relaxed) < COPIES_MAX).then_some(place)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn under_way(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+}
 
 /// A copy under way, counted until this is dropped.
 #[derive(Debug)]
@@ -58,7 +76,7 @@ impl Mirroring {
             total: AtomicU64::new(0),
             body: config.mirror_body,
             body_bytes_max: u64::try_from(config.max_body_size).ok(),
-            under_way: Arc::default(),
+            copies: Copies::default(),
             checked: config.health_check.is_some(),
         }
     }
@@ -80,13 +98,16 @@ impl Mirroring {
 
     /// A place for a copy, if there is one.
     pub(crate) fn enter(&self) -> Option<UnderWay> {
-        let place = UnderWay(Arc::clone(&self.under_way));
-        // Counted before it is asked, so that no two get the last one; dropping the place gives it back.
-        (self.under_way.fetch_add(1, Ordering::Relaxed) < COPIES_MAX).then_some(place)
+        self.copies.enter()
     }
 
     pub(super) fn is_up(&self) -> bool {
         !self.checked || self.service.is_up()
+    }
+
+    /// The services that get copies.
+    pub(crate) fn mirrored(&self) -> impl Iterator<Item = &Service> {
+        self.mirrors.iter().map(|mirror| &*mirror.service)
     }
 
     pub(super) fn children(&self) -> impl Iterator<Item = &Arc<Service>> {
@@ -114,6 +135,15 @@ mod tests {
         assert_eq!(due(10), [0, 10]);
         assert_eq!(due(0), [] as [u64; 0]);
         assert_eq!(due(100).len(), 12);
+    }
+
+    #[test]
+    fn no_more_copies_are_under_way_than_there_are_places() {
+        let copies = Copies::default();
+        let mut places: Vec<UnderWay> = std::iter::from_fn(|| copies.enter()).take(COPIES_MAX + 1).collect();
+        assert_eq!((places.len(), copies.under_way()), (COPIES_MAX, COPIES_MAX));
+        places.pop();
+        assert!(copies.enter().is_some() && copies.under_way() == COPIES_MAX - 1);
     }
 
     proptest! {

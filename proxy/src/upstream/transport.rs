@@ -11,6 +11,7 @@ use super::stall::UPLOAD_STALL_TIME_MAX;
 use super::unique_id;
 use super::wear::Wear;
 
+mod identity;
 mod tls;
 
 /// Idle connections kept per server where nothing is said, as Traefik's static default.
@@ -73,9 +74,6 @@ impl Transport {
     pub fn compile(config: &ServersTransport) -> Result<Self, TransportError> {
         if config.spiffe.is_some() {
             return Err(TransportError::Unsupported("spiffe"));
-        }
-        if !config.peer_cert_uri.is_empty() {
-            return Err(TransportError::Unsupported("peerCertURI"));
         }
         let timeouts = config.forwarding_timeouts.clone().unwrap_or_default();
         let (tls, tls_http1) = tls::client_configs(config)?;
@@ -148,7 +146,5 @@ mod tests {
     fn what_does_not_work_yet_is_an_error() {
         let spiffe = ServersTransport { spiffe: Some(serde_json::json!({})), ..ServersTransport::default() };
         assert!(matches!(Transport::compile(&spiffe), Err(TransportError::Unsupported("spiffe"))));
-        let uri = ServersTransport { peer_cert_uri: "spiffe://x".into(), ..ServersTransport::default() };
-        assert!(matches!(Transport::compile(&uri), Err(TransportError::Unsupported("peerCertURI"))));
     }
 }

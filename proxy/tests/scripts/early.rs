@@ -20,7 +20,7 @@ fn proxy(listener: &TcpListener) -> Proxy {
     Proxy::start("", &dynamic)
 }
 
-fn read_head(socket: &mut TcpStream) -> String {
+pub(crate) fn read_head(socket: &mut TcpStream) -> String {
     let mut head = Vec::new();
     let mut byte = [0];
     while !head.ends_with(b"\r\n\r\n") && socket.read(&mut byte).is_ok_and(|length| length > 0) {

@@ -233,3 +233,19 @@ async fn an_http2_connection_under_old_options_is_answered_421_and_told_to_go() 
     drop(sender);
     rig.proxy.shutdown().await;
 }
+
+#[tokio::test]
+async fn a_changed_certificate_is_shown_in_the_next_handshake_and_costs_no_connection() {
+    let mut rig = Rig::new(&json!({})).await;
+    let (_, _, standing) = rig.connect(rustls::ALL_VERSIONS).await.ask("a.test").await;
+    let renewed = certificate("a.test");
+    let pair = json!({"certFile": renewed.cert.pem(), "keyFile": renewed.signing_key.serialize_pem()});
+    rig.change("tls/certificates/c@file", &pair).await;
+    let (status, last, _) = standing.ask("a.test").await;
+    assert_eq!((status, last), (200, false), "the connection goes on");
+    // From here on the client trusts the new one alone.
+    rig.server = renewed;
+    let (status, _, client) = rig.connect(rustls::ALL_VERSIONS).await.ask("a.test").await;
+    let shown = client.0.conn.peer_certificates().and_then(|chain| chain.first()).cloned();
+    assert_eq!((status, shown.as_ref()), (200, Some(rig.server.cert.der())));
+}

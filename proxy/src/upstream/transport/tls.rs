@@ -3,16 +3,18 @@
 
 use std::sync::{Arc, OnceLock};
 
-use ravelin_config::dynamic::ServersTransport;
+use ravelin_config::dynamic::{ServersTransport, TransportCertificate};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{
     CryptoProvider, WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature,
 };
+use rustls::sign::CertifiedKey;
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme, SupportedProtocolVersion};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 
 use super::TransportError;
+use super::identity::{OfUri, OwnCertificates};
 
 /// The configuration that offers HTTP/2 (unless off) and HTTP/1.1, and the one for HTTP/1.1 only.
 pub(super) fn client_configs(
@@ -23,22 +25,24 @@ pub(super) fn client_configs(
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_protocol_versions(&versions)
         .map_err(|error| TransportError::Tls(error.to_string()))?;
-    let builder = if config.insecure_skip_verify {
+    let tls_error = |error: &dyn std::error::Error| TransportError::Tls(error.to_string());
+    let builder = if !config.peer_cert_uri.is_empty() {
+        let roots = Arc::new(roots(&config.root_cas)?);
+        let verifier = OfUri::new(&config.peer_cert_uri, roots, &provider, !config.insecure_skip_verify)
+            .map_err(|error| tls_error(&error))?;
+        builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier))
+    } else if config.insecure_skip_verify {
         let verifier = Unverified(provider.signature_verification_algorithms);
         builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier))
     } else {
         builder.with_root_certificates(roots(&config.root_cas)?)
     };
-    let mut client = match config.certificates.first() {
-        None => builder.with_no_client_auth(),
-        Some(pair) => {
-            let chain = certificates(&read_pem("certFile", &pair.cert_file)?, "certFile")?;
-            let key = PrivateKeyDer::from_pem_slice(&read_pem("keyFile", &pair.key_file)?)
-                .map_err(|error| TransportError::Pem { what: "keyFile", cause: error.to_string() })?;
-            builder
-                .with_client_auth_cert(chain, key)
-                .map_err(|error| TransportError::Tls(error.to_string()))?
-        }
+    let mut client = if config.certificates.is_empty() {
+        builder.with_no_client_auth()
+    } else {
+        let keys = config.certificates.iter().map(|pair| own_key(pair, &provider));
+        let own = OwnCertificates::new(keys.collect::<Result<_, _>>()?);
+        builder.with_client_cert_resolver(Arc::new(own))
     };
     // Without HTTP/2 nothing is offered, as Go's client does: HTTP/1.1 needs no ALPN.
     let http1 = Arc::new(client.clone());
@@ -46,6 +50,14 @@ pub(super) fn client_configs(
         client.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     }
     Ok((Arc::new(client), http1))
+}
+
+/// A certificate chain of ours with its key.
+fn own_key(pair: &TransportCertificate, provider: &CryptoProvider) -> Result<CertifiedKey, TransportError> {
+    let chain = certificates(&read_pem("certFile", &pair.cert_file)?, "certFile")?;
+    let key = PrivateKeyDer::from_pem_slice(&read_pem("keyFile", &pair.key_file)?)
+        .map_err(|error| TransportError::Pem { what: "keyFile", cause: error.to_string() })?;
+    CertifiedKey::from_der(chain, key, provider).map_err(|error| TransportError::Tls(error.to_string()))
 }
 
 #[cfg(test)]

@@ -9,8 +9,8 @@ use ravelin_config::dynamic::{ClientAuth, TlsCertificate, TlsOptions, TlsStore};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::aws_lc_rs;
 use rustls::{
-    AlertDescription, ClientConfig, ClientConnection, DigitallySignedStruct, Error, SignatureScheme,
-    StreamOwned, version,
+    AlertDescription, CipherSuite, ClientConfig, ClientConnection, DigitallySignedStruct, Error,
+    HandshakeKind, NamedGroup, SignatureScheme, StreamOwned, version,
 };
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
 
@@ -318,4 +318,63 @@ fn a_recompiled_table_keeps_what_has_not_changed() {
     let ticketer =
         |table: &TlsTable| Arc::clone(&table.choose("default", &hello).expect("options").config.ticketer);
     assert!(Arc::ptr_eq(&ticketer(&first), &ticketer(&second)), "sessions survive a change of certificates");
+}
+
+/// How a handshake went, by what was agreed: the session, the group, the suite.
+fn agreed(
+    config: &Arc<ClientConfig>,
+    rig: &Rig,
+    name: &'static str,
+) -> Option<(HandshakeKind, Option<NamedGroup>, CipherSuite)> {
+    let name = ServerName::try_from(name).expect("a name");
+    let connection = ClientConnection::new(Arc::clone(config), name).expect("a configuration");
+    let mut stream = StreamOwned::new(connection, TcpStream::connect(rig.address).expect("listens"));
+    let request =
+        String::from_utf8(get("/a")).expect("ASCII").replace("\r\n\r\n", "\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).ok()?;
+    // Read to the end, tickets too.
+    stream.read_to_string(&mut String::new()).ok()?;
+    let suite = stream.conn.negotiated_cipher_suite()?.suite();
+    let group = stream.conn.negotiated_key_exchange_group().map(|group| group.name());
+    Some((stream.conn.handshake_kind()?, group, suite))
+}
+
+#[test]
+fn sessions_are_resumed_by_their_tickets_unless_those_are_off() {
+    let mut settings = TlsSettings::default();
+    settings.options.insert("off@file".into(), options(|options| options.disable_session_tickets = true));
+    let rig = rig(&settings, |name| if name == "off.test" { "off@file" } else { "default" });
+    for versions in [&[&version::TLS12][..], &[&version::TLS13]] {
+        for (name, second) in [("on.test", HandshakeKind::Resumed), ("off.test", HandshakeKind::Full)] {
+            let config = Arc::new(Ask { versions, ..Ask::name(name) }.config());
+            let kinds = [(), ()].map(|()| agreed(&config, &rig, name).expect("a handshake").0);
+            assert_eq!(kinds, [HandshakeKind::Full, second], "{name}");
+        }
+    }
+}
+
+#[test]
+fn only_groups_and_suites_that_the_options_name_are_spoken() {
+    let mut settings = TlsSettings::default();
+    settings
+        .options
+        .insert("p384@file".into(), options(|set| set.curve_preferences = vec!["CurveP384".into()]));
+    let suite = "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305";
+    settings.options.insert("suite@file".into(), options(|set| set.cipher_suites = vec![suite.into()]));
+    let rig = rig(&settings, |name| match name {
+        "p384.test" => "p384@file",
+        "suite.test" => "suite@file",
+        _ => "default",
+    });
+    let speak = |versions, name| {
+        let config = Arc::new(Ask { versions, ..Ask::name(name) }.config());
+        let (_, group, suite) = agreed(&config, &rig, name).expect("a handshake");
+        (group, suite)
+    };
+    assert_eq!(speak(rustls::ALL_VERSIONS, "p384.test").0, Some(NamedGroup::secp384r1));
+    assert_ne!(speak(rustls::ALL_VERSIONS, "any.test").0, Some(NamedGroup::secp384r1));
+    let old = &[&version::TLS12][..];
+    let chacha = CipherSuite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256;
+    assert_eq!(speak(old, "suite.test").1, chacha);
+    assert_ne!(speak(old, "any.test").1, chacha);
 }

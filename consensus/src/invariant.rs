@@ -60,6 +60,7 @@ pub const CATALOGUE: &[(&str, &str)] = &[
     ("I18", "entries are applied in order, once, without gap, and durable here"),
     ("I19", "votes are counted once per member, our own when durable"),
     ("I22", "asking for pre-votes changes nothing durable"),
+    ("I23", "what is of an earlier term changes nothing"),
     ("I24", "only a voter campaigns, or one whose removal may not be committed; who is none stops leading"),
     ("I25", "one change of members at a time, and successive majorities share a member"),
     ("I26", "a leader changes members only once an entry of its term is committed"),

@@ -150,6 +150,15 @@ impl<P: Payload> Core<P> {
         matches!(&self.role, Role::Follower(follower) if follower.questions.open.is_some())
     }
 
+    /// Reads that wait here: of callers, and at a leader of members too.
+    pub fn reads_waiting(&self) -> usize {
+        match &self.role {
+            Role::Leader(leader) => leader.reads.len(),
+            Role::Follower(follower) => follower.questions.len(),
+            Role::PreCandidate(_) | Role::Candidate(_) => 0,
+        }
+    }
+
     pub(crate) fn leading(&self) -> Option<&Leader> {
         if let Role::Leader(leader) = &self.role { Some(leader) } else { None }
     }

@@ -107,7 +107,8 @@ impl<P: Payload> History<P> {
                 _ => {}
             }
         }
-        Ok(())
+        let asked = self.reads.iter().filter(|(_, at, _)| *at == after.id()).count();
+        holds(asked <= after.reads_waiting(), "I41", || format!("{} forgets a read", after.id()))
     }
 
     /// I1, over the whole run: two leaders of a term that never meet are caught too.

@@ -97,7 +97,11 @@ fn named(words: &[String], order: Order, watch: Watch) -> Result<bool, String> {
 /// Complete searches that ask only whether everything that should be possible was seen.
 fn reach(words: &[String]) -> Result<bool, String> {
     let (mut whole, mut states) = (true, 0);
-    let chosen = chosen(words)?;
+    // Of other bounds it is asked as well what they cannot show.
+    let mut chosen = chosen(words)?;
+    for bounds in &mut chosen {
+        bounds.witnesses = Bounds::named(bounds.name).map_or(&[], |named| named.witnesses);
+    }
     let count = chosen.len();
     for bounds in chosen {
         let report = raft::check(bounds, Order::DepthFirst, Watch::Harm, threads());

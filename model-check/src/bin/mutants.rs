@@ -66,8 +66,8 @@ fn steps(root: &Path, only: Option<&str>) -> ExitCode {
         return ExitCode::from(2);
     }
     println!(
-        "steps: {count} configurations, {}",
-        if right { "each step needed" } else { "NOT each step needed" }
+        "steps: {count} bounds, {}",
+        if right { "each needed" } else { "NOT each needed" }
     );
     if right { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -52,6 +52,7 @@ fn copy_folder(
     crate_root: bool,
 ) -> Result<(), CopyError> {
     let at = |source| CopyError::Io { path: from.to_owned(), source };
+    fs::create_dir_all(to).map_err(at)?;
     let mut present = Vec::new();
     for file in fs::read_dir(from).map_err(at)? {
         let path = file.map_err(at)?.path();

@@ -37,21 +37,38 @@ pub fn steps(
         let after = |at: &str| events(at).map_or_else(String::new, |events| format!(" after {events}"));
         let dies = death.map(|death| after(&death.at));
         let words: Vec<&str> = words.iter().copied().chain([step.lower]).collect();
-        let (code, text, _) = start(&binaries, choice, &words)?;
-        let states = text.lines().find_map(|line| line.strip_prefix("model: 1 configurations, "));
-        let states = states.and_then(|rest| rest.split(' ').next()).unwrap_or("?");
-        let survives = code == Some(0);
-        right &= dies.is_some() && survives;
+        let survives = survived(&binaries, choice, &words)?;
+        right &= dies.is_some() && survives.is_some();
         let cells = [
             dies.map_or("SURVIVES".to_owned(), |after| format!("dies{after}")),
-            if survives { format!("survives {states} states") } else { "DIES".to_owned() },
+            survives.map_or("DIES".to_owned(), |states| format!("survives {states} states")),
         ];
         let [within, below] = &cells;
         report(&format!(
             "{:<16} {} {within}; with {} it {below}",
             step.configuration, step.mutant, step.lower
         ));
-        shown.insert(step.configuration.to_owned(), cells);
+        shown.insert(step.title(), cells);
     }
     Ok((shown, right))
+}
+
+/// The states of a whole search that a mutant survives: nothing breaks, and it leaves no more unseen than the code without it
+/// does within the same bounds.
+fn survived(binaries: &Path, choice: usize, words: &[&str]) -> Result<Option<String>, MutantError> {
+    let broken = |choice| -> Result<(bool, String, Vec<String>), MutantError> {
+        let (code, text, _) = start(binaries, choice, words)?;
+        let broken =
+            text.lines().filter(|line| line.trim().starts_with("BROKEN")).map(str::to_owned).collect();
+        Ok((code == Some(0), text, broken))
+    };
+    let (whole, text, of_mutant) = broken(choice)?;
+    let states = text.lines().find_map(|line| line.strip_prefix("model: 1 configurations, "));
+    let states = states.and_then(|rest| rest.split(' ').next()).unwrap_or("?").to_owned();
+    if whole {
+        return Ok(Some(states));
+    }
+    let unseen = of_mutant.iter().all(|line| line.starts_with("BROKEN: never seen"));
+    let as_without = unseen && !of_mutant.is_empty() && broken(0)?.2 == of_mutant;
+    Ok(as_without.then_some(states))
 }

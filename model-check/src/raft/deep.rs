@@ -18,6 +18,7 @@ pub const DEEPER: &[(&str, &str)] = &[
     ("transfer", "proposals=2"),
     ("check-quorum", "terms=4"),
     ("lost-disk", "terms=3"),
+    ("duplication", "duplicates=2"),
     ("snapshot", "snapshots=2"),
     ("pre-vote", "terms=3"),
     ("replication", "proposals=1"),
@@ -29,6 +30,7 @@ pub const DEEPER: &[(&str, &str)] = &[
     ("reorder", "proposals=2"),
     ("read", "reads=3"),
     ("crash", "proposals=1"),
+    ("linearizability", "inflight=2"),
     ("crash", "crashes=2"),
     ("replication", "inflight=2"),
     ("crash", "inflight=2"),
@@ -204,10 +206,8 @@ mod tests {
 
     #[test]
     fn a_page_keeps_what_was_shown_of_steps() {
-        let shown: step::Shown = step::STEPS
-            .iter()
-            .map(|step| (step.configuration.to_owned(), ["dies", "survives"].map(str::to_owned)))
-            .collect();
+        let shown: step::Shown =
+            step::STEPS.iter().map(|step| (step.title(), ["dies", "survives"].map(str::to_owned))).collect();
         assert_eq!(step::shown(&page(&BTreeMap::new(), "", &shown)), shown);
     }
 

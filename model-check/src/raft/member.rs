@@ -118,8 +118,13 @@ impl Work<'_> {
     fn step(&mut self, input: Input<Load>) {
         let mut effects = Effects::new();
         let before = self.member.core.clone();
+        let stale = matches!(&input, Input::Message { message, .. } if message.term < before.term());
         self.member.core.step(self.member.now, input, &mut effects);
         let core = &self.member.core;
+        if stale && *core != before && self.shared.watch == Watch::Everything && self.violation.is_none() {
+            let detail = format!("{} takes something from an earlier term than {}", core.id(), before.term());
+            self.violation = Some(Violation { id: "I23", detail });
+        }
         if self.shared.watch == Watch::Everything && self.violation.is_none() {
             let judged = check_step(&before, core, effects.as_slice(), Some(&self.member.disk));
             self.violation = judged.and_then(|()| core.check()).err();

@@ -240,7 +240,7 @@ impl Raft {
         let mut events = Vec::new();
         for packet in 0..state.network.len() {
             events.push(Event::Deliver { packet, again: false });
-            if self.bounds.duplicate {
+            if state.used.duplicates < self.bounds.duplicates {
                 events.push(Event::Deliver { packet, again: true });
             }
         }
@@ -430,6 +430,7 @@ impl Model for Raft {
             Event::Recover { .. } => used.recoveries += 1,
             Event::Wipe { .. } => used.wipes += 1,
             Event::Pass => used.passes += 1,
+            Event::Deliver { again: true, .. } => used.duplicates += 1,
             Event::Unreachable { .. } => used.unreachable += 1,
             Event::TakeSnapshot { .. } => used.snapshots += 1,
             _ => {}

@@ -81,7 +81,8 @@ impl Past {
         let leads = after.role() == RoleName::Leader && before.core.role() != RoleName::Leader;
         let asks = matches!(event, Event::Read { .. });
         let forgets = matches!(event, Event::Crash { .. } | Event::Wipe { .. }) && bounds.reads > 0;
-        let same = !leads && !asks && !forgets && left.is_none() && outcome.told.is_empty();
+        let reads = after.reads_waiting() == before.core.reads_waiting();
+        let same = !leads && !asks && !forgets && reads && left.is_none() && outcome.told.is_empty();
         if same && after.commit_index() <= before.core.commit_index() {
             return (Arc::clone(self), None);
         }

@@ -63,6 +63,10 @@ pub enum Mark {
     Covered,
     /// A leader without answers stepped down.
     QuorumLost,
+    /// A leader whose own disk stood still between two looks stepped down, although others answered.
+    DiskStalled,
+    /// Who follows a leader was asked again for the vote that this has.
+    VoteAgain,
     /// A follower heard of a commit beyond what it knows to match, and holds another entry there.
     BehindCommit,
     /// A log caught up with a snapshot while its bytes were on their way.
@@ -145,6 +149,8 @@ impl Mark {
             Mark::Installed => "a snapshot replaces a log",
             Mark::Covered => "a snapshot is offered to one who needs none",
             Mark::QuorumLost => "a leader without answers steps down",
+            Mark::DiskStalled => "a leader whose disk stands still steps down",
+            Mark::VoteAgain => "a follower is asked again for the vote that its leader has",
             Mark::BehindCommit => "a follower hears of a commit where it holds another entry",
             Mark::Overtaken => "a log catches up while a snapshot is on its way",
             Mark::Joined => "a new voter joins",
@@ -274,6 +280,8 @@ impl Transition<'_> {
             | Mark::PreVoteRefused
             | Mark::Recampaign
             | Mark::QuorumLost
+            | Mark::DiskStalled
+            | Mark::VoteAgain
             | Mark::VoteOfAnother
             | Mark::HandedOver
             | Mark::NotHandedOver => self.shows_of_elections(mark),
@@ -335,8 +343,17 @@ impl Transition<'_> {
                 matches!(unanswered(old.term()), Some(Body::PreVote { .. })) && old.leader().is_some()
             }
             Mark::Recampaign => self.is_timer(Timer::Election) && old.role() == RoleName::Candidate,
-            Mark::QuorumLost => {
-                self.is_timer(Timer::CheckQuorum) && self.was_leader() && new.role() == RoleName::Follower
+            Mark::QuorumLost | Mark::DiskStalled => {
+                let heard = |node| node == old.id() || old.peers().any(|peer| peer.id == node && peer.active);
+                let alone = !quorum::reached(old.configuration(), heard);
+                let idle = self.before.queue.is_empty();
+                let gone = self.was_leader() && new.role() == RoleName::Follower;
+                let why = if mark == Mark::QuorumLost { alone && idle } else { !alone && !idle };
+                self.is_timer(Timer::CheckQuorum) && gone && why
+            }
+            Mark::VoteAgain => {
+                let asked = matches!(self.delivered().map(|message| &message.body), Some(Body::Vote { .. }));
+                asked && old.leader().is_some() && old.leader() == old.hard_state().vote
             }
             Mark::VoteOfAnother => {
                 let another =

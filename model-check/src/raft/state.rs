@@ -26,6 +26,7 @@ pub(crate) struct Used {
     pub(crate) transfers: u8,
     pub(crate) wipes: u8,
     pub(crate) passes: u8,
+    pub(crate) duplicates: u8,
 }
 
 /// The nodes of a state, by their places.

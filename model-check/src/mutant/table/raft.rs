@@ -9,6 +9,7 @@ const REPLICATION: &[&str] = &["model", "harm", "replication"];
 const UNREACHABLE: &[&str] = &["model", "harm", "unreachable"];
 const CRASH: &[&str] = &["model", "harm", "crash"];
 const REORDER: &[&str] = &["model", "harm", "reorder"];
+const DUPLICATION: &[&str] = &["model", "harm", "duplication"];
 const SNAPSHOT_RACE: &[&str] = &["model", "harm", "snapshot-race"];
 const READ: &[&str] = &["model", "harm", "read"];
 const PAIR: &[&str] = &["model", "harm", "pair"];
@@ -592,5 +593,32 @@ pub(super) const MUTANTS: &[Mutant] = &[
         original: "let index = «self.log.append(entry)»;\n        out.push(Effect::Accepted",
         wrong: "{ let before = self.log.last_index(); self.log.append(entry); before }",
         probe: LINEARIZABILITY,
+    },
+    Mutant {
+        id: "vote-starts-anew",
+        stands_for: "I41, I2, B22: a vote that is asked for twice",
+        slip: "begins anew at every vote, also where it follows whom it votes for, and forgets the reads that wait",
+        file: "consensus/src/role/candidate.rs",
+        original: "if «!matches!(self.role, Role::Follower(_))» {\n            self.role = Role::Follower",
+        wrong: "true",
+        probe: DUPLICATION,
+    },
+    Mutant {
+        id: "stale-pre-votes-count",
+        stands_for: "I23, B22: stale pre-votes (hashicorp/raft)",
+        slip: "takes answers to the pre-vote of an earlier term",
+        file: "consensus/src/core.rs",
+        original: "message.term < self.hard_state.term",
+        wrong: "message.term < self.hard_state.term && !matches!(message.body, Body::PreVoteReply { .. })",
+        probe: PRE_VOTE_STEP,
+    },
+    Mutant {
+        id: "stalled-disk-leads",
+        stands_for: "L1, B9: a heartbeat beside a disk that hangs (hashicorp/raft #503)",
+        slip: "goes on leading while its own disk stands still, as long as others answer",
+        file: "consensus/src/role/leader.rs",
+        original: "let stalled = «oldest.is_some() && leader.stalled == oldest»;",
+        wrong: "false",
+        probe: CHECK_QUORUM_REACH,
     },
 ];

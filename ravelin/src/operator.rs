@@ -2,6 +2,7 @@
 //! lane Forward under the operator's identity; they must not know which node leads.
 
 mod members;
+mod remembered;
 mod show;
 
 pub(crate) use members::{leader, node};
@@ -19,16 +20,21 @@ use ravelin_cluster::request::{
     Response, Scope, SourceDocument, SourceFormat,
 };
 use ravelin_cluster::shell::client::Client;
-use ravelin_transport::PeerRole;
 use ravelin_transport::identity::Identity;
+use ravelin_transport::{ClusterId, PeerRole};
 
+use self::remembered::Remembered;
 use crate::cli::{ApplyOptions, DeleteOptions, EventsOptions, GetOptions, OperatorOptions, StatusOptions};
 use crate::exit;
+
+/// Longest wait, behind a command, for the cluster to say where its controllers are.
+const TELL_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A way into a cluster, under an operator's identity. Clones share its connections.
 #[derive(Clone)]
 pub(crate) struct Operator {
     client: Arc<Client>,
+    cluster: ClusterId,
     timeout: Duration,
 }
 
@@ -38,12 +44,27 @@ impl Operator {
     /// # Errors
     /// The identity cannot be read or is not an operator's.
     pub(crate) fn open(identity: &Path, timeout: Duration) -> anyhow::Result<Self> {
-        let path = identity.display();
-        let identity = Identity::load(identity)?;
+        let path = identity;
+        let identity = Identity::load(path)?;
         if identity.role() != PeerRole::Operator {
-            bail!("{path}: this identity is for a {}, not for an operator", identity.role());
+            bail!("{}: this identity is for a {}, not for an operator", path.display(), identity.role());
         }
-        Ok(Self { client: Arc::new(Client::open(identity)?), timeout })
+        let cluster = identity.cluster();
+        let client = Client::open(identity)?;
+        if let Some(remembered) = Remembered::read(path, cluster) {
+            client.follow(remembered.controllers, remembered.answered);
+        }
+        Ok(Self { client: Arc::new(client), cluster, timeout })
+    }
+
+    /// Keeps beside the identity where the controllers are, if the cluster says so: for the next command.
+    async fn remember(&self, identity: &Path) {
+        if let Ok(told) = self.client.told(self.timeout.min(TELL_TIMEOUT)).await {
+            let now = Remembered::new(self.cluster, self.client.answered(), told);
+            if Remembered::read(identity, self.cluster).as_ref() != Some(&now) {
+                now.write(identity);
+            }
+        }
     }
 
     async fn ask(&self, node: Option<u64>, request: Request) -> anyhow::Result<Response> {
@@ -203,7 +224,9 @@ fn with_operator<T>(
 ) -> anyhow::Result<T> {
     exit::runtime()?.block_on(async {
         let operator = Operator::open(&options.identity, Duration::from_secs(options.timeout))?;
-        question(&operator).await
+        let answer = question(&operator).await?;
+        operator.remember(&options.identity).await;
+        Ok(answer)
     })
 }
 

@@ -66,8 +66,11 @@ pub enum ClientError {
 /// A way into a cluster. Connections are kept and shared.
 pub struct Client {
     transport: Arc<dyn Transport>,
-    /// Where controllers are: as the identity says, then as the cluster does.
-    controllers: Shared<BTreeMap<u64, String>>,
+    /// Where controllers are: first as the identity says, whose way there may be one that the cluster does not know, then where the
+    /// cluster says.
+    controllers: Shared<BTreeMap<u64, Vec<String>>>,
+    /// What the cluster said last, if it was asked.
+    told: Shared<Option<BTreeMap<u64, String>>>,
     /// The controller that answered last: asked first.
     answered: AtomicU64,
     connections: Mutex<BTreeMap<u64, Arc<dyn Connection>>>,
@@ -93,15 +96,49 @@ impl Client {
         transport: Arc<dyn Transport>,
         controllers: impl IntoIterator<Item = (u64, String)>,
     ) -> Result<Self, ClientError> {
-        let controllers: BTreeMap<u64, String> = controllers.into_iter().collect();
-        if controllers.is_empty() {
-            return Err(ClientError::NoControllers);
-        }
-        Ok(Self {
+        let client = Self {
             transport,
-            controllers: Shared::new(controllers),
+            controllers: Shared::default(),
+            told: Shared::default(),
             answered: AtomicU64::new(0),
             connections: Mutex::default(),
+        };
+        client.also_at(controllers);
+        if client.known().is_empty() { Err(ClientError::NoControllers) } else { Ok(client) }
+    }
+
+    /// Controllers may be here as well; what is known already is tried first.
+    pub fn also_at(&self, controllers: impl IntoIterator<Item = (u64, String)>) {
+        let mut known = self.controllers.lock().unwrap_or_else(PoisonError::into_inner);
+        for (node, address) in controllers {
+            let addresses = known.entry(node).or_default();
+            if !addresses.contains(&address) {
+                addresses.push(address);
+            }
+        }
+    }
+
+    /// Takes over what a process before this one was told, and which controller answered it: that one is asked first, and those last
+    /// that the cluster did not name any more.
+    pub fn follow(&self, told: BTreeMap<u64, String>, answered: u64) {
+        self.also_at(told.clone());
+        *self.told.lock().unwrap_or_else(PoisonError::into_inner) = Some(told);
+        self.answered.store(answered, Ordering::Relaxed);
+    }
+
+    /// The controller that answered last; 0 if none did.
+    pub fn answered(&self) -> u64 {
+        self.answered.load(Ordering::Relaxed)
+    }
+
+    /// Where the cluster says that its controllers are, asked anew.
+    ///
+    /// # Errors
+    /// [`ClientError`]: nobody says so in time.
+    pub async fn told(&self, timeout: Duration) -> Result<BTreeMap<u64, String>, ClientError> {
+        let told = self.learn(timeout).await?;
+        told.ok_or_else(|| ClientError::Unanswered {
+            reason: "nobody knows the members at present".to_owned(),
         })
     }
 
@@ -158,11 +195,13 @@ impl Client {
         self.ask_any(&nodes, Id::Named(name), request, timeout).await
     }
 
-    /// Every known node, the one that answered last first.
+    /// Every known node: the one that answered last first, and last those that the cluster did not name.
     fn nodes(&self) -> Vec<u64> {
         let mut nodes: Vec<u64> = self.known().keys().copied().collect();
-        let first = self.answered.load(Ordering::Relaxed);
-        nodes.sort_by_key(|node| *node != first);
+        let first = self.answered();
+        let told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_unnamed = |node: &u64| told.as_ref().is_some_and(|told| !told.contains_key(node));
+        nodes.sort_by_key(|node| (*node != first, is_unnamed(node)));
         nodes
     }
 
@@ -188,17 +227,17 @@ impl Client {
         if self.known().contains_key(&node) { Ok(node) } else { Err(ClientError::UnknownNode { node }) }
     }
 
-    /// Asks the cluster where its controllers are.
-    async fn learn(&self, timeout: Duration) -> Result<(), ClientError> {
-        if let Response::Nodes(list) = self.ask(Request::Nodes, timeout).await? {
-            let told = list.nodes.into_iter().filter(|node| !node.address.is_empty());
-            let mut known = self.controllers.lock().unwrap_or_else(PoisonError::into_inner);
-            known.extend(told.map(|node| (node.node, node.address)));
-        }
-        Ok(())
+    /// Asks the cluster where its controllers are. `None` if nobody knows at present.
+    async fn learn(&self, timeout: Duration) -> Result<Option<BTreeMap<u64, String>>, ClientError> {
+        let Response::Nodes(list) = self.ask(Request::Nodes, timeout).await? else { return Ok(None) };
+        let told = list.nodes.into_iter().filter(|node| !node.address.is_empty());
+        let told: BTreeMap<u64, String> = told.map(|node| (node.node, node.address)).collect();
+        self.also_at(told.clone());
+        *self.told.lock().unwrap_or_else(PoisonError::into_inner) = Some(told.clone());
+        Ok(Some(told))
     }
 
-    fn known(&self) -> BTreeMap<u64, String> {
+    fn known(&self) -> BTreeMap<u64, Vec<String>> {
         self.controllers.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -260,8 +299,7 @@ impl Client {
         deadline: Instant,
         asked: &mut bool,
     ) -> Result<Response, String> {
-        let dial_by = deadline.min(Instant::now() + NODE_TIMEOUT);
-        let connection = timeout_at(dial_by, self.connection(node)).await.map_err(|_| too_slow(node))??;
+        let connection = self.connection(node, deadline).await?;
         let answer = async {
             let (mut sender, mut receiver) =
                 connection.open(Lane::Forward).await.map_err(|error| error.to_string())?;
@@ -289,16 +327,25 @@ impl Client {
         answer
     }
 
-    async fn connection(&self, node: u64) -> Result<Arc<dyn Connection>, String> {
+    async fn connection(&self, node: u64, deadline: Instant) -> Result<Arc<dyn Connection>, String> {
         if let Some(connection) = self.connections.lock().await.get(&node) {
             return Ok(Arc::clone(connection));
         }
-        let address = self.known().get(&node).cloned().unwrap_or_default();
         let expect = Expected { role: PeerRole::Controller, node: Some(node) };
-        let target = Target { address, expect };
-        let connection = self.transport.connect(&target).await.map_err(|error| error.to_string())?;
-        self.connections.lock().await.insert(node, Arc::clone(&connection));
-        Ok(connection)
+        let mut missed = too_slow(node);
+        for address in self.known().remove(&node).unwrap_or_default() {
+            let dial_by = deadline.min(Instant::now() + NODE_TIMEOUT);
+            let target = Target { address, expect };
+            match timeout_at(dial_by, self.transport.connect(&target)).await {
+                Ok(Ok(connection)) => {
+                    self.connections.lock().await.insert(node, Arc::clone(&connection));
+                    return Ok(connection);
+                }
+                Ok(Err(error)) => missed = error.to_string(),
+                Err(_) => missed = too_slow(node),
+            }
+        }
+        Err(missed)
     }
 }
 
@@ -355,7 +402,11 @@ mod tests {
     use ravelin_transport::memory::{MemoryHub, MemoryTransport};
 
     use super::*;
+    use crate::request::nodes::NodeList;
     use crate::request::{ApplyMode, Refusal, RefusalReason};
+
+    /// Far above what any answer in memory takes.
+    const PATIENCE: Duration = Duration::from_secs(30);
 
     /// Answers every question of a client, or ends its lane without an answer. Gives the names that it was asked under.
     async fn answer(transport: MemoryTransport, with: Option<Response>, asked: Arc<Shared<Vec<RequestId>>>) {
@@ -371,6 +422,36 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[tokio::test]
+    async fn a_controller_is_asked_where_the_identity_says_and_where_it_was_told_to_be_if_that_fails() {
+        let hub = MemoryHub::new();
+        let endpoint =
+            |name: &str, role, node| hub.endpoint(name, ClusterId([1; 16]), role, node).expect("a free name");
+        let asked = Arc::new(Shared::new(Vec::new()));
+        let list = NodeList { leader: 4, term: 1, recovery_epoch: 0, nodes: Vec::new() };
+        let says = Response::Nodes(list);
+        let moved = endpoint("moved", PeerRole::Controller, 1);
+        tokio::spawn(answer(moved, Some(says.clone()), Arc::clone(&asked)));
+        let later = endpoint("later", PeerRole::Controller, 4);
+        tokio::spawn(answer(later, Some(says.clone()), Arc::clone(&asked)));
+        let own = [(1, "gone".to_owned())];
+        let client = Client::over(Arc::new(endpoint("o1", PeerRole::Operator, 1)), own).expect("one");
+        let alone = client.ask(Request::Nodes, Duration::from_millis(300)).await;
+        assert!(matches!(alone, Err(ClientError::Unreachable { .. })), "{alone:?}");
+        client.also_at([(1, "moved".to_owned()), (4, "later".to_owned())]);
+        assert_eq!(client.nodes(), [1, 4]);
+        assert_eq!(client.known()[&1], ["gone", "moved"], "the identity's comes first");
+        assert_eq!(client.ask(Request::Nodes, PATIENCE).await.expect("an answer"), says);
+        assert_eq!(client.answered(), 1);
+        let asking = Client::over(Arc::new(endpoint("o2", PeerRole::Operator, 2)), [(1, "gone".to_owned())]);
+        let asking = asking.expect("one");
+        let told = [(3, "frozen".to_owned()), (4, "later".to_owned())];
+        asking.follow(told.into(), 4);
+        assert_eq!(asking.nodes(), [4, 3, 1], "who answered, who is named, who is not any more");
+        assert_eq!(asking.told(PATIENCE).await.expect("it is said"), BTreeMap::new());
+        assert_eq!(asking.answered(), 4);
     }
 
     #[tokio::test]

@@ -13,7 +13,8 @@ mod status;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cli::DemoOptions;
 use crate::{exit, validate};
@@ -22,17 +23,34 @@ use cluster::{Cluster, Plan};
 /// Runs the demo until Ctrl-C, its checks once, or faults for a time.
 ///
 /// # Errors
-/// The cluster does not start, or (with `--once` or `--chaos`) a check does not hold.
+/// The cluster does not start, or (with `--once` or `--chaos`) a check does not hold, or not all were made.
 pub(crate) fn run(options: DemoOptions) -> anyhow::Result<()> {
-    exit::runtime()?.block_on(async {
+    let checks = options.once || options.chaos;
+    let runtime = exit::runtime()?;
+    let result = runtime.block_on(async {
         tokio::select! {
             result = demo(options) => result,
-            interrupt = tokio::signal::ctrl_c() => {
+            told = told_to_stop() => {
+                told?;
                 println!("\nstopping every process …");
-                interrupt.context("the interrupt could not be awaited")
+                if checks { Err(anyhow!("interrupted before all was checked")) } else { Ok(()) }
             }
         }
-    })
+    });
+    // A thread may be reading standard input, which nobody can end: it must not hold up the end.
+    runtime.shutdown_background();
+    result
+}
+
+/// Waits for whatever ends a program from outside; the demo's processes end with it.
+async fn told_to_stop() -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate()).context("SIGTERM")?;
+    let mut hangup = signal(SignalKind::hangup()).context("SIGHUP")?;
+    tokio::select! {
+        interrupt = tokio::signal::ctrl_c() => interrupt.context("the interrupt could not be awaited"),
+        _ = terminate.recv() => Ok(()),
+        _ = hangup.recv() => Ok(()),
+    }
 }
 
 async fn demo(options: DemoOptions) -> anyhow::Result<()> {

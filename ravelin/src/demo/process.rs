@@ -11,7 +11,10 @@ use anyhow::{Context, bail};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 
-/// A process of the demo; killed when dropped.
+/// How long a process may take for its orderly end when the demo ends.
+const END_TIME_MAX: Duration = Duration::from_secs(2);
+
+/// A process of the demo; ended when dropped.
 pub(crate) struct Process {
     name: String,
     program: PathBuf,
@@ -153,6 +156,8 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
+        // In order if it can; nothing is left of it in any case.
+        let _ = self.terminate(END_TIME_MAX);
         if let Some(child) = self.child.as_mut() {
             let _ = child.kill();
             let _ = child.wait();

@@ -2,9 +2,10 @@
 //! it started.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -17,6 +18,10 @@ pub(crate) const TIME_MAX: Duration = Duration::from_secs(30);
 pub(crate) fn binary() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_ravelin"))
 }
+
+/// Ports below those that the system hands out by itself.
+const PORT_MIN: u16 = 10_000;
+const PORT_MAX: u16 = 20_000;
 
 /// Runs the binary to its end.
 pub(crate) fn ravelin(folder: &Path, words: &[&str]) -> Output {
@@ -56,7 +61,18 @@ impl Running {
         for (variable, _) in std::env::vars().filter(|(variable, _)| variable.starts_with("TRAEFIK_")) {
             command.env_remove(variable);
         }
+        Self::of(command, log)
+    }
+
+    /// Takes over a command, whose output goes to `log`.
+    pub(crate) fn of(mut command: Command, log: PathBuf) -> Self {
         Self { child: command.spawn().expect("the binary starts"), log }
+    }
+
+    /// Sends a signal by its name, without waiting for anything.
+    pub(crate) fn signal(&self, name: &str) {
+        let told = Command::new("kill").args([&format!("-{name}"), &self.pid().to_string()]).status();
+        assert!(told.expect("kill(1)").success());
     }
 
     /// Its process id.
@@ -87,8 +103,7 @@ impl Running {
 
     /// SIGTERM, waits, and tells whether it ended with success.
     pub(crate) fn terminate(&mut self) -> bool {
-        let killed = Command::new("kill").arg(self.pid().to_string()).status().expect("kill(1)");
-        assert!(killed.success());
+        self.signal("TERM");
         self.wait()
     }
 
@@ -102,7 +117,7 @@ impl Running {
     }
 
     /// Waits for its end, and tells whether that was with success.
-    fn wait(&mut self) -> bool {
+    pub(crate) fn wait(&mut self) -> bool {
         let pid = i32::try_from(self.pid()).ok().and_then(Pid::from_raw).expect("its process id");
         let ended = pidfd_open(pid, PidfdFlags::empty()).expect("its descriptor");
         let limit = Timespec { tv_sec: TIME_MAX.as_secs().cast_signed(), tv_nsec: 0 };
@@ -130,9 +145,25 @@ impl Drop for Running {
     }
 }
 
-/// An address that was free a moment ago.
+/// An address of the loopback interface that no other run of these tests uses.
+pub(crate) fn own_ip() -> Ipv4Addr {
+    let [_, high, middle, low] = std::process::id().to_be_bytes();
+    Ipv4Addr::new(127, 0x80 | high, middle, low)
+}
+
+/// An address that nobody takes while a test uses it, also while nothing listens there: at this process's own IP address, with a port
+/// that is given to no socket that asks for any.
 pub(crate) fn free_address() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a free port")
+    static PORTS: AtomicU16 = AtomicU16::new(PORT_MIN);
+    let ip = own_ip();
+    loop {
+        let port = PORTS.fetch_add(1, Ordering::Relaxed);
+        assert!(port < PORT_MAX, "more addresses than any run of these tests needs");
+        let address = SocketAddr::from((ip, port));
+        if TcpListener::bind(address).is_ok() && UdpSocket::bind(address).is_ok() {
+            return address;
+        }
+    }
 }
 
 /// An answer: status, head and body as text.

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Instant;
 
-use crate::driver::{Running, TIME_MAX, get, ravelin, text};
+use crate::driver::{Running, TIME_MAX, get, own_ip, ravelin, text};
 
 /// A fenced block: its language and lines.
 type Block = (String, Vec<String>);
@@ -29,7 +29,8 @@ fn blocks(text: &str) -> Vec<Block> {
 
 fn guide(name: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/guides").join(name);
-    std::fs::read_to_string(path).expect("the guide")
+    // The guides' ports, where nobody else has them.
+    std::fs::read_to_string(path).expect("the guide").replace("127.0.0.1", &own_ip().to_string())
 }
 
 /// Writes the files first, then runs the commands: a guide may show a file after the command that needs it.

@@ -3,6 +3,7 @@
 mod bad_input;
 mod cli;
 mod damage;
+mod demo;
 mod driver;
 mod followers;
 mod guides;

@@ -1,19 +1,17 @@
 //! Nodes of a cluster whose identities lie in `identities/` of a folder, and the operator's questions to them. It must not know what
 //! any test asks for.
 
-use std::net::{SocketAddr, UdpSocket};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Instant;
 
-use crate::driver::{Running, TIME_MAX, get, ravelin, text};
+use crate::driver::{Running, TIME_MAX, free_address, get, ravelin, text};
 
 const OPERATOR: [&str; 2] = ["--identity", "identities/operator.toml"];
 
-/// Addresses that were free a moment ago, no two the same.
+/// Addresses that nobody else takes, no two the same.
 pub(crate) fn free_addresses(count: usize) -> Vec<String> {
-    let sockets: Vec<UdpSocket> =
-        (0..count).map(|_| UdpSocket::bind("127.0.0.1:0").expect("a free port")).collect();
-    sockets.iter().map(|socket| socket.local_addr().expect("bound").to_string()).collect()
+    (0..count).map(|_| free_address().to_string()).collect()
 }
 
 /// What `init` is told of three founders at the first of these addresses.
@@ -29,9 +27,13 @@ pub(crate) fn start(folder: &Path, role: &str, node: u64) -> Running {
     Running::start(folder, &name, &[role, "--identity", &identity, "--data", &data])
 }
 
-/// Runs a command under the operator's identity; whether it succeeded, and what it printed.
+/// Runs a command under the operator's identity; whether it succeeded, and what it printed. It has as much time as anything here,
+/// unless it says otherwise.
 pub(crate) fn operate(folder: &Path, words: &[&str]) -> (bool, String) {
-    let output = ravelin(folder, &[words, &OPERATOR].concat());
+    let seconds = TIME_MAX.as_secs().to_string();
+    let patience = ["--timeout", &seconds];
+    let patience = if words.contains(&"--timeout") { &[][..] } else { &patience[..] };
+    let output = ravelin(folder, &[words, &OPERATOR, patience].concat());
     (output.status.success(), text(&output))
 }
 
@@ -39,7 +41,7 @@ pub(crate) fn operate(folder: &Path, words: &[&str]) -> (bool, String) {
 pub(crate) fn until(folder: &Path, words: &[&str], holds: impl Fn(&str) -> bool) -> String {
     let begun = Instant::now();
     loop {
-        let (_, said) = operate(folder, words);
+        let said = text(&ravelin(folder, &[words, &OPERATOR].concat()));
         if holds(&said) {
             return said;
         }

@@ -67,8 +67,11 @@ fn measure(
             Err(error) => println!("skipped {}: {error:#}", kind.name()),
         }
     }
-    for _ in 0..rounds {
-        for (_, peer, measured) in &mut peers {
+    let count = peers.len();
+    for number in 0..rounds as usize {
+        // Each begins in its turn, so that what follows what weighs on all of them alike.
+        for place in 0..count {
+            let (_, peer, measured) = &mut peers[(number + place) % count];
             round(peer, head, requests, measured)?;
         }
     }

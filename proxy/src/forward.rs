@@ -26,7 +26,6 @@ use crate::upstream::stall::Stall;
 use crate::upstream::{Scheme, Upstream, UpstreamPools};
 
 pub mod tunnel;
-mod turn;
 
 /// A request ready to be sent to any server.
 pub(crate) struct Outgoing {
@@ -171,7 +170,6 @@ async fn send_http1(
         fields: &outgoing.headers,
     };
     lease.begin(&head, body, outgoing.announced());
-    turn::after_all_others().await;
     let relay = asked.relay_interim.then_some(Relay { connection, relay_continue: asked.relay_continue });
     let tracker = outgoing.tracker.as_deref();
     // Boxed, as it is rare: every request in flight would carry it.
@@ -179,7 +177,11 @@ async fn send_http1(
     let mut overdue = limit.map(|limit| Box::pin(overdue(limit, tracker)));
     let mut stall = tracker.map(|_| Stall::new(upstream.transport.upload_stall));
     let fields = &mut outgoing.headers;
+    let mut departs = true;
     let sent = std::future::poll_fn(|cx| {
+        if std::mem::take(&mut departs) {
+            lease.depart(cx.waker());
+        }
         if let Poll::Ready(sent) = lease.poll_answer(cx, fields, relay) {
             return Poll::Ready(Ok(sent));
         }

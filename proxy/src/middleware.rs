@@ -307,6 +307,7 @@ impl Middleware {
                 observation.status = Some(response.status());
                 Back::Hold(Held::Observation { _observation: observation })
             }
+            (Self::ContentType, _) => content_type::response(response),
             (Self::Errors(middleware), Kept::Errors) => middleware.response(response, head),
             (Self::Buffering(middleware), Kept::Buffering(whole)) => middleware.response(whole, response),
             (_, Kept::Place(place)) => Back::Hold(Held::Place { _place: place }),

@@ -3,6 +3,7 @@
 //! written.
 
 pub mod connect;
+pub(crate) mod departures;
 pub(crate) mod http1;
 pub(crate) mod interim;
 pub(crate) mod io;

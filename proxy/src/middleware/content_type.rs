@@ -5,13 +5,14 @@ use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderValue};
 use http::{Response, StatusCode};
 use http_body::Body as _;
 
+use super::flow::Back;
 use crate::body::ResponseBody;
 
 /// Most bytes that are looked at.
 const LOOK_BYTES_MAX: usize = 512;
 
 /// Looks at the first piece of content of an answer that does not say what it is.
-pub(crate) async fn describe(response: &mut Response<ResponseBody>) {
+pub(crate) fn response(response: &mut Response<ResponseBody>) -> Back {
     let status = response.status();
     let silent = status.is_informational()
         || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
@@ -19,12 +20,15 @@ pub(crate) async fn describe(response: &mut Response<ResponseBody>) {
         || response.headers().contains_key(CONTENT_ENCODING)
         || response.body().size_hint().exact().is_none_or(|bytes| bytes == 0);
     if silent {
-        return;
+        return Back::Pass;
     }
-    let found = response.body_mut().first().await.map(guess);
-    if let Some(found) = found {
-        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(found));
-    }
+    let mut taken = std::mem::replace(response, Response::new(ResponseBody::empty()));
+    Back::later(async move {
+        if let Some(found) = taken.body_mut().first().await.map(guess) {
+            taken.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(found));
+        }
+        (taken, Back::Pass)
+    })
 }
 
 /// What begins a text of HTML, whatever its case, before a blank or `>`.
@@ -146,7 +150,9 @@ mod tests {
             response.headers_mut().insert(*name, HeaderValue::from_static(value));
         }
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
-        runtime.block_on(describe(&mut response));
+        if let Back::Later(later) = super::response(&mut response) {
+            (response, _) = runtime.block_on(later);
+        }
         let whole = runtime.block_on(http_body_util::BodyExt::collect(response.body_mut())).expect("a body");
         assert_eq!(whole.to_bytes(), content, "no byte is lost");
         response.headers().get(CONTENT_TYPE).map(|value| value.to_str().expect("ASCII").to_owned())

@@ -22,8 +22,7 @@ use crate::forward;
 use crate::forwarded::Origin;
 use crate::limits::EntryPointPolicy;
 use crate::middleware::{
-    Again, Attempt, Back, Fetch, Fetched, Flow, Head, Kept, Middleware, Outcome, Saved, content_type,
-    errors::Page,
+    Again, Attempt, Back, Fetch, Fetched, Flow, Head, Kept, Later, Middleware, Outcome, Saved, errors::Page,
 };
 use crate::service::Service;
 use crate::spool::{SpoolError, spool};
@@ -85,10 +84,23 @@ pub(super) enum Stop {
     Refuse(RequestError),
 }
 
-/// Where an answer's way back led.
-enum Returned<'r> {
-    Home(Response<ResponseBody>),
-    Again(Place<'r>),
+/// How far the request halves led before somebody has to wait.
+enum Inward<'r> {
+    There(Destination<'r>),
+    Waits(&'r Middleware, Waiting),
+}
+
+/// What a request half waits for.
+enum Waiting {
+    Later(Later),
+    Fetch(Box<Fetch>),
+}
+
+/// A response half that asks for what takes time, or for another answer.
+struct Asks<'r> {
+    middleware: &'r Middleware,
+    around: Option<Box<Around<'r>>>,
+    back: Back,
 }
 
 impl<'r> Journey<'r> {
@@ -113,10 +125,14 @@ impl<'r> Journey<'r> {
         let mut passed = Passed::new();
         let mut place = Place { of, next: 0 };
         loop {
-            let response = self.attempt(head, place, &mut passed).await;
-            match self.back(head, response, &mut passed).await {
-                Returned::Home(response) => return response,
-                Returned::Again(from) => place = from,
+            let mut response = self.attempt(head, place, &mut passed).await;
+            loop {
+                let Some(asks) = self.back(head, &mut response, &mut passed) else { return response };
+                // Boxed, as are all rare waits: every request in flight would carry them.
+                if let Some(again) = Box::pin(self.grant(head, &mut response, asks, &mut passed)).await {
+                    place = again;
+                    break;
+                }
             }
         }
     }
@@ -124,19 +140,30 @@ impl<'r> Journey<'r> {
     async fn attempt(
         &mut self,
         head: &mut Head<'_>,
-        place: Place<'r>,
+        mut place: Place<'r>,
         passed: &mut Passed<'r>,
     ) -> Response<ResponseBody> {
         self.attempt = Attempt::default();
-        let inward = self.inward(head, place, passed).await;
+        let inward = loop {
+            match self.inward(head, &mut place, passed) {
+                Ok(Inward::There(destination)) => break Ok(destination),
+                Ok(Inward::Waits(middleware, waiting)) => {
+                    let settled = Box::pin(self.settle(head, middleware, waiting, place, passed)).await;
+                    if let Err(stop) = settled {
+                        break Err(stop);
+                    }
+                }
+                Err(stop) => break Err(stop),
+            }
+        };
         log_user(self.exchange, head.user.take());
         let mut response = match inward {
             Ok(destination) => {
                 let asks_for_pages = passed.iter().any(|step| matches!(step.kept, Kept::Errors));
-                let fields = asks_for_pages.then(|| head.headers.clone());
+                let fields = asks_for_pages.then(|| Box::new(head.headers.clone()));
                 let answered = self.reach(head, destination).await;
                 if let Some(fields) = fields {
-                    *head.headers = fields;
+                    *head.headers = *fields;
                 }
                 let response = answered.unwrap_or_else(|error| refuse(self.connection, error));
                 note_origin(self.exchange, &response);
@@ -158,20 +185,23 @@ impl<'r> Journey<'r> {
         response
     }
 
-    /// Through middlewares, routers and services, down to a server.
-    async fn inward(
+    /// Through middlewares, routers and services, down to a server, as far as nobody has to wait. `place` follows.
+    fn inward(
         &mut self,
         head: &mut Head<'_>,
-        place: Place<'r>,
+        place: &mut Place<'r>,
         passed: &mut Passed<'r>,
-    ) -> Result<Destination<'r>, Stop> {
-        let Place { mut of, mut next } = place;
+    ) -> Result<Inward<'r>, Stop> {
         loop {
-            for (number, middleware) in of.middlewares()?.iter().enumerate().skip(next) {
-                self.enter(head, middleware, Place { of, next: number + 1 }, passed).await?;
+            let middlewares = place.of.middlewares()?;
+            while let Some(middleware) = middlewares.get(place.next) {
+                place.next += 1;
+                let flow = self.guarded(middleware, || middleware.request(head)).unwrap_or_else(panicked);
+                if let Some(waiting) = self.enter(head, middleware, flow, *place, passed)? {
+                    return Ok(Inward::Waits(middleware, waiting));
+                }
             }
-            next = 0;
-            of = match of {
+            let of = match place.of {
                 Stage::Router(route) => match &route.outcome {
                     table::Outcome::Serve { service, .. } => Stage::Service(service),
                     table::Outcome::Branch { children, .. } => {
@@ -185,44 +215,58 @@ impl<'r> Journey<'r> {
                 },
                 Stage::Service(service) => match self.choose(head, service)? {
                     Chosen::Service(child) => Stage::Service(child),
-                    Chosen::There(destination) => return Ok(destination),
+                    Chosen::There(destination) => return Ok(Inward::There(destination)),
                 },
             };
+            *place = Place { of, next: 0 };
         }
     }
 
-    /// The request half of one middleware. `place` is behind it.
-    async fn enter(
+    /// What the request half of one middleware comes to. `place` is behind it.
+    fn enter(
         &mut self,
         head: &mut Head<'_>,
         middleware: &'r Middleware,
+        flow: Flow,
+        place: Place<'r>,
+        passed: &mut Passed<'r>,
+    ) -> Result<Option<Waiting>, Stop> {
+        let (kept, around) = match flow {
+            Flow::Next(kept) => (kept, None),
+            Flow::Around(kept) => {
+                let around = Around { place, head: head.save(), held: self.exchange.held() };
+                (kept, Some(Box::new(around)))
+            }
+            Flow::Answer(response) => return Err(Stop::Answer(response)),
+            Flow::Refuse(error) => return Err(Stop::Refuse(error)),
+            Flow::Later(later) => return Ok(Some(Waiting::Later(later))),
+            Flow::Fetch(asked) => return Ok(Some(Waiting::Fetch(asked))),
+        };
+        passed.push(Step { middleware, kept, around });
+        Ok(None)
+    }
+
+    /// Waits for what a request half waits for, until it has decided.
+    async fn settle(
+        &mut self,
+        head: &mut Head<'_>,
+        middleware: &'r Middleware,
+        waiting: Waiting,
         place: Place<'r>,
         passed: &mut Passed<'r>,
     ) -> Result<(), Stop> {
-        let mut flow = self.guarded(middleware, || middleware.request(head)).unwrap_or_else(panicked);
-        loop {
-            match flow {
-                Flow::Next(kept) => {
-                    passed.push(Step { middleware, kept, around: None });
-                    return Ok(());
+        let mut next = Some(waiting);
+        while let Some(waiting) = next {
+            let outcome = match waiting {
+                Waiting::Later(later) => AssertUnwindSafe(later).catch_unwind().await,
+                Waiting::Fetch(asked) => {
+                    Ok(Outcome::Fetched(fetch(&self.state.pools, self.connection, *asked).await))
                 }
-                Flow::Around(kept) => {
-                    let around = Around { place, head: head.save(), held: self.exchange.held() };
-                    passed.push(Step { middleware, kept, around: Some(Box::new(around)) });
-                    return Ok(());
-                }
-                Flow::Answer(response) => return Err(Stop::Answer(response)),
-                Flow::Refuse(error) => return Err(Stop::Refuse(error)),
-                Flow::Later(later) => {
-                    let outcome = AssertUnwindSafe(later).catch_unwind().await;
-                    flow = self.resume(head, middleware, outcome);
-                }
-                Flow::Fetch(asked) => {
-                    let fetched = Box::pin(fetch(&self.state.pools, self.connection, *asked)).await;
-                    flow = self.resume(head, middleware, Ok(Outcome::Fetched(fetched)));
-                }
-            }
+            };
+            let flow = self.resume(head, middleware, outcome);
+            next = self.enter(head, middleware, flow, place, passed)?;
         }
+        Ok(())
     }
 
     fn resume(
@@ -256,60 +300,69 @@ impl<'r> Journey<'r> {
         children.find(&facts).map(|route| &**route)
     }
 
-    /// The response halves of what was passed, the last one first.
-    async fn back(
+    /// The response halves of what was passed, the last one first, as far as none asks for more. `None`: the answer is home.
+    fn back(
+        &mut self,
+        head: &Head<'_>,
+        response: &mut Response<ResponseBody>,
+        passed: &mut Passed<'r>,
+    ) -> Option<Asks<'r>> {
+        while let Some(Step { middleware, kept, around }) = passed.pop() {
+            let attempt = self.attempt;
+            match self.guarded(middleware, || middleware.response(kept, response, attempt, head)) {
+                Ok(Back::Pass) => {}
+                Ok(Back::Hold(held)) => self.exchange.hold(held),
+                Ok(back) => return Some(Asks { middleware, around, back }),
+                Err(Panicked) => *response = refuse(self.connection, PANICKED),
+            }
+        }
+        None
+    }
+
+    /// Does what a response half asks for. Returns from where the request is to be sent once more, if it is.
+    async fn grant(
         &mut self,
         head: &mut Head<'_>,
-        mut response: Response<ResponseBody>,
+        response: &mut Response<ResponseBody>,
+        asks: Asks<'r>,
         passed: &mut Passed<'r>,
-    ) -> Returned<'r> {
-        while let Some(Step { middleware, kept, around }) = passed.pop() {
-            if let Middleware::ContentType = middleware {
-                content_type::describe(&mut response).await;
-            }
-            let attempt = self.attempt;
-            let mut back =
-                self.guarded(middleware, || middleware.response(kept, &mut response, attempt, head));
-            if let Ok(Back::Later(later)) = back {
-                back = match AssertUnwindSafe(later).catch_unwind().await {
-                    Ok((answer, then)) => {
-                        response = answer;
-                        Ok(then)
-                    }
-                    Err(panic) => {
-                        note_panic(self.state, self.connection, middleware, &*panic);
-                        Err(Panicked)
-                    }
-                };
-            }
-            match (back, around) {
-                (Ok(Back::Pass), _) => {}
-                (Ok(Back::Page(page)), _) => {
-                    response.into_body().discard().await;
-                    response = Box::pin(self.page(head, *page)).await;
-                }
-                (Ok(Back::Hold(held)), _) => self.exchange.hold(held),
-                (Ok(Back::Again(again)), Some(around)) => {
-                    response.into_body().discard().await;
-                    let Again { kept, body, after } = *again;
-                    if !after.is_zero() {
-                        tokio::time::sleep(after).await;
-                    }
-                    self.exchange.release(around.held);
-                    head.restore(&around.head);
-                    if let Some(body) = body {
-                        *head.body = body;
-                    }
-                    let place = around.place;
-                    passed.push(Step { middleware, kept, around: Some(around) });
-                    return Returned::Again(place);
-                }
-                (Ok(Back::Again(_) | Back::Later(_)), _) | (Err(Panicked), _) => {
-                    response = refuse(self.connection, PANICKED)
+    ) -> Option<Place<'r>> {
+        let Asks { middleware, around, mut back } = asks;
+        if let Back::Later(later) = back {
+            match AssertUnwindSafe(later).catch_unwind().await {
+                Ok((answer, then)) => (*response, back) = (answer, then),
+                Err(panic) => {
+                    note_panic(self.state, self.connection, middleware, &*panic);
+                    *response = refuse(self.connection, PANICKED);
+                    return None;
                 }
             }
         }
-        Returned::Home(response)
+        match (back, around) {
+            (Back::Pass, _) => {}
+            (Back::Page(page), _) => {
+                given_up(response).await;
+                *response = self.page(head, *page).await;
+            }
+            (Back::Hold(held), _) => self.exchange.hold(held),
+            (Back::Again(again), Some(around)) => {
+                given_up(response).await;
+                let Again { kept, body, after } = *again;
+                if !after.is_zero() {
+                    tokio::time::sleep(after).await;
+                }
+                self.exchange.release(around.held);
+                head.restore(&around.head);
+                if let Some(body) = body {
+                    *head.body = body;
+                }
+                let place = around.place;
+                passed.push(Step { middleware, kept, around: Some(around) });
+                return Some(place);
+            }
+            (Back::Again(_) | Back::Later(_), _) => *response = refuse(self.connection, PANICKED),
+        }
+        None
     }
 
     /// Has another service answer in place of the one that did. The client gets the status that it would have got.
@@ -347,6 +400,11 @@ impl<'r> Journey<'r> {
     fn guarded<R>(&self, middleware: &Middleware, half: impl FnOnce() -> R) -> Result<R, Panicked> {
         guarded(self.state, self.connection, middleware, half)
     }
+}
+
+/// Lets go of an answer, before anybody waits for what takes its place.
+async fn given_up(response: &mut Response<ResponseBody>) {
+    std::mem::replace(response, Response::new(ResponseBody::empty())).into_body().discard().await;
 }
 
 /// Asks another server on a middleware's behalf, and reads its whole answer. Nothing of it reaches the client by itself.

@@ -31,8 +31,10 @@ use head::{Content as Sent, HeadReader, framing, write_field};
 /// Bytes asked for at first; more while an answer fills what is asked for.
 const READ_BYTES: usize = 8 * 1024;
 const READ_BYTES_MAX: usize = 256 * 1024;
-/// Room for requests that is kept.
-const OUT_BYTES_KEPT: usize = 64 * 1024;
+/// The largest room for a request that is kept.
+const OUT_BYTES_KEPT: usize = 16 * 1024;
+/// How many of them a worker keeps: as many requests are written at once where so many clients are busy.
+const OUT_KEPT_MAX: usize = 64;
 /// A piece of a request's body up to this length is copied behind what goes before it.
 const COPIED_BYTES_MAX: usize = 1024;
 /// No further piece of a body is taken while more than this waits to be written.
@@ -62,7 +64,23 @@ pub(crate) enum Fault {
 #[derive(Debug, Default)]
 pub(crate) struct Room {
     read: RefCell<BytesMut>,
-    out: RefCell<Vec<u8>>,
+    out: RefCell<Vec<Vec<u8>>>,
+}
+
+impl Room {
+    /// An empty buffer for a request.
+    fn lend(&self) -> Vec<u8> {
+        self.out.borrow_mut().pop().unwrap_or_default()
+    }
+
+    /// Takes a buffer back, unless it is too large to be kept.
+    fn take_back(&self, mut buffer: Vec<u8>) {
+        let mut kept = self.out.borrow_mut();
+        if (1..=OUT_BYTES_KEPT).contains(&buffer.capacity()) && kept.len() < OUT_KEPT_MAX {
+            buffer.clear();
+            kept.push(buffer);
+        }
+    }
 }
 
 /// What is left to send of a request.
@@ -96,6 +114,10 @@ pub(crate) struct Client {
     read: BytesMut,
     read_bytes: usize,
     sending: Sending,
+    /// It waits to be written together with others.
+    departing: bool,
+    /// Why it could not be.
+    undeparted: Option<Fault>,
     /// Any byte of the request went out.
     begun: bool,
     /// Any byte of its answer came.
@@ -119,6 +141,8 @@ impl Client {
             read: BytesMut::new(),
             read_bytes: READ_BYTES,
             sending: Sending::default(),
+            departing: false,
+            undeparted: None,
             begun: false,
             answered: false,
             reader: HeadReader::default(),
@@ -140,8 +164,7 @@ impl Client {
             Some(length) => Sent::Length(length),
             None => Sent::Chunked,
         };
-        let mut out = self.room.out.take();
-        out.clear();
+        let mut out = self.room.lend();
         head.write(&mut out, content);
         self.sending = Sending {
             out,
@@ -155,6 +178,7 @@ impl Client {
             ..Sending::default()
         };
         self.worn.used();
+        (self.departing, self.undeparted) = (true, None);
         (self.begun, self.answered, self.interim) = (false, false, 0);
         self.read_bytes = READ_BYTES;
         self.asked_head = *head.method == Method::HEAD;
@@ -198,9 +222,28 @@ impl Client {
                 return Poll::Ready(Ok(head));
             }
         }
+        if let Some(fault) = self.undeparted.take() {
+            return Poll::Ready(Err(fault));
+        }
+        if self.departing {
+            return Poll::Pending;
+        }
         match self.poll_send(cx) {
             Poll::Ready(Err(fault)) => Poll::Ready(Err(fault)),
             Poll::Ready(Ok(())) | Poll::Pending => Poll::Pending,
+        }
+    }
+
+    /// Writes the request now. False: whoever waits for its answer has to look after it, and is not woken by anything else.
+    pub(crate) fn depart(&mut self, cx: &mut Context<'_>) -> bool {
+        self.departing = false;
+        match self.poll_send(cx) {
+            Poll::Ready(Ok(())) => true,
+            Poll::Pending => self.waits_for_server().is_none(),
+            Poll::Ready(Err(fault)) => {
+                self.undeparted = Some(fault);
+                false
+            }
         }
     }
 
@@ -261,11 +304,7 @@ impl Client {
             if waits {
                 return Poll::Pending;
             }
-            let mut out = std::mem::take(&mut self.sending.out);
-            if (1..=OUT_BYTES_KEPT).contains(&out.capacity()) {
-                out.clear();
-                self.room.out.replace(out);
-            }
+            self.room.take_back(std::mem::take(&mut self.sending.out));
             self.sending.written = 0;
             return Poll::Ready(Ok(()));
         }
@@ -281,7 +320,8 @@ impl Client {
 
     /// How much the server took so far, if more waits for it.
     pub(crate) fn waits_for_server(&self) -> Option<u64> {
-        let waits = (self.sending.has_bytes() || self.sending.unflushed) && self.sending.broken.is_none();
+        let unsent = self.sending.has_bytes() || self.sending.unflushed;
+        let waits = unsent && !self.departing && self.sending.broken.is_none();
         waits.then_some(self.sending.taken)
     }
 

@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -116,7 +116,14 @@ impl Lease {
         }
     }
 
-    /// Sends what was begun and waits for the head of the final answer. Dropping the lease abandons the request: the connection
+    /// Has what was begun written, together with the requests of others that are ready. HTTP/1 only.
+    pub(crate) fn depart(&self, owner: &Waker) {
+        if let Some(client) = self.client() {
+            self.pools.departures().add(client, owner.clone());
+        }
+    }
+
+    /// Sends what was begun, unless that is to be written soon, and waits for the head of the final answer. Dropping the lease abandons the request: the connection
     /// is closed with it. HTTP/1 only.
     pub(crate) fn poll_answer(
         &self,

@@ -11,6 +11,7 @@ use hyper::client::conn::http2;
 
 use super::Upstream;
 use super::connect::{Connected, connect};
+use super::departures::Departures;
 use super::http1::{Client, Room};
 use super::lease::{Lease, SharedClient};
 use super::return_rule::Reason;
@@ -49,6 +50,7 @@ struct PerServer {
 struct Pools {
     servers: RefCell<HashMap<u64, PerServer, foldhash::fast::RandomState>>,
     room: Rc<Room>,
+    departures: Rc<Departures>,
     draining: Cell<bool>,
     workers: usize,
     opened: Cell<u64>,
@@ -185,6 +187,11 @@ impl UpstreamPools {
     pub fn drain(&self) {
         self.0.draining.set(true);
         self.0.servers.borrow_mut().clear();
+    }
+
+    /// The requests that are ready to be written.
+    pub(crate) fn departures(&self) -> &Rc<Departures> {
+        &self.0.departures
     }
 
     pub(crate) fn is_draining(&self) -> bool {

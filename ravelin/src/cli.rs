@@ -23,7 +23,7 @@ pub(crate) enum Command {
     /// One process that does what a single Traefik does; takes Traefik's own flags, file or environment.
     #[command(
         after_help = "Ravelin's own flags among them: --workers=N (threads, one per core if absent) and --log-json \
-                            (log lines as JSON).\nSIGHUP reads the files anew, SIGUSR1 reopens the access log."
+                            (log lines as JSON).\nSIGHUP reads the files anew, SIGUSR1 reopens the access log and the log's file."
     )]
     Standalone {
         /// Traefik's flags, for example --configFile=traefik.yml.
@@ -46,6 +46,8 @@ pub(crate) enum Command {
         /// The file, static or dynamic or both in one, YAML or TOML.
         file: PathBuf,
     },
+    /// Tells which router, middlewares, service and servers a request would take, and why other routers would not get it.
+    Explain(ExplainOptions),
     /// Puts the objects of a file into the cluster's configuration, as `name@cluster`.
     Apply(ApplyOptions),
     /// Removes objects from the cluster's configuration.
@@ -109,6 +111,31 @@ pub(crate) struct DemoOptions {
     /// Requests a second of the load in `--once` and `--chaos`.
     #[arg(long, default_value_t = 400, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) rate: u32,
+}
+
+/// Flags of `ravelin explain`.
+#[derive(Args)]
+pub(crate) struct ExplainOptions {
+    /// The request's URL, for example https://shop.example/cart?item=1.
+    pub(crate) url: String,
+    /// The static configuration of a lone process, as of `ravelin standalone`: what its providers hold now is read once.
+    #[arg(long = "configFile", visible_alias = "config-file", required_unless_present = "api")]
+    pub(crate) config_file: Option<PathBuf>,
+    /// Asks the API of a running process in place of files, for example 127.0.0.1:8080 or 127.0.0.1:8080/base.
+    #[arg(long, conflicts_with = "config_file")]
+    pub(crate) api: Option<String>,
+    /// The request's method.
+    #[arg(long, default_value = "GET")]
+    pub(crate) method: String,
+    /// A field of the request, as `Name: value`. May be given several times.
+    #[arg(long = "header")]
+    pub(crate) headers: Vec<String>,
+    /// The address that the request comes from.
+    #[arg(long)]
+    pub(crate) client: Option<String>,
+    /// The entry point where it comes in; those at the URL's port if absent.
+    #[arg(long)]
+    pub(crate) entry_point: Option<String>,
 }
 
 /// Flags of `ravelin init`.

@@ -5,6 +5,7 @@ mod cli;
 mod controller;
 mod demo;
 mod exit;
+mod explain;
 mod healthcheck;
 mod init;
 mod load;
@@ -18,6 +19,7 @@ mod standalone;
 mod validate;
 mod whoami;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -25,7 +27,12 @@ use clap::Parser;
 use cli::{Arguments, Command};
 
 fn main() -> ExitCode {
-    let words: Vec<String> = std::env::args().skip(1).collect();
+    let words: Result<Vec<String>, OsString> =
+        std::env::args_os().skip(1).map(OsString::into_string).collect();
+    let words = match words {
+        Ok(words) => words,
+        Err(word) => return exit::code(Err(anyhow::anyhow!("{word:?} on the command line is no UTF-8"))),
+    };
     if let Some(traefik) = cli::traefik_words(&words) {
         return exit::code(standalone::run(&traefik));
     }
@@ -41,6 +48,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Controller(options) => controller::run(options),
         Command::Proxy(options) => proxy::run(options),
         Command::Validate { file } => validate::run(&file),
+        Command::Explain(options) => explain::run(&options),
         Command::Replay { file } => replay::run(&file),
         Command::Apply(options) => operator::apply(&options),
         Command::Delete(options) => operator::delete(&options),

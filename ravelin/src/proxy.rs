@@ -58,7 +58,7 @@ pub(crate) fn workers(asked: Option<usize>) -> usize {
     asked.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
 }
 
-/// Waits for SIGTERM or SIGINT; meanwhile SIGUSR1 reopens the access log.
+/// Waits for SIGTERM or SIGINT; meanwhile SIGUSR1 reopens the logs that go to files.
 ///
 /// # Errors
 /// The signals cannot be awaited, or a part has failed that the proxy does not go on without; it is drained then.
@@ -70,7 +70,10 @@ pub(crate) async fn until_told_to_stop(proxy: &ProxyHandle) -> anyhow::Result<()
         tokio::select! {
             _ = terminate.recv() => return Ok(()),
             _ = interrupt.recv() => return Ok(()),
-            _ = reopen.recv() => proxy.reopen_access_log(),
+            _ = reopen.recv() => {
+                logging::reopen();
+                proxy.reopen_access_log();
+            }
             what = proxy.failed() => {
                 // What still works comes to its end; then whoever started the process sees that it failed.
                 proxy.drain().await;

@@ -1,6 +1,7 @@
 //! One process that does what a single Traefik does: a control plane of one voter and one proxy, joined
 //! by the memory transport. It must hold no way from provider to table that a cluster does not have.
 
+use std::ffi::OsString;
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
@@ -38,16 +39,18 @@ pub(crate) fn run(words: &[String]) -> anyhow::Result<()> {
     let (bootstrap, rest) = bootstrap(words)?;
     let healthcheck = rest.first().is_some_and(|word| word == "healthcheck");
     let arguments = if healthcheck { &rest[1..] } else { &rest[..] };
-    let environment: Vec<(String, String)> = std::env::vars().collect();
+    // A variable that is no text is none of ours.
+    let text = |(name, value): (OsString, OsString)| name.into_string().ok().zip(value.into_string().ok());
+    let environment: Vec<(String, String)> = std::env::vars_os().filter_map(text).collect();
     let inputs = Inputs { arguments, environment: &environment, read: &read_if_there };
     let loaded = load(&inputs).map_err(refused)?;
     if healthcheck {
         return crate::healthcheck::run(&loaded.config);
     }
-    let level = loaded.config.log.level.as_str();
-    logging::start(level, bootstrap.log_json)?;
+    logging::start_as(&loaded.config.log, bootstrap.log_json)?;
+    // At the level that is usual: what was asked for and is not done must be seen.
     for note in &loaded.notes {
-        tracing::warn!("{note}");
+        tracing::error!("{note}");
     }
     exit::runtime()?.block_on(serve(bootstrap, loaded))
 }

@@ -13,7 +13,7 @@ const NO_CALLS: &str = "taken without effect: Ravelin calls nobody";
 const NO_METRICS: &str = "metrics do not work yet";
 const NO_TRACING: &str = "tracing does not work yet";
 const NO_OTLP: &str = "OpenTelemetry does not work yet";
-const NO_ROTATION: &str = "rotating the log does not work yet; use a tool such as logrotate";
+const NO_ROTATION: &str = "the log does not rotate by itself yet; use a tool such as logrotate and SIGUSR1";
 
 const FORWARDED_HEADERS: &[Field] =
     &[flag("insecure"), texts("trustedIPs"), texts("connection"), flag("notAppendXForwardedFor")];
@@ -146,9 +146,13 @@ const LEVELS: &[(&str, Support)] = &[
 
 const LOG: &[Field] = &[
     any_case("level", LEVELS).or("ERROR"),
-    choice("format", &[("common", Support::Same), ("json", Support::Same)]).or("common"),
+    choice("format", &[("common", Support::Same), ("json", Support::Same)])
+        .or("common")
+        .differs("lines have Ravelin's own form in either"),
     flag("noColor"),
-    text("filePath"),
+    text("filePath")
+        .or("standard error (Traefik: standard output)")
+        .differs("unset, standard output is left to the access log; SIGUSR1 opens the file anew"),
     integer("maxSize").or("0").not_yet(NO_ROTATION),
     integer("maxAge").or("0").not_yet(NO_ROTATION),
     integer("maxBackups").or("0").not_yet(NO_ROTATION),

@@ -1,6 +1,7 @@
 //! The table against the types, and readings of good and bad values.
 
 mod conformance;
+mod later;
 
 use serde_json::{Value as Json, json};
 

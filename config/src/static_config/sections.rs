@@ -138,7 +138,7 @@ pub struct Log {
     pub format: String,
     /// No colours.
     pub no_color: bool,
-    /// File in place of standard output.
+    /// File in place of standard error.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub file_path: String,
 }

@@ -11,6 +11,7 @@ use crate::table::{Outcome, Route};
 
 mod cross;
 mod newer;
+mod sections;
 
 fn object(key: &Key, value: &Value) -> Object {
     let bytes = canonical::value_to_bytes(value).expect("test values are shallow");

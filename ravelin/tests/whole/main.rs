@@ -2,16 +2,21 @@
 
 mod bad_input;
 mod cli;
+#[cfg(feature = "clients")]
+mod clients;
 mod damage;
 mod demo;
 mod driver;
+mod explain;
 mod followers;
 mod guides;
 mod load;
 mod members;
+mod metrics;
 mod names;
 mod nodes;
 mod recover;
 mod replay;
 mod secrets;
 mod standalone;
+mod static_config;

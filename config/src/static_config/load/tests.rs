@@ -253,6 +253,54 @@ fn sections_are_objects_of_the_generation_as_written() {
 }
 
 #[test]
+fn the_transport_to_servers_holds_what_its_files_hold() {
+    let made = rcgen::generate_simple_self_signed(vec!["ca.test".to_owned()]).expect("random bytes");
+    let ca = made.cert.pem();
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("ca.pem").display().to_string();
+    std::fs::write(&path, &ca).expect("a file");
+    for given in [&path, &ca] {
+        let sections = json!({"serversTransport": {"insecureSkipVerify": true, "maxIdleConnsPerHost": 3,
+            "rootCAs": [given], "forwardingTimeouts": {"dialTimeout": 4, "responseHeaderTimeout": "1m"}}});
+        let loaded = file(&sections.to_string()).good();
+        assert_eq!(
+            object(&loaded, "http/serversTransports/default@internal"),
+            json!({"insecureSkipVerify": true, "maxIdleConnsPerHost": 3, "rootCAs": [ca],
+                   "forwardingTimeouts": {"dialTimeout": "4s", "responseHeaderTimeout": "1m0s"}}),
+            "{given}"
+        );
+    }
+    let missing = file("serversTransport: {rootCAs: [/no/such/file.pem]}").refused();
+    assert!(missing.contains("/no/such/file.pem"), "{missing}");
+}
+
+#[test]
+fn the_old_rule_language_as_default_stops_the_start() {
+    assert!(file("core: {defaultRuleSyntax: v2}").refused().contains("core.defaultRuleSyntax"));
+    file("core: {defaultRuleSyntax: v3}").good();
+}
+
+#[test]
+fn whose_proxy_headers_are_read_must_be_said() {
+    let with =
+        |option: &str| file(&format!("entryPoints: {{web: {{address: ':80', proxyProtocol: {option}}}}}"));
+    for option in ["{}", "true", "{insecure: false}"] {
+        let refused = with(option).refused();
+        assert!(refused.ends_with("proxyProtocol: no trusted IPs provided"), "{option}: {refused}");
+    }
+    let refused = with("{trustedIPs: [10.0.0.0/8, nobody]}").refused();
+    assert!(refused.contains("proxyProtocol.trustedIPs: \"nobody\" is neither"), "{refused}");
+    let given = |loaded: Loaded| loaded.config.entry_points["web"].proxy_protocol.clone();
+    assert!(given(with("{insecure: true}").good()).is_some_and(|option| option.insecure));
+    let trusted = given(with("{trustedIPs: '10.0.0.0/8,::1'}").good()).expect("it is on");
+    assert_eq!(
+        (trusted.insecure, trusted.trusted_ips),
+        (false, vec!["10.0.0.0/8".to_owned(), "::1".to_owned()])
+    );
+    assert_eq!(given(file("entryPoints: {web: {address: ':80', proxyProtocol: false}}").good()), None);
+}
+
+#[test]
 fn what_cannot_be_used_stops_the_start_with_its_place() {
     for (text, expected) in [
         ("entryPoints: {", "t.yml:1:14: cannot be read as YAML: unclosed bracket '{'"),

@@ -8,9 +8,13 @@ pub mod codec;
 pub mod document;
 pub mod frame;
 pub mod guard;
+pub mod middleware;
+pub mod oracle;
 pub mod proxy_protocol;
 pub mod rule;
 pub mod store;
+pub mod template;
+pub mod target;
 pub mod trace;
 pub mod wal;
 
@@ -30,9 +34,13 @@ pub const TARGETS: &[Target] = &[
     Target { name: "document", run: document::run },
     Target { name: "frame", run: frame::run },
     Target { name: "guard", run: guard::run },
+    Target { name: "middleware", run: middleware::run },
+    Target { name: "oracle", run: oracle::run },
     Target { name: "proxy_protocol", run: proxy_protocol::run },
     Target { name: "rule", run: rule::run },
     Target { name: "store", run: store::run },
+    Target { name: "target", run: target::run },
+    Target { name: "template", run: template::run },
     Target { name: "trace", run: trace::run },
     Target { name: "wal", run: wal::run },
 ];

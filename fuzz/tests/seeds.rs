@@ -18,7 +18,7 @@ use ravelin_consensus::{
     Index, Input, Life, Message, NodeId, Params, ProposalId, ReadId, RecoveryEpoch, Round, SnapshotMeta,
     Term, Time, Timer, Token,
 };
-use ravelin_fuzz::{cluster, codec, store, trace, wal};
+use ravelin_fuzz::{cluster, codec, oracle, store, trace, wal};
 
 /// The bytes of a seed as committed, which must be what this build makes.
 fn seed(target: &str, name: &str, made: &[u8]) -> Vec<u8> {
@@ -281,4 +281,24 @@ fn traces_of_every_shape_are_replayed() {
     other[at] = b'O';
     assert_eq!(trace::replays(&other), None, "what was durable is handed to the state machine again");
     assert_eq!(trace::replays(&older[..40]), None);
+}
+
+#[test]
+fn the_oracle_corpus_hands_over_changes_members_and_installs_snapshots() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus/oracle");
+    let mut seen = std::collections::BTreeSet::new();
+    for file in std::fs::read_dir(folder).expect("the corpus is committed") {
+        let bytes = std::fs::read(file.expect("a readable folder").path()).expect("a readable file");
+        seen.extend(oracle::reaches(&bytes));
+    }
+    for wanted in [
+        "handed over",
+        "members changed",
+        "snapshot installed",
+        "read ready",
+        "entries cut off",
+        "write lost",
+    ] {
+        assert!(seen.contains(wanted), "{wanted}: {seen:?}");
+    }
 }

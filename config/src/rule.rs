@@ -168,6 +168,25 @@ impl Rule {
         CompiledRule::new(self)
     }
 
+    /// The parts because of which the rule does not hold for a request, as they would be written: of a conjunction those that do
+    /// not hold, of anything else the whole. Empty if it holds. For people: it compiles each part.
+    ///
+    /// # Errors
+    /// As [`Self::compile`].
+    pub fn unmet(&self, facts: &RequestFacts<'_>) -> Result<Vec<String>, RuleError> {
+        let mut unmet = Vec::new();
+        match self {
+            Self::And(rules) => {
+                for rule in rules {
+                    unmet.extend(rule.unmet(facts)?);
+                }
+            }
+            whole if whole.compile()?.matches(facts) => {}
+            whole => unmet.push(whole.to_string()),
+        }
+        Ok(unmet)
+    }
+
     /// Keys that every matching request has; see [`RouteKeys`].
     pub fn necessary_keys(&self) -> RouteKeys {
         keys::necessary(self, false)

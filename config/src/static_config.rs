@@ -17,6 +17,6 @@ pub use internal::{InternalObjects, internal_objects};
 pub use load::{Judged, Loaded, judge_document, load};
 pub use sections::{
     AccessLog, AccessLogFields, AccessLogFilters, AccessLogHeaders, Api, DefaultMode, FileProvider, Global,
-    Log, Ping, Providers, StaticConfig,
+    Log, Metrics, Ping, Prometheus, Providers, StaticConfig,
 };
 pub use source::{Inputs, Source, read_if_there};

@@ -1,7 +1,7 @@
 //! The API and ping of the process, rendered from the table of the request that asks: Traefik's names, statuses and texts.
 //! It only reads. It must not show what another generation holds, nor secrets (certificates and keys are not rendered).
 
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 use std::time::SystemTime;
 
 use bytes::Bytes;
@@ -10,8 +10,12 @@ use http::{HeaderName, Method, Response, StatusCode};
 use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value, json};
 
+use crate::explain::{Question, explain};
+use crate::metrics;
+use crate::request::Shared;
 use crate::table::Table;
 
+mod certificates;
 mod list;
 mod view;
 
@@ -67,11 +71,25 @@ pub fn ping(table: &Table, terminating: bool) -> Response<Bytes> {
     response
 }
 
+/// Answers a scrape of `prometheus@internal`. Large configurations are rendered off the worker.
+///
+/// Cancel safe: dropping it only wastes work.
+pub(crate) async fn metrics(table: &Table, shared: &Arc<Shared>) -> Response<Bytes> {
+    if table.config.len() <= INLINE_OBJECTS_MAX {
+        return metrics::scrape(table, shared);
+    }
+    let (table, shared) = (table.clone(), Arc::clone(shared));
+    let rendered = tokio::task::spawn_blocking(move || metrics::scrape(&table, &shared));
+    rendered.await.unwrap_or_else(|_| text(StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error\n"))
+}
+
 /// What a path below `/api/` names.
 enum Place<'p> {
     RawData,
     Version,
     Overview,
+    Explain,
+    Certificates(Option<&'p str>),
     EntryPoints(Option<&'p str>),
     Http(&'static str, Option<&'p str>),
     /// TCP and UDP: known, and empty until they work.
@@ -86,6 +104,8 @@ fn place(path: &str) -> Option<Place<'_>> {
         ("rawdata", _) if second.is_none() => Some(Place::RawData),
         ("version", _) if second.is_none() => Some(Place::Version),
         ("overview", _) if second.is_none() => Some(Place::Overview),
+        ("certificates", _) if third.is_none() && second != Some("") => Some(Place::Certificates(second)),
+        ("explain", _) if second.is_none() => Some(Place::Explain),
         ("entrypoints", _) if third.is_none() && second != Some("") => Some(Place::EntryPoints(second)),
         (_, None) if third == Some("") => None,
         ("http", None) => kind(&["routers", "services", "middlewares"]).map(|kind| Place::Http(kind, third)),
@@ -109,6 +129,17 @@ fn render(table: &Table, method: &Method, path: &str, query: &str) -> Response<B
         Place::Version => version(),
         Place::RawData => encoded(&View::new(table).raw_data()),
         Place::Overview => encoded(&overview(table)),
+        Place::Certificates(None) => {
+            let items = certificates::certificates(table).into_iter().map(|(_, item)| item).collect();
+            listed(list::certificates(items, &Parameters::new(query)), query)
+        }
+        Place::Certificates(Some(name)) => {
+            let id = decoded(name);
+            let found =
+                certificates::certificates(table).into_iter().find(|(fingerprint, _)| *fingerprint == id);
+            found.map_or_else(|| not_found("certificate", name), |(_, found)| encoded(&Value::Object(found)))
+        }
+        Place::Explain => explanation(table, query),
         Place::EntryPoints(None) => listed(list::entry_points(&view::entry_points(table)), query),
         Place::EntryPoints(Some(name)) => {
             let found = view::entry_points(table).remove(&decoded(name));
@@ -136,6 +167,23 @@ fn render(table: &Table, method: &Method, path: &str, query: &str) -> Response<B
         }
         Place::Other(_, None) => listed(Vec::new(), query),
         Place::Other(kind, Some(name)) => not_found(kind.trim_end_matches('s'), name),
+    }
+}
+
+/// Ravelin's own: what becomes of a request to the `url` of the query, with `method`, `header`, `client` and `entryPoint` if given.
+fn explanation(table: &Table, query: &str) -> Response<Bytes> {
+    let parameters = Parameters::new(query);
+    let mut pairs = parameters.pairs();
+    let url = pairs.clone().find(|(name, _)| *name == "url").map_or("", |(_, url)| url);
+    let question = Question::new(url).and_then(|question| {
+        pairs.try_fold(question, |question, (name, value)| match name {
+            "url" => Ok(question),
+            name => question.with(name, value),
+        })
+    });
+    match question.and_then(|question| explain(table, &question)) {
+        Ok(explanation) => text(StatusCode::OK, &explanation.to_string()),
+        Err(wrong) => error(StatusCode::BAD_REQUEST, &wrong.to_string()),
     }
 }
 
@@ -171,6 +219,7 @@ fn overview(table: &Table) -> Value {
     };
     let none = || json!({"total": 0, "warnings": 0, "errors": 0});
     let providers: Vec<&str> = table.sections.providers.file.iter().map(|_| "File").collect();
+    let metrics = if table.metrics.is_some() { "Prometheus" } else { "" };
     json!({
         "http": {
             "routers": count(&mut view.routers.values()),
@@ -180,7 +229,7 @@ fn overview(table: &Table) -> Value {
         "tcp": {"routers": none(), "services": none(), "middlewares": none()},
         "udp": {"routers": none(), "services": none()},
         "certificates": view::certificates(table),
-        "features": {"tracing": "", "metrics": "", "accessLog": table.sections.access_log.is_some()},
+        "features": {"tracing": "", "metrics": metrics, "accessLog": table.sections.access_log.is_some()},
         "providers": providers,
     })
 }

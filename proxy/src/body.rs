@@ -534,10 +534,12 @@ impl Body for ResponseBody {
             Source::Made(body) => body.as_mut().poll_frame(cx),
             Source::Http1(_) | Source::Http2(_) => this.poll_upstream(cx),
         };
-        if let (Some(exchange), Poll::Ready(Some(Ok(frame)))) = (this.exchange.as_mut(), &polled)
-            && let Some(data) = frame.data_ref()
-        {
-            exchange.sent(data.len() as u64);
+        if let (Some(exchange), Poll::Ready(Some(Ok(frame)))) = (this.exchange.as_mut(), &polled) {
+            match (frame.data_ref(), frame.trailers_ref()) {
+                (Some(data), _) => exchange.sent(data.len() as u64),
+                (None, Some(trailers)) => exchange.trailers(trailers),
+                (None, None) => {}
+            }
         }
         polled
     }

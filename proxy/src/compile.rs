@@ -10,6 +10,7 @@ use ravelin_config::secret::{OpenError, fill_record};
 use ravelin_config::{Change, ConfigMap, GenerationId, Key, Kind, Record, RecordWire, object};
 use ravelin_transport::codec;
 
+use crate::metrics::Metrics;
 use crate::middleware::{PolicyStates, Template};
 use crate::service::{Checks, DEFAULT_TRANSPORT, ServerStates, Service};
 use crate::table::sections::{Sections, TlsSettings};
@@ -80,20 +81,23 @@ pub struct Process {
     pub checks: Checks,
     /// The certificate for names that have none.
     pub generated: Arc<Loaded>,
+    /// How many workers count requests, each by itself.
+    pub workers: usize,
 }
 
 impl Process {
-    /// With a freshly generated default certificate.
+    /// With a freshly generated default certificate, for so many workers.
     ///
     /// # Errors
     /// [`TlsError`] if none can be generated.
-    pub fn new() -> Result<Self, TlsError> {
+    pub fn new(workers: usize) -> Result<Self, TlsError> {
         Ok(Self {
             upstreams: UpstreamRegistry::default(),
             states: PolicyStates::default(),
             servers: ServerStates::default(),
             checks: Checks::default(),
             generated: generated_default()?,
+            workers,
         })
     }
 }
@@ -113,6 +117,7 @@ pub struct Compiler {
 struct State {
     secret_users: SecretUsers,
     sections: Arc<Sections>,
+    metrics: Option<Arc<Metrics>>,
     tls_settings: Arc<TlsSettings>,
     tls: Option<Arc<TlsTable>>,
     references: References,
@@ -202,6 +207,7 @@ impl State {
             number,
             config: map.clone(),
             sections: Arc::clone(&self.sections),
+            metrics: self.metrics.clone(),
             tls: self.tls.clone(),
             entry_points: self.entry_points.clone(),
             services: self.services.clone(),

@@ -1,5 +1,5 @@
-//! One request from its arrival to the last byte of its answer, for those who must know when it ends: the access log and policies
-//! that hold a place. It lives in the response body and acts once, when it is dropped.
+//! One request from its arrival to the last byte of its answer, for those who must know when it ends: the access log, metrics and
+//! policies that hold a place. It lives in the response body and acts once, when it is dropped.
 
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -12,13 +12,21 @@ use crate::access_log::WorkerLog;
 use crate::body::Tracker;
 use crate::connection::ConnectionFacts;
 use crate::error::client_closed_request;
+use crate::metrics::Measured;
 use crate::middleware::Held;
 
 /// One request under way.
 #[derive(Default)]
 pub struct Exchange {
-    pub(crate) entry: Option<Box<Entry>>,
+    watched: Option<Box<Watched>>,
     held: Vec<Held>,
+}
+
+/// What is noted of an exchange. In one piece, so that a request of which nothing is noted has one thing to look at.
+#[derive(Default)]
+struct Watched {
+    entry: Option<Entry>,
+    measured: Option<Measured>,
 }
 
 /// What a log line is made of. Names and values are shared, not copied.
@@ -59,22 +67,68 @@ pub(crate) struct Origin {
 }
 
 impl Exchange {
-    /// An exchange that ends with a log line.
-    pub(crate) fn logged(entry: Entry) -> Self {
-        Self { entry: Some(Box::new(entry)), held: Vec::new() }
+    /// An exchange that ends with a log line, is counted at its end, or both.
+    pub(crate) fn watched(entry: Option<Entry>, measured: Option<Measured>) -> Self {
+        Self { watched: Some(Box::new(Watched { entry, measured })), held: Vec::new() }
+    }
+
+    /// What its log line will be made of.
+    #[inline]
+    pub(crate) fn entry(&mut self) -> Option<&mut Entry> {
+        self.watched.as_mut()?.entry.as_mut()
+    }
+
+    /// It gets no log line.
+    pub(crate) fn forget_entry(&mut self) {
+        if let Some(watched) = &mut self.watched {
+            watched.entry = None;
+        }
+    }
+
+    /// How it will be counted.
+    #[inline]
+    pub(crate) fn measured(&mut self) -> Option<&mut Measured> {
+        self.watched.as_mut()?.measured.as_mut()
+    }
+
+    /// How it will be counted, as far as is known.
+    pub(crate) fn watching(&self) -> Option<&Measured> {
+        self.watched.as_ref()?.measured.as_ref()
+    }
+
+    /// It is not counted.
+    pub(crate) fn forget_measured(&mut self) {
+        if let Some(watched) = &mut self.watched {
+            watched.measured = None;
+        }
     }
 
     /// Bytes of content were handed to the client's connection.
     pub(crate) fn sent(&mut self, bytes: u64) {
-        if let Some(entry) = &mut self.entry {
+        let Some(watched) = &mut self.watched else { return };
+        if let Some(entry) = &mut watched.entry {
             entry.sent_bytes += bytes;
+        }
+        if let Some(measured) = &mut watched.measured {
+            measured.sent_bytes += bytes;
         }
     }
 
     /// The answer came to its end at `now`; this is then not asked of the clock again.
     pub(crate) fn ended(&mut self, now: Instant) {
-        if let Some(entry) = &mut self.entry {
+        let Some(watched) = &mut self.watched else { return };
+        if let Some(entry) = &mut watched.entry {
             entry.ended = Some(now);
+        }
+        if let Some(measured) = &mut watched.measured {
+            measured.ended = Some(now);
+        }
+    }
+
+    /// Fields came behind the answer.
+    pub(crate) fn trailers(&mut self, trailers: &HeaderMap) {
+        if let Some(measured) = self.measured() {
+            measured.note_grpc_status(trailers);
         }
     }
 
@@ -95,7 +149,7 @@ impl Exchange {
 
     /// Whether anything depends on this exchange's end.
     pub(crate) fn matters(&self) -> bool {
-        self.entry.is_some() || !self.held.is_empty()
+        self.watched.is_some() || !self.held.is_empty()
     }
 }
 
@@ -115,9 +169,14 @@ impl Entry {
 
 impl Drop for Exchange {
     fn drop(&mut self) {
-        if let Some(entry) = self.entry.take() {
+        let Some(watched) = self.watched.take() else { return };
+        let Watched { entry, measured } = *watched;
+        if let Some(entry) = entry {
             let log = entry.log.clone();
             log.write(&entry, entry.ended.unwrap_or_else(Instant::now));
+        }
+        if let Some(measured) = measured {
+            measured.record();
         }
     }
 }
@@ -125,7 +184,7 @@ impl Drop for Exchange {
 impl std::fmt::Debug for Exchange {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Exchange")
-            .field("logged", &self.entry.is_some())
+            .field("watched", &self.watched.is_some())
             .field("held", &self.held.len())
             .finish_non_exhaustive()
     }

@@ -17,6 +17,8 @@ pub struct EntryPointPolicy {
     pub encode_query_semicolons: bool,
     /// Requests are logged unless their router says otherwise; also holds for requests that match no router.
     pub access_logs: bool,
+    /// As `access_logs`, for metrics.
+    pub metrics: bool,
 }
 
 impl EntryPointPolicy {
@@ -33,6 +35,7 @@ impl EntryPointPolicy {
                 .observability
                 .as_ref()
                 .is_none_or(|observability| observability.access_logs),
+            metrics: entry_point.observability.as_ref().is_none_or(|observability| observability.metrics),
         })
     }
 }
@@ -44,6 +47,7 @@ impl Default for EntryPointPolicy {
             path: PathOptions::default(),
             encode_query_semicolons: false,
             access_logs: true,
+            metrics: true,
         }
     }
 }

@@ -129,11 +129,12 @@ impl Proxy {
         api::started();
         let (last_good, found) = last_good(&options)?.unzip();
         let (newest, mark) = found.map(|found| (found.newest, found.mark)).unwrap_or_default();
-        let process = Arc::new(Process::new()?);
+        let process = Arc::new(Process::new(options.workers.max(1))?);
         let live = Live::new(Arc::new(Table::empty()), options.workers.max(1));
         let request = Arc::new(request::Shared::default());
         let count = options.workers.max(1);
         let workers = start_workers(&live, &request, count, &process)?;
+        request.vitals.watch_loads(Arc::clone(workers.loads()));
         let failures = workers.failures().clone();
         let workers = Arc::new(Mutex::new(workers));
 

@@ -29,7 +29,7 @@ mod services;
 mod state;
 
 use journey::{Journey, Stage};
-use log::{begin, finish, log_route};
+use log::{begin, finish, note_entry_point, note_route};
 pub use state::{Shared, State};
 
 /// Answers one request by one table, which the caller keeps alive. Never fails: every error is an answer. Dropping the future
@@ -42,7 +42,7 @@ pub async fn answer(
 ) -> Response<ResponseBody> {
     let (mut parts, incoming) = request.into_parts();
     let mut host = take_host(&mut parts);
-    let mut exchange = begin(state, connection, &parts, host.as_ref());
+    let mut exchange = begin(state, table, connection, &parts, host.as_ref());
     let mut body = RequestBody::new(incoming);
     let served = serve(state, table, connection, &mut exchange, &mut parts, &mut host, &mut body);
     let mut response = match served.await {
@@ -85,6 +85,7 @@ async fn serve(
         return Err(RequestError::NoRoute);
     };
     let policy = &*entry_point.policy;
+    note_entry_point(exchange, entry_point);
     if is_asterisk_options(parts) {
         return Ok(bare(StatusCode::OK, ""));
     }
@@ -115,7 +116,7 @@ async fn serve(
         headers: &Fields(&parts.headers),
     };
     let route = entry_point.route(connection.tls.is_some(), &facts);
-    log_route(exchange, route.map(|route| &**route), policy);
+    note_route(exchange, route.map(|route| &**route), policy);
     let route = route.ok_or(RequestError::NoRoute)?;
     if let Some(tls) = &connection.tls {
         check_connection(table, entry_point, route, &host.name, tls, &connection.outdated)?;
@@ -261,7 +262,7 @@ fn join_cookies(headers: &mut HeaderMap) {
 }
 
 /// The query as rules see it and servers get it: a semicolon separates pairs like an ampersand, or is data.
-fn routing_query<'u>(query: Option<&'u str>, policy: &EntryPointPolicy) -> Option<Cow<'u, str>> {
+pub(crate) fn routing_query<'u>(query: Option<&'u str>, policy: &EntryPointPolicy) -> Option<Cow<'u, str>> {
     let query = query?;
     Some(match (query.contains(';'), policy.encode_query_semicolons) {
         (false, _) => Cow::Borrowed(query),

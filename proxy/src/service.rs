@@ -9,6 +9,7 @@ use ravelin_config::dynamic::{
 };
 use ravelin_config::secret::shown_address;
 
+use crate::metrics::{Metrics, Subject};
 use crate::middleware::{CompileError, Middleware, PolicyStates, Template, qualify};
 use crate::upstream::{ServerUrl, Transport, UpstreamRegistry};
 
@@ -30,9 +31,9 @@ pub(crate) use failover::Errors;
 pub use failover::{Failover, Turn};
 pub use health::Checks;
 use health::{Check, Probe, Running};
-pub use mirroring::Mirroring;
 #[cfg(test)]
 pub(crate) use mirroring::Copies;
+pub use mirroring::Mirroring;
 pub(crate) use mirroring::{Mirrors, UnderWay};
 pub use schedule::{SCHEDULE_SLOTS_MAX, schedule};
 pub(crate) use server::InFlight;
@@ -77,6 +78,8 @@ pub enum InternalService {
     Api,
     /// `ping@internal`.
     Ping,
+    /// `prometheus@internal`
+    Prometheus,
     /// `noop@internal`: 418, behind routers whose middleware always answers.
     Noop,
 }
@@ -87,6 +90,7 @@ impl InternalService {
         match name {
             "api@internal" => Some(Self::Api),
             "ping@internal" => Some(Self::Ping),
+            "prometheus@internal" => Some(Self::Prometheus),
             "noop@internal" => Some(Self::Noop),
             _ => None,
         }
@@ -97,6 +101,7 @@ impl InternalService {
         match self {
             Self::Api => "api@internal",
             Self::Ping => "ping@internal",
+            Self::Prometheus => "prometheus@internal",
             Self::Noop => "noop@internal",
         }
     }
@@ -110,7 +115,10 @@ pub struct LoadBalancer {
     passive: Option<Passive>,
     /// There are checks of some kind.
     checked: bool,
-    _running: Option<Running>,
+    /// Active checks, if there are any.
+    running: Option<Running>,
+    /// Where requests to it are counted, if they are.
+    pub(crate) meter: Option<Arc<Subject>>,
     /// Send the client's Host (else the server's own).
     pub pass_host_header: bool,
 }
@@ -171,6 +179,11 @@ impl Weighted {
         self.chooser.one(asker, &self.services, |service| !self.checked || service.is_up())
     }
 
+    /// All of them that have a weight.
+    pub(crate) fn services(&self) -> &[Arc<Service>] {
+        &self.services
+    }
+
     fn is_up(&self) -> bool {
         !self.checked || self.services.iter().any(|service| service.is_up())
     }
@@ -186,6 +199,8 @@ pub struct Resolver<'a> {
     pub servers: &'a ServerStates,
     /// The process's health checks.
     pub checks: &'a Checks,
+    /// What requests are counted by, if they are.
+    pub metrics: Option<&'a Metrics>,
     /// Servers transports; `default@internal` must be among them.
     pub transport: &'a dyn Fn(&str) -> Option<Arc<Transport>>,
     /// Services compiled before.
@@ -216,6 +231,15 @@ impl Service {
             _ => &[],
         };
         servers.iter().filter(|server| !server.is_up()).map(|server| &*server.url)
+    }
+
+    /// The servers that are asked how they are, by the URLs that logs show, and whether each is up.
+    pub fn checked_servers(&self) -> impl Iterator<Item = (&str, bool)> {
+        let servers = match &self.kind {
+            ServiceKind::LoadBalancer(balancer) if balancer.running.is_some() => balancer.servers(),
+            _ => &[],
+        };
+        servers.iter().map(|server| (&*server.url, server.is_up()))
     }
 
     /// One of the process's own services.
@@ -338,9 +362,10 @@ fn load_balancer(
         chooser: Chooser::compile(config.strategy, config.sticky.as_ref(), name, &members)?,
         checked: checked || passive.is_some(),
         passive,
-        _running: begun
+        running: begun
             .map_err(|error| CompileError::Value { option: "healthCheck", reason: error.to_string() })?,
         pass_host_header: config.pass_host_header,
+        meter: resolver.metrics.and_then(|metrics| metrics.service(name)),
     })
 }
 

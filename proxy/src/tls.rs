@@ -1,16 +1,18 @@
 //! How a client's TLS handshake is answered: options by the name the router gave, a certificate by the name the client
 //! asked for. Compiled off the workers, shared by them, and immutable; it reads no file and no clock.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use ravelin_config::dynamic::{TlsCertificate, TlsOptions};
 use rustls::ServerConfig;
+use rustls::sign::CertifiedKey;
 
 use crate::table::sections::TlsSettings;
 use crate::table::tls_hosts::DEFAULT_OPTIONS;
 
 mod certificates;
+mod facts;
 mod options;
 mod subject;
 mod verifier;
@@ -19,6 +21,7 @@ pub use certificates::{Loaded, TlsError, generated_default};
 
 pub(crate) use certificates::canonical_name;
 use certificates::{Certificates, Resolver};
+pub(crate) use facts::CertificateFacts;
 pub use options::Demands;
 use options::Negotiation;
 pub(crate) use options::suite_name;
@@ -163,6 +166,17 @@ impl TlsTable {
     /// Whether options ask a client for a certificate. Unknown ones, and those in error, do.
     pub fn verifies_clients(&self, options: &str) -> bool {
         self.options(options).is_none_or(|found| found.negotiation.asks_clients())
+    }
+
+    /// What the certificates that may be served say of themselves, in order, each once; not the generated one.
+    pub(crate) fn facts(&self) -> BTreeSet<CertificateFacts> {
+        let configured = |key: &&Arc<CertifiedKey>| !self.fallback.is(key);
+        self.certificates
+            .all()
+            .into_iter()
+            .filter(configured)
+            .filter_map(|key| CertificateFacts::of(key))
+            .collect()
     }
 
     /// What could not be used, by name: for logs. The control plane has judged the same objects before.

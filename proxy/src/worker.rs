@@ -1,9 +1,9 @@
 //! The state of one core: everything a request touches that is not shared with other cores. It is reached by `Rc` and
 //! never leaves its thread; what all workers share stands in [`WorkerShared`].
 
-use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use http::{Request, Response, StatusCode};
 
@@ -20,6 +20,7 @@ mod load;
 mod station;
 mod threads;
 
+pub(crate) use load::Loads;
 pub use threads::{WorkerOptions, Workers};
 
 /// What all workers are to do. The latest counts.
@@ -60,25 +61,26 @@ impl WorkerShared {
     }
 }
 
-/// Counts of one worker: written by it alone, read by it alone (a scrape asks the worker).
+/// Counts of one worker: written by it alone, read by scrapes. On cache lines of its own.
 #[derive(Debug, Default)]
+#[repr(align(128))]
 pub struct Counters {
     /// Connections accepted or taken over.
-    pub connections: Cell<u64>,
+    pub connections: AtomicU64,
     /// Requests handed to the request path.
-    pub requests: Cell<u64>,
+    pub requests: AtomicU64,
     /// Requests that were refused before the request path saw them.
-    pub refused: Cell<u64>,
+    pub refused: AtomicU64,
     /// Times that an idle connection let its buffers go.
-    pub parked: Cell<u64>,
+    pub parked: AtomicU64,
     /// Panics that were caught: at a request's edge, else at its connection's.
-    pub panics: Cell<u64>,
+    pub panics: AtomicU64,
 }
 
 impl Counters {
-    /// Adds one, wrapping after 2^64.
-    pub fn add(counter: &Cell<u64>) {
-        counter.set(counter.get().wrapping_add(1));
+    /// Adds one, wrapping after 2^64. For the worker whose counts these are.
+    pub fn add(counter: &AtomicU64) {
+        counter.store(counter.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
     }
 }
 
@@ -93,18 +95,20 @@ pub struct Worker {
     /// What the request path keeps: pools, the access log's block.
     pub request: request::State,
     /// Counts.
-    pub counters: Counters,
+    pub counters: Arc<Counters>,
 }
 
 impl Worker {
     /// The state of worker `index`, made on its own thread.
     pub fn new(index: usize, shared: Arc<WorkerShared>) -> Rc<Self> {
+        let counters = Arc::<Counters>::default();
+        shared.request.vitals.watch_worker(Arc::clone(&counters));
         Rc::new(Self {
             index,
             table: Pin::new(Arc::clone(&shared.live), index),
-            request: request::State::new(Arc::clone(&shared.request), shared.workers),
+            request: request::State::new(Arc::clone(&shared.request), index, shared.workers),
             shared,
-            counters: Counters::default(),
+            counters,
         })
     }
 }

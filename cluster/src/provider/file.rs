@@ -59,6 +59,20 @@ impl FileProvider {
     }
 }
 
+/// Reads a source once, as the provider would. May block for as long as the file system does.
+///
+/// # Errors
+/// It is not there, or cannot be read as configuration: one line each.
+pub fn read_once(source: &FileSource) -> Result<Draft, Vec<String>> {
+    match read::look(source, None, false) {
+        Look::Changed(_, content) => Ok(content.draft),
+        Look::Missing(reason) => Err(vec![reason]),
+        Look::Unreadable(_, problems) => Err(problems),
+        // Only what was seen before is the same, and only the patient wait.
+        Look::Same(_) | Look::Fleeting => Err(vec!["it is being changed".to_owned()]),
+    }
+}
+
 impl Provider for FileProvider {
     fn name(&self) -> &str {
         "file"

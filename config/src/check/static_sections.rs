@@ -6,7 +6,12 @@ use super::middlewares::{check_name, check_network};
 use super::tls;
 use crate::duration::GoDuration;
 use crate::dynamic::ServersTransport;
-use crate::static_config::{Address, EntryPoint};
+use crate::static_config::{Address, EntryPoint, Metrics};
+
+/// Most labels that are taken from requests' fields: each multiplies what is counted.
+const HEADER_LABELS_MAX: usize = 8;
+/// The labels that counts of requests have by themselves.
+const OWN_LABELS: [&str; 6] = ["code", "entrypoint", "method", "protocol", "router", "service"];
 
 pub(super) fn entry_point(entry_point: &EntryPoint, errors: &mut Vec<String>) {
     if let Err(error) = entry_point.address.parse::<Address>() {
@@ -15,11 +20,6 @@ pub(super) fn entry_point(entry_point: &EntryPoint, errors: &mut Vec<String>) {
     for range in &entry_point.forwarded_headers.trusted_ips {
         check_network("forwardedHeaders.trustedIPs", range, errors);
     }
-    for name in &entry_point.forwarded_headers.connection {
-        check_name("forwardedHeaders.connection", name, errors);
-    }
-    let timeouts = &entry_point.transport.responding_timeouts;
-    let durations = [
     if let Some(option) = &entry_point.proxy_protocol {
         for range in &option.trusted_ips {
             check_network("proxyProtocol.trustedIPs", range, errors);
@@ -28,6 +28,11 @@ pub(super) fn entry_point(entry_point: &EntryPoint, errors: &mut Vec<String>) {
             errors.push("proxyProtocol: no trusted IPs provided".to_owned());
         }
     }
+    for name in &entry_point.forwarded_headers.connection {
+        check_name("forwardedHeaders.connection", name, errors);
+    }
+    let timeouts = &entry_point.transport.responding_timeouts;
+    let durations = [
         (
             "transport.lifeCycle.requestAcceptGraceTimeout",
             entry_point.transport.life_cycle.request_accept_grace_timeout,
@@ -62,6 +67,7 @@ pub(super) fn judge(name: &str, json: &Json, errors: &mut Vec<String>) {
             tls::servers_transport(&transport, errors);
         }
         "accessLog" => access_log(json, errors),
+        "metrics" => prometheus(json, errors),
         "ping" => {
             let status = json.get("terminatingStatusCode").and_then(Json::as_i64).unwrap_or(503);
             if !(100..=599).contains(&status) {
@@ -69,6 +75,27 @@ pub(super) fn judge(name: &str, json: &Json, errors: &mut Vec<String>) {
             }
         }
         _ => {}
+    }
+}
+
+fn prometheus(json: &Json, errors: &mut Vec<String>) {
+    let config: Metrics = serde_json::from_value(json.clone()).unwrap_or_default();
+    let Some(prometheus) = config.prometheus else { return };
+    if let Err(reason) = prometheus.bounds() {
+        errors.push(format!("prometheus.buckets: {reason}"));
+    }
+    if prometheus.header_labels.len() > HEADER_LABELS_MAX {
+        errors.push(format!("prometheus.headerLabels: more than {HEADER_LABELS_MAX}"));
+    }
+    for (label, header) in &prometheus.header_labels {
+        let mut letters = label.chars();
+        let begins = letters.next().is_some_and(|first| first.is_ascii_alphabetic() || first == '_');
+        if !begins || !letters.all(|letter| letter.is_ascii_alphanumeric() || letter == '_') {
+            errors.push(format!("prometheus.headerLabels: {label:?} is no name of a label"));
+        } else if OWN_LABELS.contains(&label.as_str()) {
+            errors.push(format!("prometheus.headerLabels: {label:?} is a label already"));
+        }
+        check_name("prometheus.headerLabels", header, errors);
     }
 }
 

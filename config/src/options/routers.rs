@@ -39,9 +39,7 @@ pub(super) const ROUTER: &[Field] = &[
         "observability",
         &[
             flag("accessLogs").or("as the entry point says"),
-            flag("metrics")
-                .or("as the entry point says")
-                .differs("taken without effect: there are no metrics yet"),
+            flag("metrics").or("as the entry point says"),
             flag("tracing")
                 .or("as the entry point says")
                 .differs("taken without effect: there is no tracing yet"),

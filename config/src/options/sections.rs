@@ -10,7 +10,7 @@ use super::{
 };
 
 const NO_CALLS: &str = "taken without effect: Ravelin calls nobody";
-const NO_METRICS: &str = "metrics do not work yet";
+const NO_PUSH: &str = "only Prometheus metrics work yet";
 const NO_TRACING: &str = "tracing does not work yet";
 const NO_OTLP: &str = "OpenTelemetry does not work yet";
 const NO_ROTATION: &str = "the log does not rotate by itself yet; use a tool such as logrotate and SIGUSR1";
@@ -96,7 +96,7 @@ pub(super) const ENTRY_POINT: &[Field] = &[
         "observability",
         &[
             flag("accessLogs").or("true"),
-            flag("metrics").or("true").not_yet(NO_METRICS),
+            flag("metrics").or("true"),
             flag("tracing").or("true").not_yet(NO_TRACING),
             choice("traceVerbosity", VERBOSITY)
                 .or("minimal")
@@ -172,13 +172,12 @@ const ACCESS_LOG: &[Field] = &[
         .or("0")
         .differs("taken without effect: lines are written in blocks and wait at most 100 ms"),
     flag("addInternals"),
-    flag("dualOutput").not_yet("writing the access log to two places does not work yet"),
+    flag("dualOutput").differs("taken without effect: without OpenTelemetry the log is always written"),
     group(
         "filters",
         &[
             texts("statusCodes"),
-            flag("retryAttempts")
-                .differs("never keeps a line, as in Traefik: requests are not tried again yet"),
+            flag("retryAttempts").differs("never keeps a line, as in Traefik: attempts are not counted"),
             duration("minDuration").or("0s"),
         ],
     ),
@@ -217,8 +216,8 @@ const METRICS: &[Field] = &[
             text_map("headerLabels"),
         ],
     ),
-    switch("datadog", STATSD),
-    switch("statsD", STATSD),
+    switch("datadog", STATSD).not_yet(NO_PUSH),
+    switch("statsD", STATSD).not_yet(NO_PUSH),
     switch(
         "influxDB2",
         &[
@@ -232,7 +231,8 @@ const METRICS: &[Field] = &[
             flag("addServicesLabels").or("true"),
             text_map("additionalLabels"),
         ],
-    ),
+    )
+    .not_yet(NO_PUSH),
     switch(
         "otlp",
         &[
@@ -246,7 +246,8 @@ const METRICS: &[Field] = &[
             text("serviceName").or("traefik"),
             text_map("resourceAttributes"),
         ],
-    ),
+    )
+    .not_yet(NO_PUSH),
 ];
 
 const TRACING: &[Field] = &[
@@ -327,7 +328,7 @@ pub(super) const STATIC: &[Field] = &[
     switch("log", LOG),
     switch("accessLog", ACCESS_LOG),
     group("serversTransport", DEFAULT_TRANSPORT),
-    switch("metrics", METRICS).not_yet(NO_METRICS),
+    switch("metrics", METRICS),
     switch("tracing", TRACING).not_yet(NO_TRACING),
     named("certificatesResolvers", &[switch("acme", ACME), switch("tailscale", &[])])
         .not_yet("certificate resolvers do not work yet"),

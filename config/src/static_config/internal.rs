@@ -25,6 +25,7 @@ pub fn internal_objects(config: &StaticConfig, transport: Option<&Arc<Object>>) 
     making.put(Kind::HttpService, "noop", json!({}));
     making.api(config);
     making.ping(config);
+    making.metrics(config);
     for (name, point) in &config.entry_points {
         let redirection = point.http.redirections.as_ref().and_then(|all| all.entry_point.as_ref());
         if let Some(redirection) = redirection {
@@ -93,6 +94,18 @@ impl InternalObjects {
             let router = json!({"entryPoints": [ping.entry_point], "rule": "PathPrefix(`/ping`)",
                 "ruleSyntax": "default", "priority": i64::MAX, "service": "ping@internal"});
             self.put(Kind::HttpRouter, "ping", router);
+        }
+    }
+
+    fn metrics(&mut self, config: &StaticConfig) {
+        let Some(prometheus) = config.metrics.as_ref().and_then(|metrics| metrics.prometheus.as_ref()) else {
+            return;
+        };
+        self.put(Kind::HttpService, "prometheus", json!({}));
+        if !prometheus.manual_routing {
+            let router = json!({"entryPoints": [prometheus.entry_point], "rule": "PathPrefix(`/metrics`)",
+                "ruleSyntax": "default", "priority": i64::MAX, "service": "prometheus@internal"});
+            self.put(Kind::HttpRouter, "prometheus", router);
         }
     }
 

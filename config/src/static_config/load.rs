@@ -101,11 +101,13 @@ fn as_traefik_says(mut finding: Finding) -> Finding {
 fn add_entry_points(json: &mut Json) {
     let needs = |json: &Json| {
         let insecure = json.pointer("/api/insecure") == Some(&Json::Bool(true));
-        let ping = json.get("ping").is_some_and(|ping| {
-            let at = ping.get("entryPoint").and_then(Json::as_str).unwrap_or("traefik");
-            at == "traefik" && ping.get("manualRouting") != Some(&Json::Bool(true))
-        });
-        insecure || ping
+        let routed = |section: &Json| {
+            let at = section.get("entryPoint").and_then(Json::as_str).unwrap_or("traefik");
+            at == "traefik" && section.get("manualRouting") != Some(&Json::Bool(true))
+        };
+        insecure
+            || json.get("ping").is_some_and(routed)
+            || json.pointer("/metrics/prometheus").is_some_and(routed)
     };
     let needs_traefik = needs(json);
     let Json::Object(sections) = json else { return };

@@ -28,6 +28,9 @@ pub struct StaticConfig {
     /// The access log, if on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub access_log: Option<AccessLog>,
+    /// Metrics, if on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub metrics: Option<Metrics>,
     /// Settings of the whole process.
     pub global: Global,
     /// The transport named `default@internal`.
@@ -74,7 +77,7 @@ pub struct FileProvider {
     pub filename: String,
     /// Read again on change.
     pub watch: bool,
-    /// Log the file as its template gave it. Not working yet: templates are not.
+    /// Log the objects that templates gave, without their secrets, in lines of level DEBUG.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub debug_log_generated_template: Option<bool>,
 }
@@ -238,6 +241,81 @@ pub struct DefaultMode {
     /// `keep`, `drop` or `redact`.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub default_mode: String,
+}
+
+/// Metrics. Only those that a Prometheus server fetches work.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Metrics {
+    /// Count requests to internal services too.
+    pub add_internals: bool,
+    /// For a Prometheus server to fetch, if on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prometheus: Option<Prometheus>,
+}
+
+/// Metrics for a Prometheus server to fetch.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Prometheus {
+    /// Upper bounds of the durations' buckets in seconds, growing; empty means 0.1, 0.3, 1.2 and 5.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub buckets: Vec<String>,
+    /// Count by entry point.
+    pub add_entry_points_labels: bool,
+    /// Count by router.
+    pub add_routers_labels: bool,
+    /// Count by service.
+    pub add_services_labels: bool,
+    /// Entry point that serves `/metrics`.
+    pub entry_point: String,
+    /// Make no router for it: the user's own leads to `prometheus@internal`.
+    pub manual_routing: bool,
+    /// Further labels of the counts of requests, by the header that holds their value.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub header_labels: BTreeMap<String, String>,
+}
+
+impl Default for Prometheus {
+    fn default() -> Self {
+        Self {
+            buckets: Vec::new(),
+            add_entry_points_labels: true,
+            add_routers_labels: false,
+            add_services_labels: true,
+            entry_point: "traefik".to_owned(),
+            manual_routing: false,
+            header_labels: BTreeMap::new(),
+        }
+    }
+}
+
+/// Most buckets of a histogram; each costs memory for everything that is counted.
+const BUCKETS_MAX: usize = 64;
+
+impl Prometheus {
+    /// The upper bounds of the durations' buckets in seconds: at most 64, each greater than the one before it.
+    ///
+    /// # Errors
+    /// What is wrong with them, for a person.
+    pub fn bounds(&self) -> Result<Vec<f64>, String> {
+        if self.buckets.is_empty() {
+            return Ok(vec![0.1, 0.3, 1.2, 5.0]);
+        }
+        if self.buckets.len() > BUCKETS_MAX {
+            return Err(format!("more than {BUCKETS_MAX}"));
+        }
+        let mut bounds = Vec::with_capacity(self.buckets.len());
+        for text in &self.buckets {
+            let bound: f64 = text.trim().parse().map_err(|_| format!("{text:?} is no number"))?;
+            let grows = bounds.last().is_none_or(|last| bound > *last);
+            if !bound.is_finite() || bound < 0.0 || !grows {
+                return Err(format!("{text} is not a number of seconds greater than the one before it"));
+            }
+            bounds.push(bound);
+        }
+        Ok(bounds)
+    }
 }
 
 /// Settings of the whole process.

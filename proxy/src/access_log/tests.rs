@@ -38,7 +38,7 @@ impl Rig {
     fn request(&self, edit: impl FnOnce(&mut Entry)) {
         let mut entry = entry(&self.worker);
         edit(&mut entry);
-        drop(Exchange::logged(entry));
+        drop(Exchange::watched(Some(entry), None));
     }
 
     fn written(&self, name: &str) -> String {
@@ -327,7 +327,7 @@ fn a_full_queue_costs_lines_that_are_counted() {
         let mut given = 0_u64;
         while log.dropped_lines() == 0 {
             given += 1;
-            drop(Exchange::logged(entry(&worker)));
+            drop(Exchange::watched(Some(entry(&worker)), None));
             assert!(given < 100_000, "the queue is bounded");
         }
         assert!(log.dropped_lines() < given);

@@ -31,6 +31,10 @@ impl Parameters {
         Self { pairs: pairs.collect() }
     }
 
+    pub(super) fn pairs(&self) -> impl Iterator<Item = (&str, &str)> + Clone {
+        self.pairs.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
     fn value(&self, name: &str) -> Option<&str> {
         let found = self.pairs.iter().find(|(key, _)| key == name);
         found.map(|(_, value)| value.as_str()).filter(|value| !value.is_empty())
@@ -150,6 +154,28 @@ pub(super) fn middlewares(middlewares: BTreeMap<String, Object>, parameters: &Pa
     sorted(items, parameters, |by, a, b| match by {
         "type" | "provider" | "status" => text(a, by).cmp(text(b, by)),
         _ => Ordering::Equal,
+    })
+}
+
+pub(super) fn certificates(certificates: Vec<Object>, parameters: &Parameters) -> Vec<Object> {
+    let items = certificates.into_iter().filter(|object| {
+        let names =
+            object.get("sans").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
+        let own = ["commonName", "issuerOrg", "issuerCN"].map(|name| text(object, name));
+        wanted(object, &names.chain(own).collect::<Vec<_>>(), parameters)
+    });
+    let issuer = |object: &Object| {
+        let organization = text(object, "issuerOrg").to_owned();
+        if organization.is_empty() { text(object, "issuerCN").to_owned() } else { organization }
+    };
+    sorted(items.collect(), parameters, |by, a, b| {
+        let by_name = || text(a, "commonName").cmp(text(b, "commonName"));
+        match by {
+            "issuer" => issuer(a).cmp(&issuer(b)).then_with(by_name),
+            "validUntil" => text(a, "notAfter").cmp(text(b, "notAfter")).then_with(by_name),
+            "status" => text(a, by).cmp(text(b, by)).then_with(by_name),
+            _ => by_name(),
+        }
     })
 }
 

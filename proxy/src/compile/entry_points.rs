@@ -4,12 +4,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use ravelin_config::static_config::{Address, EntryPoint, Protocol};
+use ravelin_config::static_config::{self, Address, EntryPoint, Protocol};
 use ravelin_config::{Key, Kind};
 use serde::de::DeserializeOwned;
 
 use super::Run;
 use crate::limits::EntryPointPolicy;
+use crate::metrics::Metrics;
 use crate::service::DEFAULT_TRANSPORT;
 use crate::table::sections::Sections;
 use crate::table::{EntryPointTable, RouteIndex};
@@ -43,6 +44,7 @@ impl Run<'_> {
             api: self.section("api"),
             ping: self.section("ping"),
             access_log: self.section("accessLog"),
+            metrics: self.section("metrics"),
             log: self.section("log").unwrap_or_default(),
             global: self.section("global").unwrap_or_default(),
             providers: self.section("providers").unwrap_or_default(),
@@ -51,13 +53,18 @@ impl Run<'_> {
             changed.extend(Key::of(Kind::HttpServersTransport, DEFAULT_TRANSPORT));
         }
         let precedence_changed = sections.providers.precedence != self.state.sections.providers.precedence;
+        if sections.metrics != self.state.sections.metrics {
+            self.metrics(sections.metrics.as_ref());
+            changed.extend(self.every(Kind::HttpService));
+            changed.extend(self.every(Kind::HttpRouter));
+        }
         let append_client = !sections.global.not_append_x_forwarded_for;
         if *self.state.sections != sections {
             self.state.sections = Arc::new(sections);
         }
         let routing_changed = self.entry_points(append_client);
         if precedence_changed || routing_changed {
-            changed.extend(self.every_router());
+            changed.extend(self.every(Kind::HttpRouter));
         }
         changed
     }
@@ -91,6 +98,7 @@ impl Run<'_> {
                 name: Arc::clone(&name),
                 config,
                 policy: Arc::new(policy),
+                meter: self.state.metrics.as_ref().and_then(|metrics| metrics.entry_point(&name)),
                 plain: kept.map_or_else(RouteIndex::default, |old| old.plain.clone()),
                 tls: kept.map_or_else(RouteIndex::default, |old| old.tls.clone()),
                 tls_hosts: kept.map(|old| old.tls_hosts.clone()).unwrap_or_default(),
@@ -105,8 +113,19 @@ impl Run<'_> {
         !same
     }
 
-    fn every_router(&self) -> BTreeSet<Key> {
-        self.map.range(Kind::HttpRouter.prefix()).map(|(key, _)| key.clone()).collect()
+    fn every(&self, kind: Kind) -> BTreeSet<Key> {
+        self.map.range(kind.prefix()).map(|(key, _)| key.clone()).collect()
+    }
+
+    /// Counts anew by this configuration.
+    fn metrics(&mut self, config: Option<&static_config::Metrics>) {
+        let Ok(key) = Key::of(Kind::StaticSection, "metrics") else { return };
+        let compiled = config.map(|config| Metrics::compile(config, self.process.workers)).transpose();
+        // What the section's text lacks was noted when it was read.
+        if let Err(reason) = &compiled {
+            self.state.note(&key, Some(reason));
+        }
+        self.state.metrics = compiled.ok().flatten().flatten().map(Arc::new);
     }
 
     /// The entry points of a router that names `wanted`, or none.

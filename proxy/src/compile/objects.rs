@@ -185,6 +185,7 @@ impl Run<'_> {
             states: &self.process.states,
             servers: &self.process.servers,
             checks: &self.process.checks,
+            metrics: self.state.metrics.as_deref(),
             transport: &|name| self.state.transports.get(name).and_then(|found| found.as_ref().ok()).cloned(),
             service: &|name| self.state.services.get(name).and_then(|found| found.as_ref().ok()).cloned(),
             middleware: &|name| self.good_template(name),

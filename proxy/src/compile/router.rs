@@ -14,6 +14,7 @@ use ravelin_config::check::INTERNAL;
 use super::Run;
 use super::entry_points::has_model;
 use super::known::newer;
+use crate::metrics::Subject;
 use crate::middleware::{Middleware, qualify};
 use crate::table::tls_hosts::DEFAULT_OPTIONS;
 use crate::table::{EntryPointTable, Outcome, Rank, Route};
@@ -36,6 +37,13 @@ enum Place {
 
 /// What a router does with a request, or why it cannot.
 type Served = Result<Outcome, Arc<str>>;
+
+/// What is seen of a router's requests.
+struct Seen {
+    access_log: bool,
+    metrics: bool,
+    meter: Option<Arc<Subject>>,
+}
 
 /// A rule ready to be placed.
 struct Ready {
@@ -220,7 +228,9 @@ impl Run<'_> {
         let problem = served.as_ref().err().cloned();
         let rank = self.rank(key, router, Arc::from(key.name()));
         // Whether its requests are logged is the root router's to say.
-        let route = Arc::new(route(rank.clone(), ready, served, true, None));
+        let service = qualify(&router.service, key.name());
+        let seen = Seen { access_log: true, ..self.seen(&rank.name, &service, true) };
+        let route = Arc::new(route(rank.clone(), ready, served, seen, None));
         let parents: BTreeSet<Arc<str>> =
             router.parent_refs.iter().map(|parent| qualify(parent, key.name())).collect();
         let mut placements = Vec::with_capacity(parents.len());
@@ -255,6 +265,13 @@ impl Run<'_> {
         }
         let service = self.good_service(&qualify(&router.service, key.name()))?;
         Ok(Outcome::Serve { middlewares, service })
+    }
+
+    /// How requests of a router of this name, which leads to this service, are counted; `counted` is what the configuration says.
+    fn seen(&self, name: &Arc<str>, service: &Arc<str>, counted: bool) -> Seen {
+        let metrics = self.state.metrics.as_ref().filter(|metrics| counted && metrics.counts(service));
+        let meter = metrics.and_then(|metrics| metrics.router(name, service));
+        Seen { access_log: true, metrics: metrics.is_some(), meter }
     }
 
     fn rank(&self, key: &Key, router: &HttpRouter, name: Arc<str>) -> Rank {
@@ -294,12 +311,16 @@ impl Run<'_> {
             None | Some("" | DEFAULT_OPTIONS) => Arc::from(DEFAULT_OPTIONS),
             Some(reference) => qualify(reference, &rank.router),
         };
-        let of_router = router.observability.as_ref().and_then(|observability| observability.access_logs);
-        let of_entry_point =
-            table.config.observability.as_ref().map(|observability| observability.access_logs);
-        let access_log = of_router.or(of_entry_point).unwrap_or(true);
+        let of_router = router.observability.as_ref();
+        let of_entry_point = table.config.observability.as_ref();
+        let access_log = of_router.and_then(|router| router.access_logs);
+        let access_log = access_log.or(of_entry_point.map(|point| point.access_logs)).unwrap_or(true);
+        let counted = of_router.and_then(|router| router.metrics);
+        let counted = counted.or(of_entry_point.map(|point| point.metrics)).unwrap_or(true);
+        let service = qualify(&router.service, &rank.router);
+        let seen = Seen { access_log, ..self.seen(&rank.name, &service, counted) };
         let own_options = (over_tls && *options != *DEFAULT_OPTIONS).then(|| Arc::clone(&options));
-        let route = Arc::new(route(rank.clone(), ready, served, access_log, own_options));
+        let route = Arc::new(route(rank.clone(), ready, served, seen, own_options));
         if let Some(table) = self.state.entry_points.get_mut(&table.name) {
             let table = Arc::make_mut(table);
             let index = if over_tls { &mut table.tls } else { &mut table.plain };
@@ -313,15 +334,10 @@ impl Run<'_> {
     }
 }
 
-fn route(
-    rank: Rank,
-    ready: &Ready,
-    served: Served,
-    access_log: bool,
-    tls_options: Option<Arc<str>>,
-) -> Route {
+fn route(rank: Rank, ready: &Ready, served: Served, seen: Seen, tls_options: Option<Arc<str>>) -> Route {
     let outcome = served.unwrap_or_else(|reason| Outcome::Error { reason });
-    Route { rank, rule: Arc::clone(&ready.rule), outcome, access_log, tls_options }
+    let Seen { access_log, metrics, meter } = seen;
+    Route { rank, rule: Arc::clone(&ready.rule), outcome, access_log, metrics, meter, tls_options }
 }
 
 fn ready(text: &str, is_old: bool) -> Result<Ready, String> {

@@ -64,7 +64,7 @@ pub(crate) fn generation(map: &ConfigMap) -> GenerationId {
 /// One process for all tests: generating its certificate takes longer than a test.
 pub(crate) fn compiler() -> Compiler {
     static PROCESS: std::sync::LazyLock<Arc<Process>> =
-        std::sync::LazyLock::new(|| Arc::new(Process::new().expect("a certificate can be generated")));
+        std::sync::LazyLock::new(|| Arc::new(Process::new(1).expect("a certificate can be generated")));
     Compiler::new(Arc::clone(&PROCESS))
 }
 

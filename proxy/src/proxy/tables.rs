@@ -249,6 +249,7 @@ impl Tables {
             let before = self.live.current();
             self.mark(generation);
             let sequence = self.live.publish(Arc::clone(&table));
+            self.request.vitals.note_reload();
             self.published.send_replace(Some((generation, sequence)));
             self.tell_problems(&before, &table);
             self.set_access_log(&before, &table);

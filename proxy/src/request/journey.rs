@@ -11,7 +11,7 @@ use http::{HeaderValue, Method, Response};
 use ravelin_config::rule::{self, RequestFacts};
 use smallvec::SmallVec;
 
-use super::log::{log_route, log_user, note_origin};
+use super::log::{log_user, note_origin, note_route};
 use super::services::{Chosen, Destination};
 use super::{Fields, State, refuse, router_in_error};
 use crate::body::{BodyError, RequestBody, ResponseBody};
@@ -206,7 +206,7 @@ impl<'r> Journey<'r> {
                     table::Outcome::Serve { service, .. } => Stage::Service(service),
                     table::Outcome::Branch { children, .. } => {
                         let child = self.child(head, children).ok_or(Stop::Refuse(RequestError::NoRoute))?;
-                        log_route(self.exchange, Some(child), self.policy);
+                        note_route(self.exchange, Some(child), self.policy);
                         Stage::Router(child)
                     }
                     table::Outcome::Error { reason } => {
@@ -509,7 +509,7 @@ mod tests {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
         let connection = ConnectionFacts::new(1, address, address, "web".into(), Protocol::Http1);
         connection.interim_allowed.set(true);
-        let (connection, state) = (Rc::new(connection), State::new(Arc::default(), 1));
+        let (connection, state) = (Rc::new(connection), State::new(Arc::default(), 0, 1));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         let fetched = tokio::task::LocalSet::new()
             .block_on(&runtime, async { fetch(&state.pools, &connection, asked).await.map(drop) });
@@ -520,7 +520,7 @@ mod tests {
     #[test]
     fn a_panic_ends_one_request_with_500_and_is_counted_by_kind() {
         let shared = Arc::new(Shared::default());
-        let state = State::new(Arc::clone(&shared), 1);
+        let state = State::new(Arc::clone(&shared), 0, 1);
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
         let connection = ConnectionFacts::new(1, address, address, "web".into(), Protocol::Http1);
         let run = |half: fn() -> u8| guarded(&state, &connection, &Middleware::ContentType, half);

@@ -21,6 +21,7 @@ use crate::error::RequestError;
 use crate::exchange::Exchange;
 use crate::forwarded::Origin;
 use crate::limits::EntryPointPolicy;
+use crate::metrics::Measured;
 use crate::middleware::{Attempt, Head, PathText, Saved};
 use crate::path::PathOptions;
 use crate::service::{Mirroring, Mirrors, Service, UnderWay};
@@ -90,6 +91,7 @@ impl<'r> Journey<'r> {
             Arc::clone(&from.entry_point),
             from.protocol,
         );
+        let measured = self.exchange.watching().map(Measured::of_copy);
         let copy = Copy {
             service: mirror,
             state: self.state.beside(),
@@ -108,20 +110,21 @@ impl<'r> Journey<'r> {
             path_options: head.path_options,
             saved: Rc::clone(saved),
             body: kept,
+            measured,
             _place: place,
         };
         begin(COPY_TIME_MAX, Box::pin(copy.send()));
     }
 }
 
-/// A copy, with all that the request itself borrows.
-struct Copy {
-    service: Arc<Service>,
 /// Sends a copy on its own. Beyond its time it is given up; what it held goes with it.
 fn begin(time_max: Duration, sending: Pin<Box<dyn Future<Output = ()>>>) -> JoinHandle<Result<(), Elapsed>> {
     tokio::task::spawn_local(tokio::time::timeout(time_max, sending))
 }
 
+/// A copy, with all that the request itself borrows.
+struct Copy {
+    service: Arc<Service>,
     state: State,
     connection: Rc<ConnectionFacts>,
     policy: Arc<EntryPointPolicy>,
@@ -138,14 +141,16 @@ fn begin(time_max: Duration, sending: Pin<Box<dyn Future<Output = ()>>>) -> Join
     path_options: PathOptions,
     saved: Rc<Saved>,
     body: Option<Rc<Spooled>>,
+    measured: Option<Measured>,
     _place: UnderWay,
 }
 
 impl Copy {
     /// Sends it, and throws the answer away.
-    async fn send(self) {
+    async fn send(mut self) {
         // The process itself answers no copy: it would do so by a table without anything.
-        let (table, mut exchange) = (Table::default(), Exchange::default());
+        let table = Table::default();
+        let mut exchange = Exchange::watched(None, self.measured.take());
         let (mut headers, mut body) = (HeaderMap::new(), RequestBody::empty());
         if let Some(kept) = &self.body {
             body = RequestBody::kept(kept);

@@ -4,10 +4,11 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use http::uri::PathAndQuery;
-use http::{Response, StatusCode};
+use http::{Method, Response, StatusCode};
+use http_body_util::StreamBody;
 
 use super::journey::{Journey, Stage, Stop};
-use super::log::{log_internal, log_server, log_service};
+use super::log::{log_internal, note_server, note_service};
 use crate::api;
 use crate::body::{RequestBody, ResponseBody};
 use crate::error::{RequestError, Side, bare, plain_text};
@@ -45,7 +46,7 @@ impl<'r> Journey<'r> {
     pub(super) fn choose(&mut self, head: &Head<'_>, service: &'r Service) -> Result<Chosen<'r>, Stop> {
         match &service.kind {
             ServiceKind::LoadBalancer(balancer) => {
-                log_service(self.exchange, service);
+                note_service(self.exchange, service, balancer);
                 let server = self.chosen(balancer.choose(&self.asker(head)))?;
                 Ok(Chosen::There(Destination::Server(server, balancer)))
             }
@@ -109,7 +110,7 @@ impl<'r> Journey<'r> {
         let tracker = head.body.tracker();
         let present = head.present;
         debug_assert!(present.covers(Present::of(head.headers)), "who adds a field says so");
-        log_server(self.exchange, server, head, present, tracker.as_ref());
+        note_server(self.exchange, server, head, present, tracker.as_ref());
         let target = outgoing_target(&head.path, &server.base_path, head.query, self.uri_query)?;
         let upgrade =
             self.policy.forwarded.dispatch(head.headers, present, self.origin, head.omit_forwarded_for);
@@ -178,6 +179,15 @@ impl<'r> Journey<'r> {
         let answer = match service {
             InternalService::Noop => return bare(StatusCode::IM_A_TEAPOT, ""),
             InternalService::Ping => api::ping(self.table, self.state.shared.is_terminating()),
+            InternalService::Prometheus => {
+                let answer = api::metrics(self.table, &self.state.shared).await;
+                if *head.method == Method::HEAD {
+                    // As in Traefik a scrape's length is not told in advance.
+                    return answer
+                        .map(|_| ResponseBody::made(StreamBody::new(futures_util::stream::empty())));
+                }
+                answer
+            }
             InternalService::Api => {
                 api::answer(self.table, head.method, head.path.as_str(), head.query).await
             }

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 use http::HeaderValue;
 
 use crate::access_log::{AccessLog, WorkerLog};
+use crate::metrics::Vitals;
 use crate::upstream::UpstreamPools;
 
 /// How often idle upstream connections are looked over.
@@ -30,6 +31,8 @@ pub struct Shared {
     terminating: AtomicBool,
     /// Panics by the kind of middleware: as many entries as there are kinds.
     panics: Mutex<BTreeMap<&'static str, u64>>,
+    /// What the process counts by itself.
+    pub vitals: Vitals,
 }
 
 impl Default for Shared {
@@ -41,6 +44,7 @@ impl Default for Shared {
             log_version: AtomicU64::new(0),
             terminating: AtomicBool::new(false),
             panics: Mutex::default(),
+            vitals: Vitals::default(),
         }
     }
 }
@@ -107,6 +111,8 @@ fn host_name() -> HeaderValue {
 pub struct State {
     /// Connections to servers.
     pub pools: UpstreamPools,
+    /// The 0-based number of its worker: whose numbers it counts in.
+    pub(super) worker: usize,
     pub(super) shared: Arc<Shared>,
     log: RefCell<Option<WorkerLog>>,
     log_version: Cell<u64>,
@@ -117,10 +123,11 @@ pub struct State {
 }
 
 impl State {
-    /// The state of one of `workers` workers.
-    pub fn new(shared: Arc<Shared>, workers: usize) -> Self {
+    /// The state of worker `worker`, of `workers`.
+    pub fn new(shared: Arc<Shared>, worker: usize, workers: usize) -> Self {
         Self {
             pools: UpstreamPools::new(workers),
+            worker,
             shared,
             log: RefCell::new(None),
             log_version: Cell::new(0),
@@ -133,6 +140,7 @@ impl State {
     pub(super) fn beside(&self) -> Self {
         Self {
             pools: self.pools.clone(),
+            worker: self.worker,
             shared: Arc::clone(&self.shared),
             log: RefCell::new(None),
             log_version: Cell::new(self.shared.log_version.load(Ordering::Acquire)),

@@ -99,7 +99,7 @@ fn a_replaced_access_log_is_ended_by_its_publisher_and_never_by_a_worker() {
     let weak = Arc::downgrade(&log);
     let shared = Arc::new(Shared::default());
     shared.set_access_log(Some(log));
-    let state = State::new(Arc::clone(&shared), 1);
+    let state = State::new(Arc::clone(&shared), 0, 1);
     let held = state.log().expect("a log");
     shared.set_access_log(None);
     assert_eq!(shared.free_retired(), 1, "a request still holds it");

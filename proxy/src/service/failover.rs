@@ -75,7 +75,7 @@ impl Failover {
         self.service.is_up() || self.fallback.is_up()
     }
 
-    pub(super) fn children(&self) -> [&Arc<Service>; 2] {
+    pub(crate) fn children(&self) -> [&Arc<Service>; 2] {
         [&self.service, &self.fallback]
     }
 }

@@ -33,6 +33,7 @@ impl World {
             states: &self.states,
             servers: &self.servers,
             checks: &self.checks,
+            metrics: None,
             transport: &|name| {
                 (name == DEFAULT_TRANSPORT || name == "t@file").then(|| Arc::clone(&transport))
             },

@@ -230,8 +230,9 @@ impl<R: Ranked> RouteIndex<R> {
         }
     }
 
-    /// The first route by rank whose rule matches.
-    pub fn find(&self, facts: &RequestFacts<'_>) -> Option<&Arc<R>> {
+    /// The routes whose keys the request has, in lists by rank; a route may stand in several.
+    #[inline]
+    fn lists(&self, facts: &RequestFacts<'_>) -> SmallVec<[&[Arc<R>]; 8]> {
         let host = facts.host.trim_end_matches('.');
         let mut lists: SmallVec<[&[Arc<R>]; 8]> = SmallVec::new();
         self.any_host.candidates(facts.path, &mut lists);
@@ -242,6 +243,20 @@ impl<R: Ranked> RouteIndex<R> {
             paths.candidates(facts.path, &mut lists);
         }
         lists.retain(|list| !list.is_empty());
+        lists
+    }
+
+    /// Every route that [`Self::find`] could try, by rank, each once.
+    pub fn candidates(&self, facts: &RequestFacts<'_>) -> Vec<&Arc<R>> {
+        let mut found: Vec<&Arc<R>> = self.lists(facts).into_iter().flatten().collect();
+        found.sort_by(|a, b| a.rank().cmp(b.rank()));
+        found.dedup_by(|a, b| Arc::ptr_eq(a, b));
+        found
+    }
+
+    /// The first route by rank whose rule matches.
+    pub fn find(&self, facts: &RequestFacts<'_>) -> Option<&Arc<R>> {
+        let mut lists = self.lists(facts);
         // The heads of all lists compete; a route that stands in two lists may be tried twice, to the same effect.
         loop {
             let best = lists.iter_mut().min_by(|a, b| match (a.first(), b.first()) {

@@ -13,6 +13,7 @@ use super::index::{Rank, Ranked, RouteIndex};
 use super::sections::Sections;
 use super::tls_hosts::TlsHosts;
 use crate::limits::EntryPointPolicy;
+use crate::metrics::{Metrics, Subject};
 use crate::middleware::Middleware;
 use crate::service::Service;
 use crate::tls::{Demands, TlsTable};
@@ -28,6 +29,8 @@ pub struct Table {
     pub config: ConfigMap,
     /// The static sections in force.
     pub sections: Arc<Sections>,
+    /// What requests are counted by, if they are.
+    pub metrics: Option<Arc<Metrics>>,
     /// Certificates and options, compiled; `None` only before the first generation.
     pub tls: Option<Arc<TlsTable>>,
     /// Entry points by name.
@@ -47,6 +50,8 @@ pub struct EntryPointTable {
     pub config: Arc<static_config::EntryPoint>,
     /// What holds before a route is known.
     pub policy: Arc<EntryPointPolicy>,
+    /// Where its requests are counted, if they are.
+    pub meter: Option<Arc<Subject>>,
     /// Routes for requests that came without TLS.
     pub plain: RouteIndex<Route>,
     /// Routes for requests that came over TLS.
@@ -65,6 +70,10 @@ pub struct Route {
     pub outcome: Outcome,
     /// Whether its requests are logged.
     pub access_log: bool,
+    /// Whether its requests are counted, for whomever.
+    pub metrics: bool,
+    /// Where its requests are counted for itself, if they are.
+    pub meter: Option<Arc<Subject>>,
     /// The qualified name of the TLS options that its router asks for, where they are not the default ones.
     pub tls_options: Option<Arc<str>>,
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ravelin_config::dynamic::{TlsCertificate, TlsOptions, TlsStore};
-use ravelin_config::static_config::{AccessLog, Api, Global, Log, Ping, Providers};
+use ravelin_config::static_config::{AccessLog, Api, Global, Log, Metrics, Ping, Providers};
 
 /// The static sections in force; one that is absent or in error is `None` or Traefik's default.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -16,6 +16,8 @@ pub struct Sections {
     pub ping: Option<Ping>,
     /// `static/accessLog`.
     pub access_log: Option<AccessLog>,
+    /// `static/metrics`.
+    pub metrics: Option<Metrics>,
     /// `static/log`.
     pub log: Log,
     /// `static/global`.

@@ -67,6 +67,11 @@ impl Loaded {
         Self::new(chain, key)
     }
 
+    /// Whether this is its key.
+    pub(super) fn is(&self, key: &Arc<CertifiedKey>) -> bool {
+        Arc::ptr_eq(&self.key, key)
+    }
+
     fn new(chain: Vec<CertificateDer<'static>>, key: PrivateKeyDer<'static>) -> Result<Self, TlsError> {
         let leaf = chain.first().ok_or(TlsError::Pem)?;
         let leaf = webpki::EndEntityCert::try_from(leaf).map_err(|_| TlsError::Certificate)?;
@@ -127,6 +132,14 @@ impl Certificates {
             }
         }
         Self { by_name, default: default.map(|default| Arc::clone(&default.key)) }
+    }
+
+    /// Each certificate once.
+    pub(super) fn all(&self) -> Vec<&Arc<CertifiedKey>> {
+        let mut all: Vec<&Arc<CertifiedKey>> = self.by_name.values().flatten().chain(&self.default).collect();
+        all.sort_unstable_by_key(|key| Arc::as_ptr(key));
+        all.dedup_by_key(|key| Arc::as_ptr(key));
+        all
     }
 
     /// The certificates of a name (lower case), best first.

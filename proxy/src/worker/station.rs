@@ -218,7 +218,7 @@ impl<A: Application> Station<A> {
             control.advance(Stage::Draining);
         }
         let place = self.registry.enter(Arc::clone(&entry_point), Rc::clone(&control));
-        let load = self.loads.enter(self.index);
+        let load = self.loads.enter(self.index, Arc::clone(&entry_point));
         let scope = Scope { application: Rc::clone(&self.application), settings, control };
         let accepted = Accepted { id, socket, peer, local, entry_point, accepted_at };
         let application = Rc::clone(&self.application);

@@ -132,6 +132,11 @@ impl Workers {
         self.listeners.status()
     }
 
+    /// How many connections each worker has.
+    pub(crate) fn loads(&self) -> &Arc<Loads> {
+        &self.loads
+    }
+
     /// Open connections.
     pub fn connections(&self) -> usize {
         self.loads.total()

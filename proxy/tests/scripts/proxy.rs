@@ -93,7 +93,7 @@ impl Proxy {
 async fn run(table: Arc<Table>, entry_point: &EntryPoint, tell: std::sync::mpsc::Sender<SocketAddr>) {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("loopback can be bound");
     tell.send(listener.local_addr().expect("a bound socket has an address")).expect("the test waits");
-    let state = State::new(Arc::new(Shared::default()), 1);
+    let state = State::new(Arc::new(Shared::default()), 0, 1);
     let application = Rc::new(OneWorker { state, table, counters: Counters::default() });
     let settings = Arc::new(Settings::compile(entry_point));
     for id in 1.. {
@@ -142,6 +142,6 @@ fn compile(entry_point: &EntryPoint, dynamic: &str) -> Arc<Table> {
     let record = Record { object, status: Status::enabled(), last_good: None };
     put(&Key::of(Kind::EntryPoint, "web").expect("a key"), &record);
     let generation = GenerationId { cluster: [0; 16], recovery_epoch: 0, revision: 1, digest: map.digest() };
-    let mut compiler = Compiler::new(Arc::new(Process::new().expect("a process")));
+    let mut compiler = Compiler::new(Arc::new(Process::new(1).expect("a process")));
     compiler.apply(generation, &map).expect("a table")
 }

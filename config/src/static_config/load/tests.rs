@@ -240,13 +240,13 @@ fn internal_objects_are_those_of_traefik() {
 #[test]
 fn sections_are_objects_of_the_generation_as_written() {
     let loaded =
-        file("entryPoints: {web: {address: ':1'}}\nlog: {level: DEBUG}\nmetrics: {prometheus: {}}\n").good();
+        file("entryPoints: {web: {address: ':1'}}\nlog: {level: DEBUG}\ntracing: {otlp: {}}\n").good();
     let keys: Vec<&str> =
         loaded.draft.objects.keys().map(Key::as_str).filter(|key| key.starts_with("static/")).collect();
     assert_eq!(keys, ["static/entryPoints/web", "static/log"]);
     assert_eq!(object(&loaded, "static/entryPoints/web"), json!({"address": ":1"}));
     let notes: Vec<String> = loaded.notes.iter().map(ToString::to_string).collect();
-    assert_eq!(notes, ["t.yml:3:1: metrics: metrics do not work yet"]);
+    assert_eq!(notes, ["t.yml:3:1: tracing: tracing does not work yet"]);
     let point: EntryPoint =
         serde_json::from_value(object(&loaded, "static/entryPoints/web")).expect("it fits");
     assert_eq!(point.http2.max_concurrent_streams, 250);

@@ -231,8 +231,8 @@ impl Application for TestApplication {
                 armed.body_mut()._bomb = Some(Bomb);
                 armed
             }
-            "/parked" => response(format!("parked {}!", self.counters.parked.get())),
-            "/panics" => response(format!("path /panics {}", self.counters.panics.get())),
+            "/parked" => response(format!("parked {}!", self.counters.parked.load(Ordering::Relaxed))),
+            "/panics" => response(format!("path /panics {}", self.counters.panics.load(Ordering::Relaxed))),
             "/panic-body" => ending("part", Then::PanicLater),
             "/stream" => {
                 let mut streaming = ending("part", Then::Silence);

@@ -1,0 +1,55 @@
+//! What a process counts whether anybody asks or not: tables taken, connections, what was refused. Each number has one writer at a
+//! time; a scrape reads them.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use crate::worker::{Counters, Loads};
+
+/// The numbers of a process.
+#[derive(Debug, Default)]
+pub struct Vitals {
+    reloads: AtomicU64,
+    /// In seconds since 1970.
+    last_reload: AtomicU64,
+    loads: OnceLock<Arc<Loads>>,
+    /// One for each worker.
+    counters: Mutex<Vec<Arc<Counters>>>,
+}
+
+impl Vitals {
+    /// A table was published.
+    pub(crate) fn note_reload(&self) {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        self.last_reload.store(now.as_secs(), Ordering::Relaxed);
+        self.reloads.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many tables were published, and when the last was, in seconds since 1970.
+    pub(super) fn reloads(&self) -> (u64, u64) {
+        (self.reloads.load(Ordering::Relaxed), self.last_reload.load(Ordering::Relaxed))
+    }
+
+    /// Where open connections are counted; the first one told counts.
+    pub(crate) fn watch_loads(&self, loads: Arc<Loads>) {
+        drop(self.loads.set(loads));
+    }
+
+    /// Where one more worker counts.
+    pub(crate) fn watch_worker(&self, counters: Arc<Counters>) {
+        self.counters.lock().unwrap_or_else(PoisonError::into_inner).push(counters);
+    }
+
+    /// Open connections by entry point.
+    pub(super) fn open_connections(&self) -> BTreeMap<Arc<str>, usize> {
+        self.loads.get().map(|loads| loads.by_entry_point()).unwrap_or_default()
+    }
+
+    /// One number of all workers.
+    pub(super) fn sum(&self, number: impl Fn(&Counters) -> &AtomicU64) -> u64 {
+        let counters = self.counters.lock().unwrap_or_else(PoisonError::into_inner);
+        counters.iter().map(|counters| number(counters).load(Ordering::Relaxed)).sum()
+    }
+}

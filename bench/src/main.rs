@@ -34,6 +34,15 @@ enum What {
         #[arg(long, default_value_t = 60_000)]
         requests: u64,
     },
+    /// What three middlewares, metrics and the access log cost a request: as `proxy`, with each left out.
+    Features {
+        /// Alternated rounds; 0: only the counts per request.
+        #[arg(long, default_value_t = 7)]
+        rounds: u32,
+        /// Requests in a round.
+        #[arg(long, default_value_t = 60_000)]
+        requests: u64,
+    },
     /// One route changed by `apply` among 1k, 10k and 100k.
     Change {
         /// Already in a network namespace of its own.
@@ -57,6 +66,7 @@ enum What {
 fn main() -> anyhow::Result<()> {
     match Arguments::parse().what {
         What::Proxy { rounds, requests } => proxy::run(rounds, requests),
+        What::Features { rounds, requests } => proxy::features(rounds, requests),
         What::Change { alone } => change::run(alone),
         What::Start { rounds } => start::run(rounds),
         What::Backend { listen } => backend::run(listen),

@@ -12,6 +12,8 @@ use rustix::thread::{CpuSet, sched_setaffinity};
 
 const NGINX: &str = include_str!("../peers/nginx.conf");
 const RAVELIN: &str = include_str!("../peers/ravelin.yaml");
+/// Lines end in the name of the feature that they belong to.
+const FEATURES: &str = include_str!("../peers/features.yaml");
 /// Under a profiler a start takes many times as long.
 const START_TIME_MAX: Duration = Duration::from_secs(60);
 
@@ -24,6 +26,40 @@ pub(crate) enum Kind {
     Floor,
     /// Debian's nginx.
     Nginx,
+    /// The shipped binary with all that a request is usually seen by, but for what is left out.
+    Without(Omitted),
+}
+
+/// What is left out of `features.yaml`.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Omitted {
+    /// Nothing.
+    Nothing,
+    /// The access log.
+    Log,
+    /// Metrics by entry point and service.
+    Metrics,
+    /// The three middlewares.
+    Middlewares,
+    /// All of these.
+    All,
+}
+
+impl Omitted {
+    /// The configuration that is left.
+    fn configuration(self) -> String {
+        let omitted: &[&str] = match self {
+            Self::Nothing => &[],
+            Self::Log => &["log"],
+            Self::Metrics => &["metrics"],
+            Self::Middlewares => &["middlewares"],
+            Self::All => &["log", "metrics", "middlewares"],
+        };
+        let left = FEATURES.lines().filter(|line| {
+            line.rsplit_once("# ").is_none_or(|(_, feature)| !omitted.contains(&feature.trim()))
+        });
+        left.map(|line| format!("{line}\n")).collect()
+    }
 }
 
 impl Kind {
@@ -33,6 +69,11 @@ impl Kind {
             Self::Ravelin => "ravelin",
             Self::Floor => "floor (bare hyper)",
             Self::Nginx => "nginx",
+            Self::Without(Omitted::Nothing) => "all",
+            Self::Without(Omitted::Log) => "without log",
+            Self::Without(Omitted::Metrics) => "without metrics",
+            Self::Without(Omitted::Middlewares) => "without middlewares",
+            Self::Without(Omitted::All) => "bare",
         }
     }
 }
@@ -97,9 +138,13 @@ pub(crate) fn proxy(
     };
     let mut words: Vec<String> = wrap.to_vec();
     match kind {
-        Kind::Ravelin => {
-            let file = folder.join("ravelin.yaml");
-            std::fs::write(&file, fill(RAVELIN)).context("its configuration")?;
+        Kind::Ravelin | Kind::Without(_) => {
+            let (name, text) = match kind {
+                Kind::Without(omitted) => (kind.name().replace(' ', "-"), omitted.configuration()),
+                _ => ("ravelin".to_owned(), RAVELIN.to_owned()),
+            };
+            let file = folder.join(format!("{name}.yaml"));
+            std::fs::write(&file, fill(&text).replace("{name}", &name)).context("its configuration")?;
             words.push(own.with_file_name("ravelin").display().to_string());
             words.push(format!("--configFile={}", file.display()));
             words.push("--workers=1".to_owned());

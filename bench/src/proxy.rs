@@ -1,6 +1,6 @@
 //! `proxy`: the same requests through Ravelin, the floor and nginx, in alternated rounds: CPU seconds
 //! per 100,000 requests, latency, instructions, system calls, allocations, memory, ratios. It judges nothing but
-//! whether they do the same work.
+//! whether they do the same work. `features`: Ravelin alone, with what looks at a request left out one by one.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -9,11 +9,18 @@ use std::process::Command;
 use anyhow::{Context, bail};
 
 use super::load::{self, Head};
-use super::peer::{self, Kind, Peer};
+use super::peer::{self, Kind, Omitted, Peer};
 use super::same_work;
 use super::stats::{Spread, cpu_seconds, percentile, resident_mib};
 
 const KINDS: [Kind; 3] = [Kind::Ravelin, Kind::Floor, Kind::Nginx];
+const FEATURES: [Kind; 5] = [
+    Kind::Without(Omitted::All),
+    Kind::Without(Omitted::Nothing),
+    Kind::Without(Omitted::Log),
+    Kind::Without(Omitted::Metrics),
+    Kind::Without(Omitted::Middlewares),
+];
 const CONNECTIONS: u64 = 32;
 const PROXY_CORE: usize = 0;
 const LOAD_CORE: usize = 1;
@@ -32,6 +39,16 @@ struct Rounds {
 pub(crate) fn run(rounds: u32, requests: u64) -> anyhow::Result<()> {
     let folder = tempfile::tempdir().context("a temporary folder")?;
     same_work::check(&KINDS, folder.path())?;
+    compare(&KINDS, folder.path(), rounds, requests)
+}
+
+/// Measures what each feature costs.
+pub(crate) fn features(rounds: u32, requests: u64) -> anyhow::Result<()> {
+    let folder = tempfile::tempdir().context("a temporary folder")?;
+    compare(&FEATURES, folder.path(), rounds, requests)
+}
+
+fn compare(kinds: &[Kind], folder: &Path, rounds: u32, requests: u64) -> anyhow::Result<()> {
     peer::pin(None, LOAD_CORE)?;
     let backend = peer::backend(LOAD_CORE)?;
     println!(
@@ -40,13 +57,14 @@ pub(crate) fn run(rounds: u32, requests: u64) -> anyhow::Result<()> {
     );
     if rounds > 0 {
         for head in [Head::Small, Head::Browser] {
-            measure(folder.path(), backend.address, head, rounds, requests)?;
+            measure(kinds, folder, backend.address, head, rounds, requests)?;
         }
     }
-    counts(folder.path(), backend.address)
+    counts(kinds, folder, backend.address)
 }
 
 fn measure(
+    kinds: &[Kind],
     folder: &Path,
     upstream: SocketAddr,
     head: Head,
@@ -54,7 +72,7 @@ fn measure(
     requests: u64,
 ) -> anyhow::Result<()> {
     let mut peers = Vec::new();
-    for kind in KINDS {
+    for &kind in kinds {
         match peer::proxy(kind, folder, upstream, &[], Some(PROXY_CORE)) {
             Ok(peer) => {
                 send(peer.address, head, requests / 10)?; // warm: pools filled, pages touched
@@ -98,14 +116,16 @@ fn measure(
     Ok(())
 }
 
-/// Ravelin against each other one, round by round: what disturbs one round disturbs both.
+/// Ravelin against each other one, and each feature against none, round by round: what disturbs one round disturbs both.
 fn ratios(peers: &[(Kind, Peer, Rounds)]) {
     let of =
         |wanted: Kind| peers.iter().find(|(kind, ..)| *kind == wanted).map(|(.., measured)| &measured.cpu);
-    for other in [Kind::Floor, Kind::Nginx] {
-        if let (Some(ravelin), Some(peer)) = (of(Kind::Ravelin), of(other)) {
+    let beside = [(Kind::Ravelin, Kind::Floor), (Kind::Ravelin, Kind::Nginx)];
+    let bare = Kind::Without(Omitted::All);
+    for (one, other) in beside.into_iter().chain(FEATURES.map(|kind| (kind, bare))) {
+        if let (Some(ravelin), Some(peer)) = (of(one), of(other).filter(|_| one != other)) {
             let ratios: Vec<f64> = ravelin.iter().zip(peer).map(|(ravelin, peer)| ravelin / peer).collect();
-            println!("  ravelin / {:<18} {}", other.name(), Spread::of(&ratios));
+            println!("  {} / {:<18} {}", one.name(), other.name(), Spread::of(&ratios));
         }
     }
     println!();
@@ -128,9 +148,9 @@ fn send(target: SocketAddr, head: Head, requests: u64) -> anyhow::Result<Vec<u32
 }
 
 /// System calls and allocations per request: the difference of two runs under a tracer.
-fn counts(folder: &Path, upstream: SocketAddr) -> anyhow::Result<()> {
+fn counts(kinds: &[Kind], folder: &Path, upstream: SocketAddr) -> anyhow::Result<()> {
     println!("counts per request (two runs, the difference divided), {}", Head::Browser.name());
-    for kind in KINDS {
+    for &kind in kinds {
         let count =
             |tool, head, requests, digits: usize| match counted(kind, folder, upstream, tool, head, requests)
             {

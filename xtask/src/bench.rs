@@ -14,6 +14,12 @@ pub(crate) enum Subject {
         #[arg(long, default_value_t = 7)]
         rounds: u32,
     },
+    /// What three middlewares, metrics and the access log cost a request, each left out in turn.
+    Features {
+        /// Alternated rounds; the median and the spread are printed.
+        #[arg(long, default_value_t = 7)]
+        rounds: u32,
+    },
     /// CPU, bytes and time until served for one route changed among 1k, 10k and 100k.
     Change,
     /// The consensus core: what a commit costs beside raft-rs, what clients see beside openraft, what a disk leaves of it.
@@ -35,6 +41,7 @@ pub(crate) fn run(root: &Path, subject: &Subject) -> anyhow::Result<()> {
             return process::cargo(&root.join("bench/consensus"), "run --quiet --locked --release", &[]);
         }
         Subject::Proxy { rounds } => text(&["proxy", "--rounds", &rounds.to_string()]),
+        Subject::Features { rounds } => text(&["features", "--rounds", &rounds.to_string()]),
         Subject::Change => text(&["change"]),
         Subject::Start { rounds } => text(&["start", "--rounds", &rounds.to_string()]),
     };

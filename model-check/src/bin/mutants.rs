@@ -65,10 +65,7 @@ fn steps(root: &Path, only: Option<&str>) -> ExitCode {
         eprintln!("{}: {error}", path.display());
         return ExitCode::from(2);
     }
-    println!(
-        "steps: {count} bounds, {}",
-        if right { "each needed" } else { "NOT each needed" }
-    );
+    println!("steps: {count} bounds, {}", if right { "each needed" } else { "NOT each needed" });
     if right { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 

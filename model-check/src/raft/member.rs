@@ -118,7 +118,9 @@ impl Work<'_> {
     fn step(&mut self, input: Input<Load>) {
         let mut effects = Effects::new();
         let before = self.member.core.clone();
-        let stale = matches!(&input, Input::Message { message, .. } if message.term < before.term());
+        // With leases time goes on, and what waits for it moves with whatever comes.
+        let stale = matches!(&input, Input::Message { message, .. } if message.term < before.term())
+            && before.params().lease.is_none();
         self.member.core.step(self.member.now, input, &mut effects);
         let core = &self.member.core;
         if stale && *core != before && self.shared.watch == Watch::Everything && self.violation.is_none() {

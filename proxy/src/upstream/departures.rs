@@ -145,7 +145,8 @@ mod tests {
                     assert_eq!(line, format!("GET {target} HTTP/1.1\r\n").into_bytes());
                 }
             }
-            assert_eq!(woken.0.load(Ordering::Relaxed), 0, "nobody has anything to do but to wait for an answer");
+            let woken = woken.0.load(Ordering::Relaxed);
+            assert_eq!(woken, 0, "nobody has anything to do but to wait for an answer");
         });
     }
 

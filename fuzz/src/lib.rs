@@ -11,10 +11,10 @@ pub mod guard;
 pub mod middleware;
 pub mod oracle;
 pub mod proxy_protocol;
+pub mod request;
 pub mod rule;
 pub mod store;
 pub mod template;
-pub mod target;
 pub mod trace;
 pub mod wal;
 
@@ -37,9 +37,9 @@ pub const TARGETS: &[Target] = &[
     Target { name: "middleware", run: middleware::run },
     Target { name: "oracle", run: oracle::run },
     Target { name: "proxy_protocol", run: proxy_protocol::run },
+    Target { name: "request", run: request::run },
     Target { name: "rule", run: rule::run },
     Target { name: "store", run: store::run },
-    Target { name: "target", run: target::run },
     Target { name: "template", run: template::run },
     Target { name: "trace", run: trace::run },
     Target { name: "wal", run: wal::run },

@@ -149,6 +149,25 @@ impl ForwardedPolicy {
         Ok(())
     }
 
+    /// What a server is told where a client sent these fields and no middleware changed any: [`ForwardedPolicy::admit`], then
+    /// [`ForwardedPolicy::dispatch`]. For checks of the policy as a whole.
+    ///
+    /// # Errors
+    /// A field name with an underscore where those are refused.
+    pub fn told(
+        &self,
+        mut headers: HeaderMap,
+        host: &HeaderValue,
+        port: Option<u16>,
+        origin: Origin<'_>,
+    ) -> Result<HeaderMap, RequestError> {
+        let present = Present::of_client(&headers);
+        self.admit(&mut headers, present, Some(host), port, origin)?;
+        let present = Present::of(&headers);
+        self.dispatch(&mut headers, present, origin, false);
+        Ok(headers)
+    }
+
     fn drop_unwanted(&self, headers: &mut HeaderMap, trusted: bool) -> Result<(), RequestError> {
         let mut unwanted = smallvec::SmallVec::<[HeaderName; 8]>::new();
         for name in headers.keys() {

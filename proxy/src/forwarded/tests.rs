@@ -37,17 +37,12 @@ fn insecure() -> ForwardedPolicy {
 
 /// What a server sees of these fields, plain HTTP unless `tls`.
 fn seen(policy: &ForwardedPolicy, host: &str, tls: bool, fields: &[(&str, &str)]) -> HeaderMap {
-    let mut headers = map(fields);
     let peer_value = HeaderValue::from_static("127.0.0.1");
     let server = HeaderValue::from_static("edge-1");
     let origin = Origin { peer: PEER, peer_value: &peer_value, tls, server: &server };
     let host_value = HeaderValue::from_str(host).expect("a host value");
     let port = crate::host::canonical(host).expect("a host").port;
-    let present = Present::of_client(&headers);
-    policy.admit(&mut headers, present, Some(&host_value), port, origin).expect("admitted");
-    let present = Present::of(&headers);
-    policy.dispatch(&mut headers, present, origin, false);
-    headers
+    policy.told(map(fields), &host_value, port, origin).expect("admitted")
 }
 
 fn ours(host: &str, port: &str) -> Vec<String> {

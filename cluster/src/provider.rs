@@ -36,6 +36,8 @@ pub struct FileSpec {
     pub watch: bool,
     /// Sustained change leads to at most one draft in this time; a single change is never delayed by it.
     pub throttle: Duration,
+    /// Whether the log is told, in lines of level DEBUG, what templates gave.
+    pub log_generated: bool,
 }
 
 /// Where the file provider reads.
@@ -121,7 +123,8 @@ pub fn specs(providers: &Providers) -> Vec<ProviderSpec> {
             ("", filename) => FileSource::File(PathBuf::from(filename)),
             (directory, _) => FileSource::Directory(PathBuf::from(directory)),
         };
-        Some(ProviderSpec::File(FileSpec { source, watch: file.watch, throttle }))
+        let log_generated = file.debug_log_generated_template.unwrap_or(false);
+        Some(ProviderSpec::File(FileSpec { source, watch: file.watch, throttle, log_generated }))
     });
     file.into_iter().collect()
 }

@@ -8,7 +8,8 @@ mod yaml;
 
 use std::path::Path;
 
-use crate::problem::{Position, Problem, Severity};
+use crate::problem::{Position, Problem};
+use crate::template;
 
 /// Longest text in bytes. A route takes about 100 to 200 bytes: enough for some 200,000.
 pub const DOCUMENT_BYTES_MAX: usize = 32 * 1024 * 1024;
@@ -188,24 +189,21 @@ pub fn parse(name: &str, text: &str, format: Format) -> Result<Document, Vec<Pro
     }
 }
 
-/// Reads a text of the file provider. Traefik takes it for a Go template first, which does not work yet: read as it stands it
-/// would mean something else.
+/// Reads a text of the file provider, which is a template first. Without `{{` it is read as it stands; else every place is that in
+/// the template from which it comes.
 ///
 /// # Errors
-/// As [`parse`], or the place of the first `{{`.
-pub fn parse_provided(name: &str, text: &str, format: Format) -> Result<Document, Vec<Problem>> {
-    template(name, text).map_or_else(|| parse(name, text, format), |problem| Err(vec![problem]))
-}
-
-/// Where a text is a template, if it is one.
-pub fn template(name: &str, text: &str) -> Option<Problem> {
-    let (before, _) = text.split_once("{{")?;
-    let line = before.rsplit('\n').next().unwrap_or_default();
-    let place = |before: usize| u32::try_from(before + 1).unwrap_or(u32::MAX);
-    let at = Position { line: place(before.matches('\n').count()), column: place(line.chars().count()) };
-    let message = "templates (`{{`) do not work yet, so nothing of this file is taken";
-    let problem = Problem::error(name, at, "", message).severity(Severity::NotYet);
-    Some(problem.mend("write out what the template would give"))
+/// As [`parse`], or what is wrong in the template.
+pub fn parse_provided(
+    name: &str,
+    text: &str,
+    format: Format,
+    environment: &template::Environment<'_>,
+) -> Result<Document, Vec<Problem>> {
+    match template::render(name, text, environment).map_err(|problem| vec![*problem])? {
+        Some(rendered) => rendered.read(name, format),
+        None => parse(name, text, format),
+    }
 }
 
 #[cfg(test)]

@@ -20,6 +20,7 @@ pub mod problem;
 pub mod rule;
 pub mod secret;
 pub mod static_config;
+pub mod template;
 pub mod understands;
 pub mod validate;
 

@@ -21,7 +21,7 @@ pub use names::shown_address;
 pub(crate) use names::{
     HIDDEN_NAME, PRIVATE_KEY, is_header_name, looks_secret, may_hold_secrets, shown_name,
 };
-pub use places::{FillError, SealError, Sealed, fill, fill_record, seal_object, seal_record};
+pub use places::{FillError, SealError, Sealed, fill, fill_record, seal_object, seal_record, shown_object};
 pub use seal::{ENVELOPE_VERSION, KEY_BYTES, KeyId, OpenError, SealingKeys, ViewKey};
 
 /// The name of a secret: a keyed digest of its value. `Display` prints all 64 hexadecimal digits.

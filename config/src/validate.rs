@@ -17,6 +17,7 @@ use crate::object::{Kind, Object, State};
 use crate::options::{self, DIFFERENCES, DYNAMIC, Difference, STATIC, Support, Use};
 use crate::problem::{Position, Problem, Severity};
 use crate::static_config::{Judged, internal_objects, judge_document};
+use crate::template::{self, Environment};
 
 /// The name that provider `file` gives to what stands in the file.
 const PROVIDER: &str = "file";
@@ -61,27 +62,51 @@ impl Report {
     }
 }
 
-/// Judges a text. `name` is how problems cite the file; `files` reads what certificates and keys name.
-pub fn validate(name: &str, text: &str, format: Format, files: &ReadFile<'_>) -> Report {
+/// Judges a text. `name` is how problems cite the file; `files` reads what certificates and keys name, `environment` what templates
+/// ask for.
+pub fn validate(
+    name: &str,
+    text: &str,
+    format: Format,
+    files: &ReadFile<'_>,
+    environment: &Environment<'_>,
+) -> Report {
     let mut report = Report { file: name.to_owned(), ..Report::default() };
-    match (document::parse(name, text, format), document::template(name, text)) {
-        // Static sections are no template in Traefik either.
-        (Ok(document), Some(template)) if is_provided(&document) => report.problems = vec![template],
-        (Ok(document), _) => Validation { report: &mut report, document: &document }.run(files),
-        (Err(_), Some(template)) => report.problems = vec![template],
-        (Err(problems), None) => report.problems = problems,
+    match read(name, text, format, environment) {
+        Ok((document, unset)) => {
+            report.problems = unset;
+            Validation { report: &mut report, document: &document }.run(files);
+        }
+        Err(problems) => report.problems = problems,
     }
     report.problems.sort_by(|left, right| (left.at, &left.path).cmp(&(right.at, &right.path)));
     report
 }
 
-fn is_dynamic(entry: &Entry) -> bool {
-    DYNAMIC.iter().any(|field| field.name.eq_ignore_ascii_case(&entry.key))
+/// The text as the file provider would read it, with a warning for each variable of the environment that it misses here.
+fn read(
+    name: &str,
+    text: &str,
+    format: Format,
+    environment: &Environment<'_>,
+) -> Result<(Document, Vec<Problem>), Vec<Problem>> {
+    let rendered = template::render_dynamic(name, text, format, environment);
+    let Some(rendered) = rendered.map_err(|problem| vec![*problem])? else {
+        return document::parse(name, text, format).map(|document| (document, Vec::new()));
+    };
+    let unset = rendered.unset.iter().map(|(variable, at)| {
+        let message = format!(
+            "template: the variable {variable} of the environment is not set here: it counts as empty"
+        );
+        let problem = Problem::error(name, *at, "", message).severity(Severity::Warning);
+        problem.mend("run `validate` with the environment that Ravelin will have")
+    });
+    let unset = unset.collect();
+    rendered.read(name, format).map(|document| (document, unset))
 }
 
-/// Whether a text holds what a provider reads.
-fn is_provided(document: &Document) -> bool {
-    document.root.entries().iter().any(is_dynamic)
+fn is_dynamic(entry: &Entry) -> bool {
+    DYNAMIC.iter().any(|field| field.name.eq_ignore_ascii_case(&entry.key))
 }
 
 struct Validation<'a> {

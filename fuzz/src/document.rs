@@ -18,7 +18,7 @@ pub fn drafts(input: &[u8]) -> Option<usize> {
     let format = if *letter == b't' { Format::Toml } else { Format::Yaml };
     let text = std::str::from_utf8(text).ok()?;
     // `validate` runs the same reader and judge, and must come to an end on whatever they do.
-    let report = validate("fuzz", text, format, &file);
+    let report = validate("fuzz", text, format, &file, &|_| None);
     let document = match document::parse("fuzz", text, format) {
         Ok(document) => document,
         Err(problems) => {

@@ -39,12 +39,13 @@ pub(crate) fn run(options: cli::ControllerOptions) -> anyhow::Result<()> {
             Arc::new(QuicTransport::bind(&identity, listen, QuicOptions::default())?);
         refuse_wiped(&options.identity, &options.data)?;
         let started = ControllerOptions::of_identity(&identity, transport, options.data.clone());
+        // Before anything is answered: what nobody takes up ends the process.
+        let mut hangup = signal(SignalKind::hangup()).context("SIGHUP")?;
         let node = shell::start_recorded(started, options.trace_file)
             .await
             .with_context(|| format!("controller-{}", identity.node()))?;
         tracing::info!(node = identity.node(), %listen, "controller started");
         let mut terminate = signal(SignalKind::terminate()).context("SIGTERM")?;
-        let mut hangup = signal(SignalKind::hangup()).context("SIGHUP")?;
         loop {
             tokio::select! {
                 _ = terminate.recv() => break,

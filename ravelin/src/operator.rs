@@ -20,12 +20,14 @@ use ravelin_cluster::request::{
     Response, Scope, SourceDocument, SourceFormat,
 };
 use ravelin_cluster::shell::client::Client;
+use ravelin_config::document::Format;
+use ravelin_config::template;
 use ravelin_transport::identity::Identity;
 use ravelin_transport::{ClusterId, PeerRole};
 
 use self::remembered::Remembered;
 use crate::cli::{ApplyOptions, DeleteOptions, EventsOptions, GetOptions, OperatorOptions, StatusOptions};
-use crate::exit;
+use crate::exit::{self, CheckFailed};
 
 /// Longest wait, behind a command, for the cluster to say where its controllers are.
 const TELL_TIMEOUT: Duration = Duration::from_secs(1);
@@ -245,6 +247,14 @@ pub(crate) fn apply(options: &ApplyOptions) -> anyhow::Result<()> {
         let format = SourceFormat::of_name(&name);
         format.with_context(|| format!("{name}: the name must end in .yaml, .yml, .json or .toml"))?
     };
+    // A template is carried out here, with the environment of who asks.
+    let read_as = match format {
+        SourceFormat::Yaml => Format::Yaml,
+        SourceFormat::Toml => Format::Toml,
+    };
+    let rendered = template::render_dynamic(&name, &text, read_as, &template::process_environment);
+    let rendered = rendered.map_err(|problem| CheckFailed(problem.to_string()))?;
+    let text = rendered.map_or(text, |rendered| rendered.text);
     let node = options.operator.node;
     let change = with_operator(&options.operator, async |operator| {
         operator.change(applying(&name, format, &text), node, options.request).await

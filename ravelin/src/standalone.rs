@@ -61,9 +61,10 @@ fn refused(problems: Vec<Problem>) -> anyhow::Error {
 }
 
 async fn serve(bootstrap: Bootstrap, loaded: Loaded) -> anyhow::Result<()> {
-    let (node, proxy) = start(bootstrap, loaded).await?;
+    // Before anything is served: what nobody takes up ends the process.
     let mut hangup =
         tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup()).context("SIGHUP")?;
+    let (node, proxy) = start(bootstrap, loaded).await?;
     let stopped = until_told_to_stop(&proxy);
     tokio::pin!(stopped);
     loop {

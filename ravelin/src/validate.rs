@@ -7,6 +7,7 @@ use std::path::Path;
 use anyhow::Context;
 use ravelin_config::document::Format;
 use ravelin_config::draft;
+use ravelin_config::template;
 use ravelin_config::validate::{self, Report};
 
 use crate::exit::Ended;
@@ -37,5 +38,5 @@ pub(crate) fn report(file: &Path) -> anyhow::Result<Report> {
     let text = std::fs::read_to_string(file).with_context(|| format!("{name} could not be read"))?;
     let format = Format::of_path(file);
     let format = format.with_context(|| format!("{name}: the name must end in .yaml, .yml or .toml"))?;
-    Ok(validate::validate(&name, &text, format, &draft::read_file))
+    Ok(validate::validate(&name, &text, format, &draft::read_file, &template::process_environment))
 }

@@ -7,19 +7,21 @@
 //!
 //! What is guaranteed: a change is read when its files have rested for 100 ms, so that a text that is written in pieces
 //! is read whole as long as the writer does not pause for longer (rename a finished file into place where it may), and
-//! within 200 ms after that where the system tells of changes, else within seconds. A source that never rests is read
-//! as it stands after five seconds.
+//! within 200 ms after that where the system tells of changes, else within seconds. A file that is moved into its place is
+//! whole and read at once. A source that never rests is read as it stands after five seconds.
 //!
 //! It must not keep objects of a text that it cannot read, nor take a missing or broken file for an empty one: then
 //! everything stays as it was, and the reason is told.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
-use ravelin_config::{Draft, Key};
+use ravelin_config::draft::Place;
+use ravelin_config::{Draft, Key, secret};
 use ravelin_transport::BoxFuture;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -30,7 +32,7 @@ use crate::request::status::ProviderState;
 mod read;
 mod throttle;
 
-use read::{Content, Look, Seen};
+use read::{Content, Look, Patience, Seen};
 use throttle::Throttle;
 
 /// How long a burst of hints is gathered before a look: an editor writes, renames and touches in one go.
@@ -43,6 +45,8 @@ const RESTLESS_MAX: Duration = Duration::from_secs(5);
 const WATCHED_MAX: usize = 64;
 /// Lines about single objects in the log after one draft.
 const LINES_MAX: usize = 32;
+/// Objects of templates that the log shows after one draft.
+const GENERATED_MAX: usize = 1024;
 /// How often to look while the source cannot be read, or cannot be watched.
 const ANXIOUS_INTERVAL: Duration = Duration::from_millis(500);
 
@@ -64,7 +68,7 @@ impl FileProvider {
 /// # Errors
 /// It is not there, or cannot be read as configuration: one line each.
 pub fn read_once(source: &FileSource) -> Result<Draft, Vec<String>> {
-    match read::look(source, None, false) {
+    match read::look(source, None, Patience::Spent) {
         Look::Changed(_, content) => Ok(content.draft),
         Look::Missing(reason) => Err(vec![reason]),
         Look::Unreadable(_, problems) => Err(problems),
@@ -125,7 +129,7 @@ impl Run {
         loop {
             // Watch first, then look: what changes in between gives a hint.
             let watched = directories(&self.spec.source, self.seen.as_deref());
-            let anxious = !self.watch.aim(&watched) || self.failing.is_some();
+            let anxious = !self.watch.aim(&watched, &self.spec.source) || self.failing.is_some();
             self.look().await;
             if directories(&self.spec.source, self.seen.as_deref()) != watched {
                 // The documents name files elsewhere by now.
@@ -147,7 +151,10 @@ impl Run {
                     return;
                 }
                 () = self.watch.hinted(), if self.spec.watch => {
-                    tokio::time::sleep(SETTLE).await;
+                    // What was moved into place is there as a whole: no burst follows.
+                    if !self.watch.moved.load(Ordering::Acquire) {
+                        tokio::time::sleep(SETTLE).await;
+                    }
                     self.watch.forget_hints();
                     return;
                 }
@@ -189,10 +196,15 @@ impl Run {
         let begun = Instant::now();
         loop {
             let (source, seen) = (self.spec.source.clone(), self.seen.clone());
-            let is_patient = begun.elapsed() < RESTLESS_MAX;
+            let patience = match begun.elapsed() < RESTLESS_MAX {
+                // Said of one look: whatever is written next is another matter.
+                true if self.watch.moved.swap(false, Ordering::AcqRel) => Patience::Moved,
+                true => Patience::Rest,
+                false => Patience::Spent,
+            };
             let reads = Instant::now();
             // Reading and parsing may take a while and must not hold up other tasks.
-            let look = tokio::task::spawn_blocking(move || read::look(&source, seen.as_deref(), is_patient));
+            let look = tokio::task::spawn_blocking(move || read::look(&source, seen.as_deref(), patience));
             match look.await {
                 Err(_) => return,
                 Ok(Look::Fleeting) => tokio::time::sleep(SETTLE).await,
@@ -205,7 +217,12 @@ impl Run {
     }
 
     async fn take(&mut self, seen: Seen, content: Content, read: Duration) {
-        let Content { mut draft, explicitly_empty } = content;
+        let Content { mut draft, explicitly_empty, templates } = content;
+        if self.spec.log_generated {
+            for line in generated(&draft, &templates) {
+                tracing::debug!("{line}");
+            }
+        }
         self.throttle.wait().await;
         if let Some(last) = &self.last {
             draft.keep_unchanged(last);
@@ -232,6 +249,23 @@ impl Run {
         let state = ProviderState::Failing { since_micros, reasons };
         self.surroundings.updates.send(ProviderUpdate::State { provider: "file".to_owned(), state }).await;
     }
+}
+
+/// What templates gave, object by object with `…` for each secret: the text itself would show them. At most
+/// [`GENERATED_MAX`] lines and one that counts the rest.
+fn generated(draft: &Draft, templates: &BTreeSet<String>) -> Vec<String> {
+    let of_template = |place: &Place| templates.contains(&*place.file);
+    let mut places = draft.places.iter().filter(|(_, place)| of_template(place));
+    let line = |(key, place): (&Key, &Place)| {
+        let object = draft.objects.get(key).map(|object| secret::shown_object(object));
+        format!("{}:{}: the template gives {key}: {}", place.file, place.at.line, object.unwrap_or_default())
+    };
+    let mut lines: Vec<String> = places.by_ref().take(GENERATED_MAX).map(line).collect();
+    let more = places.count();
+    if more > 0 {
+        lines.push(format!("and {more} more objects"));
+    }
+    lines
 }
 
 /// What is new about single objects since the log was told last, at most [`LINES_MAX`] lines and one that counts the rest.
@@ -267,25 +301,33 @@ struct Watch {
     aimed_at: Vec<(PathBuf, RecursiveMode)>,
     hint: mpsc::Sender<()>,
     hints: mpsc::Receiver<()>,
+    /// Whether the last thing that happened to the file is that it was moved into its place.
+    moved: Arc<AtomicBool>,
 }
 
 impl Watch {
     fn new(wanted: bool) -> Self {
         // One place: a hint that is there already says everything.
         let (hint, hints) = mpsc::channel(1);
-        Self { wanted, watcher: None, aimed_at: Vec::new(), hint, hints }
+        Self { wanted, watcher: None, aimed_at: Vec::new(), hint, hints, moved: Arc::default() }
     }
 
     /// Makes sure that the right directories are watched; false if they cannot be.
-    fn aim(&mut self, wanted: &[(PathBuf, RecursiveMode)]) -> bool {
+    fn aim(&mut self, wanted: &[(PathBuf, RecursiveMode)], source: &FileSource) -> bool {
         if !self.wanted {
             return true;
         }
         if self.watcher.is_some() && wanted == self.aimed_at && !wanted.is_empty() {
             return true;
         }
-        let hint = self.hint.clone();
+        let (hint, moved, path) = (self.hint.clone(), Arc::clone(&self.moved), source.path().to_owned());
+        let is_file = matches!(source, FileSource::File(_));
         let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+            if let Some(whole) =
+                event.as_ref().ok().filter(|_| is_file).and_then(|event| is_moved(event, &path))
+            {
+                moved.store(whole, Ordering::Release);
+            }
             // Reading is not a change: a look would otherwise lead to the next one.
             if !matches!(event.as_ref().map(|event| event.kind), Ok(notify::EventKind::Access(_))) {
                 // One hint that waits already says everything.
@@ -312,6 +354,20 @@ impl Watch {
 
     fn forget_hints(&mut self) {
         while self.hints.try_recv().is_ok() {}
+    }
+}
+
+/// Whether an event says that the file was moved into its place (then it is whole), or that it was written to; none of either.
+fn is_moved(event: &notify::Event, file: &Path) -> Option<bool> {
+    use notify::EventKind;
+    use notify::event::{ModifyKind, RenameMode};
+    let is_target = event.paths.last().is_some_and(|path| path == file);
+    match event.kind {
+        EventKind::Modify(ModifyKind::Name(RenameMode::To | RenameMode::Both)) if is_target => Some(true),
+        EventKind::Create(_) | EventKind::Modify(ModifyKind::Data(_) | ModifyKind::Any) if is_target => {
+            Some(false)
+        }
+        _ => None,
     }
 }
 

@@ -10,8 +10,8 @@ use ravelin_config::object::RECORD_VERSION;
 use ravelin_config::secret::{self, OpenError};
 use ravelin_config::static_config::{Judged, judge_document};
 use ravelin_config::{
-    Change as ConfigChange, ConfigMap, Draft, Key, Problem, Record, RecordWire, SealingKeys, State,
-    draft_with_files,
+    Change as ConfigChange, ConfigMap, Draft, Key, Position, Problem, Record, RecordWire, SealingKeys, State,
+    draft_with_files, template,
 };
 use ravelin_transport::codec;
 
@@ -209,6 +209,11 @@ struct Drafts {
     fixed: Option<Judged>,
 }
 
+fn template_problem(name: &str) -> Problem {
+    let message = "a template: it must be carried out before it is sent, as `ravelin apply` does";
+    Problem::error(name, Position::NONE, "", message)
+}
+
 fn read_documents(documents: &[SourceDocument]) -> Result<Drafts, Refusal> {
     let mut read: Vec<Document> = Vec::with_capacity(documents.len());
     let mut problems = Vec::new();
@@ -217,7 +222,12 @@ fn read_documents(documents: &[SourceDocument]) -> Result<Drafts, Refusal> {
             SourceFormat::Yaml => Format::Yaml,
             SourceFormat::Toml => Format::Toml,
         };
-        match document::parse_provided(&source.name, &source.text, format) {
+        let parsed = match template::render_dynamic(&source.name, &source.text, format, &|_| None) {
+            Ok(None) => document::parse(&source.name, &source.text, format),
+            // Whose environment? Not this node's, for somebody far away.
+            Ok(Some(_)) | Err(_) => Err(vec![template_problem(&source.name)]),
+        };
+        match parsed {
             Ok(document) => read.push(document),
             Err(found) => problems.extend(found.iter().map(ToString::to_string)),
         }

@@ -57,13 +57,25 @@ fn keys_are_found_in_any_case_and_the_exact_spelling_wins() {
 }
 
 #[test]
-fn a_template_is_refused_and_not_taken_as_it_stands() {
-    let problems =
-        parse_provided("t.yaml", "a: 1\nb: x{{ env \"B\" }}\n", Format::Yaml).expect_err("a template");
-    assert_eq!(problems.len(), 1);
-    assert_eq!(problems[0].at, Position { line: 2, column: 5 });
-    assert!(problems[0].message.contains("do not work yet"), "{:?}", problems[0]);
-    let plain = parse_provided("t.yaml", "a: {b: {c: 1}}\n", Format::Yaml).expect("braces are no template");
+fn a_provided_text_is_a_template_first_and_knows_its_places() {
+    let environment = |name: &str| (name == "HOST").then(|| "a.test".to_owned());
+    let read = |text: &str| parse_provided("t.yaml", text, Format::Yaml, &environment);
+    let text = "a: 1\n{{ range list 1 2 }}\nb{{ . }}: {x: '{{ env `HOST` }}'}\n{{ end }}\nc: 2\n";
+    let root = read(text).expect("a good template").root;
+    assert_eq!(root.to_json(), json!({"a": 1, "b1": {"x": "a.test"}, "b2": {"x": "a.test"}, "c": 2}));
+    let place = |key: &str| root.entry(key).map(|entry| (entry.at.line, entry.at.column));
+    assert_eq!((place("b2"), place("c")), (Some((3, 1)), Some((5, 1))));
+    let inner = root.entry("b2").and_then(|entry| entry.node.entry("x")).expect("it is there");
+    assert_eq!((inner.at.line, inner.at.column, inner.node.at.column), (3, 12, 15));
+
+    let broken = read("a: 1\n{{ range list 1 2 }}\nb: [\n{{ end }}\n").expect_err("no YAML");
+    assert!(
+        broken[0].at.line >= 3 && broken[0].message.contains("of what the template gives)"),
+        "{broken:?}"
+    );
+    let unknown = read("a: 1\nb: x{{ enf \"B\" }}\n").expect_err("no such function");
+    assert_eq!((unknown.len(), unknown[0].at), (1, Position { line: 2, column: 8 }));
+    let plain = read("a: {b: {c: 1}}\n").expect("braces are no template");
     assert_eq!(plain.root.to_json(), json!({"a": {"b": {"c": 1}}}));
 }
 

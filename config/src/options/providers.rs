@@ -10,7 +10,9 @@ const FILE: &[Field] = &[
     ),
     text("filename"),
     flag("watch").or("true"),
-    flag("debugLogGeneratedTemplate").not_yet("templates in configuration files do not work yet"),
+    flag("debugLogGeneratedTemplate").differs(
+        "each object that a template gives is logged with `…` for its secrets, not the text itself",
+    ),
 ];
 
 macro_rules! later {

@@ -141,6 +141,22 @@ pub fn fill_record(
     (Record { object, status: record.status.clone(), last_good }, errors)
 }
 
+/// The object's JSON for a person, with `…` in the place of each secret.
+pub fn shown_object(object: &Object) -> String {
+    let Ok(mut json) = serde_json::from_slice::<Json>(&object.bytes) else {
+        return "an object that is no JSON".to_owned();
+    };
+    let hidden = || Json::String("…".to_owned());
+    for place in object.secrets.iter() {
+        if let Some(reference) = json.pointer_mut(&place.pointer) {
+            *reference = hidden();
+        }
+    }
+    let mut taking = Taking { sealed: &[], pointer: String::new(), replace: &mut |_, _| hidden() };
+    taking.take(&mut json, Within::object(object.kind));
+    json.to_string()
+}
+
 fn reference(id: &SecretId) -> Json {
     Json::Object(Map::from_iter([(REFERENCE.to_owned(), Json::String(id.to_string()))]))
 }

@@ -213,11 +213,14 @@ fn a_rule_that_cannot_be_read_keeps_the_last_good_router_or_has_no_place_and_say
 }
 
 #[test]
-fn a_template_in_the_file_changes_nothing_and_is_told() {
+fn a_broken_template_changes_nothing_and_is_told_with_its_place() {
     let mut all = Standalone::start(HELLO);
     all.serves("hello.test", "/", 200);
-    all.rewrite(&HELLO.replace("hello.test", "{{ env `HOST` }}"));
+    all.rewrite(&HELLO.replace("hello.test", "{{ enf `HOST` }}"));
     all.refused(1);
     assert_eq!(status(all.web, "hello.test", "/"), 200);
-    assert!(all.process.printed().contains("templates (`{{`) do not work yet"), "{}", all.process.printed());
+    let told = "template: there is no function `enf`";
+    assert!(all.process.printed().contains(told), "{}", all.process.printed());
+    all.rewrite(&HELLO.replace("hello.test", "{{ list `rendered` `test` | join `.` }}"));
+    all.serves("rendered.test", "/", 200);
 }

@@ -113,6 +113,21 @@ fn a_changed_file_is_served_and_a_broken_one_is_not() {
 }
 
 #[test]
+fn a_hangup_reads_a_file_anew_that_nobody_watches() {
+    let mut all = Standalone::start(HELLO);
+    all.process.kill();
+    let unwatched = |text: &str| text.replace("    filename:", "    watch: false\n    filename:");
+    let text = unwatched(&std::fs::read_to_string(all.file()).expect("the configuration"));
+    all.rewrite_whole(&text);
+    let words = [format!("--configFile={}", all.file().display())];
+    all.process = Running::start(all.folder.path(), "ravelin", &[&words[0]]);
+    all.serves("hello.test", "/", 200);
+    all.rewrite_whole(&text.replace("hello.test", "{{ upper `changed` | lower }}.test"));
+    all.process.signal("HUP");
+    all.serves("changed.test", "/", 200);
+}
+
+#[test]
 fn a_kill_leaves_nothing_behind_and_a_new_start_binds_the_same_ports() {
     let mut all = Standalone::start(HELLO);
     all.serves("hello.test", "/", 200);

@@ -2,7 +2,7 @@
 //! It must not watch, wait or keep anything.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ravelin_config::document::{self, DOCUMENT_BYTES_MAX, Format};
 use ravelin_config::draft::{ReadFile, read_file};
-use ravelin_config::{Draft, draft_with_files};
+use ravelin_config::{Draft, draft_with_files, template};
 use sha2::{Digest, Sha256};
 
 use super::FileSource;
@@ -95,6 +95,8 @@ pub(super) struct Content {
     pub(super) draft: Draft,
     /// Everything was read, and nothing is wanted.
     pub(super) explicitly_empty: bool,
+    /// The names of the documents that are templates.
+    pub(super) templates: BTreeSet<String>,
 }
 
 struct Text {
@@ -103,10 +105,22 @@ struct Text {
     bytes: Vec<u8>,
 }
 
+/// What is known of who writes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Patience {
+    /// Nothing: what was written a moment ago may not be whole.
+    Rest,
+    /// The document was moved into its place, and so is whole however fresh it is.
+    Moved,
+    /// It never rests: it is read as it stands.
+    Spent,
+}
+
 /// Looks once. May block for as long as the file system does. Something that is being written is left alone, unless the
 /// caller has no more patience; at the very first look it is only left alone where it is empty or cannot be read.
-pub(super) fn look(source: &FileSource, seen: Option<&Seen>, is_patient: bool) -> Look {
-    match try_look(source, seen, is_patient) {
+pub(super) fn look(source: &FileSource, seen: Option<&Seen>, patience: Patience) -> Look {
+    let is_patient = patience != Patience::Spent;
+    match try_look(source, seen, patience) {
         Ok(look) => look,
         Err(Trouble::Fleeting) if is_patient => Look::Fleeting,
         Err(Trouble::Fleeting) => Look::Missing("the directory never rests".to_owned()),
@@ -114,7 +128,8 @@ pub(super) fn look(source: &FileSource, seen: Option<&Seen>, is_patient: bool) -
     }
 }
 
-fn try_look(source: &FileSource, seen: Option<&Seen>, is_patient: bool) -> Result<Look, Trouble> {
+fn try_look(source: &FileSource, seen: Option<&Seen>, patience: Patience) -> Result<Look, Trouble> {
+    let is_patient = patience != Patience::Spent;
     let paths = match source {
         FileSource::File(path) => vec![path.clone()],
         FileSource::Directory(path) => documents(path)?,
@@ -122,13 +137,16 @@ fn try_look(source: &FileSource, seen: Option<&Seen>, is_patient: bool) -> Resul
     let now = SystemTime::now();
     let stamp = |path: &PathBuf| (path.clone(), Stamp::of(path));
     let mut stamps: Vec<_> = paths.iter().map(stamp).collect();
-    let documents_are_fresh = is_fresh(&stamps, now);
+    let just_written = is_fresh(&stamps, now);
+    let documents_are_fresh = patience != Patience::Moved && just_written;
     if let Some(seen) = seen {
-        let with_named = [stamps.clone(), seen.named.keys().map(stamp).collect()].concat();
+        let named: Vec<_> = seen.named.keys().map(stamp).collect();
+        let any_is_fresh = documents_are_fresh || is_fresh(&named, now);
+        let with_named = [stamps.clone(), named].concat();
         if seen.is_settled && seen.stamps == with_named {
             return Ok(Look::Same(seen.clone()));
         }
-        if is_patient && is_fresh(&with_named, now) {
+        if is_patient && any_is_fresh {
             return Ok(Look::Fleeting);
         }
     }
@@ -142,7 +160,7 @@ fn try_look(source: &FileSource, seen: Option<&Seen>, is_patient: bool) -> Resul
             return Ok(Look::Same(Seen { stamps, is_settled, documents, named }));
         }
     }
-    if is_patient && documents_are_fresh && texts.iter().any(|text| text.bytes.is_empty()) {
+    if is_patient && just_written && texts.iter().any(|text| text.bytes.is_empty()) {
         return Ok(Look::Fleeting);
     }
     // Stamped before it is read: what is written in between shows as another stamp next time.
@@ -160,9 +178,9 @@ fn try_look(source: &FileSource, seen: Option<&Seen>, is_patient: bool) -> Resul
     let named = named.into_iter().map(|(path, (_, content))| (path, content)).collect();
     let seen = Seen { stamps, is_settled, documents, named };
     Ok(match parsed {
-        Ok(draft) => {
+        Ok((draft, templates)) => {
             let explicitly_empty = draft.objects.is_empty() && draft.problems.is_empty();
-            Look::Changed(seen, Content { draft, explicitly_empty })
+            Look::Changed(seen, Content { draft, explicitly_empty, templates })
         }
         Err(_) if is_patient && documents_are_fresh => Look::Fleeting,
         Err(problems) => Look::Unreadable(seen, problems),
@@ -184,23 +202,32 @@ fn named_content(path: &Path) -> (Fingerprint, Result<String, String>) {
     (hasher.finalize().into(), content)
 }
 
-fn parse(texts: Vec<Text>, files: &ReadFile<'_>) -> Result<Draft, Vec<String>> {
+/// The draft of some texts, and the names of those that are templates.
+fn parse(texts: Vec<Text>, files: &ReadFile<'_>) -> Result<(Draft, BTreeSet<String>), Vec<String>> {
     let mut documents = Vec::with_capacity(texts.len());
+    let mut templates = BTreeSet::new();
     let mut problems = Vec::new();
     for text in texts {
         match String::from_utf8(text.bytes) {
-            Ok(content) => match document::parse_provided(&text.name, &content, text.format) {
-                Ok(document) => documents.push(document),
-                Err(found) => problems.extend(found.iter().map(ToString::to_string)),
-            },
+            Ok(content) => {
+                if content.contains("{{") {
+                    templates.insert(text.name.clone());
+                }
+                let environment = &template::process_environment;
+                match document::parse_provided(&text.name, &content, text.format, environment) {
+                    Ok(document) => documents.push(document),
+                    Err(found) => problems.extend(found.iter().map(ToString::to_string)),
+                }
+            }
             Err(_) => problems.push(format!("{}: not a text in UTF-8", text.name)),
         }
     }
     if !problems.is_empty() {
         return Err(problems);
     }
-    draft_with_files("file", &documents, files)
-        .map_err(|found| found.iter().map(ToString::to_string).collect())
+    let draft = draft_with_files("file", &documents, files)
+        .map_err(|found| found.iter().map(ToString::to_string).collect::<Vec<_>>())?;
+    Ok((draft, templates))
 }
 
 enum Trouble {

@@ -39,6 +39,7 @@ impl Bench {
             source: source(directory.path()),
             watch: watch_it,
             throttle: Duration::from_millis(1),
+            log_generated: true,
         };
         let surroundings = Surroundings { updates, outcome, reload: reloads, stop: stop.clone() };
         tokio::spawn(Box::new(FileProvider::new(spec)).run(surroundings));
@@ -148,9 +149,9 @@ async fn a_broken_file_keeps_what_was_and_says_where_it_is_broken() {
     bench.write("dynamic.yml", "http:\n  services: [\n");
     let reasons = bench.failing().await;
     assert!(reasons.iter().all(|reason| reason.contains("dynamic.yml:")), "{reasons:?}");
-    bench.write("dynamic.yml", &format!("# {{{{ env `A` }}}}\n{}", service("a")));
+    bench.write("dynamic.yml", &format!("# {{{{ enf `A` }}}}\n{}", service("a")));
     let reasons = bench.failing().await;
-    assert!(reasons[0].contains("dynamic.yml:1:3: ") && reasons[0].contains("templates"), "{reasons:?}");
+    assert!(reasons[0].contains("dynamic.yml:1:6: template: there is no function `enf`"), "{reasons:?}");
     bench.write("dynamic.yml", &service("b"));
     assert_eq!(names(&bench.draft().await), ["b@file"]);
     bench.state(|state| *state == ProviderState::Connected).await;
@@ -260,6 +261,43 @@ async fn a_file_that_is_written_in_pieces_is_read_whole_though_each_piece_is_val
     panic!("this machine never lets a process run for a third of a second");
 }
 
+#[test]
+fn a_file_that_was_moved_into_its_place_is_read_however_fresh_it_is() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let source = one_file(directory.path());
+    fs::write(source.path(), service("a")).expect("writable");
+    let Look::Changed(seen, _) = read::look(&source, None, Patience::Spent) else { panic!("the first look") };
+    let beside = directory.path().join("beside");
+    fs::write(&beside, service("b")).expect("writable");
+    // As fresh as can be: its age is what would make it wait.
+    let written = fs::File::options().append(true).open(&beside).expect("it is there");
+    written.set_modified(std::time::SystemTime::now()).expect("its time can be set");
+    fs::rename(&beside, source.path()).expect("one directory");
+    let Look::Changed(_, content) = read::look(&source, Some(&seen), Patience::Moved) else {
+        panic!("it waits")
+    };
+    assert_eq!(names(&Arc::new(content.draft)), ["b@file"]);
+}
+
+#[test]
+fn what_moves_a_file_into_its_place_is_told_from_what_writes_to_it() {
+    use notify::event::{CreateKind, DataChange, ModifyKind, RenameMode};
+    use notify::{Event, EventKind};
+    let (file, other) = (Path::new("/d/dynamic.yml"), Path::new("/d/dynamic.yml.new"));
+    let event = |kind, paths: &[&Path]| {
+        paths.iter().fold(Event::new(kind), |event, path| event.add_path(path.to_path_buf()))
+    };
+    let name = |mode| EventKind::Modify(ModifyKind::Name(mode));
+    let written = EventKind::Modify(ModifyKind::Data(DataChange::Any));
+    assert_eq!(is_moved(&event(name(RenameMode::To), &[file]), file), Some(true));
+    assert_eq!(is_moved(&event(name(RenameMode::Both), &[other, file]), file), Some(true));
+    assert_eq!(is_moved(&event(name(RenameMode::Both), &[file, other]), file), None);
+    assert_eq!(is_moved(&event(name(RenameMode::From), &[file]), file), None);
+    assert_eq!(is_moved(&event(written, &[file]), file), Some(false));
+    assert_eq!(is_moved(&event(EventKind::Create(CreateKind::File), &[file]), file), Some(false));
+    assert_eq!(is_moved(&event(written, &[other]), file), None);
+}
+
 #[tokio::test]
 async fn a_file_that_a_document_names_is_part_of_the_content() {
     let outside = tempfile::tempdir().expect("a temporary directory");
@@ -290,6 +328,21 @@ async fn a_file_that_a_document_names_is_part_of_the_content() {
     bench.draft().await;
     fs::write(&key, pem("renewed")).expect("writable");
     assert!(holds(&bench.draft().await, "renewed"));
+}
+
+#[tokio::test]
+async fn a_template_is_carried_out_and_what_it_gives_can_be_logged_without_secrets() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let text = "http:\n  services:\n{{ range list `a` `b` }}    {{ . }}:\n      loadBalancer: {servers: [{url: 'http://u:Marked0@h'}]}\n{{ end }}";
+    fs::write(directory.path().join("t.yml"), text).expect("writable");
+    fs::write(directory.path().join("plain.yml"), service("c")).expect("writable");
+    let mut bench = Bench::start_in(directory, whole_directory, true);
+    let draft = bench.draft().await;
+    assert_eq!(names(&draft), ["a@file", "b@file", "c@file"]);
+    let lines = generated(&draft, &BTreeSet::from([bench.path("t.yml").display().to_string()]));
+    assert_eq!(lines.len(), 2, "of templates only: {lines:?}");
+    assert!(lines[1].contains("t.yml:3: the template gives http/services/b@file: {"), "{lines:?}");
+    assert!(lines.iter().all(|line| line.contains('…') && !line.contains("Marked0")), "{lines:?}");
 }
 
 #[test]

@@ -129,6 +129,15 @@ fn files_on_the_controllers_disk_are_out_of_reach() {
 }
 
 #[test]
+fn a_template_is_not_carried_out_with_the_environment_of_a_node() {
+    let mut bench = Bench::new();
+    let text = service("{{ env `HOME` }}");
+    let verdict = bench.apply(vec![document("t.yml", &text)], ApplyMode::Merge);
+    let said = format!("{:?}", verdict.outcome.expect_err("it cannot be used"));
+    assert!(said.contains("a template: it must be carried out before it is sent"), "{said}");
+}
+
+#[test]
 fn a_key_without_its_frame_is_not_told_to_anybody() {
     let secret = "MIGHAgEAMBMGByqGSM49/AgEGCCqGSM49.AwEHBG0wawIBAQQg";
     for options in

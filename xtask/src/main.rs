@@ -4,6 +4,7 @@
 
 mod architecture;
 mod bench;
+mod clients;
 mod dependency;
 mod fuzz;
 #[cfg(test)]

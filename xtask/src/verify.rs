@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use anyhow::{Context, bail};
 
-use super::{architecture, dependency, fuzz, process, tidy};
+use super::{architecture, clients, dependency, fuzz, process, tidy};
 
 /// How a step ended that did not fail.
 pub(crate) enum Outcome {
@@ -26,7 +26,7 @@ pub(crate) const SHOWN_MUTANT: &str = "read-round-reused";
 type Step = (&'static str, fn(&Path, &Path) -> anyhow::Result<Outcome>);
 
 /// The steps, cheap ones first so that a slip shows early.
-const STEPS: [Step; 12] = [
+const STEPS: [Step; 13] = [
     ("format", |root, log| cargo(root, log, "fmt --all --check")),
     ("tidy", |root, _| rules(root)),
     ("dependency-rule", |root, _| listed(dependency::breaches(root)?)),
@@ -34,6 +34,7 @@ const STEPS: [Step; 12] = [
     ("docs", docs),
     ("licences-and-advisories", deny),
     ("test", |root, log| cargo(root, log, "test --locked --workspace")),
+    ("clients", clients::run),
     ("loom", loom),
     ("model", |root, log| figures(root, log, "run --locked -q -p ravelin-model-check --bin model -- check")),
     ("mutants", mutants),
@@ -133,7 +134,7 @@ fn cargo(root: &Path, log: &Path, line: &str) -> anyhow::Result<Outcome> {
 }
 
 /// The count in a line `test result: ok. 12 passed; …`.
-fn tests_passed(line: &str) -> Option<u64> {
+pub(crate) fn tests_passed(line: &str) -> Option<u64> {
     line.strip_prefix("test result: ok. ")?.split(' ').next()?.parse().ok()
 }
 

@@ -197,9 +197,11 @@ impl Node {
         }
     }
 
-    /// What is applied is fed, and read by whom it was promised.
+    /// What is applied is fed, and read by whom it was promised. After a recovery nothing is before the entry that begins the
+    /// epoch is applied: what the survivor holds before it may have been decided otherwise, under the same revision.
     fn publish(&mut self, now: Time, actions: &mut Actions) {
-        if let Some(generation) = fed_generation(&self.store)
+        let of_this_epoch = self.store.recovery_epoch() == self.core.params().recovery_epoch.0;
+        if let Some(generation) = fed_generation(&self.store).filter(|_| of_this_epoch)
             && self.announced != Some(generation)
         {
             self.announced = Some(generation);

@@ -112,4 +112,13 @@ pub(super) const MUTANTS: &[Mutant] = &[
         wrong: "u64::MAX",
         probe: SIMULATION,
     },
+    Mutant {
+        id: "heir-taken-for-leader",
+        stands_for: "I38, B33: what an operator is told of a transfer is so",
+        slip: "says that the wanted one leads as soon as another does",
+        file: "cluster/src/node/membership.rs",
+        original: "let response = «self.leads(leader, to)»;\n                    self.answer",
+        wrong: "{ let _ = leader; self.leads(to, to) }",
+        probe: SIMULATION,
+    },
 ];

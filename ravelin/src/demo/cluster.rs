@@ -22,6 +22,10 @@ const BACKENDS: usize = 2;
 /// Deadline of one step of the start; a hundred times what it usually takes.
 const START_TIME_MAX: Duration = Duration::from_secs(60);
 
+/// Where free ports are looked for, and how often.
+const PORTS: std::ops::Range<u16> = 20_000..30_000;
+const PORT_TRIES_MAX: usize = 1000;
+
 /// What to run.
 pub(crate) struct Plan {
     /// Folder of everything the demo writes.
@@ -62,15 +66,15 @@ struct Relay {
 }
 
 impl Cluster {
-    /// Lays out folders, ports and command lines; starts nothing but `ravelin init`.
+    /// Lays out folders, ports and command lines; starts nothing but `ravelin init` and the backends.
     pub(crate) fn prepare(plan: Plan) -> anyhow::Result<Self> {
         let directory = plan.directory;
         let identities = directory.join("identities");
         let mut nodes = Vec::new();
         // Where the nodes are dialled, and where they listen: two places with a relay between them.
-        let dialled = free_udp_addresses(CONTROLLERS)?;
+        let dialled = free_addresses(CONTROLLERS)?;
         let listened = match plan.relayed {
-            Some(_) => free_udp_addresses(CONTROLLERS)?,
+            Some(_) => free_addresses(CONTROLLERS)?,
             None => dialled.clone(),
         };
         for (node, address) in (1..).zip(&dialled) {
@@ -95,7 +99,7 @@ impl Cluster {
         for node in 1..=PROXIES {
             let name = format!("proxy-{node}");
             let folder = directory.join(&name);
-            let address = free_tcp_address()?;
+            let address = free_addresses(1)?.concat();
             let identity = identities.join(format!("{name}.toml")).display().to_string();
             let data = folder.join("data").display().to_string();
             let place = format!("web={address}");
@@ -133,7 +137,7 @@ impl Cluster {
             println!("$ {}", process.command_line());
             *input = process.start_piped()?.stdin.take();
         }
-        for process in self.backends.iter_mut().chain(&mut self.controllers).chain(&mut self.proxies) {
+        for process in self.controllers.iter_mut().chain(&mut self.proxies) {
             println!("$ {}", process.command_line());
             process.start()?;
         }
@@ -291,7 +295,7 @@ impl Cluster {
     /// Makes an identity for one more control node, starts it and makes it a member; its place.
     pub(crate) async fn add_controller(&mut self) -> anyhow::Result<usize> {
         let node = self.controllers.len() as u64 + 1;
-        let new = format!("controller-{node}={}", free_udp_addresses(1)?.concat());
+        let new = format!("controller-{node}={}", free_addresses(1)?.concat());
         let out = self.directory.join("identities").display().to_string();
         let words = words(&["init", "--add", &new, "--out", &out]);
         let mut init =
@@ -352,38 +356,62 @@ fn words(list: &[&str]) -> Vec<String> {
     list.iter().map(|word| (*word).to_owned()).collect()
 }
 
-/// The two backends, and the example with their addresses if its own ports are taken.
+/// The two backends, running, and the example with their addresses if its own ports are taken.
 fn backends(directory: &std::path::Path) -> anyhow::Result<(Vec<Process>, String)> {
     let mut text = super::EXAMPLE.to_owned();
     let mut processes = Vec::new();
     for number in 1..=BACKENDS {
         let wanted = format!("127.0.0.1:{}", 18080 + number);
-        let address = match TcpListener::bind(&wanted) {
-            Ok(_) => wanted,
-            Err(_) => {
-                let free = free_tcp_address()?;
+        // Another demo may take it a moment later: what counts is that the backend listens there.
+        let usual = TcpListener::bind(&wanted).ok().map(drop).map(|()| backend(directory, number, &wanted));
+        processes.push(match usual {
+            Some(Ok(process)) => process,
+            _ => {
+                let free = free_addresses(1)?.concat();
                 println!("{wanted} is taken; backend {number} listens on {free}");
                 text = text.replace(&wanted, &free);
-                free
+                backend(directory, number, &free)?
             }
-        };
-        let name = format!("whoami-{number}");
-        let arguments = words(&["whoami", "--listen", &address, "--name", &name]);
-        processes.push(Process::new(&name, arguments, &directory.join(&name))?);
+        });
     }
     Ok((processes, text))
 }
 
-fn free_tcp_address() -> anyhow::Result<String> {
-    let socket = TcpListener::bind("127.0.0.1:0").context("a free TCP port")?;
-    Ok(socket.local_addr().context("its address")?.to_string())
+/// A backend that listens.
+fn backend(directory: &std::path::Path, number: usize, address: &str) -> anyhow::Result<Process> {
+    let name = format!("whoami-{number}");
+    let arguments = words(&["whoami", "--listen", address, "--name", &name]);
+    let mut process = Process::new(&name, arguments, &directory.join(&name))?;
+    println!("$ {}", process.command_line());
+    process.start()?;
+    let begun = Instant::now();
+    while !std::fs::read_to_string(process.log()).unwrap_or_default().contains("listens on") {
+        process.check_alive()?;
+        if begun.elapsed() > START_TIME_MAX {
+            bail!("{name} does not listen on {address}");
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    Ok(process)
 }
 
-/// Held together until all are known, so that no two are the same.
-fn free_udp_addresses(count: usize) -> anyhow::Result<Vec<String>> {
-    let sockets = (0..count).map(|_| UdpSocket::bind("127.0.0.1:0")).collect::<Result<Vec<_>, _>>();
-    let sockets = sockets.context("free UDP ports")?;
-    sockets.iter().map(|socket| Ok(socket.local_addr().context("its address")?.to_string())).collect()
+/// Addresses where nobody listens, for TCP and UDP, no two the same. Their ports are below those that the system gives to whoever asks
+/// for any, so that nobody takes one while a node is away.
+fn free_addresses(count: usize) -> anyhow::Result<Vec<String>> {
+    let mut held = Vec::new();
+    for _ in 0..PORT_TRIES_MAX {
+        if held.len() == count {
+            break;
+        }
+        let address = format!("127.0.0.1:{}", rand::random_range(PORTS));
+        if let (Ok(tcp), Ok(udp)) = (TcpListener::bind(&address), UdpSocket::bind(&address)) {
+            held.push((address, tcp, udp));
+        }
+    }
+    if held.len() < count {
+        bail!("no free ports among {PORTS:?}");
+    }
+    Ok(held.into_iter().map(|(address, ..)| address).collect())
 }
 
 /// A control node that is not running yet; it listens where its identity says, or elsewhere.

@@ -3,9 +3,10 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use ravelin_cluster::request::status::ClusterStatus;
@@ -42,6 +43,15 @@ fn bad_weather() -> Faults {
     }
 }
 
+/// Addresses that nobody takes, also while nothing listens there: at an IP address of this process's own, with ports that are given to no
+/// socket that asks for any.
+fn own_addresses() -> [SocketAddr; 3] {
+    static PORTS: AtomicU16 = AtomicU16::new(10_000);
+    let [_, high, middle, low] = std::process::id().to_be_bytes();
+    let ip = Ipv4Addr::new(127, 0x80 | high, middle, low);
+    [(); 3].map(|()| SocketAddr::from((ip, PORTS.fetch_add(1, Ordering::Relaxed))))
+}
+
 /// Three control nodes; between each two of them, and between proxies and each of them, a relay.
 struct Cluster {
     identities: Vec<Identity>,
@@ -56,14 +66,9 @@ struct Cluster {
 
 impl Cluster {
     async fn start(weather: Faults) -> Self {
-        // Held together, so that no two are the same; free again for the nodes a moment later.
-        let sockets: Vec<UdpSocket> =
-            (0..3).map(|_| UdpSocket::bind("127.0.0.1:0").expect("a free port")).collect();
-        let addresses: Vec<SocketAddr> =
-            sockets.iter().map(|socket| socket.local_addr().expect("bound")).collect();
+        let addresses = own_addresses();
         let plan = ClusterPlan::new(addresses.iter().map(ToString::to_string).collect(), 3);
         let identities = init(&plan).expect("a plan for three").identities;
-        drop(sockets);
         let (mut between, mut outside) = (BTreeMap::new(), BTreeMap::new());
         for (to, address) in (1..).zip(&addresses) {
             outside.insert(to, Relay::start(*address, to, weather.clone()).await);

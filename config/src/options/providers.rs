@@ -10,9 +10,8 @@ const FILE: &[Field] = &[
     ),
     text("filename"),
     flag("watch").or("true"),
-    flag("debugLogGeneratedTemplate").differs(
-        "each object that a template gives is logged with `…` for its secrets, not the text itself",
-    ),
+    flag("debugLogGeneratedTemplate")
+        .differs("each object that a template gives is logged with `…` for its secrets, not the text itself"),
 ];
 
 macro_rules! later {

@@ -75,7 +75,7 @@ pub(super) enum OperandKind {
 }
 
 /// What ends a list of parts.
-enum End {
+enum Stop {
     Text,
     End,
     Else(usize, Vec<Token>),
@@ -95,9 +95,9 @@ pub(super) fn parse(text: &str) -> Result<Parsed, Fault> {
     };
     let (root, end) = parser.list(true)?;
     match end {
-        End::Text => {}
-        End::End => return Err(Fault::new(parser.last, "an `end` without the block that it would end")),
-        End::Else(at, _) => return Err(Fault::new(at, "an `else` without its `if`, `with` or `range`")),
+        Stop::Text => {}
+        Stop::End => return Err(Fault::new(parser.last, "an `end` without the block that it would end")),
+        Stop::Else(at, _) => return Err(Fault::new(at, "an `else` without its `if`, `with` or `range`")),
     }
     let known: BTreeSet<&String> = parser.named.keys().collect();
     for (at, name) in &parser.called {
@@ -121,7 +121,7 @@ struct Parser {
 
 impl Parser {
     /// Reads parts up to the `end` or `else` of the block that they are in, or to the end of the text.
-    fn list(&mut self, is_top: bool) -> Result<(Vec<Node>, End), Fault> {
+    fn list(&mut self, is_top: bool) -> Result<(Vec<Node>, Stop), Fault> {
         let mut nodes = Vec::new();
         while let Some(piece) = self.pieces.next() {
             let (at, tokens) = match piece {
@@ -141,8 +141,8 @@ impl Parser {
             let rest: Vec<Token> =
                 if KEYWORDS.contains(&word.as_str()) { rest.skip(1).collect() } else { rest.collect() };
             match word.as_str() {
-                "end" => return self.nothing_more(at, &rest).map(|()| (nodes, End::End)),
-                "else" => return Ok((nodes, End::Else(at, rest))),
+                "end" => return self.nothing_more(at, &rest).map(|()| (nodes, Stop::End)),
+                "else" => return Ok((nodes, Stop::Else(at, rest))),
                 "define" if is_top => self.define(at, rest)?,
                 "define" => return Err(Fault::new(at, "`define` within a block: it stands at the top only")),
                 "if" => nodes.push(self.nested(at, |parser| parser.choice(at, false, rest))?),
@@ -160,7 +160,7 @@ impl Parser {
                 _ => nodes.push(Node::Write { at, pipeline: self.pipeline(at, rest)? }),
             }
         }
-        Ok((nodes, End::Text))
+        Ok((nodes, Stop::Text))
     }
 
     fn nested<T>(
@@ -196,9 +196,9 @@ impl Parser {
             let (body, end) = self.list(false)?;
             branches.push(Branch { pipeline, body });
             let (else_at, rest) = match end {
-                End::End => return Ok(Node::Choice { with, branches, otherwise: Vec::new() }),
-                End::Text => return Err(unended(at)),
-                End::Else(else_at, rest) => (else_at, rest),
+                Stop::End => return Ok(Node::Choice { with, branches, otherwise: Vec::new() }),
+                Stop::Text => return Err(unended(at)),
+                Stop::Else(else_at, rest) => (else_at, rest),
             };
             let again = if with { "with" } else { "if" };
             match rest.first().map(|token| &token.kind) {
@@ -223,9 +223,9 @@ impl Parser {
     /// What follows an `else` up to the `end`.
     fn last_branch(&mut self, at: usize) -> Result<Vec<Node>, Fault> {
         match self.list(false)? {
-            (nodes, End::End) => Ok(nodes),
-            (_, End::Text) => Err(unended(at)),
-            (_, End::Else(at, _)) => Err(Fault::new(at, "a second `else`")),
+            (nodes, Stop::End) => Ok(nodes),
+            (_, Stop::Text) => Err(unended(at)),
+            (_, Stop::Else(at, _)) => Err(Fault::new(at, "a second `else`")),
         }
     }
 
@@ -237,9 +237,9 @@ impl Parser {
         let (body, end) = list?;
         let branch = Branch { pipeline, body };
         match end {
-            End::End => Ok(Node::Range { at, branch, otherwise: Vec::new() }),
-            End::Text => Err(unended(at)),
-            End::Else(_, rest) => {
+            Stop::End => Ok(Node::Range { at, branch, otherwise: Vec::new() }),
+            Stop::Text => Err(unended(at)),
+            Stop::Else(_, rest) => {
                 self.nothing_more(at, &rest)?;
                 Ok(Node::Range { at, branch, otherwise: self.last_branch(at)? })
             }

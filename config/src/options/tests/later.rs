@@ -1,7 +1,6 @@
 //! Static options whose function comes later: each, wherever it stands, leaves the start alone, is told once, and `validate` lists it.
 
 use super::*;
-use crate::document;
 use crate::static_config::judge_document;
 use crate::validate::validate;
 
@@ -44,7 +43,7 @@ fn each_static_option_that_comes_later_starts_and_is_told_once_and_listed() {
             .or_insert_with(|| json!({"web": {}}));
         points["web"]["address"] = json!(":80");
         let text = json.to_string();
-        let document = document::parse("t.yaml", &text, Format::Yaml).expect("JSON is YAML");
+        let document = parse("t.yaml", &text, Format::Yaml).expect("JSON is YAML");
         let judged =
             judge_document(&document, &|_| Err("no files here".to_owned())).expect("static sections");
         let judged = judged.unwrap_or_else(|problems| panic!("{option} stops the start: {problems:?}"));

@@ -32,6 +32,7 @@ mod accept;
 pub mod client;
 mod disk;
 mod driver;
+mod group;
 mod muffler;
 mod peer;
 mod peers;

@@ -8,5 +8,7 @@ mod live;
 pub mod mutant;
 #[cfg(not(ravelin_loom))]
 pub mod raft;
+#[cfg(ravelin_loom)]
+mod shell;
 #[cfg(feature = "cluster")]
 pub mod sim;

@@ -8,6 +8,7 @@ use ravelin_consensus::{Batch, SnapshotMeta};
 use tokio::sync::mpsc;
 
 use super::Message;
+use super::group::{self, GroupLog, Queue, Work};
 use crate::node::boot::{Known, Log};
 use crate::node::event::Event;
 use crate::reconcile::Job;
@@ -32,62 +33,52 @@ impl Drop for Farewell {
     }
 }
 
-/// Work for the log's thread, carried out in order.
-#[derive(Debug)]
-pub(super) enum LogWork {
-    /// Write this batch.
-    Persist(Batch<CommandBytes>),
-    /// Drop what this snapshot covers.
-    Compact(SnapshotMeta),
-    /// Note how far the log is known to be committed.
-    NoteKnown(Known),
+/// Work for the log's thread.
+pub(super) type LogWork = Work<Batch<CommandBytes>, SnapshotMeta, Known>;
+
+impl GroupLog<Batch<CommandBytes>, SnapshotMeta, Known> for Log {
+    type Told = Event;
+
+    fn persist(&mut self, batches: &[Batch<CommandBytes>]) -> Option<Event> {
+        Log::persist(self, batches)
+    }
+
+    fn compact(&mut self, meta: &SnapshotMeta) -> Option<Event> {
+        Log::compact(self, meta)
+    }
+
+    fn note(&mut self, known: Known) {
+        self.note_known(known);
+    }
 }
 
-/// Runs the log until its work ends: everything that was queued while the last sync ran is written with the next one.
-pub(super) fn run_log(mut log: Log, work: threads::Receiver<LogWork>, outbox: mpsc::Sender<Message>) {
-    let mut batches = Vec::new();
-    let mut known = None;
-    while let Ok(first) = work.recv() {
-        let mut next = Some(first);
-        while let Some(item) = next.take() {
-            match item {
-                LogWork::Persist(batch) => batches.push(batch),
-                LogWork::Compact(meta) => {
-                    tell(&outbox, write(&mut log, &mut batches));
-                    tell(&outbox, log.compact(&meta));
-                }
-                LogWork::NoteKnown(note) => known = Some(note),
-            }
-            next = work.try_recv().ok();
-        }
-        tell(&outbox, write(&mut log, &mut batches));
-        // Nobody waits for a note: it is written once the writes that somebody waits for are done.
-        if let Some(note) = known.take() {
-            log.note_known(note);
-        }
+impl<T> Queue<T> for threads::Receiver<T> {
+    fn wait(&mut self) -> Option<T> {
+        self.recv().ok()
     }
+
+    fn ready(&mut self) -> Option<T> {
+        self.try_recv().ok()
+    }
+}
+
+/// Runs the log until its work ends.
+pub(super) fn run_log(mut log: Log, mut work: threads::Receiver<LogWork>, outbox: mpsc::Sender<Message>) {
+    group::run(&mut log, &mut work, |event| tell(&outbox, event));
     if let Err(error) = log.close() {
         tracing::warn!(%error, "the log was not closed in order");
     }
-}
-
-fn write(log: &mut Log, batches: &mut Vec<Batch<CommandBytes>>) -> Option<Event> {
-    let event = if batches.is_empty() { None } else { log.persist(batches) };
-    batches.clear();
-    event
 }
 
 /// Runs the reconciler's worker until its jobs end.
 pub(super) fn run_checks(sealing: SealingKeys, jobs: threads::Receiver<Job>, outbox: mpsc::Sender<Message>) {
     let mut worker = Worker::new(sealing);
     while let Ok(job) = jobs.recv() {
-        tell(&outbox, Some(Event::Checked(worker.run(job))));
+        tell(&outbox, Event::Checked(worker.run(job)));
     }
 }
 
-fn tell(outbox: &mpsc::Sender<Message>, event: Option<Event>) {
-    if let Some(event) = event {
-        // Nobody listens any more once the node has stopped.
-        drop(outbox.blocking_send(Message::Event(event)));
-    }
+fn tell(outbox: &mpsc::Sender<Message>, event: Event) {
+    // Nobody listens any more once the node has stopped.
+    drop(outbox.blocking_send(Message::Event(event)));
 }

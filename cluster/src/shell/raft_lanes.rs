@@ -1,11 +1,24 @@
 //! One lane Raft for each control node: a newer one takes the place of the older, and two processes under one identity are
 //! found out. It must not judge frames; a copied data directory is told of, as it could vote twice.
+//!
+//! Connections come and go on several threads. It stands on its own (std, tokio, loom), so that loom tries every order of them.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
+#[cfg(ravelin_loom)]
+use loom::sync::Mutex;
+#[cfg(not(ravelin_loom))]
+use std::sync::Mutex;
+
+#[cfg(ravelin_loom)]
+use loom_checks::CancellationToken;
+#[cfg(ravelin_loom)]
+use std::time::Instant;
+#[cfg(not(ravelin_loom))]
 use tokio::time::Instant;
+#[cfg(not(ravelin_loom))]
 use tokio_util::sync::CancellationToken;
 
 /// Within so long …
@@ -55,17 +68,17 @@ impl RaftLanes {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        // The place of one that was taken over is another's now.
+        let mut by_node = self.lanes.by_node.lock().unwrap_or_else(PoisonError::into_inner);
+        // The place of one that was taken over is another's now. That is asked under the lock: it may be happening just now.
         if !self.over.is_cancelled()
-            && let Some(standing) =
-                self.lanes.by_node.lock().unwrap_or_else(PoisonError::into_inner).get_mut(&self.node)
+            && let Some(standing) = by_node.get_mut(&self.node)
         {
             standing.lane = None;
         }
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(ravelin_loom)))]
 mod tests {
     use super::*;
 
@@ -91,5 +104,77 @@ mod tests {
         assert!(!twins, "nobody was there, and it is long ago");
         let (_place, twins) = lanes.begin(2, now + WINDOW * 3);
         assert!(!twins, "one takeover after a long time");
+    }
+}
+
+#[cfg(ravelin_loom)]
+mod loom_checks {
+    use std::sync::Arc;
+
+    use loom::sync::atomic::{AtomicBool, Ordering};
+
+    /// A stand-in that promises no more than tokio's: once cancelled it stays so.
+    #[derive(Debug, Clone)]
+    pub(in super::super) struct CancellationToken(Arc<AtomicBool>);
+
+    impl CancellationToken {
+        pub(in super::super) fn new() -> Self {
+            Self(Arc::new(AtomicBool::new(false)))
+        }
+
+        pub(super) fn cancel(&self) {
+            self.0.store(true, Ordering::Release);
+        }
+
+        pub(super) fn is_cancelled(&self) -> bool {
+            self.0.load(Ordering::Acquire)
+        }
+    }
+
+    #[cfg(test)]
+    mod tests {
+        // Counters of all orders: loom does not see them.
+        use std::sync::atomic::{AtomicUsize, Ordering};
+
+        use loom::thread;
+
+        use super::super::*;
+
+        /// One lane ends while the next begins, and a third one takes the place of the second: whether that is over then, and the
+        /// third is not. `gone` ends a lane.
+        fn three_lanes(gone: impl Fn(Place) + Send + Sync + Copy + 'static) -> bool {
+            let lanes = RaftLanes::default();
+            let now = Instant::now();
+            let (first, _) = lanes.begin(2, now);
+            let ending = thread::spawn(move || gone(first));
+            let (second, _) = lanes.begin(2, now);
+            ending.join().expect("nothing panics there");
+            let (third, _) = lanes.begin(2, now);
+            second.over.is_cancelled() && !third.over.is_cancelled()
+        }
+
+        #[test]
+        fn loom_the_newest_lane_stands_alone_however_the_one_before_ends() {
+            loom::model(|| assert!(three_lanes(drop), "two lanes of one node stand"));
+        }
+
+        /// The negative control: who looks first whether it was taken over, and takes the lock then, has to be caught.
+        #[test]
+        fn loom_a_lane_that_looks_before_it_locks_is_caught() {
+            let looks_first = |place: Place| {
+                if !place.over.is_cancelled() {
+                    let mut by_node = place.lanes.by_node.lock().unwrap_or_else(PoisonError::into_inner);
+                    by_node.entry(place.node).or_default().lane = None;
+                }
+            };
+            let (found, orders) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+            let counted = (Arc::clone(&found), Arc::clone(&orders));
+            loom::model(move || {
+                counted.0.fetch_add(usize::from(!three_lanes(looks_first)), Ordering::Relaxed);
+                counted.1.fetch_add(1, Ordering::Relaxed);
+            });
+            let counts = (found.load(Ordering::Relaxed), orders.load(Ordering::Relaxed));
+            assert!(counts.0 > 0 && counts.0 < counts.1, "of {} orders, {} are wrong", counts.1, counts.0);
+        }
     }
 }

@@ -137,9 +137,8 @@ fn raw(rig: &Rig, parts: &[Vec<u8>]) -> Client {
 
 #[test]
 fn the_options_of_http2_are_told_to_the_client() {
-    let mut settings = Settings::default();
-    settings.http2 =
-        Http2Settings { streams_max: 7, header_table_bytes: 0x321, header_list_bytes_max: 0x1234 };
+    let http2 = Http2Settings { streams_max: 7, header_table_bytes: 0x321, header_list_bytes_max: 0x1234 };
+    let settings = Settings { http2, ..Settings::default() };
     let told = raw(&Rig::with(1, settings), &[]).until("\0\x06\0\0\x12\x34");
     for (what, setting) in [("the table of fields", "\0\x01\0\0\x03\x21"), ("streams", "\0\x03\0\0\0\x07")] {
         assert!(told.contains(setting), "{what}: {told:?}");

@@ -69,7 +69,8 @@ pub(crate) struct Origin {
 impl Exchange {
     /// An exchange that ends with a log line, is counted at its end, or both.
     pub(crate) fn watched(entry: Option<Entry>, measured: Option<Measured>) -> Self {
-        Self { watched: Some(Box::new(Watched { entry, measured })), held: Vec::new() }
+        let any = entry.is_some() || measured.is_some();
+        Self { watched: any.then(|| Box::new(Watched { entry, measured })), held: Vec::new() }
     }
 
     /// What its log line will be made of.
@@ -82,6 +83,9 @@ impl Exchange {
     pub(crate) fn forget_entry(&mut self) {
         if let Some(watched) = &mut self.watched {
             watched.entry = None;
+            if watched.measured.is_none() {
+                self.watched = None;
+            }
         }
     }
 
@@ -100,6 +104,9 @@ impl Exchange {
     pub(crate) fn forget_measured(&mut self) {
         if let Some(watched) = &mut self.watched {
             watched.measured = None;
+            if watched.entry.is_none() {
+                self.watched = None;
+            }
         }
     }
 

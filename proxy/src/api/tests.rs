@@ -295,3 +295,48 @@ fn ping_tells_of_the_end() {
     put(&mut map, "static/ping", &json!({"terminatingStatusCode": 204}));
     assert_eq!(pinged(&map, true), (204, String::new()));
 }
+
+#[test]
+fn a_server_that_is_down_is_shown_as_down_until_it_is_up_again() {
+    let mut map = lists();
+    let servers = json!([{"url": "http://127.0.0.1:9004"}, {"url": "http://127.0.0.1:9005"}]);
+    let passive = json!({"failureWindow": "1h", "maxFailedAttempts": 1});
+    let service = json!({"loadBalancer": {"servers": servers, "passiveHealthCheck": passive}});
+    put(&mut map, "http/services/falls@file", &service);
+    let table = compile(&map);
+    let shown = || {
+        let response = render(&table, &Method::GET, "/api/http/services/falls@file", "");
+        let json: Value = serde_json::from_slice(response.body()).expect("JSON");
+        json["serverStatus"].clone()
+    };
+    assert_eq!(shown(), json!({"http://127.0.0.1:9004": "UP", "http://127.0.0.1:9005": "UP"}));
+    let service = table.services["falls@file"].as_ref().expect("a service");
+    let crate::service::ServiceKind::LoadBalancer(balancer) = &service.kind else {
+        panic!("a load balancer")
+    };
+    balancer.note(&balancer.servers()[1], true);
+    assert_eq!(shown(), json!({"http://127.0.0.1:9004": "UP", "http://127.0.0.1:9005": "DOWN"}));
+    let explained = render(
+        &table,
+        &Method::GET,
+        "/api/explain",
+        "url=http%3A%2F%2Fbeta.test%2Fx&entryPoint=web&method=POST",
+    );
+    let text = String::from_utf8(explained.body().to_vec()).expect("text");
+    assert!(text.contains("router beta@file, priority 30"), "{text}");
+    assert!(text.contains("POST http://beta.test/x on entry point web"), "{text}");
+}
+
+#[test]
+fn what_cannot_be_explained_is_told_as_an_error() {
+    for (query, wanted) in [
+        ("", "is no URL of the form"),
+        ("url=http://a.test/&header=x", "is no field of the form"),
+        ("url=http://a.test/&entryPoint=nowhere", "no entry point nowhere"),
+        ("url=http://a.test/&colour=red", "is not known of a request"),
+    ] {
+        let answer = get(&format!("/api/explain?{query}"));
+        assert_eq!(answer.status, 400, "{query}");
+        assert!(answer.text.contains(wanted), "{query}: {}", answer.text);
+    }
+}

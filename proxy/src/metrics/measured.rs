@@ -214,10 +214,12 @@ fn spoken(headers: &HeaderMap) -> Spoken {
         return Spoken::Sse;
     }
     let content_type = headers.get(CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
-    match () {
-        () if content_type.starts_with(b"application/grpc-web") => Spoken::GrpcWeb,
-        () if content_type.starts_with(b"application/grpc") => Spoken::Grpc,
-        () => Spoken::Http,
+    if content_type.starts_with(b"application/grpc-web") {
+        Spoken::GrpcWeb
+    } else if content_type.starts_with(b"application/grpc") {
+        Spoken::Grpc
+    } else {
+        Spoken::Http
     }
 }
 

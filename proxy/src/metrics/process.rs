@@ -22,7 +22,6 @@ fn add_stat(out: &mut Exposition, stat: &str) {
     let fields: Vec<&str> = rest.split_ascii_whitespace().collect();
     let field = |number: usize| fields.get(number - 3).and_then(|text| text.parse::<u64>().ok());
     let ticks = rustix::param::clock_ticks_per_second().max(1);
-    #[expect(clippy::cast_precision_loss, reason = "53 bits of ticks are millions of years")]
     let seconds = |ticks_passed: u64| ticks_passed as f64 / ticks as f64;
     if let (Some(user), Some(system)) = (field(14), field(15)) {
         let text = "Total user and system CPU time spent in seconds.";

@@ -159,7 +159,6 @@ fn of_durations(
         all.push(("le", &bound));
         lines.line("_bucket", &all, below);
     }
-    #[expect(clippy::cast_precision_loss, reason = "a sum of durations needs no more than 53 bits")]
     let seconds = total.nanos as f64 / 1e9;
     lines.line("_sum", labels, seconds);
     lines.line("_count", labels, below);

@@ -111,7 +111,7 @@ pub(crate) struct Shard {
     heads: [OnceLock<Box<Series>>; HEADS],
     tls: OnceLock<Box<TlsSeries>>,
     /// Counts of requests by labels of their own; nothing where none are asked for. Only a scrape ever waits for it.
-    labelled: Mutex<BTreeMap<(Labels, Box<[Box<str>]>), u64>>,
+    labelled: Mutex<Labelled>,
 }
 
 #[derive(Debug)]
@@ -141,12 +141,15 @@ pub(super) struct Total {
     pub(super) sent_bytes: u64,
 }
 
+/// Counts of requests by labels and by the values of those that are taken from fields.
+type Labelled = BTreeMap<(Labels, Box<[Box<str>]>), u64>;
+
 /// What all workers together have counted for one.
 #[derive(Debug, Default)]
 pub(super) struct Totals {
     pub(super) series: BTreeMap<Labels, Total>,
     pub(super) tls: BTreeMap<(&'static str, &'static str), u64>,
-    pub(super) labelled: BTreeMap<(Labels, Box<[Box<str>]>), u64>,
+    pub(super) labelled: Labelled,
 }
 
 /// Adds to what only this thread writes.
@@ -230,9 +233,12 @@ impl Shard {
     }
 
     fn all(&self) -> impl Iterator<Item = &Series> {
-        let series =
-            |head| std::iter::successors(OnceLock::get(head), |series: &&Box<Series>| series.next.get());
-        self.heads.iter().flat_map(series).map(|series| &**series)
+        let lists = self.heads.iter();
+        lists.flat_map(|head| {
+            std::iter::successors(head.get().map(|first| &**first), |series| {
+                series.next.get().map(|next| &**next)
+            })
+        })
     }
 
     /// Adds what it holds to what the others hold.

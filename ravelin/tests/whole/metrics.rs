@@ -2,6 +2,7 @@
 //! that knows nothing of the writer.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 
 use crate::driver::{get, send, status};
 use crate::standalone::{HELLO, Standalone};
@@ -138,8 +139,8 @@ fn check_histograms(text: &str) -> Result<(), String> {
     Ok(())
 }
 
-fn scrape(all: &Standalone) -> Samples {
-    let answer = get(all.api, "x", "/metrics").expect("an answer");
+fn scrape(api: SocketAddr) -> Samples {
+    let answer = get(api, "x", "/metrics").expect("an answer");
     strictly_read(&answer.body).unwrap_or_else(|error| panic!("{error}\n{}", answer.body))
 }
 
@@ -197,10 +198,7 @@ fn a_scrape_shows_what_was_served_under_traefiks_names() {
     let mut samples = Samples::new();
     // A request is counted once its answer's last byte was handed on, which its client may see before.
     all.process.until("the request is counted", || {
-        samples = {
-            let answer = get(all.api, "x", "/metrics").expect("an answer");
-            strictly_read(&answer.body).unwrap_or_else(|error| panic!("{error}\n{}", answer.body))
-        };
+        samples = scrape(all.api);
         samples.get(&wanted) == Some(&1.0)
             && samples.keys().any(|key| key.starts_with("traefik_entrypoint_requests_total{code=\"404\""))
     });
@@ -242,7 +240,7 @@ fn what_a_router_or_an_entry_point_takes_out_is_not_counted_and_what_is_gone_is_
     let mut all = Standalone::start(&format!("{METRICS}{HELLO}"));
     all.serves("hello.test", "/", 200);
     let shown = |samples: &Samples, name: &str| samples.keys().any(|key| key.starts_with(name));
-    all.process.until("it is counted", || shown(&scrape_of(all.api), "traefik_service_requests_total"));
+    all.process.until("it is counted", || shown(&scrape(all.api), "traefik_service_requests_total"));
     all.rewrite(
         &format!("{METRICS}{off}")
             .replace("hello.test", "off.test")
@@ -252,24 +250,19 @@ fn what_a_router_or_an_entry_point_takes_out_is_not_counted_and_what_is_gone_is_
     all.serves("off.test", "/", 200);
     // The old service goes with the last table that had it.
     all.process.until("what is gone is not shown", || {
-        let samples = scrape_of(all.api);
+        let samples = scrape(all.api);
         !shown(&samples, "traefik_service_requests_total")
             && !shown(&samples, "traefik_router_requests_total")
     });
-    let before = scrape(&all);
+    let before = scrape(all.api);
     assert_eq!(status(all.web, "off.test", "/"), 200);
     assert_eq!(status(all.web, "nobody.test", "/"), 404);
     let key = "traefik_entrypoint_requests_total{code=\"404\",entrypoint=\"web\",method=\"GET\",protocol=\"http\",tenant=\"\"}";
     let count = |samples: &Samples| samples.get(key).copied().unwrap_or_default();
-    all.process.until("the one without a router is counted", || count(&scrape_of(all.api)) > count(&before));
+    all.process.until("the one without a router is counted", || count(&scrape(all.api)) > count(&before));
     let good = "traefik_entrypoint_requests_total{code=\"200\"";
     let sum = |samples: &Samples| {
         samples.iter().filter(|(key, _)| key.starts_with(good)).map(|(_, value)| value).sum::<f64>()
     };
-    assert_eq!(sum(&scrape(&all)), sum(&before), "the router has taken its requests out");
-}
-
-fn scrape_of(api: std::net::SocketAddr) -> Samples {
-    let answer = get(api, "x", "/metrics").expect("an answer");
-    strictly_read(&answer.body).unwrap_or_else(|error| panic!("{error}\n{}", answer.body))
+    assert_eq!(sum(&scrape(all.api)), sum(&before), "the router has taken its requests out");
 }

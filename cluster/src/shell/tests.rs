@@ -342,7 +342,7 @@ async fn a_data_directory_is_free_once_its_node_has_ended() {
     for _ in 0..20 {
         quic.start(1).await;
         quic.stop(1).await;
-        RealDisk::open(&quic.data(1)).expect("nobody has it");
+        RealDisk::open(quic.data(1)).expect("nobody has it");
     }
 }
 

@@ -6,6 +6,7 @@ use crate::mutant::Mutant;
 
 mod cluster;
 mod raft;
+mod sessions;
 mod storage;
 
 /// What the copy without any mutant must pass, for each layer that is asked.
@@ -25,4 +26,4 @@ pub(crate) const SHORT_SIMULATION: &[&str] = &["sim", "--seeds", "40", "--probe"
 
 /// All mutants. A probe chooses one by its place, counted from 1.
 pub static MUTANTS: LazyLock<Vec<Mutant>> =
-    LazyLock::new(|| [raft::MUTANTS, storage::MUTANTS, cluster::MUTANTS].concat());
+    LazyLock::new(|| [raft::MUTANTS, sessions::MUTANTS, storage::MUTANTS, cluster::MUTANTS].concat());

@@ -116,7 +116,7 @@ pub(crate) struct DemoOptions {
 /// Flags of `ravelin explain`.
 #[derive(Args)]
 pub(crate) struct ExplainOptions {
-    /// The request's URL, for example https://shop.example/cart?item=1.
+    /// The request's URL, for example `https://shop.example/cart?item=1`.
     pub(crate) url: String,
     /// The static configuration of a lone process, as of `ravelin standalone`: what its providers hold now is read once.
     #[arg(long = "configFile", visible_alias = "config-file", required_unless_present = "api")]

@@ -106,6 +106,20 @@ fn measure() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Milliseconds until each of a few routes, changed one by one by `apply` among so many, is served.
+pub(crate) fn applied(size: usize) -> anyhow::Result<Spread> {
+    let cluster = Cluster::start()?;
+    cluster.load(size)?;
+    std::thread::sleep(LOADED); // what follows from loading is over by then
+    let served = (0..TIMED).map(|change| {
+        let begun = Instant::now();
+        cluster.change(change, change * size / TIMED)?;
+        cluster.served(&host(change), "/")?;
+        Ok(begun.elapsed().as_secs_f64() * 1000.0)
+    });
+    Ok(Spread::of(&served.collect::<anyhow::Result<Vec<f64>>>()?))
+}
+
 /// One controller and one proxy; killed when dropped.
 struct Cluster {
     folder: tempfile::TempDir,

@@ -9,6 +9,7 @@ mod load;
 mod peer;
 mod proxy;
 mod same_work;
+mod scale;
 mod start;
 mod stats;
 
@@ -55,6 +56,8 @@ enum What {
         #[arg(long, default_value_t = 11)]
         rounds: usize,
     },
+    /// 10,000 and 100,000 hosts in one file: served, changed, changed under load, memory; changed by `apply`.
+    Scale,
     /// The backend of `proxy` (a process of its own).
     #[command(hide = true)]
     Backend { listen: SocketAddr },
@@ -69,6 +72,7 @@ fn main() -> anyhow::Result<()> {
         What::Features { rounds, requests } => proxy::features(rounds, requests),
         What::Change { alone } => change::run(alone),
         What::Start { rounds } => start::run(rounds),
+        What::Scale => scale::run(),
         What::Backend { listen } => backend::run(listen),
         What::Floor { listen, upstream, log } => floor::run(listen, upstream, &log),
     }

@@ -109,7 +109,7 @@ fn demo(binary: &Path) -> anyhow::Result<f64> {
 }
 
 /// A process of the benchmark; killed when dropped.
-struct Running(Child);
+pub(crate) struct Running(pub(crate) Child);
 
 impl Running {
     fn pid(&self) -> anyhow::Result<Pid> {
@@ -132,18 +132,21 @@ impl Drop for Running {
     }
 }
 
-fn start(binary: &Path, file: &Path) -> anyhow::Result<Running> {
+/// A lone process on a static configuration.
+pub(crate) fn start(binary: &Path, file: &Path) -> anyhow::Result<Running> {
     let mut command = Command::new(binary);
     command.arg(format!("--configFile={}", file.display()));
     let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
     Ok(Running(child.context("ravelin could not be started")?))
 }
 
-fn since(begun: Instant) -> f64 {
+/// Milliseconds since then.
+pub(crate) fn since(begun: Instant) -> f64 {
     begun.elapsed().as_secs_f64() * 1e3
 }
 
-fn until(mut holds: impl FnMut() -> bool) -> anyhow::Result<()> {
+/// Asks again and again until it holds, against hanging for at most [`TIME_MAX`].
+pub(crate) fn until(mut holds: impl FnMut() -> bool) -> anyhow::Result<()> {
     let begun = Instant::now();
     while !holds() {
         if begun.elapsed() > TIME_MAX {
@@ -155,7 +158,7 @@ fn until(mut holds: impl FnMut() -> bool) -> anyhow::Result<()> {
 }
 
 /// The status of one GET on a connection of its own.
-fn status(address: SocketAddr, host: &str, path: &str) -> Option<u16> {
+pub(crate) fn status(address: SocketAddr, host: &str, path: &str) -> Option<u16> {
     let mut stream = TcpStream::connect(address).ok()?;
     stream.set_read_timeout(Some(ANSWER_TIME_MAX)).ok()?;
     write!(stream, "GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n").ok()?;
@@ -178,6 +181,7 @@ fn backend() -> anyhow::Result<SocketAddr> {
     Ok(address)
 }
 
-fn free_address() -> anyhow::Result<SocketAddr> {
+/// An address that nobody listened on a moment ago.
+pub(crate) fn free_address() -> anyhow::Result<SocketAddr> {
     TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).context("a free port")
 }

@@ -79,9 +79,14 @@ impl ThreadTimes {
 
 /// Resident memory of a process in MiB.
 pub(crate) fn resident_mib(pid: u32) -> anyhow::Result<f64> {
+    memory_mib(pid, "VmRSS:")
+}
+
+/// A row of what the system tells of a process's memory, in MiB: `VmRSS:`, `VmHWM:`.
+pub(crate) fn memory_mib(pid: u32, row: &str) -> anyhow::Result<f64> {
     let path = format!("/proc/{pid}/status");
     let text = fs::read_to_string(&path).with_context(|| path.clone())?;
-    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("VmRSS")?;
-    let kib: f64 = line.trim().trim_end_matches(" kB").parse().context("VmRSS")?;
+    let line = text.lines().find_map(|line| line.strip_prefix(row)).with_context(|| row.to_owned())?;
+    let kib: f64 = line.trim().trim_end_matches(" kB").parse().with_context(|| row.to_owned())?;
     Ok(kib / 1024.0)
 }

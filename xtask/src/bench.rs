@@ -22,6 +22,8 @@ pub(crate) enum Subject {
     },
     /// CPU, bytes and time until served for one route changed among 1k, 10k and 100k.
     Change,
+    /// 10,000 and 100,000 hosts in one file: served, changed, changed under load, memory; changed by `apply`.
+    Scale,
     /// The consensus core: what a commit costs beside raft-rs, what clients see beside openraft, what a disk leaves of it.
     Consensus,
     /// Start to first routed request, and a changed file until it is served, beside their limits.
@@ -43,6 +45,7 @@ pub(crate) fn run(root: &Path, subject: &Subject) -> anyhow::Result<()> {
         Subject::Proxy { rounds } => text(&["proxy", "--rounds", &rounds.to_string()]),
         Subject::Features { rounds } => text(&["features", "--rounds", &rounds.to_string()]),
         Subject::Change => text(&["change"]),
+        Subject::Scale => text(&["scale"]),
         Subject::Start { rounds } => text(&["start", "--rounds", &rounds.to_string()]),
     };
     process::cargo(root, "build --release --bin ravelin", &[])?;

@@ -149,8 +149,8 @@ impl ForwardedPolicy {
         Ok(())
     }
 
-    /// What a server is told where a client sent these fields and no middleware changed any: [`ForwardedPolicy::admit`], then
-    /// [`ForwardedPolicy::dispatch`]. For checks of the policy as a whole.
+    /// What a server is told where a client sent these fields and no middleware changed any: `admit`, then
+    /// `dispatch`. For checks of the policy as a whole.
     ///
     /// # Errors
     /// A field name with an underscore where those are refused.

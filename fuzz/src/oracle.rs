@@ -46,7 +46,7 @@ fn create(who: usize) -> Cluster {
     };
     let spare: Vec<NodeId> = ids(voters + learners, spare).collect();
     let mut cluster = Cluster::new(&configuration, &spare, |params: &mut Params| {
-        params.pre_vote = who / 12 % 2 == 0;
+        params.pre_vote = (who / 12).is_multiple_of(2);
         params.append_entries_max = 2;
         params.append_bytes_max = 100;
         params.inflight_messages_max = 2;

@@ -162,6 +162,7 @@ impl<P: Payload> Core<P> {
         self.settle_transfer(out);
         if committed {
             self.finish_change(out);
+            self.persist(out); // What a leader had gathered that has just removed itself.
         }
         self.apply(out);
         self.ask_for_snapshot(out);

@@ -68,9 +68,16 @@ pub(crate) struct Origin {
 
 impl Exchange {
     /// An exchange that ends with a log line, is counted at its end, or both.
+    #[inline]
     pub(crate) fn watched(entry: Option<Entry>, measured: Option<Measured>) -> Self {
-        let any = entry.is_some() || measured.is_some();
-        Self { watched: any.then(|| Box::new(Watched { entry, measured })), held: Vec::new() }
+        if entry.is_none() && measured.is_none() {
+            return Self::default();
+        }
+        // Each is moved into its place, and not before into a whole that is moved again.
+        let mut watched = Box::<Watched>::default();
+        watched.entry = entry;
+        watched.measured = measured;
+        Self { watched: Some(watched), held: Vec::new() }
     }
 
     /// What its log line will be made of.
@@ -176,13 +183,12 @@ impl Entry {
 
 impl Drop for Exchange {
     fn drop(&mut self) {
-        let Some(watched) = self.watched.take() else { return };
-        let Watched { entry, measured } = *watched;
-        if let Some(entry) = entry {
-            let log = entry.log.clone();
-            log.write(&entry, entry.ended.unwrap_or_else(Instant::now));
+        // Looked at where it lies: it is too large to be moved for every request.
+        let Some(watched) = &mut self.watched else { return };
+        if let Some(entry) = &watched.entry {
+            entry.log.write(entry, entry.ended.unwrap_or_else(Instant::now));
         }
-        if let Some(measured) = measured {
+        if let Some(measured) = &mut watched.measured {
             measured.record();
         }
     }

@@ -150,7 +150,7 @@ impl Measured {
     }
 
     /// Counts it, at its end.
-    pub(crate) fn record(mut self) {
+    pub(crate) fn record(&mut self) {
         if !self.counted {
             return;
         }

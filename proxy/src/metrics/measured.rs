@@ -61,12 +61,24 @@ impl Measured {
     ) -> Self {
         let labels = &metrics.settings.header_labels;
         let values = || labels.iter().map(|(_, header)| value_of(headers.get(header))).collect();
+        let values = (!labels.is_empty()).then(values);
+        Self::begun(worker, connection, started, (MethodLabel::of(method), spoken(headers), values))
+    }
+
+    /// Counted for nobody yet. `request` is what its labels say of it.
+    #[inline]
+    fn begun(
+        worker: usize,
+        connection: &Rc<ConnectionFacts>,
+        started: Instant,
+        (method, spoken, values): (MethodLabel, Spoken, Option<Box<[Box<str>]>>),
+    ) -> Self {
         Self {
             worker,
             connection: Rc::clone(connection),
             started,
-            method: MethodLabel::of(method),
-            spoken: spoken(headers),
+            method,
+            spoken,
             counted: true,
             entry_point: None,
             routers: SmallVec::new(),
@@ -76,29 +88,15 @@ impl Measured {
             request_body: None,
             sent_bytes: 0,
             ended: None,
-            values: (!labels.is_empty()).then(values),
+            values,
         }
     }
 
     /// For a copy of a request: what becomes of it is counted for its service only.
     pub(crate) fn of_copy(&self) -> Self {
-        Self {
-            worker: self.worker,
-            connection: Rc::clone(&self.connection),
-            started: Instant::now(),
-            method: self.method,
-            spoken: self.spoken,
-            counted: self.counted,
-            entry_point: None,
-            routers: SmallVec::new(),
-            attempt: None,
-            status: None,
-            grpc_status: None,
-            request_body: None,
-            sent_bytes: 0,
-            ended: None,
-            values: self.values.clone(),
-        }
+        let request = (self.method, self.spoken, self.values.clone());
+        let copy = Self::begun(self.worker, &self.connection, Instant::now(), request);
+        Self { counted: self.counted, ..copy }
     }
 
     /// It came in at this entry point, which has requests without a router counted or not.

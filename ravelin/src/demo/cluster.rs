@@ -390,7 +390,7 @@ fn backend(directory: &std::path::Path, number: usize, address: &str) -> anyhow:
         if begun.elapsed() > START_TIME_MAX {
             bail!("{name} does not listen on {address}");
         }
-        std::thread::sleep(Duration::from_millis(2));
+        std::thread::sleep(Duration::from_millis(2)); // another process's log can only be read again
     }
     Ok(process)
 }

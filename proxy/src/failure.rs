@@ -10,11 +10,36 @@ use tokio::sync::watch;
 
 use crate::connection::panic_text;
 
+/// A part of the process that begins anew after a panic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// What compiles tables and publishes them.
+    TableThread,
+    /// What says that a table is served.
+    Announcer,
+    /// What follows the control plane.
+    FeedClient,
+}
+
+impl Part {
+    /// All there are, in the order of their counts.
+    const ALL: [Self; 3] = [Self::TableThread, Self::Announcer, Self::FeedClient];
+
+    /// As it stands in the log and in metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::TableThread => "table thread",
+            Self::Announcer => "announcer of tables",
+            Self::FeedClient => "feed client",
+        }
+    }
+}
+
 /// The first failure that nothing goes on after, and how many were survived. Clones are one.
 #[derive(Clone, Debug)]
 pub struct Failures {
     first: watch::Sender<Option<Arc<str>>>,
-    survived: Arc<AtomicU64>,
+    survived: Arc<[AtomicU64; Part::ALL.len()]>,
 }
 
 impl Default for Failures {
@@ -40,16 +65,20 @@ impl Failures {
     }
 
     /// A part has panicked and begins anew; what is served goes on. Gives what is to be told of it.
-    pub fn survived(&self, part: &str, panic: &(dyn Any + Send)) -> String {
-        self.survived.fetch_add(1, Ordering::Relaxed);
-        let what = format!("{part} panicked: {}", panic_text(panic));
+    pub fn survived(&self, part: Part, panic: &(dyn Any + Send)) -> String {
+        for (counted, count) in Part::ALL.iter().zip(&*self.survived) {
+            if *counted == part {
+                count.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        let what = format!("the {} panicked: {}", part.name(), panic_text(panic));
         tracing::error!("{what}: it begins anew, and what is served goes on");
         what
     }
 
-    /// How often a part has panicked and begun anew.
-    pub fn survived_count(&self) -> u64 {
-        self.survived.load(Ordering::Relaxed)
+    /// How often each part has panicked and begun anew.
+    pub fn survived_by_part(&self) -> impl Iterator<Item = (Part, u64)> {
+        Part::ALL.into_iter().zip(self.survived.iter().map(|count| count.load(Ordering::Relaxed)))
     }
 
     /// Whether anything has failed that nothing goes on after.

@@ -20,7 +20,7 @@ use futures_util::FutureExt;
 
 use crate::api;
 use crate::compile::{Compiler, Process};
-use crate::failure::Failures;
+use crate::failure::{Failures, Part};
 use crate::feed_client::{FeedClient, FeedStatus, FeedTimes, Known};
 use crate::last_good::{KeptControlPlane, LastGood, LastGoodError, Loaded, Sealing};
 use crate::listener::Status;
@@ -136,6 +136,7 @@ impl Proxy {
         let workers = start_workers(&live, &request, count, &process)?;
         request.vitals.watch_loads(Arc::clone(workers.loads()));
         let failures = workers.failures().clone();
+        request.vitals.watch_failures(failures.clone());
         let workers = Arc::new(Mutex::new(workers));
 
         let (verdict_sender, verdicts) = mpsc::channel(VERDICTS_MAX);
@@ -205,7 +206,7 @@ fn follow_feed(mut client: FeedClient, failures: Failures) -> JoinHandle<()> {
         loop {
             waits.connected(start.elapsed());
             let Err(panic) = AssertUnwindSafe(client.run()).catch_unwind().await else { return };
-            let what = failures.survived("the feed client", &*panic);
+            let what = failures.survived(Part::FeedClient, &*panic);
             if !client.begin_anew(what, waits.failed(start.elapsed())).await {
                 return;
             }
@@ -323,9 +324,9 @@ impl ProxyHandle {
         self.failures.first().await
     }
 
-    /// How often the table thread or the feed client has panicked and begun anew, while what was served went on.
+    /// How often a part beside the workers has panicked and begun anew, while what was served went on.
     pub fn panics_survived(&self) -> u64 {
-        self.failures.survived_count()
+        self.failures.survived_by_part().map(|(_, count)| count).sum()
     }
 
     /// Opens the access log anew, after its file was renamed. Within a tokio runtime; returns at once, as the disk may hang.

@@ -180,6 +180,10 @@ fn of_process(out: &mut Exposition, shared: &Shared) {
     out.single("ravelin_requests_refused_total", Type::Counter, help, vitals.sum(|worker| &worker.refused));
     let help = "Panics that were caught: each ended one request or one connection.";
     out.single("ravelin_panics_total", Type::Counter, help, vitals.sum(|worker| &worker.panics));
+    let help = "Panics of parts beside the workers: each began anew, and what was served went on.";
+    for (part, count) in vitals.survived_by_part() {
+        out.family("ravelin_part_panics_total", Type::Counter, help).line("", &[("part", part)], count);
+    }
     let help = "Requests that a panic in a middleware ended, by its kind.";
     for (kind, count) in shared.middleware_panics() {
         let labels = [("middleware", kind)];

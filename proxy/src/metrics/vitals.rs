@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use crate::failure::Failures;
 use crate::worker::{Counters, Loads};
 
 /// The numbers of a process.
@@ -15,6 +16,7 @@ pub struct Vitals {
     /// In seconds since 1970.
     last_reload: AtomicU64,
     loads: OnceLock<Arc<Loads>>,
+    failures: OnceLock<Failures>,
     /// One for each worker.
     counters: Mutex<Vec<Arc<Counters>>>,
 }
@@ -35,6 +37,17 @@ impl Vitals {
     /// Where open connections are counted; the first one told counts.
     pub(crate) fn watch_loads(&self, loads: Arc<Loads>) {
         drop(self.loads.set(loads));
+    }
+
+    /// Where parts that panic and begin anew are counted; the first one told counts.
+    pub(crate) fn watch_failures(&self, failures: Failures) {
+        drop(self.failures.set(failures));
+    }
+
+    /// How often each part has panicked and begun anew, by its name.
+    pub(super) fn survived_by_part(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let counts = self.failures.get().into_iter().flat_map(Failures::survived_by_part);
+        counts.map(|(part, count)| (part.name(), count))
     }
 
     /// Where one more worker counts.

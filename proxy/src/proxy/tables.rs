@@ -12,7 +12,7 @@ use tokio::sync::{Mutex as AsyncMutex, mpsc, watch};
 
 use crate::access_log::AccessLog;
 use crate::compile::{Compiler, Refusal};
-use crate::failure::Failures;
+use crate::failure::{Failures, Part};
 use crate::feed_client::Verdict;
 use crate::last_good::LastGood;
 use crate::listener::{Status, Wanted};
@@ -41,7 +41,7 @@ pub(super) fn announcing(
         while let Err(panic) =
             AssertUnwindSafe(announce(&live, &mut to_announce, &serving)).catch_unwind().await
         {
-            failures.survived("the announcer of tables", &*panic);
+            failures.survived(Part::Announcer, &*panic);
             tokio::time::sleep(RETRY_INTERVAL).await;
             to_announce.mark_changed();
         }
@@ -179,7 +179,7 @@ impl Tables {
                 Ok(true) => {}
                 Ok(false) => return,
                 Err(panic) => {
-                    self.panicked(failures.survived("the table thread", &*panic));
+                    self.panicked(failures.survived(Part::TableThread, &*panic));
                     if self.mailbox.closes_within(RETRY_INTERVAL) {
                         return;
                     }

@@ -22,6 +22,17 @@ fn with_panic(url: &str, place: &str) -> ConfigMap {
     map
 }
 
+/// What a scrape says of panics by part.
+fn counted(proxy: &ProxyHandle) -> [(&'static str, u64); 3] {
+    let scraped = crate::metrics::scrape(&proxy.table(), &proxy.request);
+    let text = String::from_utf8(scraped.into_body().to_vec()).expect("a text");
+    ["table thread", "announcer of tables", "feed client"].map(|part| {
+        let series = format!("ravelin_part_panics_total{{part=\"{part}\"}} ");
+        let value = text.lines().find_map(|line| line.strip_prefix(series.as_str()));
+        (part, value.unwrap_or_else(|| panic!("no {series}: {text}")).parse().expect("a number"))
+    })
+}
+
 #[tokio::test]
 async fn a_panic_of_the_table_thread_costs_its_generation_and_traffic_and_changes_go_on() {
     let (first, second) = (upstream("one"), upstream("two"));
@@ -55,6 +66,11 @@ async fn a_panic_of_the_table_thread_costs_its_generation_and_traffic_and_change
     assert_eq!(control.stages(4, &last).await, taken, "changes go on");
     assert_eq!(asked(address, "a.test", "/").await, ok("one"));
     assert!(proxy.ready() && proxy.panics_survived() == 2);
+    assert_eq!(
+        counted(&proxy),
+        [("table thread", 2), ("announcer of tables", 0), ("feed client", 0)],
+        "seen from outside"
+    );
     proxy.shutdown().await;
     drop((proxy, control, endpoint));
 
@@ -132,5 +148,10 @@ async fn a_feed_client_that_panics_begins_anew_while_what_is_kept_is_served() {
     assert_eq!(stages, [Stage::Received, Stage::Validated, Stage::Serving]);
     assert_eq!(asked(web(&proxy).await, "a.test", "/").await, ok("two"));
     assert!(proxy.ready() && proxy.panics_survived() == 2);
+    assert_eq!(
+        counted(&proxy),
+        [("table thread", 0), ("announcer of tables", 0), ("feed client", 2)],
+        "seen from outside"
+    );
     proxy.shutdown().await;
 }

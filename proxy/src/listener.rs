@@ -135,9 +135,6 @@ impl Listeners {
                         open.insert(Arc::clone(name), Open { sockets: Arc::clone(&held.sockets), settings });
                     }
                     let known = self.failed.get(name).filter(|known| known.to_string() == error.to_string());
-                    if known.is_none() {
-                        tracing::error!(%error, "an entry point is not open");
-                    }
                     failed.insert(Arc::clone(name), known.cloned().unwrap_or_else(|| Arc::new(error)));
                 }
             }

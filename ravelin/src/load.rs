@@ -61,8 +61,8 @@ pub(crate) struct Report {
     pub(crate) backwards: u64,
     /// Attempts that ended after the first byte of an answer or in a time-out: in-flight losses.
     pub(crate) broken: u64,
-    /// Answers received whole, by proxy.
-    pub(crate) answers: BTreeMap<String, u64>,
+    /// Answers received whole, by proxy and status.
+    pub(crate) answers: BTreeMap<String, BTreeMap<u16, u64>>,
     /// The newest generation seen, by proxy.
     pub(crate) generation: BTreeMap<String, u64>,
     /// The slowest right answer, in milliseconds.
@@ -161,7 +161,7 @@ impl Load {
             field.and_then(|value| value.to_str().ok()).and_then(|text| text.parse::<u64>().ok());
         let newest = self.newest[proxy].fetch_max(generation.unwrap_or(0), Ordering::AcqRel);
         self.count(|report| {
-            *report.answers.entry(name.clone()).or_default() += 1;
+            *report.answers.entry(name.clone()).or_default().entry(answer.status).or_default() += 1;
             report.generation.insert(name.clone(), newest.max(generation.unwrap_or(0)));
         });
         if answer.status != 200 {

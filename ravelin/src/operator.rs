@@ -8,6 +8,7 @@ mod show;
 pub(crate) use members::{leader, node};
 pub(crate) use show::role;
 
+use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
@@ -25,7 +26,7 @@ use ravelin_config::template;
 use ravelin_transport::identity::Identity;
 use ravelin_transport::{ClusterId, PeerRole};
 
-use self::remembered::Remembered;
+use self::remembered::{Places, Remembered};
 use crate::cli::{ApplyOptions, DeleteOptions, EventsOptions, GetOptions, OperatorOptions, StatusOptions};
 use crate::exit::{self, CheckFailed};
 
@@ -37,6 +38,8 @@ const TELL_TIMEOUT: Duration = Duration::from_secs(1);
 pub(crate) struct Operator {
     client: Arc<Client>,
     cluster: ClusterId,
+    /// Where the identity file says that controllers are.
+    named: Arc<BTreeMap<u64, String>>,
     timeout: Duration,
 }
 
@@ -52,20 +55,33 @@ impl Operator {
             bail!("{}: this identity is for a {}, not for an operator", path.display(), identity.role());
         }
         let cluster = identity.cluster();
+        let named = identity.controllers().iter();
+        let named = named.map(|controller| (controller.node, controller.address.clone())).collect();
         let client = Client::open(identity)?;
-        if let Some(remembered) = Remembered::read(path, cluster) {
+        if let Some(remembered) = Remembered::read(&Places::of(path, cluster), cluster) {
             client.follow(remembered.controllers, remembered.answered);
         }
-        Ok(Self { client: Arc::new(client), cluster, timeout })
+        Ok(Self { client: Arc::new(client), cluster, named: Arc::new(named), timeout })
     }
 
-    /// Keeps beside the identity where the controllers are, if the cluster says so: for the next command.
+    /// The same way in, with another longest wait for an answer.
+    pub(crate) fn waiting(&self, timeout: Duration) -> Self {
+        Self { timeout, ..self.clone() }
+    }
+
+    /// Keeps where the controllers are, if the cluster says so: for the next command.
     async fn remember(&self, identity: &Path) {
-        if let Ok(told) = self.client.told(self.timeout.min(TELL_TIMEOUT)).await {
-            let now = Remembered::new(self.cluster, self.client.answered(), told);
-            if Remembered::read(identity, self.cluster).as_ref() != Some(&now) {
-                now.write(identity);
-            }
+        let Ok(told) = self.client.told(self.timeout.min(TELL_TIMEOUT)).await else { return };
+        let places = Places::of(identity, self.cluster);
+        let now = Remembered::new(self.cluster, self.client.answered(), told);
+        if Remembered::read(&places, self.cluster).as_ref() == Some(&now) {
+            return;
+        }
+        // What the identity file says does without being remembered.
+        if let Err(reason) = now.write(&places)
+            && now.controllers != *self.named
+        {
+            eprintln!("ravelin: the next command will not know that controllers have moved: {reason}");
         }
     }
 
@@ -84,6 +100,24 @@ impl Operator {
     /// tells which.
     pub(crate) async fn apply(&self, text: &str) -> anyhow::Result<Change> {
         self.apply_document("standard input", SourceFormat::Yaml, text, None).await
+    }
+
+    /// Asks once for a YAML document to be applied, under the name of an earlier time if it was asked for before; the name, and what
+    /// was answered.
+    ///
+    /// # Errors
+    /// Nothing was asked for.
+    pub(crate) async fn apply_named(
+        &self,
+        text: &str,
+        again: Option<RequestName>,
+    ) -> anyhow::Result<(RequestName, Response)> {
+        let request = applying("standard input", SourceFormat::Yaml, text);
+        let name = match again {
+            Some(name) => name,
+            None => self.client.name(&request, None, self.timeout).await?,
+        };
+        Ok((name, self.client.ask_named(name, None, request, self.timeout).await?))
     }
 
     /// Applies a YAML document through one node.

@@ -104,6 +104,8 @@ struct Run {
     last: Option<Arc<Draft>>,
     /// The objects in error that the log was told of.
     told: Arc<BTreeMap<Key, Vec<String>>>,
+    /// What the log was told of the text beside its objects.
+    general: Vec<String>,
     failing: Option<(u64, Vec<String>)>,
 }
 
@@ -119,6 +121,7 @@ impl Run {
             seen: None,
             last: None,
             told: Arc::default(),
+            general: Vec::new(),
             failing: None,
         }
     }
@@ -167,10 +170,9 @@ impl Run {
 
     /// Says in the log what became of the last draft: object by object what is refused, and when the rest is served.
     fn tell(&mut self) {
-        let outcome = self.surroundings.outcome.borrow_and_update().clone();
+        let Some(outcome) = self.surroundings.outcome.borrow_and_update().clone() else { return };
         match &outcome {
-            None => {}
-            Some(DraftOutcome::Refused { problems }) => {
+            DraftOutcome::Refused { problems } => {
                 let mut problems = problems.clone();
                 crate::node::journal::bound_texts(&mut problems);
                 tracing::error!(
@@ -178,16 +180,18 @@ impl Run {
                     "what the file provider wants was refused as a whole; everything stays as it was"
                 );
             }
-            Some(DraftOutcome::Accepted { generation, refused, serving: true }) => {
-                let objects = self.last.as_ref().map_or(0, |draft| draft.objects.len());
-                let good = objects.saturating_sub(refused.len());
-                tracing::info!(%generation, objects = good, in_error = refused.len(), "every proxy serves it");
-            }
-            Some(outcome @ DraftOutcome::Accepted { refused, serving: false, .. }) => {
-                for line in news(outcome, &self.told, refused) {
+            DraftOutcome::Accepted { generation, refused, serving } => {
+                // Also where it is served already: only the latest outcome is kept, and the one before may never have been seen.
+                for line in news(&outcome, &self.told, refused) {
                     tracing::warn!("{line}");
                 }
                 self.told = Arc::clone(refused);
+                if !serving {
+                    return;
+                }
+                let objects = self.last.as_ref().map_or(0, |draft| draft.objects.len());
+                let good = objects.saturating_sub(refused.len());
+                tracing::info!(%generation, objects = good, in_error = refused.len(), "every proxy serves it");
             }
         }
     }
@@ -227,6 +231,13 @@ impl Run {
         if let Some(last) = &self.last {
             draft.keep_unchanged(last);
         }
+        let general = general(&draft);
+        if general != self.general {
+            for line in &general {
+                tracing::warn!("{line}");
+            }
+            self.general = general;
+        }
         let draft = Arc::new(draft);
         self.seen = Some(Arc::new(seen));
         self.last = Some(Arc::clone(&draft));
@@ -245,6 +256,10 @@ impl Run {
             Some((since, _)) => *since,
             None => micros_since_1970(),
         };
+        tracing::error!(
+            reasons = reasons.join("; "),
+            "the file provider cannot read what it is given; everything stays as it was"
+        );
         self.failing = Some((since_micros, reasons.clone()));
         let state = ProviderState::Failing { since_micros, reasons };
         self.surroundings.updates.send(ProviderUpdate::State { provider: "file".to_owned(), state }).await;
@@ -285,6 +300,17 @@ fn news(
     let more = keys.count();
     if more > 0 {
         lines.push(format!("and {more} more objects: `ravelin get` shows their state"));
+    }
+    lines
+}
+
+/// What is wrong with the text beside its objects: no object says so. At most [`LINES_MAX`] lines and one that counts the rest.
+fn general(draft: &Draft) -> Vec<String> {
+    let mut problems = draft.problems.iter().filter(|(key, _)| key.is_none()).map(|(_, problem)| problem);
+    let mut lines: Vec<String> = problems.by_ref().take(LINES_MAX).map(ToString::to_string).collect();
+    let more = problems.count();
+    if more > 0 {
+        lines.push(format!("and {more} more: `ravelin validate` shows them all"));
     }
     lines
 }

@@ -16,7 +16,8 @@ use tokio::time::{Instant, timeout_at};
 use crate::request::parts::{self, Assembler, PartsError};
 use crate::request::{Envelope, Page, Request, RequestId, RequestName, Response, Scope};
 
-/// Longest wait for the answer of one node while there are others to try: it may be frozen.
+/// Longest wait for the answer of one node while there are others to try: it may be frozen. No node gets more than its share of a
+/// shorter time.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
 /// Added to it for each MiB of text in the request.
 const MEBIBYTE_TIMEOUT: Duration = Duration::from_secs(1);
@@ -259,7 +260,7 @@ impl Client {
         while Instant::now() < deadline {
             for &node in nodes {
                 // Where there are others to try, one that is frozen must not take all the time.
-                let patience = if nodes.len() > 1 { timeout.min(patience_for(&request)) } else { timeout };
+                let patience = patience_for(&request, nodes.len(), timeout);
                 let by = deadline.min(Instant::now() + patience);
                 let left = by.saturating_duration_since(Instant::now());
                 let envelope = Envelope {
@@ -383,13 +384,19 @@ impl SoFar {
     }
 }
 
-/// A large change takes its time on the way, in the check and in the log.
-fn patience_for(request: &Request) -> Duration {
+/// How long one of `nodes` may take for its answer. A large change takes its time on the way, in the check and in the log.
+fn patience_for(request: &Request, nodes: usize, timeout: Duration) -> Duration {
+    if nodes < 2 {
+        return timeout;
+    }
     let texts = match request {
         Request::Apply { documents, .. } => documents.iter().map(|document| document.text.len()).sum(),
         _ => 0,
     };
-    ANSWER_TIMEOUT + MEBIBYTE_TIMEOUT * u32::try_from(texts >> 20).unwrap_or(u32::MAX)
+    let share = timeout / u32::try_from(nodes).unwrap_or(u32::MAX);
+    let patience =
+        ANSWER_TIMEOUT.min(share) + MEBIBYTE_TIMEOUT * u32::try_from(texts >> 20).unwrap_or(u32::MAX);
+    patience.min(timeout)
 }
 
 fn too_slow(node: u64) -> String {
@@ -424,7 +431,7 @@ mod tests {
         }
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn a_controller_is_asked_where_the_identity_says_and_where_it_was_told_to_be_if_that_fails() {
         let hub = MemoryHub::new();
         let endpoint =
@@ -454,7 +461,37 @@ mod tests {
         assert_eq!(asking.answered(), 4);
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
+    async fn frozen_nodes_leave_time_for_one_that_answers_however_short_it_is() {
+        let hub = MemoryHub::new();
+        let endpoint =
+            |name: &str, role, node| hub.endpoint(name, ClusterId([1; 16]), role, node).expect("a free name");
+        // They take connections and questions, and say nothing.
+        let frozen = [1, 2].map(|node| endpoint(&format!("c{node}"), PeerRole::Controller, node));
+        let held: Vec<_> = frozen
+            .into_iter()
+            .map(|transport| {
+                tokio::spawn(async move {
+                    let mut held = Vec::new();
+                    while let Ok(connection) = transport.accept().await {
+                        held.push((connection.accept().await, connection));
+                    }
+                })
+            })
+            .collect();
+        let asked = Arc::new(Shared::new(Vec::new()));
+        let says = Response::Nodes(NodeList { leader: 3, term: 1, recovery_epoch: 0, nodes: Vec::new() });
+        tokio::spawn(answer(endpoint("c3", PeerRole::Controller, 3), Some(says.clone()), asked));
+        let at = |node: u64| (node, format!("c{node}"));
+        let transport = Arc::new(endpoint("o1", PeerRole::Operator, 1));
+        let client = Client::over(transport, [1, 2, 3].map(at)).expect("three");
+        let answered = client.ask(Request::Nodes, Duration::from_secs(2)).await;
+        assert_eq!(answered.expect("the third answers"), says);
+        assert_eq!(client.answered(), 3);
+        held.into_iter().for_each(|task| task.abort());
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_refusal_after_a_try_in_doubt_is_unknown_and_never_a_failure() {
         let hub = MemoryHub::new();
         let endpoint =

@@ -151,7 +151,7 @@ pub(crate) async fn run(cluster: &mut Cluster, seed: u64, seconds: u64, rate: u3
         changes.accepted, changes.refused, changes.unknown
     );
     let mut failed = Vec::new();
-    judge_logs(cluster, &report, &mut failed)?;
+    judge_logs(cluster, &report, None, &mut failed)?;
     if report.failed + report.backwards > 0 {
         failed.push(format!("the load: {}", report.failures.join("; ")));
     }

@@ -18,6 +18,9 @@ use crate::load::Report;
 /// Deadline of one awaited event: many times what is usual on two cores.
 pub(crate) const EVENT_TIME_MAX: Duration = Duration::from_secs(30);
 
+/// The place of the proxy that is killed with requests in flight.
+const KILLED: usize = 1;
+
 /// What a check works on.
 pub(crate) struct Bench<'a> {
     /// The cluster.
@@ -58,12 +61,11 @@ pub(crate) async fn run(cluster: &mut Cluster, rate: u32) -> anyhow::Result<()> 
     check!("two control nodes added", members::two_added);
     check!("leadership handed to a new one", members::leader_handed_over);
     check!("the old leader removed", members::old_leader_removed);
-    let steady = bench.load.fresh().await?;
     check!("proxy killed (-9): in-flight losses", traffic::proxy_killed);
     let losses = bench.losses_allowed;
     let last = bench.load.finish().await?;
     cluster.stop()?;
-    summary(cluster, &steady, &last, losses, &mut failed)?;
+    summary(cluster, &last, losses, &mut failed)?;
     if failed.is_empty() {
         println!("\nall checks hold");
         return Ok(());
@@ -102,52 +104,36 @@ impl Bench<'_> {
 }
 
 /// The totals, the client's beside those recomputed from the proxies' access logs.
-fn summary(
-    cluster: &Cluster,
-    steady: &Report,
-    last: &Report,
-    losses: u64,
-    failed: &mut Vec<String>,
-) -> anyhow::Result<()> {
+fn summary(cluster: &Cluster, last: &Report, losses: u64, failed: &mut Vec<String>) -> anyhow::Result<()> {
     println!();
+    let requests = last.failed.saturating_sub(losses);
     println!(
-        "client: {} requests, failed requests {}, retried {}, generation backwards {}, slowest right answer {} ms",
-        last.sent, steady.failed, last.retried, last.backwards, last.slowest_ms
+        "client: {} requests, failed requests {requests}, retried {}, generation backwards {}, slowest right answer {} ms",
+        last.sent, last.retried, last.backwards, last.slowest_ms
     );
     println!("client: in-flight losses of the killed proxy {losses}, told apart from failed requests");
-    judge_logs(cluster, last, failed)?;
-    if steady.backwards + steady.failed > 0 {
-        failed.push(format!("the load: {}", steady.failures.join("; ")));
+    judge_logs(cluster, last, Some(KILLED), failed)?;
+    if last.backwards + requests > 0 {
+        failed.push(format!("the load: {}", last.failures.join("; ")));
     }
     Ok(())
 }
 
-/// Recounts what the client saw from the proxies' access logs, and judges the difference.
-pub(crate) fn judge_logs(cluster: &Cluster, last: &Report, failed: &mut Vec<String>) -> anyhow::Result<()> {
+/// Recounts what the client saw from the proxies' access logs, and judges the difference. One proxy may have been killed.
+pub(crate) fn judge_logs(
+    cluster: &Cluster,
+    last: &Report,
+    killed: Option<usize>,
+    failed: &mut Vec<String>,
+) -> anyhow::Result<()> {
     let mut logged = 0;
-    for (proxy, address) in cluster.proxies.iter().zip(&cluster.proxy_addresses) {
+    for (place, (proxy, address)) in cluster.proxies.iter().zip(&cluster.proxy_addresses).enumerate() {
         let log = access_logs::read(&proxy.folder().join("access.log"))?;
-        let answers = last.answers.get(address).copied().unwrap_or(0);
-        println!(
-            "{}: {log}, those to the checks' own questions among them; the client counted {answers} from it",
-            proxy.name()
-        );
+        println!("{}: the client counted {}", proxy.name(), access_logs::seen(last, address));
+        println!("{}: its access log has {log}, those to the checks' own questions among them", proxy.name());
         logged += log.answers;
-        if log.backwards > 0 {
-            failed.push(format!(
-                "{}: its access log shows {} generations going backwards",
-                proxy.name(),
-                log.backwards
-            ));
-        }
-        // A killed process loses the lines that it had not written yet; nothing else may lose any.
-        if proxy.name() == "proxy-1" && log.answers < answers {
-            failed.push(format!(
-                "{}: {} answers logged, the client counted {answers}",
-                proxy.name(),
-                log.answers
-            ));
-        }
+        let faults = access_logs::faults(&log, last, address, killed == Some(place));
+        failed.extend(faults.into_iter().map(|fault| format!("{}: {fault}", proxy.name())));
     }
     if logged == 0 {
         failed.push("the access logs are empty".to_owned());

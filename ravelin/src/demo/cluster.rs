@@ -179,9 +179,15 @@ impl Cluster {
 
     /// Applies the next value of the generation field.
     pub(crate) async fn apply_next(&mut self) -> anyhow::Result<u64> {
-        self.operator.apply(&generation_document(self.generation + 1)).await?;
-        self.generation += 1;
-        Ok(self.generation)
+        let (text, generation) = self.next_document();
+        self.operator.apply(&text).await?;
+        self.generation = generation;
+        Ok(generation)
+    }
+
+    /// What raises the generation field by one, and the number that it will show.
+    pub(crate) fn next_document(&self) -> (String, u64) {
+        (generation_document(self.generation + 1), self.generation + 1)
     }
 
     /// Whether both proxies answer a request with the generation field.
@@ -283,13 +289,37 @@ impl Cluster {
 
     /// Fails where a process that should run has ended by itself. One that was removed may.
     pub(crate) fn check_alive(&mut self) -> anyhow::Result<()> {
+        self.wanted().try_for_each(Process::check_alive)
+    }
+
+    /// The processes that should run.
+    fn wanted(&mut self) -> impl Iterator<Item = &mut Process> {
         let controllers = (0..).zip(&mut self.controllers);
-        let present =
-            controllers.filter(|(place, _)| !self.removed.contains(place)).map(|(_, process)| process);
-        for process in self.backends.iter_mut().chain(present).chain(&mut self.proxies) {
-            process.check_alive()?;
+        let removed = &self.removed;
+        let present = controllers.filter(|(place, _)| !removed.contains(place)).map(|(_, process)| process);
+        self.backends.iter_mut().chain(present).chain(&mut self.proxies)
+    }
+
+    /// What has ended since this was asked last, though it should run: a person may have killed it. One line each.
+    pub(crate) fn ended(&mut self) -> anyhow::Result<Vec<String>> {
+        let mut lines = Vec::new();
+        for process in self.wanted() {
+            if let Some(status) = process.ended()? {
+                let name = process.name();
+                lines.push(format!("{name} has ended ({status}); to start it again, type:  start {name}"));
+            }
         }
-        Ok(())
+        Ok(lines)
+    }
+
+    /// Starts a process again that has ended.
+    pub(crate) fn start_again(&mut self, name: &str) -> anyhow::Result<()> {
+        let process = self.wanted().find(|process| process.name() == name);
+        let process = process.with_context(|| format!("there is no {name}"))?;
+        if process.pid().is_some() {
+            bail!("{name} runs");
+        }
+        process.start()
     }
 
     /// Makes an identity for one more control node, starts it and makes it a member; its place.

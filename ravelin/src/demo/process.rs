@@ -87,13 +87,19 @@ impl Process {
         Ok(())
     }
 
+    /// How it has ended, if nobody here ended it: told once.
+    pub(crate) fn ended(&mut self) -> anyhow::Result<Option<ExitStatus>> {
+        let Some(child) = self.child.as_mut() else { return Ok(None) };
+        let ended = child.try_wait().with_context(|| format!("waiting for {}", self.name))?;
+        if ended.is_some() {
+            self.child = None;
+        }
+        Ok(ended)
+    }
+
     /// Fails with the end of its log if it has ended by itself.
     pub(crate) fn check_alive(&mut self) -> anyhow::Result<()> {
-        let Some(child) = self.child.as_mut() else { return Ok(()) };
-        let Some(status) = child.try_wait().with_context(|| format!("waiting for {}", self.name))? else {
-            return Ok(());
-        };
-        self.child = None;
+        let Some(status) = self.ended()? else { return Ok(()) };
         let text = fs::read_to_string(self.log()).unwrap_or_default();
         let lines: Vec<&str> = text.lines().collect();
         bail!(

@@ -18,7 +18,7 @@ const END_TIME_MAX: Duration = Duration::from_secs(30);
 /// Shows the status each second until it is dropped.
 ///
 /// # Errors
-/// A process has ended by itself, or standard output is gone.
+/// Standard output is gone.
 pub(crate) async fn show(cluster: &mut Cluster) -> anyhow::Result<()> {
     let terminal = std::io::stdout().is_terminal();
     let mut lines_before = 0;
@@ -29,7 +29,7 @@ pub(crate) async fn show(cluster: &mut Cluster) -> anyhow::Result<()> {
         "Edit {} and watch the generation grow. Ctrl-C stops everything.\n",
         cluster.dynamic_file.display()
     );
-    println!("Type a line:  add · remove NODE · transfer [NODE]\n");
+    println!("Type a line:  add · remove NODE · transfer [NODE] · start NAME, after you have killed one\n");
     let mut input = Some(BufReader::new(tokio::io::stdin()).lines());
     loop {
         tokio::select! {
@@ -45,7 +45,10 @@ pub(crate) async fn show(cluster: &mut Cluster) -> anyhow::Result<()> {
                 None => input = None,
             },
         }
-        cluster.check_alive()?;
+        for line in cluster.ended()? {
+            lines_before = 0;
+            println!("{line}");
+        }
         let text = render(cluster, &mut served).await;
         let mut out = std::io::stdout().lock();
         if terminal && lines_before > 0 {
@@ -90,8 +93,12 @@ async fn command(cluster: &mut Cluster, line: &str) -> anyhow::Result<String> {
             let leads = cluster.operator.transfer_leader(to).await?;
             Ok(format!("controller-{} leads, term {}", leads.leader, leads.term))
         }
+        ["start", name] => {
+            cluster.start_again(name)?;
+            Ok(format!("{name} was started again"))
+        }
         [] => Ok(String::new()),
-        _ => bail!("{line:?} is none of: add, remove NODE, transfer [NODE]"),
+        _ => bail!("{line:?} is none of: add, remove NODE, transfer [NODE], start NAME"),
     }
 }
 
@@ -107,7 +114,10 @@ async fn render(cluster: &Cluster, served: &mut Served) -> String {
     let mut proxies = Vec::new();
     for index in cluster.present() {
         let Some(process) = cluster.controllers.get(index) else { continue };
-        let pid = process.pid().unwrap_or(0);
+        let Some(pid) = process.pid() else {
+            let _ = writeln!(text, "{:<14} does not run", process.name());
+            continue;
+        };
         let Some(status) = cluster.status(index).await else {
             let _ = writeln!(text, "{:<14} pid {pid:<8} no answer", process.name());
             continue;
@@ -127,7 +137,10 @@ async fn render(cluster: &Cluster, served: &mut Served) -> String {
     served.at = Some(now);
     served.requests.resize(cluster.proxies.len(), 0);
     for (index, process) in cluster.proxies.iter().enumerate() {
-        let pid = process.pid().unwrap_or(0);
+        let Some(pid) = process.pid() else {
+            let _ = writeln!(text, "{:<14} does not run", process.name());
+            continue;
+        };
         let view = proxies.iter().find(|view| view.node == index as u64 + 1);
         let generation = view
             .and_then(|view| view.serving.as_ref())

@@ -14,6 +14,15 @@ fn errors_of(all: &Standalone, router: &str) -> String {
     all.api("/api/rawdata")["routers"][router]["error"].to_string()
 }
 
+/// Waits until one line of the log says all of this.
+fn told(all: &mut Standalone, parts: &[&str]) {
+    let log = all.process.log();
+    all.process.until(&format!("one line tells {parts:?}"), || {
+        let printed = std::fs::read_to_string(&log).unwrap_or_default();
+        printed.lines().any(|line| parts.iter().all(|part| line.contains(part)))
+    });
+}
+
 #[test]
 fn a_wrong_key_puts_only_its_object_in_error() {
     let mut all = Standalone::start(HELLO);
@@ -22,6 +31,18 @@ fn a_wrong_key_puts_only_its_object_in_error() {
     all.serves("bad.test", "/", 503);
     assert_eq!(status(all.web, "hello.test", "/"), 200, "the others move on");
     assert!(errors_of(&all, "bad@file").contains("servise"), "{}", errors_of(&all, "bad@file"));
+    told(&mut all, &["WARN", "http/routers/bad@file is in error", "servise"]);
+}
+
+#[test]
+fn what_stands_beside_all_objects_is_told_with_its_place_and_the_objects_are_served() {
+    let mut all = Standalone::start(HELLO);
+    all.serves("hello.test", "/", 200);
+    let beside = "  rooters: {}\ntcp:\n  routers: {}\n  services: {db: {loadBalancer: {servers: [{address: '127.0.0.1:1'}]}}}\n";
+    all.rewrite(&format!("{}{beside}", HELLO.replace("hello.test", "after.test")));
+    all.serves("after.test", "/", 200);
+    told(&mut all, &["WARN", "traefik.yml:", "http.rooters", "did you mean `routers`"]);
+    told(&mut all, &["WARN", "traefik.yml:", "TCP routing does not work yet"]);
 }
 
 #[test]
@@ -33,6 +54,7 @@ fn a_wrong_type_is_told_with_its_place() {
     ));
     all.serves("bad.test", "/", 503);
     assert_eq!(status(all.web, "hello.test", "/"), 200);
+    told(&mut all, &["WARN", "http/routers/bad@file is in error", "priority"]);
     let output = ravelin(all.folder.path(), &["validate", "traefik.yml"]);
     assert!(!output.status.success());
     assert!(text(&output).contains("traefik.yml:"), "{}", text(&output));
@@ -48,6 +70,7 @@ fn an_unknown_middleware_makes_its_router_answer_503_and_never_the_next_router()
     all.serves("hello.test", "/admin", 503);
     assert_eq!(status(all.web, "hello.test", "/"), 200);
     assert!(errors_of(&all, "guarded@file").contains("nowhere@file"), "{}", errors_of(&all, "guarded@file"));
+    told(&mut all, &["WARN", "http/routers/guarded@file is in error", "nowhere@file"]);
 }
 
 #[test]
@@ -73,8 +96,10 @@ fn two_routers_with_one_name_change_nothing() {
     all.rewrite(&with_router("    hello:\n      rule: Host(`twice.test`)\n      service: hello\n"));
     all.refused(1);
     let output = ravelin(all.folder.path(), &["validate", "traefik.yml"]);
-    assert!(text(&output).contains("hello"), "{}", text(&output));
+    let said = "the key `hello` is already given at";
+    assert!(text(&output).contains(said), "{}", text(&output));
     assert!(!output.status.success());
+    told(&mut all, &["ERROR", "everything stays as it was", "traefik.yml:", said]);
     assert_eq!(status(all.web, "hello.test", "/"), 200);
     assert_eq!(status(all.web, "twice.test", "/"), 404);
 }
@@ -92,7 +117,9 @@ fn an_alias_bomb_is_refused_and_traffic_goes_on() {
     all.rewrite_whole(&bomb);
     all.refused(1);
     let output = ravelin(all.folder.path(), &["validate", "traefik.yml"]);
-    assert!(!output.status.success(), "{}", text(&output));
+    let said = "anchors and aliases unfold to more than";
+    assert!(!output.status.success() && text(&output).contains(said), "{}", text(&output));
+    told(&mut all, &["ERROR", "everything stays as it was", "traefik.yml:", said]);
     assert_eq!(status(all.web, "hello.test", "/"), 200);
     all.rewrite(&HELLO.replace("hello.test", "after.test"));
     all.serves("after.test", "/", 200);
@@ -105,7 +132,10 @@ fn an_oversized_file_is_refused_and_traffic_goes_on() {
     all.rewrite(&format!("{HELLO}# {}\n", "x".repeat(80 << 20)));
     all.refused(1);
     let output = ravelin(all.folder.path(), &["validate", "traefik.yml"]);
-    assert!(text(&output).contains("bytes"), "{}", text(&output).chars().take(500).collect::<String>());
+    let said = "more than the 33554432";
+    let begin = text(&output).chars().take(500).collect::<String>();
+    assert!(!output.status.success() && text(&output).contains(said), "{begin}");
+    told(&mut all, &["ERROR", "everything stays as it was", "traefik.yml", said]);
     assert_eq!(status(all.web, "hello.test", "/"), 200);
     all.rewrite(&HELLO.replace("hello.test", "after.test"));
     all.serves("after.test", "/", 200);

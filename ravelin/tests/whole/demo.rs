@@ -67,3 +67,38 @@ fn the_demo_routes_a_file_of_ones_own_from_the_address_that_it_shows() {
     assert_eq!(status(address, "whoami.localhost", "/"), 404, "nothing but the own file");
     assert!(demo.terminate(), "{}", demo.printed());
 }
+
+/// The process id that the status shows last for a process, and its line.
+fn shown(log: &Path, name: &str) -> Option<(i32, String)> {
+    let printed = std::fs::read_to_string(log).unwrap_or_default();
+    let line = printed.lines().rfind(|line| line.starts_with(name) && line.contains(" pid "))?;
+    let pid = line.split_once(" pid ")?.1.split_whitespace().next()?.parse().ok()?;
+    Some((pid, line.to_owned()))
+}
+
+#[test]
+fn the_demo_shows_who_does_what_and_goes_on_when_a_person_kills_one() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut demo = start(folder.path(), &[]);
+    let log = demo.log();
+    let names = ["controller-1", "controller-2", "controller-3", "proxy-1", "proxy-2"];
+    demo.until("every line is whole", || {
+        let lines: Option<Vec<String>> = names.iter().map(|name| Some(shown(&log, name)?.1)).collect();
+        let lines = lines.unwrap_or_default();
+        let of = |word: &str| lines.iter().filter(|line| line.contains(word)).count();
+        let roles = of(" leader") == 1 && of("controller (epoch") == 1 && of(" follower") == 2;
+        roles && of(" term ") == 3 && of(" req/s  serving ") == 2 && of("not attached") == 0
+    });
+    let (pid, _) = shown(&log, "controller-2").expect("just seen");
+    let pid = rustix::process::Pid::from_raw(pid).expect("a process id");
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).expect("it runs");
+    let printed = || std::fs::read_to_string(&log).unwrap_or_default();
+    demo.until("its end is told", || printed().contains("controller-2 has ended (signal: 9 (SIGKILL))"));
+    demo.until("it is shown", || printed().contains("controller-2   does not run"));
+    demo.type_line("start controller-2");
+    demo.until("it runs again", || {
+        shown(&log, "controller-2")
+            .is_some_and(|(now, line)| now != pid.as_raw_nonzero().get() && line.contains(" term "))
+    });
+    assert!(demo.terminate(), "{}", demo.printed());
+}

@@ -25,8 +25,14 @@ const PORT_MAX: u16 = 20_000;
 
 /// Runs the binary to its end.
 pub(crate) fn ravelin(folder: &Path, words: &[&str]) -> Output {
+    ravelin_in(folder, words, &[])
+}
+
+/// The same with these variables in its environment.
+pub(crate) fn ravelin_in(folder: &Path, words: &[&str], environment: &[(&str, &str)]) -> Output {
     Command::new(binary())
         .args(words)
+        .envs(environment.iter().copied())
         .current_dir(folder)
         .stdin(Stdio::null())
         .output()
@@ -73,6 +79,12 @@ impl Running {
     pub(crate) fn signal(&self, name: &str) {
         let told = Command::new("kill").args([&format!("-{name}"), &self.pid().to_string()]).status();
         assert!(told.expect("kill(1)").success());
+    }
+
+    /// Types a line; its input must be a pipe.
+    pub(crate) fn type_line(&mut self, line: &str) {
+        let input = self.child.stdin.as_mut().expect("a pipe");
+        writeln!(input, "{line}").expect("it reads");
     }
 
     /// Its process id.

@@ -2,8 +2,9 @@
 //! also over a restart.
 
 use std::path::Path;
+use std::time::Instant;
 
-use crate::driver::{Running, free_address, ravelin, text};
+use crate::driver::{Running, TIME_MAX, free_address, ravelin, ravelin_in, text};
 use crate::nodes::{apply, free_addresses, operate, serves, start, three_founders, until};
 
 /// A control node that joins, and waits until it is a member.
@@ -16,6 +17,15 @@ fn join(folder: &Path, node: u64, address: &str) -> Running {
     let name = format!("controller-{node} ");
     until(folder, &["node", "add", &identity], |said| said.contains(&name) && !said.contains("joining"));
     running
+}
+
+/// Lists the control nodes under an identity beside which nothing can be written, with a folder for state.
+fn listed_from_elsewhere(folder: &Path) -> (bool, String) {
+    let state = folder.join("state").display().to_string();
+    let seconds = TIME_MAX.as_secs().to_string();
+    let words = ["node", "list", "--identity", "fixed/operator.toml", "--timeout", &seconds];
+    let output = ravelin_in(folder, &words, &[("XDG_STATE_HOME", &state)]);
+    (output.status.success(), text(&output))
 }
 
 #[test]
@@ -37,6 +47,16 @@ fn a_proxy_and_an_operator_follow_control_nodes_that_their_files_do_not_name_als
         (4..=6).map(|node| join(folder, node, &addresses[node as usize - 1])).collect();
     let file = std::fs::read_to_string(folder.join("identities/proxy-1.toml")).expect("an identity");
     assert!(addresses[3..].iter().all(|address| !file.contains(address)), "it names the founders only");
+    std::fs::create_dir_all(folder.join("fixed/operator.toml.controllers"))
+        .expect("a folder in the place of the file");
+    std::fs::copy(folder.join("identities/operator.toml"), folder.join("fixed/operator.toml"))
+        .expect("a copy");
+    // A command spends no more than a moment on remembering: on a busy machine the next one does.
+    let begun = Instant::now();
+    while std::fs::read_dir(folder.join("state/ravelin")).map_or(0, Iterator::count) == 0 {
+        let (_, said) = listed_from_elsewhere(folder);
+        assert!(begun.elapsed() < TIME_MAX && !said.contains("will not know"), "{said}");
+    }
     // Nor does the operator's name any other; each command remembers where they are for the next.
     for node in ["1", "2", "3"] {
         let (done, said) = operate(folder, &["node", "remove", node, "--timeout", "30"]);
@@ -52,4 +72,7 @@ fn a_proxy_and_an_operator_follow_control_nodes_that_their_files_do_not_name_als
     proxy.until("it serves what it kept", || serves(web, "second"));
     apply(folder, web, backend, "third");
     proxy.until("later nodes feed it again", || serves(web, "third"));
+
+    let (done, said) = listed_from_elsewhere(folder);
+    assert!(done && said.contains("controller-6"), "an operator finds them by what lies elsewhere: {said}");
 }

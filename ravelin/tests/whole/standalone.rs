@@ -143,12 +143,16 @@ fn a_kill_leaves_nothing_behind_and_a_new_start_binds_the_same_ports() {
 
 #[test]
 fn a_termination_drains_and_ends_with_success() {
-    let mut all = Standalone::start(HELLO);
-    all.serves("hello.test", "/", 200);
-    assert!(all.process.terminate(), "{}", all.process.printed());
-    let log = std::fs::read_to_string(all.folder.path().join("access.log")).expect("the access log");
-    assert!(log.contains("\"GET / HTTP/1.1\" 200"), "{log}");
-    assert!(send(all.web, b"GET / HTTP/1.1\r\nHost: hello.test\r\n\r\n").is_none(), "the port is closed");
+    for signal in ["TERM", "INT"] {
+        let mut all = Standalone::start(HELLO);
+        all.serves("hello.test", "/", 200);
+        all.process.signal(signal);
+        assert!(all.process.wait(), "{signal}: {}", all.process.printed());
+        let log = std::fs::read_to_string(all.folder.path().join("access.log")).expect("the access log");
+        assert!(log.contains("\"GET / HTTP/1.1\" 200"), "{log}");
+        let request = b"GET / HTTP/1.1\r\nHost: hello.test\r\n\r\n";
+        assert!(send(all.web, request).is_none(), "the port is closed");
+    }
 }
 
 #[test]

@@ -538,6 +538,14 @@ pub const DIFFERENCES: &[Difference] = &[
         concerns: &["providers.file"],
     },
     Difference {
+        title: "a taken port does not end the process",
+        traefik: "an entry point that cannot be opened at the start ends it",
+        ravelin: "it is told as an error, the other entry points serve, and it is opened once its port is free",
+        reason: "entry points change while the process runs, and one of them must not take the others down",
+        restore: None,
+        concerns: &["entryPoints"],
+    },
+    Difference {
         title: "nobody is called",
         traefik: "looks for new versions, and can send usage statistics",
         ravelin: "`checkNewVersion` and `sendAnonymousUsage` are taken without effect",

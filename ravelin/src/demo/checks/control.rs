@@ -5,6 +5,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, bail};
 use ravelin_cluster::request::status::{EventKind, EventRecord};
+use ravelin_cluster::request::{RequestName, Response};
 
 use super::traffic::{apply_until_accepted, served_everywhere};
 use super::{Bench, EVENT_TIME_MAX};
@@ -48,32 +49,84 @@ pub(crate) async fn leader_killed(bench: &mut Bench<'_>) -> anyhow::Result<Strin
     Ok(format!("controller-{node} leads after {millis} ms, term {term}"))
 }
 
+/// How long an operator waits who asks while nobody leads: `--timeout 2`. Whatever is said is said by then, and a moment for each
+/// of the two questions (what the request is called, and the request).
+const LEADERLESS_TIMEOUT: Duration = Duration::from_secs(2);
+
 /// With one node killed and another frozen no leader can be known: the answer must say so, and the
 /// cluster must then be as the answer said.
 pub(crate) async fn change_without_leader(bench: &mut Bench<'_>) -> anyhow::Result<String> {
     let leader = bench.cluster.leader(EVENT_TIME_MAX).await?;
-    let frozen = (leader + 1) % bench.cluster.controllers.len();
+    let nodes = bench.cluster.controllers.len();
+    let (frozen, left) = ((leader + 1) % nodes, (leader + 2) % nodes);
     bench.cluster.controllers[leader].kill()?;
     bench.cluster.controllers[frozen].freeze()?;
+    let unled = bench
+        .cluster
+        .until(EVENT_TIME_MAX, "the one that is left knows no leader", async |cluster| {
+            cluster.status(left).await.is_some_and(|status| status.leader.is_none())
+        })
+        .await;
+    let (text, wanted) = bench.cluster.next_document();
     let begun = Instant::now();
-    let answer = bench.cluster.apply_next().await;
-    let waited = begun.elapsed();
+    let asked = bench.cluster.operator.waiting(LEADERLESS_TIMEOUT).apply_named(&text, None).await;
+    let waited = begun.elapsed().as_millis();
     bench.cluster.controllers[frozen].thaw()?;
     bench.cluster.controllers[leader].start()?;
+    unled?;
     whole(bench).await?;
-    let outcome = match answer {
-        Ok(generation) => {
-            served_everywhere(bench, generation).await?;
-            "accepted and served".to_owned()
+    let allowed = LEADERLESS_TIMEOUT.as_secs();
+    match asked {
+        Ok((_, Response::Done(_))) => {
+            bench.cluster.generation = wanted;
+            served_everywhere(bench, wanted).await?;
+            Ok(format!("accepted after {waited} ms and served"))
         }
-        Err(error) => {
-            let generation = apply_until_accepted(bench).await?;
-            served_everywhere(bench, generation).await?;
-            let text: String = format!("{error:#}").chars().take(90).collect();
-            format!("answered after {} ms: {text}", waited.as_millis())
+        Ok((name, Response::Unknown { .. })) => {
+            asked_again(bench, name, &text).await?;
+            bench.cluster.generation = wanted;
+            served_everywhere(bench, wanted).await?;
+            Ok(format!(
+                "answered after {waited} ms (--timeout {allowed}): outcome unknown; asked again by its name: done once, served"
+            ))
         }
-    };
-    Ok(outcome)
+        Ok((_, Response::Unavailable { reason })) => never_came(bench, wanted, &reason, waited).await,
+        Ok((_, other)) => bail!("answered by {other:?}"),
+        // Its name could not be made: that is said too, and nothing was sent that could change anything.
+        Err(error) => never_came(bench, wanted, &format!("{error:#}"), waited).await,
+    }
+}
+
+/// Asks for a change by its name until somebody says what came of it: it was done, by the first time or by this one.
+async fn asked_again(bench: &mut Bench<'_>, name: RequestName, text: &str) -> anyhow::Result<()> {
+    let begun = Instant::now();
+    loop {
+        match bench.cluster.operator.apply_named(text, Some(name)).await {
+            Ok((_, Response::Done(_))) => return Ok(()),
+            Ok((_, Response::Unknown { .. } | Response::Unavailable { .. })) | Err(_)
+                if begun.elapsed() < EVENT_TIME_MAX => {}
+            Ok((_, other)) => bail!("what was unknown stays so, or is refused: {other:?}"),
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// What was said not to be accepted has not been, and does not come later: a newer one is served, and nothing older after it.
+async fn never_came(
+    bench: &mut Bench<'_>,
+    denied: u64,
+    reason: &str,
+    waited: u128,
+) -> anyhow::Result<String> {
+    if bench.load.fresh().await?.generation.values().any(|seen| *seen >= denied) {
+        bail!("generation {denied} is served, though it was answered: {reason}");
+    }
+    // The load tells if the number that was denied is served after it.
+    bench.cluster.generation = denied;
+    let generation = apply_until_accepted(bench).await?;
+    served_everywhere(bench, generation).await?;
+    let text: String = reason.chars().take(90).collect();
+    Ok(format!("answered after {waited} ms: nothing was accepted: {text}"))
 }
 
 /// Freezes the leader until another leads, thaws it: it steps down, nothing is lost.
@@ -118,9 +171,9 @@ const LATE_ROUTERS: usize = 2_000;
 /// Freezes the node that runs the providers in the middle of a write until another has taken over, thaws it: what it
 /// still writes under its old epoch is refused.
 pub(crate) async fn successor_frozen(bench: &mut Bench<'_>) -> anyhow::Result<String> {
-    for _ in 0..FREEZES_MAX {
+    for freeze in 1..=FREEZES_MAX {
         let (node, epoch) = role(bench).await?;
-        let known = stale_writes(bench).await;
+        let since = unix_micros();
         let late = tokio::spawn({
             let operator = bench.cluster.operator.clone();
             async move { operator.apply_through(node as u64 + 1, &late_document()).await }
@@ -141,7 +194,7 @@ pub(crate) async fn successor_frozen(bench: &mut Bench<'_>) -> anyhow::Result<St
             .cluster
             .until(LATE_WRITE_TIME_MAX, "the late write is refused", async |cluster| {
                 let events = cluster.events().await;
-                events.iter().filter(|event| is_stale_write(event)).count() > known
+                events.iter().any(|event| event.at_micros >= since && is_late_write_of(event, epoch))
             })
             .await;
         whole(bench).await?;
@@ -151,7 +204,7 @@ pub(crate) async fn successor_frozen(bench: &mut Bench<'_>) -> anyhow::Result<St
         }
         if refused.is_ok() {
             return Ok(format!(
-                "controller-{} took over, epoch {epoch} → {next}; the late write of epoch {epoch} was refused",
+                "controller-{} took over, epoch {epoch} → {next}; the late write of epoch {epoch} was refused (freeze {freeze})",
                 third + 1
             ));
         }
@@ -170,18 +223,9 @@ fn late_document() -> String {
     text
 }
 
-fn is_stale_write(event: &EventRecord) -> bool {
-    matches!(event.kind, EventKind::StaleWriteRefused { .. })
-}
-
-async fn stale_writes(bench: &Bench<'_>) -> usize {
-    bench
-        .cluster
-        .events()
-        .await
-        .iter()
-        .filter(|event| matches!(event.kind, EventKind::StaleWriteRefused { .. }))
-        .count()
+/// Whether a write of this epoch was refused as late.
+fn is_late_write_of(event: &EventRecord, wanted: u64) -> bool {
+    matches!(event.kind, EventKind::StaleWriteRefused { epoch, .. } if epoch == wanted)
 }
 
 async fn role(bench: &mut Bench<'_>) -> anyhow::Result<(usize, u64)> {

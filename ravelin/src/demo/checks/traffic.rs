@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use ravelin_cluster::request::status::EventKind;
 
-use super::{Bench, EVENT_TIME_MAX};
+use super::control::unix_micros;
+use super::{Bench, EVENT_TIME_MAX, KILLED};
 use crate::demo::cluster::Cluster;
 use crate::demo::write;
 
@@ -108,51 +109,51 @@ pub(crate) async fn refused_configuration(bench: &mut Bench<'_>) -> anyhow::Resu
     if !reason.contains("headerz") {
         bail!("the reason does not name the wrong key: {reason}");
     }
-    if bench.cluster.own_file {
-        broken_file(bench).await?;
-    }
+    let told = if bench.cluster.own_file { broken_file(bench).await? } else { String::new() };
     let generation = bench.cluster.generation;
     served_everywhere(bench, generation).await?;
-    let shown: String = reason.lines().next().unwrap_or_default().chars().take(100).collect();
-    Ok(format!("refused: {shown}"))
+    let seen = bench.load.fresh().await?.generation;
+    if seen.values().any(|seen| *seen != generation) {
+        bail!("generation {generation} was served before, and now {seen:?}");
+    }
+    let shown =
+        |text: &str| text.lines().last().unwrap_or_default().trim().chars().take(90).collect::<String>();
+    let file = told.rsplit('/').next().unwrap_or_default();
+    Ok(format!("refused: {}; and {}", shown(&reason), shown(file)))
 }
 
-/// Breaks the provided file, waits for the event that says so, and mends it.
-async fn broken_file(bench: &mut Bench<'_>) -> anyhow::Result<()> {
+/// Breaks the provided file, waits for the event that says so and why, and mends it. The reason, with its place.
+async fn broken_file(bench: &mut Bench<'_>) -> anyhow::Result<String> {
     let path = bench.cluster.dynamic_file.clone();
     let good = std::fs::read_to_string(&path).context("the provided file")?;
-    let known = refusals(bench).await;
+    let since = unix_micros();
     write(&path, "http:\n  routers:\n    whoami: [\n")?;
-    bench
+    let mut told = None;
+    let broken = bench
         .cluster
         .until(EVENT_TIME_MAX, "the broken file is told", async |cluster| {
-            cluster
-                .events()
-                .await
-                .iter()
-                .filter(|event| matches!(event.kind, EventKind::ConfigurationRefused { .. }))
-                .count()
-                > known
+            told = cluster.events().await.into_iter().find_map(|event| match event.kind {
+                EventKind::ConfigurationRefused { reasons, .. } if event.at_micros >= since => {
+                    Some(reasons.join("; "))
+                }
+                _ => None,
+            });
+            told.is_some()
         })
-        .await?;
-    write(&path, &good)
+        .await;
+    write(&path, &good)?;
+    broken?;
+    let told = told.unwrap_or_default();
+    if !told.contains("dynamic.yaml:") {
+        bail!("the reason does not name the file and the line: {told}");
+    }
+    Ok(told)
 }
 
-async fn refusals(bench: &Bench<'_>) -> usize {
-    bench
-        .cluster
-        .events()
-        .await
-        .iter()
-        .filter(|event| matches!(event.kind, EventKind::ConfigurationRefused { .. }))
-        .count()
-}
-
-/// Kills the second proxy with requests in flight; only those may be lost.
+/// Kills the second proxy with requests in flight; only those may be lost: whose answer had begun, or never came.
 pub(crate) async fn proxy_killed(bench: &mut Bench<'_>) -> anyhow::Result<String> {
     let before = bench.load.fresh().await?;
-    bench.losses_allowed = u64::MAX;
-    let proxy = bench.cluster.proxies.get_mut(1).context("a second proxy")?;
+    let proxy = bench.cluster.proxies.get_mut(KILLED).context("a second proxy")?;
     proxy.kill()?;
     bench.load.fresh().await?;
     proxy.start()?;
@@ -161,10 +162,10 @@ pub(crate) async fn proxy_killed(bench: &mut Bench<'_>) -> anyhow::Result<String
     served_everywhere(bench, generation).await?;
     let back = begun.elapsed();
     let after = bench.load.fresh().await?;
-    bench.losses_allowed = after.failed - before.failed;
+    let lost = after.failed - before.failed;
+    bench.losses_allowed = lost.min(after.broken - before.broken);
     Ok(format!(
-        "lost in flight {}, retried at the other {}, back after {} ms",
-        after.failed - before.failed,
+        "lost in flight {lost}, retried at the other {}, back after {} ms",
         after.retried - before.retried,
         back.as_millis()
     ))

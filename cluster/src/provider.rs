@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::request::status::ProviderState;
 
 pub mod file;
+pub mod rest;
 
 /// The key under which the cluster's configuration says which providers run.
 pub const PROVIDERS_KEY: &str = "static/providers";
@@ -25,6 +26,11 @@ pub const PROVIDERS_KEY: &str = "static/providers";
 pub enum ProviderSpec {
     /// A file or directory on the controller's own disk.
     File(FileSpec),
+    /// Whatever is put by REST into this process.
+    Rest {
+        /// Sustained change leads to at most one draft in this time; a single change is never delayed by it.
+        throttle: Duration,
+    },
 }
 
 /// What the file provider reads.
@@ -63,6 +69,7 @@ impl ProviderSpec {
     pub fn name(&self) -> &'static str {
         match self {
             Self::File(_) => "file",
+            Self::Rest { .. } => ravelin_config::rest::PROVIDER,
         }
     }
 
@@ -70,12 +77,13 @@ impl ProviderSpec {
     pub fn build(self) -> Box<dyn Provider> {
         match self {
             Self::File(spec) => Box::new(file::FileProvider::new(spec)),
+            Self::Rest { throttle } => Box::new(rest::RestProvider::new(throttle)),
         }
     }
 }
 
 /// The providers that this build knows, by the name after the `@`.
-const KNOWN: [&str; 1] = ["file"];
+const KNOWN: [&str; 2] = ["file", ravelin_config::rest::PROVIDER];
 
 /// What a configuration says about providers.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -108,7 +116,11 @@ pub fn wanted(
     let object = secret::fill(object, |id| open(id, map.secrets().get(id).ok_or(OpenError::Absent)?));
     let object = object.map_err(|error| error.to_string())?;
     let providers: Providers = serde_json::from_slice(&object.bytes).map_err(|error| error.to_string())?;
-    let dropped = if providers.file.is_none() { KNOWN.to_vec() } else { Vec::new() };
+    let asked_for = |name: &str| match name {
+        "file" => providers.file.is_some(),
+        _ => providers.rest.is_some(),
+    };
+    let dropped = KNOWN.into_iter().filter(|name| !asked_for(name)).collect();
     Ok(Wanted { specs: specs(&providers), dropped })
 }
 
@@ -126,7 +138,8 @@ pub fn specs(providers: &Providers) -> Vec<ProviderSpec> {
         let log_generated = file.debug_log_generated_template.unwrap_or(false);
         Some(ProviderSpec::File(FileSpec { source, watch: file.watch, throttle, log_generated }))
     });
-    file.into_iter().collect()
+    let rest = providers.rest.as_ref().map(|_| ProviderSpec::Rest { throttle });
+    file.into_iter().chain(rest).collect()
 }
 
 /// What a provider says.
@@ -219,6 +232,8 @@ pub struct Surroundings {
     pub outcome: watch::Receiver<Option<DraftOutcome>>,
     /// Changes when a person asks to read everything anew (SIGHUP).
     pub reload: watch::Receiver<u64>,
+    /// What was last put by REST into this process; none before the first time.
+    pub put: watch::Receiver<Option<Arc<Draft>>>,
     /// The run is over.
     pub stop: CancellationToken,
 }
@@ -252,12 +267,14 @@ mod tests {
     #[test]
     fn only_what_is_known_and_not_asked_for_is_dropped() {
         let wanted = |map: &ConfigMap| wanted(map, |_, _| Err(OpenError::Absent));
-        assert_eq!(wanted(&ConfigMap::new()).map(|wanted| wanted.dropped), Ok(vec!["file"]));
+        assert_eq!(wanted(&ConfigMap::new()).map(|wanted| wanted.dropped), Ok(vec!["file", "rest"]));
         let other = section(r#"{"docker":{}}"#, State::Enabled);
-        assert_eq!(wanted(&other), Ok(Wanted { specs: Vec::new(), dropped: vec!["file"] }));
+        assert_eq!(wanted(&other), Ok(Wanted { specs: Vec::new(), dropped: vec!["file", "rest"] }));
         let file = section(r#"{"file":{"filename":"/a.yml"}}"#, State::Enabled);
+        let rest = wanted(&section(r#"{"rest":{}}"#, State::Enabled)).expect("it is good");
+        assert!(matches!(rest.specs[..], [ProviderSpec::Rest { .. }]) && rest.dropped == ["file"]);
         let wanted = wanted(&file).expect("it is good");
-        assert_eq!((wanted.specs.len(), wanted.dropped.len()), (1, 0));
+        assert_eq!((wanted.specs.len(), wanted.dropped), (1, vec!["rest"]));
     }
 
     #[test]

@@ -298,6 +298,7 @@ fn spawn_driver(
     thread("ravelin-check", inbox.clone(), |outbox| disk::run_checks(sealing, check_jobs, outbox))?;
     let (generation_sender, generation) = watch::channel(None);
     let (reload, reloads) = watch::channel(0);
+    let (put, puts) = watch::channel(None);
     let (ended_sender, ended) = watch::channel(None);
     let driver = Driver {
         node,
@@ -312,7 +313,7 @@ fn spawn_driver(
         log: log_work,
         checks,
         snapshots,
-        providers: Providers::new(inbox.clone(), reloads),
+        providers: Providers::new(inbox.clone(), reloads, puts),
         generation: generation_sender,
         wake: None,
     };
@@ -324,7 +325,7 @@ fn spawn_driver(
         ending.carry_out(log_thread).await;
         ended_sender.send_replace(Some(halted));
     });
-    Ok(ClusterHandle { inbox, generation, reload, ended, task: Mutex::new(Some(task)) })
+    Ok(ClusterHandle { inbox, generation, reload, put, ended, task: Mutex::new(Some(task)) })
 }
 
 /// Starts a thread that works for the node. However it ends, the node hears of it, unless that has ended before.
@@ -346,6 +347,7 @@ pub struct ClusterHandle {
     inbox: mpsc::Sender<Message>,
     generation: watch::Receiver<Option<GenerationId>>,
     reload: watch::Sender<u64>,
+    put: watch::Sender<Option<Arc<Draft>>>,
     ended: watch::Receiver<Option<Option<String>>>,
     task: Mutex<Option<JoinHandle<()>>>,
 }
@@ -383,6 +385,11 @@ impl ClusterHandle {
     /// Makes the providers read everything anew (SIGHUP).
     pub fn reload(&self) {
         self.reload.send_modify(|count| *count += 1);
+    }
+
+    /// Where what is put by REST goes: the newest draft stands for the provider `rest` while it runs here.
+    pub fn rest(&self) -> watch::Sender<Option<Arc<Draft>>> {
+        self.put.clone()
     }
 
     /// Waits until the node has ended; the reason if it stopped for its own safety.

@@ -30,7 +30,7 @@ fn is_false(value: &bool) -> bool {
     !*value
 }
 
-fn is_zero(value: &i64) -> bool {
+pub(crate) fn is_zero(value: &i64) -> bool {
     *value == 0
 }
 

@@ -18,6 +18,7 @@ pub mod object;
 pub mod options;
 pub mod problem;
 pub mod rule;
+pub mod rest;
 pub mod secret;
 pub mod static_config;
 pub mod template;

@@ -12,6 +12,7 @@ mod keys;
 mod lexer;
 mod parser;
 mod routing_path;
+mod version2;
 
 pub use compiled::CompiledRule;
 pub use keys::{HostKeys, PathKeys, RouteKeys};
@@ -38,6 +39,22 @@ pub struct RuleError {
 impl RuleError {
     pub(crate) fn at(position: usize, message: impl Into<String>) -> Self {
         Self { position: Some(position), message: message.into() }
+    }
+}
+
+/// A language of rules.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Syntax {
+    /// That of Traefik 3.
+    Version3,
+    /// That of Traefik 2, deprecated.
+    Version2,
+}
+
+impl Syntax {
+    /// What a router's `ruleSyntax` names: whatever is not `v2` is the language of version 3, as in Traefik.
+    pub fn named(name: &str) -> Self {
+        if name == "v2" { Self::Version2 } else { Self::Version3 }
     }
 }
 

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{HeaderName, Method, Response, StatusCode};
 use percent_encoding::percent_decode_str;
+use ravelin_config::static_config::Api;
 use serde_json::{Map, Value, json};
 
 use crate::explain::{Question, explain};
@@ -16,6 +17,8 @@ use crate::request::Shared;
 use crate::table::Table;
 
 mod certificates;
+mod dashboard;
+mod dump;
 mod list;
 mod view;
 
@@ -39,10 +42,22 @@ pub fn started() {
     LazyLock::force(&STARTED);
 }
 
-/// Answers a request to `api@internal`. `path` is normalised, `query` raw. Large configurations are rendered off the worker.
+/// Answers a request to `api@internal`. `path` is normalised, `query` raw, `prefix` what a middleware has taken off the path. Large
+/// configurations are rendered off the worker.
 ///
 /// Cancel safe: dropping it only wastes work.
-pub async fn answer(table: &Table, method: &Method, path: &str, query: Option<&str>) -> Response<Bytes> {
+pub async fn answer(
+    table: &Table,
+    method: &Method,
+    path: &str,
+    query: Option<&str>,
+    prefix: &str,
+) -> Response<Bytes> {
+    if let Some(api) = table.sections.api.as_ref().filter(|api| api.dashboard)
+        && let Some(page) = dashboard::below(base_of(api), method, path, prefix)
+    {
+        return page;
+    }
     if table.config.len() <= INLINE_OBJECTS_MAX {
         return render(table, method, path, query.unwrap_or_default());
     }
@@ -50,6 +65,16 @@ pub async fn answer(table: &Table, method: &Method, path: &str, query: Option<&s
     let (path, query) = (path.to_owned(), query.unwrap_or_default().to_owned());
     let rendered = tokio::task::spawn_blocking(move || render(&table, &method, &path, &query));
     rendered.await.unwrap_or_else(|_| text(StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error\n"))
+}
+
+/// Answers a request to `dashboard@internal`. `path` is normalised.
+pub fn dashboard(path: &str) -> Response<Bytes> {
+    dashboard::answer(path)
+}
+
+/// The path in front of `/api`, which does not end with a slash.
+fn base_of(api: &Api) -> &str {
+    api.base_path.trim_end_matches('/')
 }
 
 /// Answers a request to `ping@internal`: 200 while the process serves, the configured status once it ends.
@@ -89,6 +114,7 @@ enum Place<'p> {
     Version,
     Overview,
     Explain,
+    SupportDump,
     Certificates(Option<&'p str>),
     EntryPoints(Option<&'p str>),
     Http(&'static str, Option<&'p str>),
@@ -105,6 +131,7 @@ fn place(path: &str) -> Option<Place<'_>> {
         ("version", _) if second.is_none() => Some(Place::Version),
         ("overview", _) if second.is_none() => Some(Place::Overview),
         ("certificates", _) if third.is_none() && second != Some("") => Some(Place::Certificates(second)),
+        ("support-dump", _) if second.is_none() => Some(Place::SupportDump),
         ("explain", _) if second.is_none() => Some(Place::Explain),
         ("entrypoints", _) if third.is_none() && second != Some("") => Some(Place::EntryPoints(second)),
         (_, None) if third == Some("") => None,
@@ -116,7 +143,7 @@ fn place(path: &str) -> Option<Place<'_>> {
 }
 
 fn render(table: &Table, method: &Method, path: &str, query: &str) -> Response<Bytes> {
-    let base = table.sections.api.as_ref().map_or("", |api| api.base_path.trim_end_matches('/'));
+    let base = table.sections.api.as_ref().map_or("", base_of);
     let Some(place) = path.strip_prefix(base).and_then(place) else {
         return text(StatusCode::NOT_FOUND, "404 page not found\n");
     };
@@ -140,6 +167,7 @@ fn render(table: &Table, method: &Method, path: &str, query: &str) -> Response<B
             found.map_or_else(|| not_found("certificate", name), |(_, found)| encoded(&Value::Object(found)))
         }
         Place::Explain => explanation(table, query),
+        Place::SupportDump => support_dump(table),
         Place::EntryPoints(None) => listed(list::entry_points(&view::entry_points(table)), query),
         Place::EntryPoints(Some(name)) => {
             let found = view::entry_points(table).remove(&decoded(name));
@@ -191,14 +219,31 @@ fn decoded(name: &str) -> String {
     percent_decode_str(name).decode_utf8_lossy().into_owned()
 }
 
-fn version() -> Response<Bytes> {
+fn version_text() -> String {
     let started = jiff::Timestamp::try_from(*STARTED).unwrap_or_default();
     let value = json!({
         "Version": env!("CARGO_PKG_VERSION"),
         "Codename": "ravelin",
         "startDate": started.to_string(),
     });
-    let mut response = Response::new(Bytes::from(value.to_string()));
+    value.to_string()
+}
+
+fn support_dump(table: &Table) -> Response<Bytes> {
+    let sections = view::static_configuration(table).to_string();
+    let dynamic = View::new(table).raw_data().to_string();
+    let version = version_text();
+    let files = [
+        ("version.json", version.as_bytes()),
+        ("static-config.json", sections.as_bytes()),
+        ("runtime-config.json", dynamic.as_bytes()),
+    ];
+    dump::answer(&files)
+        .unwrap_or_else(|_| text(StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error\n"))
+}
+
+fn version() -> Response<Bytes> {
+    let mut response = Response::new(Bytes::from(version_text()));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json; charset=UTF-8"));
     response
 }
@@ -218,7 +263,8 @@ fn overview(table: &Table) -> Value {
         json!({"total": total, "warnings": warnings, "errors": errors})
     };
     let none = || json!({"total": 0, "warnings": 0, "errors": 0});
-    let providers: Vec<&str> = table.sections.providers.file.iter().map(|_| "File").collect();
+    let of = &table.sections.providers;
+    let providers: Vec<&str> = of.file.iter().map(|_| "File").chain(of.rest.iter().map(|_| "Rest")).collect();
     let metrics = if table.metrics.is_some() { "Prometheus" } else { "" };
     json!({
         "http": {
@@ -272,7 +318,7 @@ fn error(status: StatusCode, message: &str) -> Response<Bytes> {
     text(status, &format!("{}\n", json!({"message": message})))
 }
 
-fn text(status: StatusCode, body: &str) -> Response<Bytes> {
+pub(crate) fn text(status: StatusCode, body: &str) -> Response<Bytes> {
     let mut response = Response::new(Bytes::copy_from_slice(body.as_bytes()));
     *response.status_mut() = status;
     let headers = response.headers_mut();

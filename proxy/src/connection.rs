@@ -10,6 +10,7 @@ use tokio::net::TcpStream;
 
 mod answer;
 pub mod application;
+mod bounds;
 mod client_body;
 pub mod control;
 pub mod facts;
@@ -26,6 +27,7 @@ mod watched;
 
 pub(crate) use answer::panic_text;
 pub use application::{Application, TunnelRun};
+pub use bounds::Bounds;
 pub use client_body::{ClientBody, ClientBodyError};
 pub use control::{Control, Registry, Stage};
 pub use facts::{ConnectionFacts, Protocol, RawTarget, TlsFacts};

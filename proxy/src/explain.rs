@@ -1,13 +1,12 @@
 //! Tells what a table does with a request, and why not something else: `ravelin explain`. It asks the same index and the same rules as
 //! a request does, and sends nothing. It must not change what it looks at: no turn is taken, no count goes up.
 
-use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use http::uri::Scheme;
-use http::{Method, Uri};
-use ravelin_config::rule::{self, HeaderLookup, RequestFacts};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
+use ravelin_config::rule::{self, HeaderLookup, RequestFacts, Syntax};
 use ravelin_config::static_config::Address;
 use ravelin_config::{ConfigMap, GenerationId, Key, Kind, Record, object};
 use ravelin_transport::codec;
@@ -15,7 +14,7 @@ use ravelin_transport::codec;
 use crate::compile::{Compiler, Process, Refusal, record, salvaged};
 use crate::path;
 use crate::request::routing_query;
-use crate::service::Checks;
+use crate::service::{Asker, Checks};
 use crate::table::{EntryPointTable, Outcome, Rank, Ranked, Route, RouteIndex, Table};
 use crate::tls::TlsError;
 
@@ -207,11 +206,13 @@ fn on_entry_point(out: &mut text::Text, table: &Table, entry_point: &EntryPointT
         client_ip: Some(question.client),
         headers: &Fields(&question.fields),
     };
+    let (headers, client) = (header_map(&question.fields), question.client.to_string());
+    let asker = Asker { headers: &headers, client: client.as_bytes() };
     let (index, other) =
         if tls { (&entry_point.tls, &entry_point.plain) } else { (&entry_point.plain, &entry_point.tls) };
     let winner = index.find(&facts);
     match winner {
-        Some(route) => through(out, table, entry_point, route, &facts),
+        Some(route) => through(out, table, entry_point, route, &facts, &asker),
         None => out.line(0, "no router takes it: 404"),
     }
     others(out, table, index, winner, &facts);
@@ -227,6 +228,17 @@ impl HeaderLookup for Fields<'_> {
     }
 }
 
+/// The fields as services see them; what cannot be sent is left out.
+fn header_map(fields: &[(String, String)]) -> HeaderMap {
+    let mut map = HeaderMap::new();
+    for (name, value) in fields {
+        if let (Ok(name), Ok(value)) = (name.parse::<HeaderName>(), value.parse::<HeaderValue>()) {
+            map.append(name, value);
+        }
+    }
+    map
+}
+
 /// From a router to the servers.
 fn through(
     out: &mut text::Text,
@@ -234,18 +246,19 @@ fn through(
     entry_point: &EntryPointTable,
     route: &Arc<Route>,
     facts: &RequestFacts<'_>,
+    asker: &Asker<'_>,
 ) {
     let mut first: &[String] = &entry_point.config.http.middlewares;
     let mut route = route;
     for _ in 0..CHILDREN_MAX {
-        let rule = rule_of(table, &route.rank);
+        let (rule, _) = rule_of(table, &route.rank);
         out.line(0, &format!("router {}, priority {}: {rule}", route.name(), route.rank.priority));
         text::middlewares(out, table, &route.rank, first);
         first = &[];
         match &route.outcome {
             Outcome::Serve { service, .. } => {
                 out.line(0, &format!("service {}", service.name));
-                return text::service(out, table, service, 1);
+                return text::service(out, table, service, asker, 1);
             }
             Outcome::Error { reason } => {
                 return out.line(0, &format!("503: the router is in error: {reason}"));
@@ -296,8 +309,8 @@ fn others(
 
 fn why_not(table: &Table, route: &Route, winner: Option<&Arc<Route>>, facts: &RequestFacts<'_>) -> String {
     let Some(winner) = winner.filter(|_| route.rule().matches(facts)) else {
-        let rule = rule_of(table, &route.rank);
-        let unmet = rule::parse(&rule).and_then(|rule| rule.unmet(facts)).unwrap_or_default();
+        let (rule, syntax) = rule_of(table, &route.rank);
+        let unmet = rule::parse_as(&rule, syntax).and_then(|rule| rule.unmet(facts)).unwrap_or_default();
         return match unmet.is_empty() {
             true => "its rule does not hold".to_owned(),
             false => format!("{} does not hold", unmet.join(", ")),
@@ -332,12 +345,12 @@ fn elsewhere(
     }
 }
 
-/// A router's rule as it was written.
-fn rule_of(table: &Table, rank: &Rank) -> Cow<'static, str> {
-    match object_of(table, Kind::HttpRouter, &rank.router) {
-        Some(record) => salvaged(&record).rule.into(),
-        None => "".into(),
-    }
+/// A router's rule as it was written, and its language.
+fn rule_of(table: &Table, rank: &Rank) -> (String, Syntax) {
+    let router = object_of(table, Kind::HttpRouter, &rank.router).map(|record| salvaged(&record));
+    let router = router.unwrap_or_default();
+    let syntax = Syntax::named(&router.rule_syntax);
+    (router.rule, syntax)
 }
 
 /// An object of the table, in force or not.

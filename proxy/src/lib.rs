@@ -27,6 +27,7 @@ pub mod preface;
 pub mod proxy;
 pub mod proxy_protocol;
 pub mod request;
+pub mod rest;
 pub mod service;
 mod spool;
 pub mod table;

@@ -238,6 +238,8 @@ impl Middleware {
 
     /// The request half.
     pub(crate) fn request(&self, head: &mut Head<'_>) -> Flow {
+        #[cfg(test)]
+        tests::strike(self.kind(), "request", head.path.as_str());
         match self {
             Self::Headers(middleware) => middleware.request(head),
             Self::AddPrefix(middleware) => middleware.request(head),
@@ -285,6 +287,8 @@ impl Middleware {
         attempt: Attempt,
         head: &Head<'_>,
     ) -> Back {
+        #[cfg(test)]
+        tests::strike(self.kind(), "response", head.path.as_str());
         match (self, kept) {
             (Self::Headers(middleware), Kept::Headers { origin, secure }) => {
                 middleware.response(origin.as_deref(), secure, response);

@@ -26,6 +26,7 @@ use crate::last_good::{KeptControlPlane, LastGood, LastGoodError, Loaded, Sealin
 use crate::listener::Status;
 use crate::live::Live;
 use crate::request;
+use crate::rest::Sink;
 use crate::table::Table;
 use crate::tls::TlsError;
 use crate::worker::{Worker, WorkerOptions, WorkerShared, Workers};
@@ -64,6 +65,8 @@ pub struct ProxyOptions {
     pub sealing_key: Option<[u8; 32]>,
     /// Where this process listens for an entry point, in place of the address in the generation.
     pub entry_point_addresses: BTreeMap<String, String>,
+    /// Who takes the configurations that clients put to `rest@internal`; nobody in a cluster.
+    pub rest: Option<Arc<Sink>>,
     /// What this build calls itself to the control plane.
     pub build: String,
 }
@@ -78,6 +81,7 @@ impl ProxyOptions {
             data_dir: None,
             sealing_key: None,
             entry_point_addresses: BTreeMap::new(),
+            rest: None,
             build: concat!("ravelin ", env!("CARGO_PKG_VERSION")).to_owned(),
         }
     }
@@ -131,10 +135,9 @@ impl Proxy {
         let (newest, mark) = found.map(|found| (found.newest, found.mark)).unwrap_or_default();
         let process = Arc::new(Process::new(options.workers.max(1))?);
         let live = Live::new(Arc::new(Table::empty()), options.workers.max(1));
-        let request = Arc::new(request::Shared::default());
+        let request = Arc::new(request::Shared::with_rest(options.rest.clone()));
         let count = options.workers.max(1);
         let workers = start_workers(&live, &request, count, &process)?;
-        request.vitals.watch_loads(Arc::clone(workers.loads()));
         let failures = workers.failures().clone();
         request.vitals.watch_failures(failures.clone());
         let workers = Arc::new(Mutex::new(workers));
@@ -243,7 +246,10 @@ fn start_workers(
 ) -> Result<Workers, StartError> {
     let shared = WorkerShared::new(Arc::clone(live), Arc::clone(request), workers, &process.generated);
     let options = WorkerOptions { workers, ..WorkerOptions::for_this_machine() };
-    Workers::start(options, move |index| Worker::new(index, Arc::clone(&shared))).map_err(StartError::Thread)
+    let workers = Workers::start(options, move |index| Worker::new(index, Arc::clone(&shared)));
+    let workers = workers.map_err(StartError::Thread)?;
+    request.vitals.watch_loads(Arc::clone(workers.loads()));
+    Ok(workers)
 }
 
 /// Opens the last good generations, if they are kept at all.

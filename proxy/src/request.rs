@@ -165,8 +165,10 @@ fn check_connection(
 ) -> Result<(), RequestError> {
     let is_own = tls.sni.as_deref() == Some(host);
     if !is_own || tls.settled.get() != table.number {
-        if table.demands(entry_point, host) != Some(tls.demands) {
-            let own = tls.sni.as_deref().unwrap_or_default();
+        let own = tls.sni.as_deref().unwrap_or_default();
+        // As in Traefik another host's options are others by their name already.
+        let is_same = is_own || entry_point.tls_options(host) == entry_point.tls_options(own);
+        if !is_same || table.demands(entry_point, host) != Some(tls.demands) {
             outdated.set(is_own || table.demands(entry_point, own) != Some(tls.demands));
             return Err(RequestError::Misdirected);
         }

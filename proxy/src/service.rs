@@ -26,6 +26,7 @@ mod turns;
 mod two_choices;
 
 use choice::Chooser;
+pub(crate) use choice::Foretold;
 pub use choice::{Asker, Choice};
 pub(crate) use failover::Errors;
 pub use failover::{Failover, Turn};
@@ -38,6 +39,8 @@ pub(crate) use mirroring::{Mirrors, UnderWay};
 pub use schedule::{SCHEDULE_SLOTS_MAX, schedule};
 pub(crate) use server::InFlight;
 use server::Passive;
+#[cfg(test)]
+pub(crate) use sticky::value_of as sticky_value;
 pub use server::{Server, ServerStates};
 
 /// Deepest nesting of services. The control plane refuses more; a table's end goes down as deep.
@@ -80,6 +83,10 @@ pub enum InternalService {
     Ping,
     /// `prometheus@internal`
     Prometheus,
+    /// `rest@internal`
+    Rest,
+    /// `dashboard@internal`
+    Dashboard,
     /// `noop@internal`: 418, behind routers whose middleware always answers.
     Noop,
 }
@@ -91,6 +98,8 @@ impl InternalService {
             "api@internal" => Some(Self::Api),
             "ping@internal" => Some(Self::Ping),
             "prometheus@internal" => Some(Self::Prometheus),
+            "rest@internal" => Some(Self::Rest),
+            "dashboard@internal" => Some(Self::Dashboard),
             "noop@internal" => Some(Self::Noop),
             _ => None,
         }
@@ -102,6 +111,8 @@ impl InternalService {
             Self::Api => "api@internal",
             Self::Ping => "ping@internal",
             Self::Prometheus => "prometheus@internal",
+            Self::Rest => "rest@internal",
+            Self::Dashboard => "dashboard@internal",
             Self::Noop => "noop@internal",
         }
     }
@@ -136,6 +147,11 @@ impl LoadBalancer {
     /// The server for this request; `None` if there is none that may be used.
     pub fn choose(&self, asker: &Asker<'_>) -> Option<Choice<'_, Server>> {
         self.chooser.server(asker, &self.servers)
+    }
+
+    /// The server that this request would go to, as far as that can be told.
+    pub(crate) fn foretell(&self, asker: &Asker<'_>) -> Foretold {
+        self.chooser.foretell(asker, &self.servers, Server::is_up)
     }
 
     /// The servers that may be used.
@@ -177,6 +193,11 @@ impl Weighted {
     /// The service for this request; `None` if there is none that may be used.
     pub fn choose(&self, asker: &Asker<'_>) -> Option<Choice<'_, Arc<Service>>> {
         self.chooser.one(asker, &self.services, |service| !self.checked || service.is_up())
+    }
+
+    /// The service that this request would go to, as far as that can be told.
+    pub(crate) fn foretell(&self, asker: &Asker<'_>) -> Foretold {
+        self.chooser.foretell(asker, &self.services, |service| !self.checked || service.is_up())
     }
 
     /// All of them that have a weight.

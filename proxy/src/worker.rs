@@ -17,6 +17,7 @@ use crate::{error, forward, request};
 
 mod accept;
 mod load;
+mod shed;
 mod station;
 mod threads;
 
@@ -71,6 +72,8 @@ pub struct Counters {
     pub requests: AtomicU64,
     /// Requests that were refused before the request path saw them.
     pub refused: AtomicU64,
+    /// Connections that were told that there are too many.
+    pub shed: AtomicU64,
     /// Times that an idle connection let its buffers go.
     pub parked: AtomicU64,
     /// Panics that were caught: at a request's edge, else at its connection's.

@@ -59,7 +59,9 @@ fn of_file(file: &Path, options: &ExplainOptions) -> anyhow::Result<String> {
     })?;
     let mut checker = Checker::default();
     checker.replace_provider(&loaded.draft);
-    for ProviderSpec::File(spec) in specs(&loaded.config.providers) {
+    for spec in specs(&loaded.config.providers) {
+        // Nothing was put by REST into a process that does not run.
+        let ProviderSpec::File(spec) = spec else { continue };
         let draft = read_once(&spec.source).map_err(|problems| {
             anyhow!("{} cannot be read: {}", spec.source.path().display(), problems.join("; "))
         })?;

@@ -9,6 +9,7 @@ use ravelin_cluster::shell::{self, ClusterHandle, ControllerOptions};
 use ravelin_config::Problem;
 use ravelin_config::static_config::{Inputs, Loaded, load, read_if_there};
 use ravelin_proxy::proxy::{Proxy, ProxyHandle, ProxyOptions};
+use ravelin_proxy::rest::Sink;
 use ravelin_transport::memory::MemoryHub;
 use ravelin_transport::{ClusterId, Expected, PeerRole, Target, Transport};
 
@@ -90,9 +91,25 @@ async fn start(bootstrap: Bootstrap, loaded: Loaded) -> anyhow::Result<(ClusterH
     let node = shell::start(options).await.context("the control plane could not be started")?;
     let expect = Expected { role: PeerRole::Controller, node: Some(1) };
     let target = Target { address: CONTROLLER_NAME.to_owned(), expect };
-    let options = ProxyOptions { workers: workers(bootstrap.workers), ..ProxyOptions::new(CLUSTER) };
+    let options = ProxyOptions {
+        workers: workers(bootstrap.workers),
+        rest: Some(rest_sink(&node)),
+        ..ProxyOptions::new(CLUSTER)
+    };
     let proxy = Proxy::start(options, data, vec![target]).context("the proxy could not be started")?;
     Ok((node, proxy))
+}
+
+/// Hands what clients put to the control plane of this process.
+fn rest_sink(node: &ClusterHandle) -> Arc<Sink> {
+    let wanted = node.rest();
+    Sink::new(Box::new(move |text| {
+        let put = ravelin_config::rest::read(text)?;
+        if let Some(draft) = put.draft {
+            wanted.send_replace(Some(draft));
+        }
+        Ok(put.taken.to_string())
+    }))
 }
 
 /// Takes our own flags out of a command line.

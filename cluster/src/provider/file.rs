@@ -30,7 +30,7 @@ use super::{DraftOutcome, FileSource, FileSpec, ObjectOutcome, Provider, Provide
 use crate::request::status::ProviderState;
 
 mod read;
-mod throttle;
+pub(super) mod throttle;
 
 use read::{Content, Look, Patience, Seen};
 use throttle::Throttle;

@@ -2,7 +2,9 @@
 //! It must not decide which run: the node does.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use ravelin_config::Draft;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -15,6 +17,7 @@ use crate::provider::{DraftOutcome, ProviderSpec, Surroundings, Updates};
 pub(super) struct Providers {
     inbox: mpsc::Sender<Message>,
     reload: watch::Receiver<u64>,
+    put: watch::Receiver<Option<Arc<Draft>>>,
     epoch: u64,
     running: BTreeMap<String, Running>,
 }
@@ -27,8 +30,12 @@ struct Running {
 }
 
 impl Providers {
-    pub(super) fn new(inbox: mpsc::Sender<Message>, reload: watch::Receiver<u64>) -> Self {
-        Self { inbox, reload, epoch: 0, running: BTreeMap::new() }
+    pub(super) fn new(
+        inbox: mpsc::Sender<Message>,
+        reload: watch::Receiver<u64>,
+        put: watch::Receiver<Option<Arc<Draft>>>,
+    ) -> Self {
+        Self { inbox, reload, put, epoch: 0, running: BTreeMap::new() }
     }
 
     /// Runs these and no others. One that runs unchanged under the same epoch goes on.
@@ -55,8 +62,13 @@ impl Providers {
         let (updates, mut received) = Updates::channel();
         let (outcome, outcomes) = watch::channel(None);
         let stop = CancellationToken::new();
-        let surroundings =
-            Surroundings { updates, outcome: outcomes, reload: self.reload.clone(), stop: stop.clone() };
+        let surroundings = Surroundings {
+            updates,
+            outcome: outcomes,
+            reload: self.reload.clone(),
+            put: self.put.clone(),
+            stop: stop.clone(),
+        };
         tracing::info!(provider = spec.name(), epoch = self.epoch, "provider starts");
         tokio::spawn(spec.clone().build().run(surroundings));
         let (inbox, epoch) = (self.inbox.clone(), self.epoch);

@@ -14,7 +14,7 @@ use crate::key::Key;
 use crate::object::{Kind, Object};
 use crate::options::{self, Field, Type};
 use crate::problem::Severity;
-use crate::rule::{self, HostKeys, PRIORITY_MAX};
+use crate::rule::{self, HostKeys, PRIORITY_MAX, Syntax};
 use crate::static_config::EntryPoint;
 
 /// The verdict on an object by itself. Two objects with equal verdicts are alike for whoever refers to them.
@@ -199,7 +199,7 @@ impl Own {
                 router.priority
             ));
         }
-        self.rule(&router.rule);
+        self.rule(&router.rule, Syntax::named(&router.rule_syntax));
     }
 
     /// Where a router finds its requests: on entry points, or among those of its parents.
@@ -228,11 +228,11 @@ impl Own {
         }
     }
 
-    fn rule(&mut self, text: &str) {
+    fn rule(&mut self, text: &str, syntax: Syntax) {
         if text.is_empty() {
             return self.errors.push("router has no rule".to_owned());
         }
-        let rule = match rule::parse(text) {
+        let rule = match rule::parse_as(text, syntax) {
             Ok(rule) => rule,
             Err(error) => return self.errors.push(format!("error while parsing rule {text}: {error}")),
         };

@@ -80,8 +80,7 @@ fn judge_failover(failover: &Failover, errors: &mut Vec<String>) {
 /// What is wrong with a service of Ravelin's own.
 pub(super) fn internal(name: &str) -> Option<String> {
     match name {
-        "api" | "ping" | "prometheus" | "noop" => None,
-        "dashboard" => Some("the dashboard does not work yet".to_owned()),
+        "api" | "dashboard" | "ping" | "prometheus" | "rest" | "noop" => None,
         other => Some(format!("the service {other}@internal does not work yet")),
     }
 }

@@ -23,7 +23,7 @@ pub struct HttpRouter {
     /// Parents, by reference: the router sees what their middlewares let through, and has neither entry points nor TLS.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub parent_refs: Vec<String>,
-    /// `v3`, `default`, or (not working) `v2`. Deprecated in Traefik.
+    /// `v3`, `default` or `v2`. Deprecated in Traefik.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub rule_syntax: String,
     /// Higher first; 0 means the rule's length in bytes.

@@ -1,4 +1,4 @@
-//! Options of providers. Only the file provider works; of the others the names are known, their options are taken
+//! Options of providers. The providers of files and of REST work; of the others the names are known, their options are taken
 //! unread, so that a file that Traefik takes is taken.
 
 use super::{Field, duration, flag, free, switch, text, texts};
@@ -14,12 +14,15 @@ const FILE: &[Field] = &[
         .differs("each object that a template gives is logged with `…` for its secrets, not the text itself"),
 ];
 
+const REST: &[Field] = &[flag("insecure")];
+
 macro_rules! later {
     ($($name:literal),* $(,)?) => {
         &[
             duration("providersThrottleDuration").or("2s"),
             texts("precedence").or("Traefik's order, see the reference"),
             switch("file", FILE),
+            switch("rest", REST),
             $(free($name).not_yet(concat!("the provider `", $name, "` does not work yet")),)*
             free("plugin").not_yet("plugins do not work yet"),
         ]
@@ -42,5 +45,4 @@ pub(super) const PROVIDERS: &[Field] = later![
     "zooKeeper",
     "redis",
     "http",
-    "rest",
 ];

@@ -29,7 +29,7 @@ pub(super) const ROUTER: &[Field] = &[
         &[
             ("v3", Support::Same),
             ("default", Support::Same),
-            ("v2", Support::NotYet("the rule syntax of version 2 does not work yet")),
+            ("v2", Support::Same),
         ],
     )
     .or("v3"),

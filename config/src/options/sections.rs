@@ -13,7 +13,6 @@ const NO_CALLS: &str = "taken without effect: Ravelin calls nobody";
 const NO_PUSH: &str = "only Prometheus metrics work yet";
 const NO_TRACING: &str = "tracing does not work yet";
 const NO_OTLP: &str = "OpenTelemetry does not work yet";
-const NO_ROTATION: &str = "the log does not rotate by itself yet; use a tool such as logrotate and SIGUSR1";
 
 const FORWARDED_HEADERS: &[Field] =
     &[flag("insecure"), texts("trustedIPs"), texts("connection"), flag("notAppendXForwardedFor")];
@@ -124,10 +123,10 @@ const OTLP_LOG: &[Field] = &[
 
 const API: &[Field] = &[
     flag("insecure"),
-    flag("dashboard").or("false").not_yet("the dashboard does not work yet, so it is off unless asked for"),
+    flag("dashboard").or("true").differs("the page is Ravelin's own"),
     flag("debug").not_yet("`/debug` does not work yet"),
     text("basePath").or("/"),
-    text("dashboardName").differs("taken without effect: there is no dashboard yet"),
+    text("dashboardName").differs("taken without effect: the page has one name"),
     flag("disableDashboardAd").differs("taken without effect: there are no advertisements"),
 ];
 
@@ -153,10 +152,10 @@ const LOG: &[Field] = &[
     text("filePath")
         .or("standard error (Traefik: standard output)")
         .differs("unset, standard output is left to the access log; SIGUSR1 opens the file anew"),
-    integer("maxSize").or("0").not_yet(NO_ROTATION),
-    integer("maxAge").or("0").not_yet(NO_ROTATION),
-    integer("maxBackups").or("0").not_yet(NO_ROTATION),
-    flag("compress").not_yet(NO_ROTATION),
+    integer("maxSize").or("100"),
+    integer("maxAge").or("0"),
+    integer("maxBackups").or("0"),
+    flag("compress"),
     switch("otlp", OTLP_LOG).not_yet(NO_OTLP),
 ];
 

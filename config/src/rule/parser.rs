@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::lexer::{Lexer, Token, Word};
-use super::{Matcher, RULE_BYTES_MAX, RULE_DEPTH_MAX, Rule, RuleError};
+use super::{Matcher, RULE_BYTES_MAX, RULE_DEPTH_MAX, Rule, RuleError, Syntax, version2};
 
 /// Parses a rule.
 ///
@@ -14,6 +14,14 @@ use super::{Matcher, RULE_BYTES_MAX, RULE_DEPTH_MAX, Rule, RuleError};
 /// [`RuleError`] with the position of the first thing that is wrong, or if the text is longer than [`RULE_BYTES_MAX`]
 /// or nested deeper than [`RULE_DEPTH_MAX`].
 pub fn parse(text: &str) -> Result<Rule, RuleError> {
+    parse_as(text, Syntax::Version3)
+}
+
+/// As [`parse`], of a rule in either language; the tree is one of the third.
+///
+/// # Errors
+/// As [`parse`].
+pub fn parse_as(text: &str, syntax: Syntax) -> Result<Rule, RuleError> {
     if text.len() > RULE_BYTES_MAX {
         let message = format!("a rule of {} bytes is longer than the {RULE_BYTES_MAX} allowed", text.len());
         return Err(RuleError { position: None, message });
@@ -23,7 +31,7 @@ pub fn parse(text: &str) -> Result<Rule, RuleError> {
     }
     let mut lexer = Lexer::new(text);
     let token = lexer.next()?;
-    let mut parser = Parser { lexer, token, depth: 0 };
+    let mut parser = Parser { lexer, token, depth: 0, syntax };
     let rule = parser.chain(true)?;
     // A last line end is harmless: there is nothing after it to be cut off.
     let unexpected = parser.unexpected("`&&`, `||` or the end of the rule");
@@ -37,6 +45,7 @@ struct Parser<'a> {
     lexer: Lexer<'a>,
     token: Token,
     depth: usize,
+    syntax: Syntax,
 }
 
 impl Parser<'_> {
@@ -132,7 +141,10 @@ impl Parser<'_> {
         if let Some((at, _)) = arguments.iter().find(|(_, text)| text.is_empty()) {
             return Err(RuleError::at(*at, format!("an argument of {name} is empty")));
         }
-        build(position, &name, arguments).map(Rule::Matcher)
+        match self.syntax {
+            Syntax::Version3 => build(position, &name, arguments).map(Rule::Matcher),
+            Syntax::Version2 => version2::build(position, &name, arguments),
+        }
     }
 }
 
@@ -152,15 +164,17 @@ const NAMES: [&str; 11] = [
 
 /// The canonical name for one of the accepted spellings: as is, all lower, all upper, or only the first letter upper.
 fn canonical_name(name: &str) -> Option<&'static str> {
-    NAMES.into_iter().find(|canonical| {
-        let lower = canonical.to_ascii_lowercase();
-        let title: String = lower
-            .chars()
-            .enumerate()
-            .map(|(position, c)| if position == 0 { c.to_ascii_uppercase() } else { c })
-            .collect();
-        name == *canonical || name == lower || name == canonical.to_ascii_uppercase() || name == title
-    })
+    NAMES.into_iter().find(|canonical| is_spelling_of(name, canonical))
+}
+
+pub(super) fn is_spelling_of(name: &str, canonical: &str) -> bool {
+    let lower = canonical.to_ascii_lowercase();
+    let title: String = lower
+        .chars()
+        .enumerate()
+        .map(|(position, c)| if position == 0 { c.to_ascii_uppercase() } else { c })
+        .collect();
+    name == canonical || name == lower || name == canonical.to_ascii_uppercase() || name == title
 }
 
 fn build(position: usize, name: &str, arguments: Vec<(usize, String)>) -> Result<Matcher, RuleError> {

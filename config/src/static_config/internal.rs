@@ -26,6 +26,7 @@ pub fn internal_objects(config: &StaticConfig, transport: Option<&Arc<Object>>) 
     making.api(config);
     making.ping(config);
     making.metrics(config);
+    making.rest(config);
     for (name, point) in &config.entry_points {
         let redirection = point.http.redirections.as_ref().and_then(|all| all.entry_point.as_ref());
         if let Some(redirection) = redirection {
@@ -106,6 +107,16 @@ impl InternalObjects {
             let router = json!({"entryPoints": [prometheus.entry_point], "rule": "PathPrefix(`/metrics`)",
                 "ruleSyntax": "default", "priority": i64::MAX, "service": "prometheus@internal"});
             self.put(Kind::HttpRouter, "prometheus", router);
+        }
+    }
+
+    fn rest(&mut self, config: &StaticConfig) {
+        let Some(rest) = &config.providers.rest else { return };
+        self.put(Kind::HttpService, "rest", json!({}));
+        if rest.insecure {
+            let router = json!({"entryPoints": ["traefik"], "rule": "PathPrefix(`/api/providers`)",
+                "ruleSyntax": "default", "priority": i64::MAX, "service": "rest@internal"});
+            self.put(Kind::HttpRouter, "rest", router);
         }
     }
 

@@ -106,6 +106,7 @@ fn add_entry_points(json: &mut Json) {
             at == "traefik" && section.get("manualRouting") != Some(&Json::Bool(true))
         };
         insecure
+            || json.pointer("/providers/rest/insecure") == Some(&Json::Bool(true))
             || json.get("ping").is_some_and(routed)
             || json.pointer("/metrics/prometheus").is_some_and(routed)
     };

@@ -49,6 +49,9 @@ pub struct Providers {
     /// A file or directory.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub file: Option<FileProvider>,
+    /// Whatever is put by REST.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rest: Option<RestProvider>,
     /// Providers that Traefik knows and that do not work yet, as written.
     #[serde(flatten)]
     pub other: BTreeMap<String, Value>,
@@ -60,9 +63,18 @@ impl Default for Providers {
             providers_throttle_duration: GoDuration::from_secs(2),
             precedence: Vec::new(),
             file: None,
+            rest: None,
             other: BTreeMap::new(),
         }
     }
+}
+
+/// A configuration that clients put by REST.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct RestProvider {
+    /// Take it on the entry point `traefik` without a router of one's own.
+    pub insecure: bool,
 }
 
 /// A file or directory of dynamic configuration. With both given the directory wins.
@@ -99,7 +111,7 @@ impl Default for FileProvider {
 pub struct Api {
     /// Serve it on the entry point `traefik` without a router of one's own.
     pub insecure: bool,
-    /// Serve the dashboard. Not working yet, so off unless asked for; Traefik's default is on.
+    /// Serve the dashboard.
     pub dashboard: bool,
     /// Serve `/debug`. Not working yet.
     pub debug: bool,
@@ -109,7 +121,7 @@ pub struct Api {
 
 impl Default for Api {
     fn default() -> Self {
-        Self { insecure: false, dashboard: false, debug: false, base_path: "/".to_owned() }
+        Self { insecure: false, dashboard: true, debug: false, base_path: "/".to_owned() }
     }
 }
 
@@ -144,6 +156,18 @@ pub struct Log {
     /// File in place of standard error.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub file_path: String,
+    /// MiB of the file beyond which it is put aside; 0 for the usual 100.
+    #[serde(skip_serializing_if = "crate::dynamic::is_zero")]
+    pub max_size: i64,
+    /// Days after which a file that was put aside goes; 0 for never.
+    #[serde(skip_serializing_if = "crate::dynamic::is_zero")]
+    pub max_age: i64,
+    /// Files that were put aside and are kept; 0 for all.
+    #[serde(skip_serializing_if = "crate::dynamic::is_zero")]
+    pub max_backups: i64,
+    /// Pack files that were put aside.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub compress: bool,
 }
 
 impl Default for Log {
@@ -153,6 +177,10 @@ impl Default for Log {
             format: "common".to_owned(),
             no_color: false,
             file_path: String::new(),
+            max_size: 0,
+            max_age: 0,
+            max_backups: 0,
+            compress: false,
         }
     }
 }

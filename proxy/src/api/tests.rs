@@ -277,7 +277,7 @@ async fn a_large_configuration_is_rendered_off_the_worker() {
         put(&mut map, &format!("http/routers/h{number}@file"), &router);
     }
     let table = compile(&map);
-    let response = answer(&table, &Method::GET, "/api/http/routers", Some("search=h299")).await;
+    let response = answer(&table, &Method::GET, "/api/http/routers", Some("search=h299"), "").await;
     assert_eq!(response.headers().get("x-next-page").map(HeaderValue::as_bytes), Some(b"1".as_slice()));
     assert!(String::from_utf8_lossy(response.body()).contains("h299@file"));
 }

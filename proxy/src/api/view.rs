@@ -206,6 +206,22 @@ pub(super) fn entry_points(table: &Table) -> BTreeMap<String, Value> {
     table.entry_points.iter().map(one).collect()
 }
 
+/// Every static section, and the entry points, as they were given; secrets hidden.
+pub(super) fn static_configuration(table: &Table) -> Value {
+    let mut sections = Object::new();
+    for (key, record) in records(table, Kind::StaticSection) {
+        let shown = serde_json::from_slice(&shown_bytes(table, &record)).unwrap_or_default();
+        sections.insert(key.name().to_owned(), shown);
+    }
+    let mut points = Object::new();
+    for (key, record) in records(table, Kind::EntryPoint) {
+        let shown = serde_json::from_slice(&shown_bytes(table, &record)).unwrap_or_default();
+        points.insert(key.name().to_owned(), shown);
+    }
+    sections.insert("entryPoints".to_owned(), Value::Object(points));
+    Value::Object(sections)
+}
+
 /// As Go leaves out what is empty; structures stay, and so does the one switch whose absence would say the contrary.
 fn leave_out_empty(value: &mut Value) {
     if let Value::Object(object) = value {

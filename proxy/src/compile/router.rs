@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use ravelin_config::dynamic::{HttpRouter, RouterTls};
-use ravelin_config::rule::{self, CompiledRule, Matcher, PRIORITY_MAX, RouteKeys, Rule};
+use ravelin_config::rule::{self, CompiledRule, PRIORITY_MAX, RouteKeys, RuleError, Syntax};
 use ravelin_config::{Key, Kind, Record};
 use serde_json::Value;
 
@@ -165,9 +165,7 @@ impl Run<'_> {
         if self.is_own_ancestor(key) {
             reason = reason.or_else(|| Some(Arc::from("parentRefs: the router is an ancestor of itself")));
         }
-        // What a rule of the old language means is known only where both languages agree.
-        let is_old = reason.is_some() && router.rule_syntax == "v2";
-        let ready = match ready(&router.rule, is_old) {
+        let ready = match ready(&router) {
             Ok(ready) => ready,
             Err(error) => {
                 let text = reason.map_or(error, |reason| reason.to_string());
@@ -340,32 +338,17 @@ fn route(rank: Rank, ready: &Ready, served: Served, seen: Seen, tls_options: Opt
     Route { rank, rule: Arc::clone(&ready.rule), outcome, access_log, metrics, meter, tls_options }
 }
 
-fn ready(text: &str, is_old: bool) -> Result<Ready, String> {
-    let rule = rule::parse(text).map_err(|error| format!("invalid rule {text:?}: {error}"))?;
-    if is_old && !agrees_with_old(&rule) {
-        return Err(format!("the place of the rule {text:?} of the old language is not known"));
-    }
-    let compiled = rule.compile().map_err(|error| format!("invalid rule {text:?}: {error}"))?;
+fn ready(router: &HttpRouter) -> Result<Ready, String> {
+    let text = &router.rule;
+    let invalid = |error: RuleError| format!("invalid rule {text:?}: {error}");
+    let rule = rule::parse_as(text, Syntax::named(&router.rule_syntax)).map_err(invalid)?;
+    let compiled = rule.compile().map_err(invalid)?;
     Ok(Ready { rule: Arc::new(compiled), keys: Arc::new(rule.necessary_keys()) })
-}
-
-/// Whether the rule means the same in Traefik's second language, which had templates in braces.
-fn agrees_with_old(rule: &Rule) -> bool {
-    match rule {
-        Rule::And(rules) | Rule::Or(rules) => rules.iter().all(agrees_with_old),
-        Rule::Not(rule) => agrees_with_old(rule),
-        Rule::Matcher(Matcher::Host(text) | Matcher::Path(text) | Matcher::PathPrefix(text)) => {
-            !text.contains('{')
-        }
-        Rule::Matcher(Matcher::Method(_) | Matcher::ClientIp(_)) => true,
-        Rule::Matcher(_) => false,
-    }
 }
 
 /// Whether the place of a router can be told by its rule, although the rest of it cannot be read.
 pub(super) fn has_place(record: &Record) -> bool {
-    let router = salvaged(record);
-    ready(&router.rule, false).is_ok()
+    ready(&salvaged(record)).is_ok()
 }
 
 /// What a router in error says of its place, as far as it can be read: the rest of it may have any shape.

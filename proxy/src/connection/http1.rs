@@ -29,7 +29,7 @@ use crate::guard::{Exchanges, Expiry, Guarded, Refusal, Ripe};
 use crate::worker::Counters;
 
 /// hyper's buffer beyond the largest head: what one read of the guard may bring along.
-const BUFFER_SLACK_BYTES: usize = 128 * 1024;
+pub(super) const BUFFER_SLACK_BYTES: usize = 128 * 1024;
 /// How long a refusal, or a polite close, may take.
 const FAREWELL_TIME_MAX: Duration = Duration::from_secs(1);
 /// What a client may still send while we wait for it to read our last words.

@@ -8,7 +8,9 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use http::{Request, Response, StatusCode};
+use http::header::{CONTENT_LENGTH, HeaderValue};
+use http::{Method, Request, Response, StatusCode};
+use http_body::Body;
 use hyper::body::Incoming;
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
@@ -26,9 +28,9 @@ use super::{ConnectionFacts, Scope};
 use crate::worker::Counters;
 
 const STREAM_WINDOW_BYTES: u32 = 64 * 1024;
-const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
-const SEND_BUFFER_BYTES: usize = 64 * 1024;
-const FRAME_BYTES_MAX: u32 = 16 * 1024;
+pub(super) const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
+pub(super) const SEND_BUFFER_BYTES: usize = 64 * 1024;
+pub(super) const FRAME_BYTES_MAX: u32 = 16 * 1024;
 const LOCAL_RESETS_MAX: usize = 100;
 const PENDING_ACCEPT_RESETS_MAX: usize = 20;
 
@@ -67,6 +69,7 @@ async fn call<A: Application>(
     request: Request<Incoming>,
 ) -> Result<Response<Tracked<A>>, Infallible> {
     let stream = streams.began();
+    let asks_content = request.method() != Method::HEAD;
     // Ends the stream's count on every way out, a reset by the client among them, until the body takes over.
     let ending = Ending(Some(Rc::clone(&streams)));
     let mut response = if request.headers().len() > scope.settings.limits.fields_max {
@@ -87,9 +90,21 @@ async fn call<A: Application>(
         // There is no 101 in HTTP/2: extended CONNECT is not offered, so nobody may have asked.
         response = A::failed(StatusCode::INTERNAL_SERVER_ERROR);
     }
+    if asks_content {
+        tell_length(&mut response);
+    }
     let owner = Owner::Http2(ending.hand_over(streams), stream);
     let application = Rc::clone(&scope.application);
     Ok(response.map(|body| Tracked::new(body, owner, facts, application)))
+}
+
+/// An answer that is empty and need not be says so in its head, as over HTTP/1.
+fn tell_length<B: Body>(response: &mut Response<B>) {
+    let is_never_full = matches!(response.status(), StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    let is_empty = response.body().is_end_stream();
+    if is_empty && !is_never_full && !response.headers().contains_key(CONTENT_LENGTH) {
+        response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+    }
 }
 
 struct Ending(Option<Rc<Streams>>);
@@ -119,7 +134,7 @@ where
     I: hyper::rt::Read + hyper::rt::Write + Unpin,
     S: hyper::service::HttpService<Incoming, ResBody = B>,
     S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-    B: http_body::Body + 'static,
+    B: Body + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     E: hyper::rt::bounds::Http2ServerConnExec<S::Future, B>,
 {
@@ -204,5 +219,27 @@ fn poll_due<A: Application>(
             return Poll::Ready(due);
         }
         streams.look_at_each(timeouts, Instant::now());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::Full;
+
+    use super::*;
+
+    #[test]
+    fn an_empty_answer_tells_its_length_unless_it_can_hold_nothing() {
+        let told = |status: StatusCode, text: &'static str| {
+            let mut response = Response::new(Full::new(bytes::Bytes::from_static(text.as_bytes())));
+            *response.status_mut() = status;
+            tell_length(&mut response);
+            response.headers().get(CONTENT_LENGTH).cloned()
+        };
+        assert_eq!(told(StatusCode::OK, ""), Some(HeaderValue::from_static("0")));
+        assert_eq!(told(StatusCode::IM_A_TEAPOT, ""), Some(HeaderValue::from_static("0")));
+        assert_eq!(told(StatusCode::OK, "full"), None, "hyper tells it");
+        assert_eq!(told(StatusCode::NO_CONTENT, ""), None);
+        assert_eq!(told(StatusCode::NOT_MODIFIED, ""), None);
     }
 }

@@ -22,6 +22,9 @@ http:
     broken: {rule: 'Host(`broken.test`)', service: nobody, entryPoints: [web]}
     far: {rule: 'Host(`far.test`)', service: api, entryPoints: [other]}
     secure: {rule: 'Host(`s.test`)', service: api, entryPoints: [websecure]}
+    by-client: {rule: 'Host(`c.test`)', service: by-client, entryPoints: [web]}
+    sticky: {rule: 'Host(`k.test`)', service: sticky, entryPoints: [web]}
+    least: {rule: 'Host(`l.test`)', service: least, entryPoints: [web]}
     top: {rule: 'Host(`tree.test`)', entryPoints: [web]}
     leaf: {rule: 'Header(`X-Kind`, `leaf`)', service: api, parentRefs: [top]}
   middlewares:
@@ -31,6 +34,9 @@ http:
   services:
     api: {loadBalancer: {servers: [{url: 'http://10.0.0.1:80'}], healthCheck: {path: /}}}
     two: {loadBalancer: {servers: [{url: 'http://10.0.0.2'}, {url: 'http://10.0.0.3'}]}}
+    by-client: {loadBalancer: {strategy: hrw, servers: [{url: 'http://10.0.0.4'}, {url: 'http://10.0.0.5'}]}}
+    sticky: {loadBalancer: {sticky: {cookie: {name: c}}, servers: [{url: 'http://10.0.0.6'}, {url: 'http://10.0.0.7'}]}}
+    least: {loadBalancer: {strategy: leasttime, servers: [{url: 'http://10.0.0.8'}, {url: 'http://10.0.0.9'}]}}
     mixed: {weighted: {services: [{name: api, weight: 1}, {name: two, weight: 3}]}}
 ";
 
@@ -67,7 +73,7 @@ fn the_way_of_a_request_is_told_down_to_its_server_and_why_the_others_lost() {
            post@file (priority 54): Method(`POST`) does not hold\n  \
            low@file (priority 14): its rule holds, but the priority of api@file is higher\n  \
            same@file (priority 14): its rule holds, but the priority of api@file is higher\n\
-         3 further routers here are for other hosts or paths\n"
+         6 further routers here are for other hosts or paths\n"
     );
 }
 
@@ -76,7 +82,7 @@ fn ties_nested_services_children_and_errors_are_told() {
     let tie = text(get("http://a.test/"));
     assert!(tie.contains("router low@file, priority 14"), "{tie}");
     assert!(tie.contains("same@file (priority 14): its rule holds and its priority is the same, but low@file comes first by name"), "{tie}");
-    assert!(tie.contains("  one of: service api@file\n    server http://10.0.0.1:80\n  one of: service two@file\n    one of: server http://10.0.0.2\n"), "{tie}");
+    assert!(tie.contains("  one of: service api@file\n    server http://10.0.0.1:80\n  one of: service two@file <- next: they take turns\n    one of: server http://10.0.0.2 <- next: they take turns\n    one of: server http://10.0.0.3\n"), "{tie}");
     let post = text(get("http://a.test/api").with("method", "POST").expect("a method"));
     assert!(post.contains("router post@file"), "{post}");
     let broken = text(get("http://broken.test/"));
@@ -93,6 +99,28 @@ fn ties_nested_services_children_and_errors_are_told() {
         "{none}"
     );
     assert!(text(get("http://x.test/ping")).contains("the process itself answers"));
+}
+
+#[test]
+fn the_server_is_named_where_cookie_address_or_turn_decide_and_else_what_decides() {
+    let taken = |question: Question| {
+        let text = text(question);
+        let line = text.lines().find(|line| line.contains("<- ")).unwrap_or_else(|| panic!("{text}"));
+        line.trim().to_owned()
+    };
+    let of_client = |client: &str| taken(get("http://c.test/").with("client", client).expect("an address"));
+    let both: std::collections::BTreeSet<String> =
+        (0..32).map(|last| of_client(&format!("10.1.0.{last}"))).collect();
+    assert_eq!(both.len(), 2, "{both:?}");
+    assert!(both.iter().all(|line| line.ends_with("taken: the client's address leads to it")), "{both:?}");
+    assert_eq!(of_client("10.1.0.1"), of_client("10.1.0.1"));
+
+    assert_eq!(taken(get("http://k.test/")), "one of: server http://10.0.0.6 <- next: they take turns");
+    let value = crate::service::sticky_value("http://10.0.0.7");
+    let stuck = get("http://k.test/").with("header", &format!("Cookie: c={value}")).expect("a field");
+    assert_eq!(taken(stuck), "one of: server http://10.0.0.7 <- taken: the client's cookie names it");
+    let least = text(get("http://l.test/"));
+    assert!(least.contains("taken is the one that answers soonest") && !least.contains("<-"), "{least}");
 }
 
 #[test]

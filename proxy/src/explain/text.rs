@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use super::object_of;
 use crate::compile::salvaged;
 use crate::middleware::qualify;
-use crate::service::{Service, ServiceKind};
+use crate::service::{Asker, Foretold, Service, ServiceKind};
 use crate::table::{Rank, Table};
 
 /// Middlewares that are named; the compiler takes no longer chain.
@@ -75,8 +75,8 @@ fn listed<'n>(
     }
 }
 
-/// A service, down to its servers.
-pub(super) fn service(out: &mut Text, table: &Table, service: &Service, level: usize) {
+/// A service, down to its servers, and which of them the asker would be led to.
+pub(super) fn service(out: &mut Text, table: &Table, service: &Service, asker: &Asker<'_>, level: usize) {
     out.services += 1;
     if out.services > SERVICES_MAX {
         return out.line(level, "and so on");
@@ -88,38 +88,67 @@ pub(super) fn service(out: &mut Text, table: &Table, service: &Service, level: u
         let names: Vec<String> = names.iter().filter_map(Value::as_str).map(str::to_owned).collect();
         listed(out, table, names.iter(), &service.name, level);
     }
-    let child = |out: &mut Text, word: &str, child: &Service| {
+    let child = |out: &mut Text, word: &str, child: &Service, why: &str| {
         let down = if child.is_up() { "" } else { ", down" };
-        out.line(level, &format!("{word} service {}{down}", child.name));
-        self::service(out, table, child, level + 1);
+        out.line(level, &format!("{word} service {}{down}{why}", child.name));
+        self::service(out, table, child, asker, level + 1);
     };
     match &service.kind {
         ServiceKind::LoadBalancer(balancer) => match balancer.servers() {
             [] => out.line(level, "503: it has no server"),
             [only] => out.line(level, &server("server", &only.url, only.is_up())),
             servers => {
-                for one in servers {
-                    out.line(level, &server("one of: server", &one.url, one.is_up()));
+                let foretold = balancer.foretell(asker);
+                for (member, one) in servers.iter().enumerate() {
+                    let line = server("one of: server", &one.url, one.is_up());
+                    out.line(level, &format!("{line}{}", taken(foretold, member)));
                 }
+                by(out, foretold, level);
             }
         },
         ServiceKind::Weighted(weighted) => {
-            for one in weighted.services() {
-                child(out, "one of:", one);
+            let foretold = weighted.foretell(asker);
+            for (member, one) in weighted.services().iter().enumerate() {
+                child(out, "one of:", one, taken(foretold, member));
             }
+            by(out, foretold, level);
         }
         ServiceKind::Failover(failover) => {
             let [main, fallback] = failover.children();
-            child(out, "first:", main);
-            child(out, "in its place:", fallback);
+            child(out, "first:", main, "");
+            child(out, "in its place:", fallback, "");
         }
         ServiceKind::Mirroring(mirroring) => {
-            child(out, "answers:", mirroring.service());
+            child(out, "answers:", mirroring.service(), "");
             for one in mirroring.mirrored() {
-                child(out, "gets copies:", one);
+                child(out, "gets copies:", one, "");
             }
         }
         ServiceKind::Internal(_) => out.line(level, "the process itself answers"),
+    }
+}
+
+/// Why this one of several is taken, if it is.
+fn taken(foretold: Foretold, member: usize) -> &'static str {
+    match foretold {
+        Foretold::Cookie(named) if named == member => " <- taken: the client's cookie names it",
+        Foretold::Client(own) if own == member => " <- taken: the client's address leads to it",
+        Foretold::Turn(next) if next == member => " <- next: they take turns",
+        _ => "",
+    }
+}
+
+/// How one of several is chosen that cannot be named before.
+fn by(out: &mut Text, foretold: Foretold, level: usize) {
+    match foretold {
+        Foretold::TwoChoices => {
+            out.line(level, "taken is the one of two, drawn by chance, that has less to do")
+        }
+        Foretold::LeastTime => {
+            out.line(level, "taken is the one that answers soonest for what it has to do");
+        }
+        Foretold::Nobody => out.line(level, "503: none of them is up"),
+        Foretold::Cookie(_) | Foretold::Client(_) | Foretold::Turn(_) => {}
     }
 }
 

@@ -12,6 +12,12 @@ use crate::forwarded::Present;
 use crate::path::PathOptions;
 use crate::upstream::UpstreamRegistry;
 
+/// Panics where the request's path asks this half of this kind to.
+pub(super) fn strike(kind: &str, half: &str, path: &str) {
+    let wanted = path.strip_prefix("/strike/").and_then(|rest| rest.strip_prefix(half));
+    assert!(wanted.and_then(|rest| rest.strip_prefix('/')) != Some(kind), "struck in {kind}");
+}
+
 /// A request as a middleware meets it.
 pub(crate) struct Sample {
     method: Method,

@@ -16,6 +16,7 @@ use crate::forward::{self, Outgoing};
 use crate::forwarded::Present;
 use crate::middleware::{Head, Held, PathText};
 use crate::path::PathError;
+use crate::rest;
 use crate::service::{
     Asker, Choice, Errors, InternalService, LoadBalancer, Mirroring, Mirrors, Server, Service, ServiceKind,
     Turn,
@@ -99,6 +100,7 @@ impl<'r> Journey<'r> {
     ) -> Result<Response<ResponseBody>, RequestError> {
         let (server, balancer) = match destination {
             Destination::Server(server, balancer) => (server, balancer),
+            Destination::Internal(InternalService::Rest) => return Box::pin(self.rest(head)).await,
             Destination::Internal(service) => return Ok(Box::pin(self.internal(service, head)).await),
             Destination::Both(service, fallback, errors) => {
                 return Box::pin(self.fail_over(head, service, fallback, errors)).await;
@@ -175,9 +177,17 @@ impl<'r> Journey<'r> {
         Ok(response)
     }
 
+    /// Takes in a configuration that a client puts.
+    async fn rest(&self, head: &mut Head<'_>) -> Result<Response<ResponseBody>, RequestError> {
+        let body = std::mem::replace(head.body, RequestBody::empty());
+        let sink = self.state.shared.rest_sink().cloned();
+        let answer = rest::answer(sink, head.method, head.path.as_str(), body).await?;
+        Ok(answer.map(ResponseBody::full))
+    }
+
     async fn internal(&self, service: InternalService, head: &Head<'_>) -> Response<ResponseBody> {
         let answer = match service {
-            InternalService::Noop => return bare(StatusCode::IM_A_TEAPOT, ""),
+            InternalService::Noop | InternalService::Rest => return bare(StatusCode::IM_A_TEAPOT, ""),
             InternalService::Ping => api::ping(self.table, self.state.shared.is_terminating()),
             InternalService::Prometheus => {
                 let answer = api::metrics(self.table, &self.state.shared).await;
@@ -188,8 +198,11 @@ impl<'r> Journey<'r> {
                 }
                 answer
             }
+            InternalService::Dashboard => api::dashboard(head.path.as_str()),
             InternalService::Api => {
-                api::answer(self.table, head.method, head.path.as_str(), head.query).await
+                let prefix = head.headers.get("x-forwarded-prefix").and_then(|value| value.to_str().ok());
+                let (path, prefix) = (head.path.as_str(), prefix.unwrap_or_default());
+                api::answer(self.table, head.method, path, head.query, prefix).await
             }
         };
         answer.map(ResponseBody::full)

@@ -11,6 +11,7 @@ use http::HeaderValue;
 
 use crate::access_log::{AccessLog, WorkerLog};
 use crate::metrics::Vitals;
+use crate::rest::Sink;
 use crate::upstream::UpstreamPools;
 
 /// How often idle upstream connections are looked over.
@@ -31,6 +32,8 @@ pub struct Shared {
     terminating: AtomicBool,
     /// Panics by the kind of middleware: as many entries as there are kinds.
     panics: Mutex<BTreeMap<&'static str, u64>>,
+    /// Where configurations go that clients put; none in a cluster.
+    rest: Option<Arc<Sink>>,
     /// What the process counts by itself.
     pub vitals: Vitals,
 }
@@ -44,12 +47,22 @@ impl Default for Shared {
             log_version: AtomicU64::new(0),
             terminating: AtomicBool::new(false),
             panics: Mutex::default(),
+            rest: None,
             vitals: Vitals::default(),
         }
     }
 }
 
 impl Shared {
+    /// As by default, with somebody who takes the configurations that clients put.
+    pub fn with_rest(rest: Option<Arc<Sink>>) -> Self {
+        Self { rest, ..Self::default() }
+    }
+
+    pub(super) fn rest_sink(&self) -> Option<&Arc<Sink>> {
+        self.rest.as_ref()
+    }
+
     /// Replaces the access log; every worker's next request uses it. The old one is written out and closed by
     /// [`Shared::free_retired`] once the last worker and the last request let go of it.
     pub fn set_access_log(&self, log: Option<Arc<AccessLog>>) {

@@ -30,6 +30,23 @@ pub struct Choice<'c, M> {
     pub cookie: Option<&'c HeaderValue>,
 }
 
+/// Who would be chosen, and by what: told without choosing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Foretold {
+    /// The one that the client's cookie names.
+    Cookie(usize),
+    /// The one that the client's address leads to.
+    Client(usize),
+    /// They take turns, and this one is next, unless somebody else asks first.
+    Turn(usize),
+    /// The one of two, drawn by chance, that has less to do.
+    TwoChoices,
+    /// The one that answers soonest for what it has to do.
+    LeastTime,
+    /// All are down, or there are none.
+    Nobody,
+}
+
 #[derive(Debug)]
 enum Strategy {
     Turns(Turns),
@@ -100,6 +117,22 @@ impl Chooser {
         up: impl Fn(&M) -> bool,
     ) -> Option<Choice<'c, M>> {
         self.choose(asker, members, up, |_| 0, |_| (0.0, 0))
+    }
+
+    /// Who of the members that are up would be chosen. Takes nobody's turn.
+    pub(super) fn foretell<M>(&self, asker: &Asker<'_>, members: &[M], up: impl Fn(&M) -> bool) -> Foretold {
+        let up = |member: usize| members.get(member).is_some_and(&up);
+        let named = self.sticky.as_ref().and_then(|sticky| sticky.named(asker.headers));
+        if let Some(named) = named.filter(|named| up(named.member)) {
+            return Foretold::Cookie(named.member);
+        }
+        let found = match &self.strategy {
+            Strategy::Turns(turns) => turns.peek(up).map(Foretold::Turn),
+            Strategy::Rendezvous(rendezvous) => rendezvous.of(asker.client, up).map(Foretold::Client),
+            Strategy::TwoChoices(_) => (0..members.len()).find(|&one| up(one)).map(|_| Foretold::TwoChoices),
+            Strategy::LeastTime(_) => (0..members.len()).find(|&one| up(one)).map(|_| Foretold::LeastTime),
+        };
+        found.unwrap_or(Foretold::Nobody)
     }
 
     fn choose<'c, M>(

@@ -146,7 +146,7 @@ fn sanitised(name: &str) -> String {
 }
 
 /// The value that names a member.
-fn value_of(name: &str) -> String {
+pub(crate) fn value_of(name: &str) -> String {
     let mut value = hexadecimal(&Sha256::digest(name.as_bytes()));
     value.truncate(VALUE_DIGITS);
     value

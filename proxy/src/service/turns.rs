@@ -37,6 +37,17 @@ impl Turns {
         // Other workers may have drawn every turn of those that are up.
         (0..self.members).find(|&member| up(member))
     }
+
+    /// Whose turn it is, which is left to it.
+    pub(super) fn peek(&self, up: impl Fn(usize) -> bool) -> Option<usize> {
+        let slots = self.round.len() as u64;
+        let ticket = self.ticket.load(Ordering::Relaxed);
+        let turns = (0..slots).map(|turn| usize::try_from(ticket.wrapping_add(turn) % slots).unwrap_or(0));
+        turns
+            .filter_map(|slot| self.round.get(slot).copied().map(usize::from))
+            .find(|&member| up(member))
+            .or_else(|| (0..self.members).find(|&member| up(member)))
+    }
 }
 
 #[cfg(test)]
@@ -56,7 +67,9 @@ mod tests {
             let alive: u64 = members.iter().filter(|(_, up)| *up).map(|(weight, _)| weight).sum();
             let mut counts = vec![0; members.len()];
             for _ in 0..alive {
+                let foretold = turns.peek(|member| members[member].1);
                 let member = turns.next(|member| members[member].1).expect("one is up");
+                prop_assert_eq!(foretold, Some(member));
                 counts[member] += 1;
             }
             for (count, (weight, up)) in counts.iter().zip(&members) {

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 /// Connections taken before others get their turn.
 const ACCEPTED_PER_TURN_MAX: usize = 64;
-/// Pause after the process ran out of descriptors or memory, or of allowed connections: the kernel keeps the queue.
+/// Pause after the process ran out of descriptors or memory, or of places to refuse in: the kernel keeps the queue.
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// What to do with what is accepted.
@@ -22,13 +22,17 @@ pub(super) trait Place {
     fn place(&self, socket: TcpStream, peer: SocketAddr);
     /// Whether there is room for one more.
     fn has_room(&self) -> bool;
+    /// Whether one more can be told that there is none.
+    fn may_shed(&self) -> bool;
+    /// Tells it.
+    fn shed(&self, socket: TcpStream);
 }
 
 /// How a turn of accepting ended.
 enum Turn {
     /// The queue is empty, or others are due.
     Over,
-    /// Something has run out: what the system said, or nothing where it is the number of allowed connections.
+    /// Something has run out: what the system said, or nothing where it is allowed connections and refusals.
     Exhausted(Option<io::Error>),
 }
 
@@ -89,11 +93,13 @@ fn take_queued(listener: TcpListener, place: &impl Place) {
 /// Ready when at least one connection was taken, or none can be.
 fn poll_turn(cx: &mut Context<'_>, listener: &TcpListener, place: &impl Place) -> Poll<Turn> {
     for taken in 0..ACCEPTED_PER_TURN_MAX {
-        if !place.has_room() {
+        let has_room = place.has_room();
+        if !has_room && !place.may_shed() {
             return Poll::Ready(Turn::Exhausted(None));
         }
         match listener.poll_accept(cx) {
-            Poll::Ready(Ok((socket, peer))) => place.place(socket, peer),
+            Poll::Ready(Ok((socket, peer))) if has_room => place.place(socket, peer),
+            Poll::Ready(Ok((socket, _))) => place.shed(socket),
             // A connection that died in the queue.
             Poll::Ready(Err(error)) if is_of_connection(&error) => {}
             Poll::Ready(Err(error)) => return Poll::Ready(Turn::Exhausted(Some(error))),
@@ -140,6 +146,12 @@ mod tests {
         fn has_room(&self) -> bool {
             true
         }
+
+        fn may_shed(&self) -> bool {
+            false
+        }
+
+        fn shed(&self, _: TcpStream) {}
     }
 
     #[tokio::test]

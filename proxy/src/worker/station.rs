@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 use tokio::net::{TcpListener, TcpStream};
@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::accept::{Place, accept};
 use super::load::Loads;
+use super::shed::Shedding;
 use super::{Counters, Plan};
 use crate::connection::{
     Accepted, Application, Control, Registry, Scope, Settings, Stage, panic_text, serve,
@@ -61,7 +62,13 @@ struct Station<A> {
     /// The entry points of the plan as last followed.
     open: RefCell<Arc<OpenEntryPoints>>,
     next_id: Cell<u64>,
+    shedding: Shedding,
+    /// When the log was last told that connections are refused.
+    shed_told: Cell<Option<Instant>>,
 }
+
+/// Least time between two lines about refused connections.
+const SHED_TOLD_INTERVAL: Duration = Duration::from_secs(10);
 
 /// An entry point this worker accepts on.
 struct Accepting {
@@ -92,6 +99,8 @@ pub(super) async fn run<A: Application>(application: Rc<A>, ties: Ties) -> Ended
         stage: Cell::new(Stage::Open),
         open: RefCell::default(),
         next_id: Cell::new(0),
+        shedding: Shedding::default(),
+        shed_told: Cell::new(None),
     });
     let mut following = tokio::task::spawn_local(application.follow());
     tokio::task::spawn_local({
@@ -268,6 +277,28 @@ impl<A: Application> Place for Placing<A> {
     }
 
     fn has_room(&self) -> bool {
-        self.station.loads.of(self.station.index) < self.station.connections_max
+        let Station { loads, index, connections_max, .. } = &*self.station;
+        // Whoever has less has room.
+        loads.of(*index) < *connections_max || loads.lighter(*index).is_some()
+    }
+
+    fn may_shed(&self) -> bool {
+        self.station.shedding.has_room()
+    }
+
+    fn shed(&self, socket: TcpStream) {
+        let station = &self.station;
+        Counters::add(&station.application.counters().shed);
+        let now = Instant::now();
+        let told = station.shed_told.get();
+        if told.is_none_or(|told| now.saturating_duration_since(told) > SHED_TOLD_INTERVAL) {
+            station.shed_told.set(Some(now));
+            tracing::warn!(
+                worker = station.index,
+                connections = station.connections_max,
+                "as many connections as are allowed: further ones are answered 503"
+            );
+        }
+        station.shedding.refuse(socket);
     }
 }

@@ -4,6 +4,7 @@ mod application;
 mod framing;
 mod http2;
 mod lifecycle;
+mod memory;
 mod parking;
 mod proxy_protocol;
 mod rig;

@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, watch};
 use super::Plan;
 use super::load::Loads;
 use super::station::{self, Ended, Ties};
-use crate::connection::{Application, Stage};
+use crate::connection::{Application, Bounds, Stage};
 use crate::drain::{CLOSING_TIME_MAX, DrainTimes};
 use crate::failure::Failures;
 use crate::listener::{Listeners, Status, Wanted};
@@ -30,6 +30,9 @@ pub struct Workers {
     failures: Failures,
     /// Yields `None` once every worker's thread has ended.
     running: mpsc::Receiver<()>,
+    connections_max: usize,
+    /// What was told of the memory of each entry point's connections.
+    told: BTreeMap<Arc<str>, Bounds>,
 }
 
 /// How many workers, and how much they may take on.
@@ -99,7 +102,8 @@ impl Workers {
         for _ in 0..count {
             begun.recv().map_err(|_| io::Error::other("a worker ended before it began"))??;
         }
-        Ok(Self { plan, listeners: Listeners::new(count), loads, failures, running })
+        let (connections_max, told) = (options.connections_max, BTreeMap::new());
+        Ok(Self { plan, listeners: Listeners::new(count), loads, failures, running, connections_max, told })
     }
 
     /// Where a worker's failure is told: the connections that the kernel gives to it would wait for ever.
@@ -112,10 +116,24 @@ impl Workers {
     pub fn listen(&mut self, wanted: BTreeMap<Arc<str>, Wanted>) -> BTreeMap<Arc<str>, Status> {
         // Whoever ends opens nothing.
         if self.plan.borrow().stage == Stage::Open {
+            self.tell_bounds(&wanted);
             self.listeners.reconcile(wanted);
             self.announce();
         }
         self.listeners.status()
+    }
+
+    /// Tells what connections may take, of entry points of which that was not told before.
+    fn tell_bounds(&mut self, wanted: &BTreeMap<Arc<str>, Wanted>) {
+        let bounds: BTreeMap<_, _> =
+            wanted.iter().map(|(name, wanted)| (Arc::clone(name), Bounds::of(&wanted.settings))).collect();
+        for (entry_point, bounds) in
+            bounds.iter().filter(|(name, bounds)| self.told.get(*name) != Some(bounds))
+        {
+            let connections_max = self.connections_max;
+            tracing::info!(%entry_point, connections_max, "memory: {bounds}");
+        }
+        self.told = bounds;
     }
 
     /// Tries again what could not be opened. To be called now and then while something has failed.

@@ -10,6 +10,7 @@ mod driver;
 mod explain;
 mod followers;
 mod guides;
+mod internal;
 mod load;
 mod members;
 mod metrics;

@@ -34,6 +34,12 @@ impl Standalone {
         all
     }
 
+    /// Starts it again on its file, after it was ended.
+    pub(crate) fn begin_anew(&mut self) {
+        let words = [format!("--configFile={}", self.file().display())];
+        self.process = Running::start(self.folder.path(), "ravelin", &[&words[0]]);
+    }
+
     pub(crate) fn file(&self) -> PathBuf {
         self.folder.path().join("traefik.yml")
     }
@@ -119,8 +125,7 @@ fn a_hangup_reads_a_file_anew_that_nobody_watches() {
     let unwatched = |text: &str| text.replace("    filename:", "    watch: false\n    filename:");
     let text = unwatched(&std::fs::read_to_string(all.file()).expect("the configuration"));
     all.rewrite_whole(&text);
-    let words = [format!("--configFile={}", all.file().display())];
-    all.process = Running::start(all.folder.path(), "ravelin", &[&words[0]]);
+    all.begin_anew();
     all.serves("hello.test", "/", 200);
     all.rewrite_whole(&text.replace("hello.test", "{{ upper `changed` | lower }}.test"));
     all.process.signal("HUP");

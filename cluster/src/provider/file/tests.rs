@@ -41,7 +41,13 @@ impl Bench {
             throttle: Duration::from_millis(1),
             log_generated: true,
         };
-        let surroundings = Surroundings { updates, outcome, reload: reloads, stop: stop.clone() };
+        let surroundings = Surroundings {
+            updates,
+            outcome,
+            reload: reloads,
+            put: watch::channel(None).1,
+            stop: stop.clone(),
+        };
         tokio::spawn(Box::new(FileProvider::new(spec)).run(surroundings));
         Self { directory, updates: received, reload, stop }
     }

@@ -10,19 +10,19 @@ const BURST: u32 = 3;
 
 /// A bucket of a few tokens, refilled one per interval.
 #[derive(Debug)]
-pub(super) struct Throttle {
+pub(in crate::provider) struct Throttle {
     interval: Duration,
     /// When the bucket was, or will be, full.
     full_at: Option<Instant>,
 }
 
 impl Throttle {
-    pub(super) fn new(interval: Duration) -> Self {
+    pub(in crate::provider) fn new(interval: Duration) -> Self {
         Self { interval, full_at: None }
     }
 
     /// Waits until another draft may go, and counts it. Cancel safe: nothing is counted before the wait is over.
-    pub(super) async fn wait(&mut self) {
+    pub(in crate::provider) async fn wait(&mut self) {
         let now = Instant::now();
         let full_at = self.full_at.filter(|at| *at > now).unwrap_or(now);
         let allowed_at = full_at.checked_sub(self.interval * (BURST - 1)).unwrap_or(now);

@@ -47,7 +47,7 @@ pub(in crate::shell) fn driver()
         log,
         checks,
         snapshots,
-        providers: Providers::new(outbox, reloads),
+        providers: Providers::new(outbox, reloads, watch::channel(None).1),
         generation: watch::channel(None).0,
         wake: None,
     };

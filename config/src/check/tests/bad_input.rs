@@ -229,10 +229,15 @@ fn every_kind_that_does_not_work_yet_makes_its_router_an_error() {
          serversTransports: {t: {spiffe: {ids: [a]}}}}",
     );
     assert!(error(&transport, "http/routers/r@file").contains("not work yet"));
-    let old = checker(
-        "http: {routers: {r: {rule: Host(`a`), service: s, ruleSyntax: v2}}, services: {s: {loadBalancer: {}}}}",
-    );
-    assert!(error(&old, "http/routers/r@file").contains("not work yet"));
+    let old = |rule: &str| {
+        let text = format!(
+            "http: {{routers: {{r: {{rule: '{rule}', service: s, ruleSyntax: v2}}}}, services: {{s: {{loadBalancer: {{}}}}}}}}"
+        );
+        errors(&checker(&text), "http/routers/r@file")
+    };
+    assert_eq!(old("Host(`a`, `b`) && Path(`/{id:[0-9]+}`)"), None);
+    let (_, told) = old("PathRegexp(`/`)").expect("it is of the third language");
+    assert!(told.concat().contains("unknown matcher"), "{told:?}");
 }
 
 #[test]

@@ -23,12 +23,13 @@ pub const DIFFERENCES: &[Difference] = &[
         concerns: &["http.routers"],
     },
     Difference {
-        title: "rules are those of version 3",
-        traefik: "`core.defaultRuleSyntax: v2` and a router's `ruleSyntax: v2` choose the deprecated language of version 2",
-        ravelin: "the first stops the start, the second puts its router in error",
-        reason: "the same text means something else in each, and the old language is on its way out in Traefik too",
-        restore: None,
-        concerns: &["core.defaultRuleSyntax", "http.routers.*.ruleSyntax"],
+        title: "the language of rules is chosen by each router",
+        traefik: "`core.defaultRuleSyntax: v2` makes the deprecated language of version 2 that of all rules",
+        ravelin: "that stops the start; a router's own `ruleSyntax: v2` holds",
+        reason: "the same text means something else in each language, and a router is judged by what it says itself, wherever it \
+                 is read",
+        restore: Some("http.routers.<name>.ruleSyntax: v2"),
+        concerns: &["core.defaultRuleSyntax"],
     },
     Difference {
         title: "a child router that cannot be placed is in error",
@@ -37,6 +38,15 @@ pub const DIFFERENCES: &[Difference] = &[
         reason: "nobody can know which link was meant, and what vanishes is looked for in vain",
         restore: None,
         concerns: &["http.routers.*.parentRefs"],
+    },
+    Difference {
+        title: "what is put by REST is read as a file is",
+        traefik: "`PUT /api/providers/rest` takes what it knows, leaves out defaults that files have (so that `passHostHeader` is \
+                  shown as null), and tells errors in the words of Go; it works wherever Traefik runs",
+        ravelin: "objects have the defaults and the errors that they would have in a file; a proxy of a cluster answers 501",
+        reason: "one text has one meaning; who reaches a proxy must not change its cluster, which `ravelin apply` does",
+        restore: None,
+        concerns: &["providers.rest"],
     },
     Difference {
         title: "an empty map counts as nothing",
@@ -109,11 +119,10 @@ pub const DIFFERENCES: &[Difference] = &[
     },
     Difference {
         title: "a change of TLS options holds for connections that stand",
-        traefik: "a kept connection goes on under the options that it was made with; on one connection options are compared by \
-                  name",
+        traefik: "a kept connection goes on under the options that it was made with",
         ravelin: "each request is held against what its host's options ask for now: authorities, versions, suites, groups, ALPN. \
-                  Where the connection was made under anything else it is answered 421 and ends; options that ask for the same \
-                  count as the same, whatever their names",
+                  Where the connection was made under anything else it is answered 421 and ends; changed options that \
+                  ask for the same are the same",
         reason: "who asks for certificates, or for others, means the clients that are connected too",
         restore: None,
         concerns: &["http.routers.*.tls", "tls.options"],
@@ -288,23 +297,6 @@ pub const DIFFERENCES: &[Difference] = &[
         reason: "both are sound; `cipherSuites` says nothing of TLS 1.3 in Traefik either",
         restore: None,
         concerns: &["tls.options"],
-    },
-    Difference {
-        title: "TLS options are compared by what they say",
-        traefik: "a request to a host with TLS options of another name than its connection's is 421, also where both say \
-                  the same",
-        ravelin: "it is served where the connection fulfils what the options ask for",
-        reason: "a new handshake by the same rules proves nothing",
-        restore: None,
-        concerns: &["tls.options"],
-    },
-    Difference {
-        title: "an empty answer of HTTP/2 has no length",
-        traefik: "`content-length: 0` stands in it",
-        ravelin: "its head ends the stream",
-        reason: "nothing can follow it",
-        restore: None,
-        concerns: &[],
     },
     Difference {
         title: "a broken answer is 502",
@@ -489,6 +481,15 @@ pub const DIFFERENCES: &[Difference] = &[
         reason: "who looks wants to know where requests go",
         restore: None,
         concerns: &["http.services.*.loadBalancer.passiveHealthCheck"],
+    },
+    Difference {
+        title: "too many connections are told so",
+        traefik: "connections are taken until the process has no descriptors left, then nobody is told anything",
+        ravelin: "clients may have four tenths of the descriptors that the process may have (`ulimit -n`); who comes beyond gets \
+                  503 with `Retry-After` (over TLS an alert, over HTTP/2 GOAWAY) and is closed",
+        reason: "each may need another one towards a server, and who balances in front must hear of it at once",
+        restore: None,
+        concerns: &[],
     },
     Difference {
         title: "what is counted has bounds",

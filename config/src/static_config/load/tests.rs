@@ -221,11 +221,8 @@ fn internal_objects_are_those_of_traefik() {
     let notes: Vec<String> = loaded.notes.iter().map(ToString::to_string).collect();
     assert_eq!(
         notes,
-        [
-            "t.yml:1:23: api.dashboard: the dashboard does not work yet, so it is off unless asked for",
-            "t.yml:3:253: entryPoints.lost.http.redirections.entryPoint: 'to' entry point field references a \
-             non-existing entry point: nowhere",
-        ]
+        ["t.yml:3:253: entryPoints.lost.http.redirections.entryPoint: 'to' entry point field references a \
+             non-existing entry point: nowhere",]
     );
     let mut checker = Checker::default();
     checker.replace_provider(&loaded.draft);
@@ -234,7 +231,30 @@ fn internal_objects_are_those_of_traefik() {
         .filter(|(_, record)| record.status.state == State::Disabled)
         .map(|(key, _)| key.as_str())
         .collect();
-    assert_eq!(disabled, ["http/routers/dashboard@internal", "http/services/dashboard@internal"]);
+    assert_eq!(disabled, [""; 0]);
+}
+
+#[test]
+fn what_is_put_by_rest_has_a_service_and_a_router_only_where_it_is_asked_for() {
+    let names = |text: &str| {
+        let loaded = file(text).good();
+        let names = loaded.draft.objects.keys().map(|key| key.as_str().to_owned());
+        names.filter(|key| key.contains("rest@") || key.ends_with("/traefik")).collect::<Vec<_>>()
+    };
+    let points = "entryPoints: {web: {address: ':1'}}";
+    assert_eq!(names(points), [""; 0]);
+    assert_eq!(names(&format!("{points}\nproviders: {{rest: {{}}}}")), ["http/services/rest@internal"]);
+    let insecure = format!("{points}\nproviders: {{rest: {{insecure: true}}}}");
+    assert_eq!(
+        names(&insecure),
+        ["http/routers/rest@internal", "http/services/rest@internal", "static/entryPoints/traefik"]
+    );
+    let loaded = file(&insecure).good();
+    assert_eq!(
+        object(&loaded, "http/routers/rest@internal"),
+        json!({"entryPoints": ["traefik"], "priority": i64::MAX, "rule": "PathPrefix(`/api/providers`)",
+               "ruleSyntax": "default", "service": "rest@internal"})
+    );
 }
 
 #[test]

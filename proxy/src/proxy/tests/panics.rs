@@ -1,5 +1,6 @@
 //! Parts beside the workers that panic: what is served goes on, it is said and counted, and the part begins anew.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::AtomicU32;
 
 use ravelin_transport::{BoxFuture, Members, TransportError};
@@ -153,5 +154,74 @@ async fn a_feed_client_that_panics_begins_anew_while_what_is_kept_is_served() {
         [("table thread", 0), ("announcer of tables", 0), ("feed client", 2)],
         "seen from outside"
     );
+    proxy.shutdown().await;
+}
+
+/// Every kind that can be written into a file, each with something to do for a plain request, and whether its response half is
+/// then passed.
+fn kinds(server: &str) -> Vec<(&'static str, serde_json::Value, bool)> {
+    let user = "a:{SHA}VBPuJHI7uixaa6LQGWx4s+5GKNE=";
+    vec![
+        ("headers", json!({"customResponseHeaders": {"X-A": "b"}}), true),
+        ("addPrefix", json!({"prefix": "/a"}), false),
+        ("stripPrefix", json!({"prefixes": ["/a"]}), false),
+        ("stripPrefixRegex", json!({"regex": ["/a"]}), false),
+        ("replacePath", json!({"path": "/a"}), false),
+        ("replacePathRegex", json!({"regex": "^/a", "replacement": "/b"}), false),
+        ("encodedCharacters", json!({"allowEncodedSlash": true}), false),
+        ("redirectScheme", json!({"scheme": "https"}), false),
+        ("redirectRegex", json!({"regex": "^http://nowhere/", "replacement": "http://else/"}), false),
+        ("ipAllowList", json!({"sourceRange": ["127.0.0.0/8"]}), false),
+        ("inFlightReq", json!({"amount": 10}), true),
+        ("rateLimit", json!({"average": 1000, "burst": 1000}), false),
+        ("basicAuth", json!({"users": [user]}), false),
+        ("digestAuth", json!({"users": ["a:traefik:d41d8cd98f00b204e9800998ecf8427e"]}), false),
+        ("contentType", json!({}), true),
+        ("circuitBreaker", json!({"expression": "NetworkErrorRatio() > 0.5"}), true),
+        ("compress", json!({}), false),
+        ("forwardAuth", json!({"address": server, "addAuthCookiesToResponse": ["c"]}), false),
+        ("grpcWeb", json!({"allowOrigins": ["*"]}), false),
+        ("passTLSClientCert", json!({"pem": true}), false),
+        ("errors", json!({"status": ["599"], "service": "s", "query": "/"}), true),
+        ("buffering", json!({"maxResponseBodyBytes": 1000}), true),
+        ("retry", json!({"attempts": 2}), true),
+    ]
+}
+
+#[tokio::test]
+async fn a_panic_in_a_middleware_of_any_kind_ends_one_request_and_is_counted_by_its_name() {
+    let url = upstream("one");
+    let mut map = configuration(&url);
+    let kinds = kinds(&url);
+    for (kind, options, _) in &kinds {
+        put(&mut map, &format!("http/middlewares/{kind}@file"), &json!({*kind: options}));
+        let rule = format!("Host(`{kind}.test`)");
+        let router = json!({"rule": rule, "service": "s", "middlewares": [kind]});
+        put(&mut map, &format!("http/routers/{kind}@file"), &router);
+    }
+    let hub = MemoryHub::new();
+    let endpoint = hub.endpoint("c1", ClusterId(CLUSTER), PeerRole::Controller, 1).expect("a free name");
+    let proxy = start(&hub, "p1", None);
+    let mut control = Control::accept(&endpoint).await;
+    let stages = control.stages(1, &map).await;
+    assert_eq!(stages, [Stage::Received, Stage::Validated, Stage::Serving]);
+    let address = web(&proxy).await;
+    let mut wanted = BTreeMap::new();
+    for (kind, _, passed) in kinds {
+        let halves = if passed { &["request", "response"][..] } else { &["request"] };
+        for half in halves {
+            let path = format!("/strike/{half}/{kind}");
+            let told = tokio::task::spawn_blocking(move || ask(address, &format!("{kind}.test"), &path).0);
+            let told = told.await.expect("an answer");
+            assert_eq!(told, "HTTP/1.1 500 Internal Server Error", "{kind}: {half}");
+            *wanted.entry(kind).or_insert(0) += 1;
+            assert_eq!(proxy.request.middleware_panics(), wanted, "{kind}: {half}");
+        }
+    }
+    assert!(
+        wanted.len() == 23 && proxy.ready(),
+        "every kind but `chain`, which is laid out flat, and `plugin`"
+    );
+    assert_eq!(asked(address, "a.test", "/").await, ok("one"), "the process serves on");
     proxy.shutdown().await;
 }

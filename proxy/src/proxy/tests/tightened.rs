@@ -200,7 +200,17 @@ async fn a_kept_connection_outlives_changes_that_ask_for_nothing_else() {
     // Another name's options are another matter, of that request alone.
     (status, last, client) = client.ask("b.test").await;
     assert_eq!((status, last), (421, false));
-    assert_eq!(client.ask("a.test").await.0, 200);
+    (status, last, client) = client.ask("a.test").await;
+    assert_eq!((status, last), (200, false));
+    // As in Traefik they are another matter by their name alone, whatever they say.
+    for (options, wanted) in [("own", 421), ("renamed", 200)] {
+        rig.change(OWN, &own_authority).await;
+        let router = json!({"rule": "Host(`b.test`)", "service": "s", "tls": {"options": options}});
+        rig.change("http/routers/b@file", &router).await;
+        (status, last, client) = client.ask("b.test").await;
+        assert_eq!((status, last), (wanted, false), "{options}");
+    }
+    drop(client);
     rig.proxy.shutdown().await;
 }
 

@@ -229,7 +229,9 @@ fn connections_are_spread_over_the_workers() {
 }
 
 #[test]
-fn a_full_worker_leaves_clients_in_the_queue_until_there_is_room() {
+fn a_full_worker_tells_further_clients_so_at_once_in_their_own_protocol_until_there_is_room() {
+    use std::io::{Read, Write};
+
     use crate::worker::{WorkerOptions, Workers};
 
     let record = std::sync::Arc::new(super::application::Record::default());
@@ -242,12 +244,25 @@ fn a_full_worker_leaves_clients_in_the_queue_until_there_is_room() {
     let (mut first, mut second) = (connect(address), connect(address));
     first.get("/a");
     second.get("/b");
-    let mut third = connect(address);
-    third.send(&get("/c"));
+    let told = |begin: &[u8]| {
+        let mut socket = std::net::TcpStream::connect(address).expect("it is accepted");
+        socket.write_all(begin).expect("it takes the first word");
+        let mut told = Vec::new();
+        socket.read_to_end(&mut told).expect("an answer and its end");
+        told
+    };
+    let plain = String::from_utf8(told(&get("/c"))).expect("text");
+    assert!(plain.starts_with("HTTP/1.1 503 ") && plain.contains("\r\nRetry-After: 1\r\n"), "{plain}");
+    assert!(plain.ends_with("\r\n\r\nService Unavailable\n"), "{plain}");
+    assert_eq!(told(&[22, 3, 1, 0, 1, 1]), [21, 3, 3, 0, 2, 2, 80], "an alert of TLS");
+    let frames = told(crate::preface::HTTP2_PREFACE);
+    assert_eq!((frames[3], frames[12], frames.last()), (4, 7, Some(&11)), "SETTINGS, then GOAWAY");
+    // Nobody is served beyond the bound, and those that are notice nothing.
     first.get("/d");
     assert_eq!(record.lines(), ["GET /a", "GET /b", "GET /d"]);
     drop(first);
-    third.until("path /c");
+    record.until("there is room", |_| workers.connections() < 2);
+    connect(address).get("/e");
 }
 
 /// Set in the child process of the test below: a limit of descriptors holds for a whole process.

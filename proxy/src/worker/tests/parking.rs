@@ -122,7 +122,7 @@ fn a_parked_connection_takes_little_memory() {
     print!("{out}");
 }
 
-fn resident_bytes() -> u64 {
+pub(super) fn resident_bytes() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").expect("Linux");
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a line");
     let kib: u64 = line.trim().trim_end_matches(" kB").parse().expect("a number");

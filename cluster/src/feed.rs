@@ -35,6 +35,8 @@ const FRAMES_QUEUED_MAX: usize = 4;
 const SIGN_OF_LIFE_INTERVAL: Duration = Duration::from_secs(1);
 /// How often one proxy may be sent the whole again because the last one did it no good.
 const WHOLE_INTERVAL: Duration = Duration::from_secs(1);
+/// How long an encoded whole is kept after a proxy needed it: many come at a time.
+const WHOLE_KEPT: Duration = Duration::from_secs(5);
 /// Generations with at most so many objects are encoded at once instead of in the background.
 const INLINE_OBJECTS_MAX: usize = 512;
 /// Bytes kept of what a proxy says of its build.
@@ -72,6 +74,8 @@ pub(crate) struct Feed {
     leads: bool,
     /// The whole generation that is being encoded in the background.
     encoding: Option<GenerationId>,
+    /// When the whole that is kept was last needed.
+    whole_used: Option<Time>,
     /// The last whole that cannot be encoded; another try would end the same way.
     unencodable: Option<GenerationId>,
 }
@@ -91,6 +95,7 @@ impl Feed {
             stale: true,
             leads: false,
             encoding: None,
+            whole_used: None,
             unencodable: None,
         }
     }
@@ -328,6 +333,11 @@ impl Feed {
     /// Signs of life that are due.
     pub(crate) fn tick(&mut self, now: Time, source: &Source<'_>, actions: &mut Actions) {
         self.conduct.forget(now);
+        let is_idle = self.sessions.values().all(|session| session.sending.is_none());
+        if is_idle && self.whole_used.is_some_and(|at| between(at, now) >= WHOLE_KEPT) {
+            self.transfers.forget_whole();
+            self.whole_used = None;
+        }
         for link in self.silent(now) {
             self.refuse(link, "it did not say hello in time".to_owned(), actions);
         }
@@ -367,6 +377,7 @@ impl Feed {
         actions: &mut Actions,
     ) {
         self.encoding = None;
+        self.whole_used = Some(now);
         self.transfers.keep_whole(transfer);
         self.pump_all(now, source, actions);
     }
@@ -413,7 +424,10 @@ impl Feed {
                 return;
             }
             session.needs_whole = false;
-            session.whole_sent = if whole { Some(now) } else { session.whole_sent };
+            if whole {
+                session.whole_sent = Some(now);
+                self.whole_used = Some(now);
+            }
             session.sending = Some(Sending { transfer, next: 0 });
         }
         let (stale, leads) = (self.stale, self.leads);

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use ravelin_config::{Draft, GenerationId, SealingKeys};
+use ravelin_config::{Draft, GenerationId, SealingKeys, SharedRecords};
 use ravelin_consensus::{NodeId, Params};
 use ravelin_transport::Transport;
 use ravelin_transport::identity::Identity;
@@ -72,6 +72,8 @@ pub struct ControllerOptions {
     pub transport: Arc<dyn Transport>,
     /// Static objects that the configuration holds from the start, and no other static ones (standalone).
     pub static_objects: Option<Arc<Draft>>,
+    /// Where the applied records are held for other parts of the process; none where it has none.
+    pub shared: Option<SharedRecords>,
     /// Timings and bounds other than the usual ones.
     pub params: Option<Params>,
     /// The keys that the cluster's secrets are sealed with, the same on all its control nodes.
@@ -109,6 +111,7 @@ impl ControllerOptions {
             data_dir: Some(data_dir),
             transport,
             static_objects: None,
+            shared: None,
             params: None,
         }
     }
@@ -124,6 +127,7 @@ impl ControllerOptions {
             data_dir: None,
             transport,
             static_objects: Some(static_objects),
+            shared: None,
             params: None,
         }
     }
@@ -187,10 +191,19 @@ pub async fn start_recorded(
     trace: Option<PathBuf>,
 ) -> Result<ClusterHandle, StartError> {
     let contacts = contacts(&options);
-    let ControllerOptions { member, data_dir, transport, static_objects, params, sealing, .. } = options;
-    let params = params.unwrap_or_else(|| member.params());
+    let ControllerOptions { member, data_dir, transport, static_objects, shared, params, sealing, .. } =
+        options;
+    // Without a directory there is no other life, and a lone voter has no other node: nobody will read the log.
+    let forgets_log = data_dir.is_none() && member.voters.len() == 1;
+    let params = params.unwrap_or_else(|| {
+        let usual = member.params();
+        // What followers may still need of a log that a snapshot covers is needed by nobody there.
+        let log_trailing_bytes_max = if forgets_log { 0 } else { usual.log_trailing_bytes_max };
+        Params { log_trailing_bytes_max, ..usual }
+    });
     let greeting = greeting(&params, &contacts);
-    let node_options = NodeOptions { static_objects, contacts, ..NodeOptions::new(params, sealing.clone()) };
+    let node_options =
+        NodeOptions { static_objects, contacts, forgets_log, ..NodeOptions::new(params, sealing.clone()) };
     // Opening a large log takes a while and blocks.
     let booted = tokio::task::spawn_blocking(move || {
         let (disk, limits, release): (Arc<dyn Disk>, WalLimits, Option<Release>) = match &data_dir {
@@ -198,8 +211,11 @@ pub async fn start_recorded(
                 let (disk, release) = RealDisk::open_awaited(path)?;
                 (Arc::new(disk), WalLimits::default(), Some(release))
             }
-            // Reserved space is memory here: little of it, as the log of a lone voter is soon compacted.
-            None => (Arc::new(MemoryDisk::new()), WalLimits { segment_bytes: MEMORY_SEGMENT_BYTES }, None),
+            None => {
+                let disk = if forgets_log { MemoryDisk::of_heads() } else { MemoryDisk::new() };
+                // Reserved space is memory here: little of it.
+                (Arc::new(disk), WalLimits { segment_bytes: MEMORY_SEGMENT_BYTES }, None)
+            }
         };
         Ok::<_, StartError>((boot(disk, limits, &member, node_options, rand::random())?, release))
     });
@@ -226,7 +242,7 @@ pub async fn start_recorded(
     };
     tokio::spawn(accept::accept(Arc::clone(&transport), door));
     let received = Received { inbox: received, crowd: crowd_received };
-    spawn_driver(booted, sealing, peers, inbox, received, Ending { transport, stop, release })
+    spawn_driver(booted, (sealing, shared), peers, inbox, received, Ending { transport, stop, release })
 }
 
 /// What the identity file says of where control nodes are.
@@ -285,7 +301,7 @@ impl Ending {
 
 fn spawn_driver(
     booted: Booted,
-    sealing: SealingKeys,
+    (sealing, shared): (SealingKeys, Option<SharedRecords>),
     peers: Peers,
     inbox: mpsc::Sender<Message>,
     received: Received,
@@ -315,6 +331,7 @@ fn spawn_driver(
         snapshots,
         providers: Providers::new(inbox.clone(), reloads, puts),
         generation: generation_sender,
+        shared,
         wake: None,
     };
     let task = tokio::spawn(async move {

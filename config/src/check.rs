@@ -14,13 +14,14 @@ mod services;
 mod static_sections;
 mod tls;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Bound;
 use std::sync::Arc;
 
 use crate::draft::Draft;
 use crate::key::Key;
 use crate::object::{Kind, Object, Record, State, Status};
+use crate::parallel::{self, BATCH, SHARE_MIN};
 use own::Own;
 
 /// The provider of what Ravelin makes itself: static sections, and objects that Traefik names `…@internal`.
@@ -46,7 +47,8 @@ impl RecordChange {
 /// takes over, or a change was not committed.
 #[derive(Clone, Debug, Default)]
 pub struct Checker {
-    nodes: BTreeMap<Key, Node>,
+    /// Each beside the tree, whose nodes are half empty.
+    nodes: BTreeMap<Key, Box<Node>>,
     /// Who refers to a key, whether it exists or not.
     dependants: BTreeMap<Key, BTreeSet<Key>>,
     /// Routers with TLS by entry point and host, and there by their TLS options: two sets of options are at odds.
@@ -96,21 +98,30 @@ impl Checker {
             self.unindex(&key, &node.own);
         }
         if let Some(record) = record {
-            let own = Own::of(&key, &record.object);
-            self.index(&key, &own);
-            self.nodes.insert(key, Node { wanted: record.object.clone(), own, record: Some(record) });
+            let mut own = Own::of(&key, &record.object);
+            self.index(&key, &mut own);
+            let node = Node { wanted: record.object.clone(), own, record: Some(record) };
+            self.nodes.insert(key, Box::new(node));
         }
     }
 
     /// Makes a draft the only thing that its provider wants.
     pub fn replace_provider(&mut self, draft: &Draft) -> RecordChange {
-        let gone: Vec<Key> = self
-            .nodes
-            .keys()
-            .filter(|key| provider_of(key) == draft.provider && !draft.objects.contains_key(*key))
-            .cloned()
-            .collect();
-        let puts = draft.objects.iter().map(|(key, object)| (key.clone(), Object::clone(object)));
+        // Both are in the order of their keys: one walk along them finds what differs, which is little of much as a rule.
+        let (mut gone, mut puts) = (Vec::new(), Vec::new());
+        let mut wanted = draft.objects.iter().peekable();
+        for (key, node) in &self.nodes {
+            while let Some((new, object)) = wanted.next_if(|(new, _)| *new < key) {
+                puts.push((new.clone(), Object::clone(object)));
+            }
+            match wanted.next_if(|(new, _)| *new == key) {
+                Some((_, object)) if node.wanted == **object => {}
+                Some((_, object)) => puts.push((key.clone(), Object::clone(object))),
+                None if provider_of(key) == draft.provider => gone.push(key.clone()),
+                None => {}
+            }
+        }
+        puts.extend(wanted.map(|(new, object)| (new.clone(), Object::clone(object))));
         self.upsert(puts, gone)
     }
 
@@ -135,11 +146,17 @@ impl Checker {
                 change.deletes.insert(key);
             }
         }
-        for (key, object) in puts {
+        let mut puts = puts.into_iter();
+        let mut batch = self.judged_alone(&mut puts);
+        while let Some((key, object, own)) = batch.pop_front().or_else(|| {
+            batch = self.judged_alone(&mut puts);
+            batch.pop_front()
+        }) {
+            // A key that is given twice may be another one by now than when its batch was judged.
             if self.nodes.get(&key).is_some_and(|node| node.wanted == object) {
                 continue;
             }
-            let own = Own::of(&key, &object);
+            let mut own = own.unwrap_or_else(|| Own::of(&key, &object));
             let before = self.nodes.remove(&key);
             if before.as_ref().is_none_or(|node| node.own != own) {
                 let nothing = Own::default();
@@ -147,13 +164,17 @@ impl Checker {
                 let counts = [self.tls_counts(old), self.tls_counts(&own)].concat();
                 touched.extend(old.parents().chain(own.parents()).cloned());
                 self.unindex(&key, old);
-                self.index(&key, &own);
+                self.index(&key, &mut own);
                 self.touch_tls(counts, &default_before, &mut touched);
                 spread.push(key.clone());
             }
-            let record = before.and_then(|node| node.record);
+            let (own, record) = match before.map(|node| *node) {
+                // What was indexed stays: its references share their texts.
+                Some(node) if node.own == own => (node.own, node.record),
+                before => (own, before.and_then(|node| node.record)),
+            };
             change.deletes.remove(&key);
-            self.nodes.insert(key.clone(), Node { wanted: object, own, record });
+            self.nodes.insert(key.clone(), Box::new(Node { wanted: object, own, record }));
             touched.insert(key);
         }
         for key in &spread {
@@ -165,6 +186,20 @@ impl Checker {
         self.spread(spread, &mut touched);
         self.judge(touched, &mut change);
         change
+    }
+
+    /// The next objects, each with its verdict by itself unless it is wanted already as it is: the dear part of a check, and
+    /// none depends on another.
+    fn judged_alone(
+        &self,
+        puts: &mut impl Iterator<Item = (Key, Object)>,
+    ) -> VecDeque<(Key, Object, Option<Own>)> {
+        let batch: Vec<(Key, Object)> = puts.take(BATCH).collect();
+        let owns = parallel::map(&batch, SHARE_MIN, |(key, object)| {
+            let is_same = self.nodes.get(key).is_some_and(|node| node.wanted == *object);
+            (!is_same).then(|| Own::of(key, object))
+        });
+        batch.into_iter().zip(owns).map(|((key, object), own)| (key, object, own)).collect()
     }
 
     /// The other providers' TLS options or stores of the name `default`: it has no provider, so there can be one only.
@@ -194,9 +229,12 @@ impl Checker {
         self.dependants.get(key).into_iter().flatten()
     }
 
-    fn index(&mut self, key: &Key, own: &Own) {
-        for to in &own.references {
-            self.dependants.entry(to.key.clone()).or_default().insert(key.clone());
+    fn index(&mut self, key: &Key, own: &mut Own) {
+        for to in &mut own.references {
+            let entry = self.dependants.entry(to.key.clone());
+            // Many refer to the same: its text is held once.
+            to.key = entry.key().clone();
+            entry.or_default().insert(key.clone());
         }
         for (place, options) in own.tls_places() {
             let routers = self.tls_hosts.entry(place).or_default().entry(Arc::clone(options)).or_default();
@@ -265,21 +303,24 @@ impl Checker {
 
     fn judge(&mut self, keys: BTreeSet<Key>, change: &mut RecordChange) {
         let default_entry_points = self.default_entry_points();
-        for key in keys {
-            let Some(node) = self.nodes.get(&key) else { continue };
-            let status = self.verdict(&key, node, &default_entry_points);
-            let before = node.record.as_ref();
-            let last_good = match status.state {
-                State::Disabled => before.and_then(Record::effective).cloned(),
-                State::Enabled | State::Warning => None,
-            };
-            let record = Record { object: node.wanted.clone(), status, last_good };
-            if before == Some(&record) {
-                continue;
-            }
-            change.puts.insert(key.clone(), record.clone());
-            if let Some(node) = self.nodes.get_mut(&key) {
-                node.record = Some(record);
+        let keys: Vec<Key> = keys.into_iter().collect();
+        // A verdict depends on what objects are by themselves, never on the verdict on another one.
+        for keys in keys.chunks(BATCH) {
+            let statuses = parallel::map(keys, SHARE_MIN, |key| {
+                self.nodes.get(key).map(|node| self.verdict(key, node, &default_entry_points))
+            });
+            for (key, status) in keys.iter().zip(statuses) {
+                let (Some(node), Some(status)) = (self.nodes.get_mut(key), status) else { continue };
+                let before = node.record.as_ref();
+                let last_good = match status.state {
+                    State::Disabled => before.and_then(Record::effective).cloned(),
+                    State::Enabled | State::Warning => None,
+                };
+                let record = Record { object: node.wanted.clone(), status, last_good };
+                if before != Some(&record) {
+                    change.puts.insert(key.clone(), record.clone());
+                    node.record = Some(record);
+                }
             }
         }
     }

@@ -19,7 +19,8 @@ use crate::digest::Digest;
 use crate::document::{Document, Entry, Node, Value};
 use crate::key::Key;
 use crate::object::{Kind, Object};
-use crate::options::{self, Field, Finding, Type};
+use crate::options::{self, Field, Finding, Reading, Type};
+use crate::parallel::{self, BATCH, SHARE_MIN};
 use crate::problem::{Position, Problem, Severity};
 use crate::secret::PRIVATE_KEY;
 
@@ -50,8 +51,11 @@ pub struct Place {
 impl Draft {
     /// Shares the objects that did not change with an earlier draft, so that who compares drafts compares pointers.
     pub fn keep_unchanged(&mut self, earlier: &Self) {
+        // Both are in the order of their keys.
+        let mut before = earlier.objects.iter().peekable();
         for (key, object) in &mut self.objects {
-            if let Some(same) = earlier.objects.get(key).filter(|same| **same == *object) {
+            while before.next_if(|(earlier, _)| *earlier < key).is_some() {}
+            if let Some((_, same)) = before.next_if(|(earlier, same)| *earlier == key && **same == *object) {
                 *object = Arc::clone(same);
             }
         }
@@ -83,7 +87,10 @@ pub fn draft_with_files(
         drafting.document = Arc::from(document.name.as_str());
         drafting.document(&document.root);
     }
-    Ok(drafting.draft)
+    let mut draft = drafting.draft;
+    // Built anew of what is in order already, a tree takes half the room; drafts are kept.
+    draft.objects = std::mem::take(&mut draft.objects).into_iter().collect();
+    Ok(draft)
 }
 
 struct Drafting<'a> {
@@ -149,13 +156,17 @@ impl Drafting<'_> {
 
     fn named(&mut self, kind: Kind, fields: &'static [Field], node: &Node, path: &str) {
         let Some(entries) = self.entries(node, path) else { return };
-        for entry in entries {
-            if entry.node.value == Value::Null {
-                continue;
+        for entries in entries.chunks(BATCH) {
+            let read = parallel::map(entries, SHARE_MIN, |entry| {
+                let path = format!("{path}.{}", entry.key);
+                let is_there = entry.node.value != Value::Null;
+                is_there.then(|| (options::read(fields, &entry.node, &path, false), path))
+            });
+            for (entry, (reading, path)) in entries.iter().zip(read).filter_map(|(e, read)| Some((e, read?)))
+            {
+                let name = format!("{}@{}", entry.key, self.draft.provider);
+                self.object((kind, &name), fields, &entry.node, entry.at, (reading, path));
             }
-            let path = format!("{path}.{}", entry.key);
-            let name = format!("{}@{}", entry.key, self.draft.provider);
-            self.object(kind, &name, fields, &entry.node, entry.at, path);
         }
     }
 
@@ -178,18 +189,18 @@ impl Drafting<'_> {
                 _ => Digest::of(format!("{}: {path}", self.document).as_bytes()),
             };
             let name = format!("{digest}@{}", self.draft.provider);
-            self.object(Kind::TlsCertificate, &name, fields, item, item.at, path);
+            let reading = options::read(fields, item, &path, false);
+            self.object((Kind::TlsCertificate, &name), fields, item, item.at, (reading, path));
         }
     }
 
     fn object(
         &mut self,
-        kind: Kind,
-        name: &str,
+        (kind, name): (Kind, &str),
         fields: &'static [Field],
         node: &Node,
         at: Position,
-        path: String,
+        (mut reading, path): (Reading, String),
     ) {
         let refuse = |message: String| (None, Problem::error(&self.document, at, &path, message));
         let key = match Key::of(kind, name) {
@@ -198,14 +209,13 @@ impl Drafting<'_> {
                 return self.draft.problems.push(refuse(format!("the name cannot be used: {error}")));
             }
         };
-        let mut reading = options::read(fields, node, &path, false);
         files::resolve(fields, &mut reading, self.files, node, &path);
-        let reading_json = match &reading.json {
-            json @ Json::Object(_) => json.clone(),
+        let json = match reading.json {
+            json @ Json::Object(_) => json,
             // What is no map at all stays under a name that no table has, so that the check finds it.
             other => serde_json::json!({ "": other }),
         };
-        let object = match options::object(kind, &reading_json) {
+        let object = match options::object(kind, &json) {
             Ok(object) => Arc::new(object),
             Err(error) => return self.draft.problems.push(refuse(error.to_string())),
         };

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::delta::Delta;
 use crate::generation::GenerationId;
 use crate::key::Key;
-use crate::map::{Change, ConfigMap};
+use crate::map::{Change, ConfigMap, SharedRecords};
 use crate::secret::{SecretId, VIEW_KEYS_MAX, ViewKey};
 use crate::understands::Understands;
 
@@ -325,12 +325,21 @@ pub struct Receiver {
     /// Nothing older is taken: it was held and forgotten, or served before this process began.
     floor: Option<GenerationId>,
     transfer: Option<Transfer>,
+    /// What another part of the process holds already.
+    shared: SharedRecords,
 }
 
 impl Receiver {
     /// A receiver for one cluster, with the generation that the proxy already serves, if any.
     pub fn new(cluster: [u8; 16], limits: ReceiverLimits, held: Option<(GenerationId, ConfigMap)>) -> Self {
-        Self { cluster, limits, held, keys: Vec::new(), floor: None, transfer: None }
+        let shared = SharedRecords::default();
+        Self { cluster, limits, held, keys: Vec::new(), floor: None, transfer: None, shared }
+    }
+
+    /// Where another part of the process holds what was received, that is held in its place: it has the same digest, and so
+    /// the same records.
+    pub fn share(&mut self, records: SharedRecords) {
+        self.shared = records;
     }
 
     /// Takes nothing older than this from now on, whatever is held.
@@ -505,7 +514,10 @@ impl Receiver {
                 };
             }
         };
-        map.change(transfer.changes);
+        match self.shared.of_digest(&target.digest) {
+            Some(records) => map.take_records(&records),
+            None => map.change(transfer.changes),
+        }
         map.change_secrets(transfer.secrets);
         for key in &self.keys {
             map.add_view_key(key.clone());

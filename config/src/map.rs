@@ -12,8 +12,10 @@ use crate::digest::Digest;
 use crate::key::Key;
 use crate::secret::{SecretId, SecretMap, ViewKey};
 
+mod shared;
 mod trie;
 
+pub use shared::SharedRecords;
 use trie::{LeafChange, Trie};
 
 /// A complete configuration: key → encoded record, immutable values, cheap clones.
@@ -122,6 +124,12 @@ impl ConfigMap {
     /// The secrets beside the records.
     pub fn secrets(&self) -> &SecretMap {
         &self.secrets
+    }
+
+    /// Takes all records of another map in place of its own; its secrets stay. O(1).
+    pub(crate) fn take_records(&mut self, other: &Self) {
+        self.entries = other.entries.clone();
+        self.trie = other.trie.clone();
     }
 
     /// Sets envelopes, and drops those given as `None`.

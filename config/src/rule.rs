@@ -15,8 +15,8 @@ mod routing_path;
 mod version2;
 
 pub use compiled::CompiledRule;
-pub use keys::{HostKeys, PathKeys, RouteKeys};
-pub use parser::parse;
+pub use keys::{HostKeys, Names, PathKeys, RouteKeys};
+pub use parser::{parse, parse_as};
 pub use routing_path::routing_path;
 
 /// Longest rule in bytes.

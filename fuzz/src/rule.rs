@@ -2,8 +2,8 @@
 //! never matches a request that the index would not have looked at it for.
 
 use ravelin_config::rule::{
-    CompiledRule, HostKeys, Matcher, NoHeaders, PathKeys, RULE_BYTES_MAX, RequestFacts, RouteKeys, Rule,
-    parse,
+    CompiledRule, HostKeys, Matcher, Names, NoHeaders, PathKeys, RULE_BYTES_MAX, RequestFacts, RouteKeys,
+    Rule, parse,
 };
 
 /// Hosts and paths that are tried with each rule, each at most.
@@ -74,19 +74,23 @@ fn words(rule: &Rule, hosts: &mut Vec<String>, paths: &mut Vec<String>) {
     }
 }
 
+fn among(names: &Names, name: &str) -> bool {
+    names.iter().any(|held| **held == *name)
+}
+
 /// Whether an index by these keys would try the rule for a request.
 fn admits(keys: &RouteKeys, host: &str, path: &str) -> bool {
     let host = host.trim_end_matches('.').to_ascii_lowercase();
     let hosts = match &keys.hosts {
         HostKeys::Any => true,
         HostKeys::Among { exact, parents } => {
-            exact.contains(&host) || host.split_once('.').is_some_and(|(_, parent)| parents.contains(parent))
+            among(exact, &host) || host.split_once('.').is_some_and(|(_, parent)| among(parents, parent))
         }
     };
     let paths = match &keys.paths {
         PathKeys::Any => true,
         PathKeys::Among { exact, prefixes } => {
-            exact.contains(path) || prefixes.iter().any(|prefix| path.starts_with(prefix.as_str()))
+            among(exact, path) || prefixes.iter().any(|prefix| path.starts_with(&**prefix))
         }
     };
     hosts && paths

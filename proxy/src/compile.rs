@@ -136,6 +136,8 @@ struct State {
 struct Run<'a> {
     process: &'a Process,
     map: &'a ConfigMap,
+    /// What became of each changed record.
+    changed: &'a BTreeMap<Key, Option<Record>>,
     state: State,
 }
 
@@ -185,8 +187,8 @@ impl Compiler {
         let secret_users = self.state.secret_users.with(&changed);
         secret_users.check(&changed, map, &self.map)?;
         let state = State { secret_users, ..self.state.clone() };
-        let mut run = Run { process: &self.process, map, state };
-        run.build(changed.into_keys().collect());
+        let mut run = Run { process: &self.process, map, changed: &changed, state };
+        run.build(changed.keys().cloned().collect());
         for (key, reason) in aside {
             run.state.note(&key, Some(&reason));
         }
@@ -227,7 +229,10 @@ impl State {
 impl Run<'_> {
     /// The record of a key, if the configuration holds one, with its secrets in their places.
     fn record(&self, key: &Key) -> Option<Record> {
-        let record = self.map.get(key.as_str()).and_then(|bytes| record(key, bytes).ok())?;
+        let record = match self.changed.get(key) {
+            Some(changed) => changed.clone()?,
+            None => record(key, self.map.get(key.as_str())?).ok()?,
+        };
         // All of them were opened before anything was built.
         Some(fill_record(&record, |id| self.map.secrets().open(id)).0)
     }

@@ -10,7 +10,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use ravelin_config::feed::{ControlPlane, Receiver, ReceiverLimits};
-use ravelin_config::{ConfigMap, GenerationId};
+use ravelin_config::{ConfigMap, GenerationId, SharedRecords};
 use ravelin_transport::backoff::{Backoff, BackoffOptions};
 use ravelin_transport::{Target, Transport};
 use tokio::sync::{Mutex, mpsc, watch};
@@ -67,6 +67,8 @@ pub struct ProxyOptions {
     pub entry_point_addresses: BTreeMap<String, String>,
     /// Who takes the configurations that clients put to `rest@internal`; nobody in a cluster.
     pub rest: Option<Arc<Sink>>,
+    /// Records that another part of this process holds; none in a process of its own.
+    pub shared: SharedRecords,
     /// What this build calls itself to the control plane.
     pub build: String,
 }
@@ -82,6 +84,7 @@ impl ProxyOptions {
             sealing_key: None,
             entry_point_addresses: BTreeMap::new(),
             rest: None,
+            shared: SharedRecords::default(),
             build: concat!("ravelin ", env!("CARGO_PKG_VERSION")).to_owned(),
         }
     }
@@ -173,7 +176,7 @@ impl Proxy {
             view: String::new(),
             build: options.build.clone(),
             instance: rand::random(),
-            receiver: receiver(options.cluster, newest, mark),
+            receiver: receiver(options.cluster, newest, mark, options.shared),
             offer: Box::new(move |generation, map| offers.offer(generation, map)),
             verdicts,
             serving: serving.clone(),
@@ -222,8 +225,10 @@ fn receiver(
     cluster: [u8; 16],
     newest: Option<(GenerationId, ConfigMap)>,
     mark: Option<GenerationId>,
+    shared: SharedRecords,
 ) -> Receiver {
     let mut receiver = Receiver::new(cluster, ReceiverLimits::default(), newest);
+    receiver.share(shared);
     if let Some(mark) = mark {
         receiver.raise_floor(mark);
     }

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use ravelin_cluster::shell::{self, ClusterHandle, ControllerOptions};
-use ravelin_config::Problem;
 use ravelin_config::static_config::{Inputs, Loaded, load, read_if_there};
+use ravelin_config::{Problem, SharedRecords};
 use ravelin_proxy::proxy::{Proxy, ProxyHandle, ProxyOptions};
 use ravelin_proxy::rest::Sink;
 use ravelin_transport::memory::MemoryHub;
@@ -87,13 +87,19 @@ async fn start(bootstrap: Bootstrap, loaded: Loaded) -> anyhow::Result<(ClusterH
     let control: Arc<dyn Transport> =
         Arc::new(hub.endpoint(CONTROLLER_NAME, cluster, PeerRole::Controller, 1)?);
     let data: Arc<dyn Transport> = Arc::new(hub.endpoint("proxy-1", cluster, PeerRole::Proxy, 1)?);
-    let options = ControllerOptions::standalone(CLUSTER, control, Arc::new(loaded.draft));
+    // One copy of the records for both halves; what is known of them still comes by the feed.
+    let shared = SharedRecords::default();
+    let options = ControllerOptions {
+        shared: Some(shared.clone()),
+        ..ControllerOptions::standalone(CLUSTER, control, Arc::new(loaded.draft))
+    };
     let node = shell::start(options).await.context("the control plane could not be started")?;
     let expect = Expected { role: PeerRole::Controller, node: Some(1) };
     let target = Target { address: CONTROLLER_NAME.to_owned(), expect };
     let options = ProxyOptions {
         workers: workers(bootstrap.workers),
         rest: Some(rest_sink(&node)),
+        shared,
         ..ProxyOptions::new(CLUSTER)
     };
     let proxy = Proxy::start(options, data, vec![target]).context("the proxy could not be started")?;

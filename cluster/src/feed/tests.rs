@@ -207,6 +207,26 @@ fn a_large_generation_goes_in_parts_with_few_on_the_way_and_is_made_in_the_backg
 }
 
 #[test]
+fn a_whole_that_nobody_needed_for_a_while_is_let_go_and_made_again_for_the_next() {
+    let mut bench = Bench::new();
+    bench.publish(1, &[("a", "1")]);
+    bench.attach(1, None);
+    assert!(bench.feed.transfers.whole().is_some());
+    let tick = |bench: &mut Bench, now| {
+        bench.now = at(now);
+        bench.with(|feed, now, source, actions| feed.tick(now, source, actions));
+    };
+    tick(&mut bench, 1000);
+    assert!(bench.feed.transfers.whole().is_some(), "others may come with the first");
+    bench.sent();
+    tick(&mut bench, 60_000);
+    assert!(bench.feed.transfers.whole().is_none());
+    bench.attach(2, None);
+    let is_whole = |frame: &Bytes| matches!(read(frame), ToProxy::Part(part) if matches!(part.content, Content::Whole { .. }));
+    assert!(bench.sent().iter().any(|(link, frame)| *link == 2 && is_whole(frame)));
+}
+
+#[test]
 fn a_generation_that_cannot_be_encoded_does_not_hold_up_the_next() {
     let mut bench = Bench::new();
     let keys: Vec<String> = (0..INLINE_OBJECTS_MAX + 1).map(|number| format!("key{number}")).collect();

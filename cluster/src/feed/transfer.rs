@@ -7,11 +7,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 use ravelin_config::feed::{self, FEED_VERSION, Part, ToProxy, ToProxyV1};
 use ravelin_config::secret::{OpenError, Secret, ViewKey};
-use ravelin_config::{ConfigMap, Delta, GenerationId, SealingKeys, SecretId};
+use ravelin_config::{ConfigMap, Delta, GenerationId, SealingKeys, SecretId, parallel};
 use ravelin_transport::codec::{self, CodecError};
 
 /// Target size of one part before encoding; a single record may be larger, up to what an object may be.
 const PART_BYTES: usize = 256 << 10;
+/// Parts of which fewer are not worth a thread.
+const PARTS_SHARE_MIN: usize = 4;
 /// Deltas to the generation that is fed, one for each generation that proxies hold. Where they hold still more different
 /// ones, the others are better served by the one whole that all of them share.
 const DELTAS_KEPT_MAX: usize = 256;
@@ -57,8 +59,8 @@ pub(crate) struct Transfer {
 }
 
 fn encode_parts(parts: Vec<Part>) -> Result<Arc<[Bytes]>, CodecError> {
-    let encode = |part| codec::encode(FEED_VERSION, &ToProxyV1::from(ToProxy::Part(part)));
-    parts.into_iter().map(encode).collect()
+    let encode = |part: &Part| codec::encode(FEED_VERSION, &ToProxyV1::from(ToProxy::Part(part.clone())));
+    parallel::map(&parts, PARTS_SHARE_MIN, encode).into_iter().collect()
 }
 
 /// A whole generation as frames. Cost follows its size, so large ones are made in the background.
@@ -136,6 +138,11 @@ impl Transfers {
     /// The newest whole generation that was encoded.
     pub(crate) fn whole(&self) -> Option<&Transfer> {
         self.whole.as_ref()
+    }
+
+    /// Lets go of the whole generation: it is encoded again for whoever needs it.
+    pub(crate) fn forget_whole(&mut self) {
+        self.whole = None;
     }
 
     /// Keeps a whole generation instead of the one before.

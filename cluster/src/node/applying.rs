@@ -17,6 +17,8 @@ use crate::store::{Applied, ApplyError, Store};
 
 /// Bytes of entries that one event applies before it lets others go first.
 const APPLY_BYTES_MAX: u64 = 1 << 20;
+/// How long after a heavy change its log is let go, where nobody will read it: not while proxies are waiting for the change.
+const FORGET_AFTER: Duration = Duration::from_secs(2);
 /// How long the rest waits then: for whatever has arrived already.
 const LET_OTHERS_GO: Duration = Duration::from_micros(1);
 
@@ -117,6 +119,9 @@ impl Node {
                 let index = self.store.applied_index();
                 self.applied(now, applied, actions);
                 self.step(now, Input::Applied(index));
+                if self.options.forgets_log {
+                    self.snapshot.wanted = Some(after(now, FORGET_AFTER));
+                }
                 self.apply_waiting(now, actions);
             }
             Err(error) => self.halt(now, chain(&error), actions),

@@ -17,6 +17,8 @@ pub struct NodeOptions {
     pub static_objects: Option<Arc<ravelin_config::Draft>>,
     /// A change of at least so many bytes is applied beside the node; usually [`HEAVY_BYTES`].
     pub heavy_bytes: u64,
+    /// Nobody will ever read its log: after each heavy change a snapshot covers it, so that the change is not held twice.
+    pub forgets_log: bool,
     /// The cluster's keys: secrets are sealed before they are proposed, and sealed anew for proxies.
     pub sealing: SealingKeys,
     /// Where control nodes are, as far as the identity file says.
@@ -30,6 +32,7 @@ impl NodeOptions {
             params: Arc::new(params),
             static_objects: None,
             heavy_bytes: HEAVY_BYTES,
+            forgets_log: false,
             sealing,
             contacts: Contacts::default(),
         }

@@ -238,6 +238,8 @@ impl Run {
             }
             self.general = general;
         }
+        // Told above where they count; nobody asks for them later.
+        draft.places = BTreeMap::new();
         let draft = Arc::new(draft);
         self.seen = Some(Arc::new(seen));
         self.last = Some(Arc::clone(&draft));

@@ -7,11 +7,12 @@ use std::sync::Arc;
 use ravelin_config::check::{Checker, INTERNAL, RecordChange, provider_of};
 use ravelin_config::document::{self, Document, Format};
 use ravelin_config::object::RECORD_VERSION;
-use ravelin_config::secret::{self, OpenError};
+use ravelin_config::parallel::{self, SHARE_MIN};
+use ravelin_config::secret::{self, OpenError, Sealed};
 use ravelin_config::static_config::{Judged, judge_document};
 use ravelin_config::{
-    Change as ConfigChange, ConfigMap, Draft, Key, Position, Problem, Record, RecordWire, SealingKeys, State,
-    draft_with_files, template,
+    Change as ConfigChange, ConfigMap, Digest, Draft, Key, Position, Problem, Record, RecordWire,
+    SealingKeys, State, draft_with_files, template,
 };
 use ravelin_transport::codec;
 
@@ -33,8 +34,9 @@ pub struct Worker {
     checker: Checker,
     /// The applied configuration that the checker held before its last job.
     based_on: ConfigMap,
-    /// What the last job made of it, by the bytes that were to be committed.
-    judged: BTreeMap<Key, Option<Arc<[u8]>>>,
+    /// What the last job made of it, by the digests of the bytes that were to be committed: the bytes themselves lie in the
+    /// log and the store.
+    judged: BTreeMap<Key, Option<Digest>>,
     /// Keys that the last job touched and that were not to be committed: it was refused.
     astray: BTreeSet<Key>,
     #[cfg(test)]
@@ -72,7 +74,7 @@ impl Worker {
                 ConfigChange::Delete => None,
             };
             // What was judged last is mostly what was committed: then there is nothing to do.
-            if judged.remove(&key).is_none_or(|held| held != bytes) {
+            if judged.remove(&key).is_none_or(|held| held != bytes.map(|bytes| Digest::of(&bytes))) {
                 differing.insert(key);
             }
         }
@@ -155,16 +157,16 @@ impl Worker {
 
     /// The objects of a draft that are in error.
     fn refused(&self, draft: &Draft) -> BTreeMap<Key, Vec<String>> {
-        let records = draft.objects.keys().filter_map(|key| Some((key, self.checker.record(key.as_str())?)));
-        records
-            .filter(|(_, record)| record.status.state == State::Disabled)
+        let in_error = self.checker.records().filter(|(_, record)| record.status.state == State::Disabled);
+        in_error
+            .filter(|(key, _)| draft.objects.contains_key(*key))
             .map(|(key, record)| (key.clone(), record.status.errors.clone()))
             .collect()
     }
 }
 
-fn config_put(put: Put) -> Option<(Key, Option<Arc<[u8]>>)> {
-    Some((config_key(put.key)?, Some(put.value)))
+fn config_put(put: Put) -> Option<(Key, Option<Digest>)> {
+    Some((config_key(put.key)?, Some(Digest::of(&put.value))))
 }
 
 fn config_key(key: StoreKey) -> Option<Key> {
@@ -330,7 +332,9 @@ fn encode(stamp: &Stamp, change: &RecordChange, sealing: &SealingKeys) -> Result
     };
     let mut puts = Vec::with_capacity(change.puts.len());
     let mut secrets = BTreeMap::new();
-    for (key, record) in &change.puts {
+    let records: Vec<(&Key, &Record)> = change.puts.iter().collect();
+    let sealed = parallel::map(&records, SHARE_MIN, |(key, record)| seal(key, record, sealing));
+    for ((key, record), sealed) in records.into_iter().zip(sealed) {
         if record.status.state != State::Enabled && prepared.verdicts.len() < VERDICTS_MAX {
             prepared.verdicts.push(ObjectVerdict {
                 key: key.to_string(),
@@ -338,12 +342,8 @@ fn encode(stamp: &Stamp, change: &RecordChange, sealing: &SealingKeys) -> Result
                 errors: record.status.errors.clone(),
             });
         }
-        // From here on nobody sees a value: not the log, not a disk, not an answer.
-        let (record, found) =
-            secret::seal_record(record, sealing).map_err(|error| format!("{key} is not taken: {error}"))?;
-        let bytes = codec::encode(RECORD_VERSION, &record.to_wire()).map_err(|error| chain(&error))?;
-        let put = Put::new(StoreKey::Config(key.clone()), Arc::from(bytes.as_ref()));
-        puts.push(Put { secrets: record.secrets().collect(), ..put });
+        let (put, found) = sealed?;
+        puts.push(put);
         secrets.extend(found);
     }
     let envelopes = secrets
@@ -362,6 +362,15 @@ fn encode(stamp: &Stamp, change: &RecordChange, sealing: &SealingKeys) -> Result
     let commands =
         if change.is_empty() { Vec::new() } else { made.encode().map_err(|error| chain(&error))? };
     Ok(Made { change: made, prepared, commands })
+}
+
+/// A record as it is put, and the secrets of it: from here on nobody sees a value, not the log, not a disk, not an answer.
+fn seal(key: &Key, record: &Record, sealing: &SealingKeys) -> Result<Sealed<Put>, String> {
+    let (record, found) =
+        secret::seal_record(record, sealing).map_err(|error| format!("{key} is not taken: {error}"))?;
+    let bytes = codec::encode(RECORD_VERSION, &record.to_wire()).map_err(|error| chain(&error))?;
+    let put = Put::new(StoreKey::Config(key.clone()), Arc::from(bytes.as_ref()));
+    Ok((Put { secrets: record.secrets().collect(), ..put }, found))
 }
 
 /// The records of a configuration, decoded: for harnesses that compare states by meaning.

@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use std::sync::mpsc as threads;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use ravelin_config::GenerationId;
+use ravelin_config::{GenerationId, SharedRecords};
 use ravelin_consensus::Time;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
@@ -73,6 +73,8 @@ pub(super) struct Driver {
     pub(super) snapshots: Snapshots,
     pub(super) providers: Providers,
     pub(super) generation: watch::Sender<Option<GenerationId>>,
+    /// Where the applied records are held for other parts of the process.
+    pub(super) shared: Option<SharedRecords>,
     pub(super) wake: Option<Instant>,
 }
 
@@ -159,6 +161,10 @@ impl Driver {
     /// Carries actions out in their order; gives the reason where one of them ends the node.
     fn carry_out(&mut self, actions: &mut Actions) -> Option<String> {
         let mut halted = None;
+        // Before any of it is sent: who receives it finds it there.
+        if let Some(shared) = &self.shared {
+            shared.offer(self.node.store().config());
+        }
         for action in actions.drain() {
             if let Action::Halt { reason } = action {
                 halted = Some(reason);

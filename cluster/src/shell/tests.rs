@@ -141,6 +141,7 @@ async fn three_nodes_in_memory_do_what_any_of_them_is_asked() {
             data_dir: None,
             transport: Arc::new(transport.expect("a name of its own")),
             static_objects: None,
+            shared: None,
             params: None,
             sealing: SealingKeys::new(CLUSTER, &[[7; 32]]).expect("one key"),
         };
@@ -362,6 +363,7 @@ async fn a_wrong_data_directory_is_refused_with_a_clear_text_and_left_alone() {
             data_dir: Some(data.to_owned()),
             transport: Arc::new(transport),
             static_objects: None,
+            shared: None,
             params: None,
             sealing: SealingKeys::new(cluster, &[[7; 32]]).expect("one key"),
         }

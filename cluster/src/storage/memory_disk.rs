@@ -1,5 +1,5 @@
 //! Files in memory, for a node that keeps nothing between two lives: standalone without a data directory.
-//! It must not lose or delay anything: faults belong to the simulated disk.
+//! It must not lose or delay anything without saying so: faults belong to the simulated disk.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -11,7 +11,12 @@ use super::disk::{Disk, DiskError, DiskFile, directory_of, name_of};
 #[derive(Debug, Clone, Default)]
 pub struct MemoryDisk {
     tree: Arc<Mutex<Tree>>,
+    /// Bytes kept of each file, where not all are.
+    kept_bytes: Option<usize>,
 }
+
+/// Bytes of a file that a log reads of itself when it is opened for the first time: names and members.
+const HEAD_BYTES: usize = 64 << 10;
 
 #[derive(Debug, Default)]
 struct Tree {
@@ -24,12 +29,20 @@ struct Tree {
 struct Content {
     written: Vec<u8>,
     length: u64,
+    /// What was written before here and is not in `written` is gone.
+    gone_to: usize,
 }
 
 impl MemoryDisk {
     /// An empty disk.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// An empty disk that keeps no more than the head of each file: for the log of a lone voter, which nobody reads once it is
+    /// opened, as there is no other node and no other life. Reading anything else is an error.
+    pub fn of_heads() -> Self {
+        Self { kept_bytes: Some(HEAD_BYTES), ..Self::default() }
     }
 
     /// Memory held by file contents, in bytes.
@@ -46,7 +59,7 @@ impl MemoryDisk {
     }
 
     fn file(&self, path: &str, content: Arc<Mutex<Content>>) -> Box<dyn DiskFile> {
-        Box::new(MemoryFile { content, path: self.describe(path) })
+        Box::new(MemoryFile { content, path: self.describe(path), kept_bytes: self.kept_bytes })
     }
 }
 
@@ -132,6 +145,7 @@ impl Disk for MemoryDisk {
 struct MemoryFile {
     content: Arc<Mutex<Content>>,
     path: String,
+    kept_bytes: Option<usize>,
 }
 
 impl MemoryFile {
@@ -151,6 +165,9 @@ impl DiskFile for MemoryFile {
         let start = self.index("read", offset)?;
         let available = self.index("read", content.length.saturating_sub(offset))?;
         let count = available.min(buffer.len());
+        if content.gone_to > start && start.saturating_add(count) > content.written.len() {
+            return Err(DiskError::new("read", self.path.clone(), io::ErrorKind::Unsupported.into()));
+        }
         let written = content.written.get(start..).unwrap_or_default();
         let copied = count.min(written.len());
         let (head, rest) = buffer.split_at_mut(copied);
@@ -163,10 +180,15 @@ impl DiskFile for MemoryFile {
         let mut content = lock(&self.content);
         let start = self.index("write", offset)?;
         let end = self.index("write", offset.saturating_add(bytes.len() as u64))?;
-        if content.written.len() < end {
-            content.written.resize(end, 0);
+        let kept = self.kept_bytes.map_or(end, |kept| kept.min(end));
+        if content.written.len() < kept {
+            content.written.resize(kept, 0);
         }
-        if let Some(target) = content.written.get_mut(start..end) {
+        if kept < end {
+            content.gone_to = content.gone_to.max(end);
+        }
+        let bytes = bytes.get(..kept.saturating_sub(start)).unwrap_or(bytes);
+        if let Some(target) = content.written.get_mut(start..kept) {
             target.copy_from_slice(bytes);
         }
         content.length = content.length.max(end as u64);
@@ -181,5 +203,34 @@ impl DiskFile for MemoryFile {
 
     fn sync(&self) -> Result<(), DiskError> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_disk_of_heads_keeps_the_head_of_a_file_and_refuses_to_read_the_rest() {
+        let disk = MemoryDisk::of_heads();
+        let file = disk.create("log").expect("it is not there");
+        let whole: Vec<u8> = (0..2 * HEAD_BYTES).map(|at| (at % 251) as u8).collect();
+        for (number, piece) in whole.chunks(1000).enumerate() {
+            file.write_at(number as u64 * 1000, piece).expect("memory takes it");
+        }
+        assert_eq!(file.bytes().expect("it is there"), whole.len() as u64);
+        // A buffer that grows is up to twice as large as what is in it.
+        assert!(disk.resident_bytes() <= 2 * HEAD_BYTES as u64);
+        let mut head = vec![0; HEAD_BYTES];
+        assert_eq!(file.read_at(0, &mut head).expect("the head is kept"), HEAD_BYTES);
+        assert_eq!(head, whole.get(..HEAD_BYTES).expect("longer"));
+        let mut beyond = [0; 2];
+        assert!(
+            file.read_at(HEAD_BYTES as u64 - 1, &mut beyond).is_err(),
+            "what is gone is not read as zeros"
+        );
+        file.preallocate(4 * HEAD_BYTES as u64).expect("it costs nothing");
+        assert_eq!(file.read_at(3 * HEAD_BYTES as u64, &mut beyond).expect("never written"), 2);
+        assert_eq!(beyond, [0; 2]);
     }
 }

@@ -125,6 +125,8 @@ impl Own {
             drop_misshapen(fields, &mut json);
         }
         own.typed(key, object.kind, json);
+        // Kept for as long as the object is wanted.
+        own.references.shrink_to_fit();
         own
     }
 
@@ -242,7 +244,7 @@ impl Own {
         if self.tls_options.is_some()
             && let HostKeys::Among { exact, .. } = rule.necessary_keys().hosts
         {
-            self.tls_hosts = exact.into_iter().map(Arc::from).collect();
+            self.tls_hosts = exact.into_vec();
         }
     }
 

@@ -255,3 +255,34 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_another_part_of_the_process_holds_is_held_once_with_own_secrets_and_only_by_its_digest() {
+    let (ours, theirs) = (view_key(1), view_key(2));
+    let first = with_secrets(&[("a", "1"), ("b", "1")], &[(9, "hidden")], &ours);
+    let shared = SharedRecords::default();
+    shared.offer(&with_secrets(&[("a", "1"), ("b", "1")], &[(9, "other")], &theirs));
+    let held_beside = shared.of_digest(&first.digest()).expect("it was offered");
+    let mut receiver = receiver(None);
+    receiver.share(shared.clone());
+    receiver.handle(ToProxy::ViewKey(ours));
+    let same = |map: &ConfigMap, other: &ConfigMap, key: &str| match (map.get(key), other.get(key)) {
+        (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+        _ => panic!("{key} is in both"),
+    };
+    let step = feed(&mut receiver, whole_to_parts(id(1, &first), &first, 1, 1000));
+    let Step::Complete { generation, map: whole } = step else { panic!("not taken: {step:?}") };
+    assert!(same(&whole, &held_beside, "a") && same(&whole, &held_beside, "b"));
+    assert_eq!(opened(&whole, 9).as_deref(), Some("hidden"), "secrets are those that were sent");
+    receiver.adopt(generation, whole);
+    // The other part is ahead, or behind: then the records are those that were sent.
+    let second = with_secrets(&[("a", "2"), ("b", "1")], &[], &view_key(1));
+    let change = delta((id(1, &first), &first), (id(2, &second), &second));
+    let step = feed(&mut receiver, change.to_parts(2, 1000));
+    let Step::Complete { map, .. } = step else { panic!("not taken: {step:?}") };
+    assert_eq!((map.get("a").map(|bytes| &**bytes), map.digest()), (Some(&b"2"[..]), second.digest()));
+    shared.offer(&second);
+    let step = feed(&mut receiver, change.to_parts(3, 1000));
+    let Step::Complete { map, .. } = step else { panic!("not taken: {step:?}") };
+    assert!(same(&map, &shared.of_digest(&second.digest()).expect("offered"), "a"));
+}

@@ -27,8 +27,18 @@ enum Node {
 
 struct Leaf {
     key: Key,
-    path: [u8; 32],
     digest: Digest,
+}
+
+impl Leaf {
+    /// Where it stands: made anew where it is needed, which is seldom, as there are as many leaves as objects.
+    fn path(&self) -> [u8; 32] {
+        path_of(&self.key)
+    }
+}
+
+fn path_of(key: &Key) -> [u8; 32] {
+    Digest::of(key.as_str().as_bytes()).0
 }
 
 /// A key whose record changed to one of this digest, or went away.
@@ -40,7 +50,7 @@ pub(super) struct LeafChange {
 
 impl LeafChange {
     pub(super) fn new(key: Key, value: Option<Digest>) -> Self {
-        let path = Digest::of(key.as_str().as_bytes()).0;
+        let path = path_of(&key);
         Self { key, path, value }
     }
 }
@@ -61,7 +71,7 @@ impl Node {
     fn leaf(key: Key, path: [u8; 32], value: Digest) -> Arc<Self> {
         // The path fixes the key, so key hash and value hash of fixed length say all.
         let digest = Digest::of_parts([&[0u8][..], &path, &value.0]);
-        Arc::new(Self::Leaf(Leaf { key, path, digest }))
+        Arc::new(Self::Leaf(Leaf { key, digest }))
     }
 
     /// The canonical node over these children: none, the only leaf itself, or a branch.
@@ -101,7 +111,7 @@ fn slots(node: Option<&Arc<Node>>, depth: usize) -> [Option<Arc<Node>>; 16] {
     match node.map(|node| (node, &**node)) {
         None => {}
         Some((node, Node::Leaf(leaf))) => {
-            if let Some(slot) = slots.get_mut(nibble(&leaf.path, depth)) {
+            if let Some(slot) = slots.get_mut(nibble(&leaf.path(), depth)) {
                 *slot = Some(Arc::clone(node));
             }
         }
@@ -121,7 +131,7 @@ fn slots(node: Option<&Arc<Node>>, depth: usize) -> [Option<Arc<Node>>; 16] {
 fn changed(node: Option<&Arc<Node>>, changes: &mut [LeafChange], depth: usize) -> Option<Arc<Node>> {
     let replaces = |change: &LeafChange| match node.map(|node| &**node) {
         None => true,
-        Some(Node::Leaf(leaf)) => leaf.path == change.path,
+        Some(Node::Leaf(leaf)) => leaf.key == change.key,
         Some(Node::Branch { .. }) => false,
     };
     match changes {
@@ -161,7 +171,7 @@ fn differing(new: Option<&Arc<Node>>, old: Option<&Arc<Node>>, depth: usize, key
         return;
     }
     if let (Node::Leaf(a), Node::Leaf(b)) = (&**new_node, &**old_node) {
-        if a.path != b.path {
+        if a.key != b.key {
             keys.push(b.key.clone());
         }
         keys.push(a.key.clone());

@@ -2,8 +2,13 @@
 //! It must never give a key that a matching request could lack; giving fewer keys than possible is only slower.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use super::{Matcher, Rule};
+
+/// Some names in order, each once; an index shares their texts. There are as many of these as routes, and most hold one name
+/// or none.
+pub type Names = Box<[Arc<str>]>;
 
 /// The hosts and the paths that a matching request necessarily has, each judged by itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,9 +27,9 @@ pub enum HostKeys {
     /// The host, lower case and without trailing dots, is one of `exact`, or has one label before one of `parents`.
     Among {
         /// Whole hosts.
-        exact: BTreeSet<String>,
+        exact: Names,
         /// Hosts without their first label: `example.com` for `*.example.com`.
-        parents: BTreeSet<String>,
+        parents: Names,
     },
 }
 
@@ -36,9 +41,9 @@ pub enum PathKeys {
     /// The path is one of `exact` or begins with one of `prefixes`.
     Among {
         /// Whole paths.
-        exact: BTreeSet<String>,
+        exact: Names,
         /// Textual prefixes.
-        prefixes: BTreeSet<String>,
+        prefixes: Names,
     },
 }
 
@@ -62,23 +67,23 @@ pub(super) fn necessary(rule: &Rule, negated: bool) -> RouteKeys {
 }
 
 fn of_matcher(matcher: &Matcher) -> RouteKeys {
-    let one = |text: String| BTreeSet::from([text]);
+    let one = |text: String| Names::from([Arc::from(text)]);
     match matcher {
         Matcher::Host(host) if host == "*" => NONE,
         Matcher::Host(host) => {
             let hosts = match host.strip_prefix("*.") {
-                Some(parent) => HostKeys::Among { exact: BTreeSet::new(), parents: one(host_key(parent)) },
-                None => HostKeys::Among { exact: one(host_key(host)), parents: BTreeSet::new() },
+                Some(parent) => HostKeys::Among { exact: Names::default(), parents: one(host_key(parent)) },
+                None => HostKeys::Among { exact: one(host_key(host)), parents: Names::default() },
             };
             RouteKeys { hosts, paths: PathKeys::Any }
         }
         Matcher::Path(path) => RouteKeys {
             hosts: HostKeys::Any,
-            paths: PathKeys::Among { exact: one(path.clone()), prefixes: BTreeSet::new() },
+            paths: PathKeys::Among { exact: one(path.clone()), prefixes: Names::default() },
         },
         Matcher::PathPrefix(path) => RouteKeys {
             hosts: HostKeys::Any,
-            paths: PathKeys::Among { exact: BTreeSet::new(), prefixes: one(path.clone()) },
+            paths: PathKeys::Among { exact: Names::default(), prefixes: one(path.clone()) },
         },
         _ => NONE,
     }
@@ -105,28 +110,26 @@ fn any(rules: &[Rule], negated: bool) -> RouteKeys {
     for other in keys {
         union.hosts = match (union.hosts, other.hosts) {
             (
-                HostKeys::Among { mut exact, mut parents },
+                HostKeys::Among { exact, parents },
                 HostKeys::Among { exact: more_exact, parents: more_parents },
-            ) => {
-                exact.extend(more_exact);
-                parents.extend(more_parents);
-                HostKeys::Among { exact, parents }
-            }
+            ) => HostKeys::Among { exact: both(exact, more_exact), parents: both(parents, more_parents) },
             _ => HostKeys::Any,
         };
         union.paths = match (union.paths, other.paths) {
             (
-                PathKeys::Among { mut exact, mut prefixes },
+                PathKeys::Among { exact, prefixes },
                 PathKeys::Among { exact: more_exact, prefixes: more_prefixes },
-            ) => {
-                exact.extend(more_exact);
-                prefixes.extend(more_prefixes);
-                PathKeys::Among { exact, prefixes }
-            }
+            ) => PathKeys::Among { exact: both(exact, more_exact), prefixes: both(prefixes, more_prefixes) },
             _ => PathKeys::Any,
         };
     }
     union
+}
+
+/// The names of both.
+fn both(names: Names, more: Names) -> Names {
+    let all: BTreeSet<Arc<str>> = names.into_iter().chain(more).collect();
+    all.into_iter().collect()
 }
 
 /// Smaller is more selective: whole hosts before parents before anything.

@@ -1,5 +1,7 @@
 //! Checks of the rule language: printing and parsing agree, matching agrees with a naive evaluator, hostile texts are bounded.
 
+use std::sync::Arc;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -200,7 +202,7 @@ fn methods_are_written_in_any_case_but_compared_exactly() {
 #[test]
 fn keys_of_the_usual_shapes() {
     let keys = |text: &str| parse(text).expect("good").necessary_keys();
-    let set = |items: &[&str]| items.iter().map(|item| (*item).to_owned()).collect();
+    let set = |items: &[&str]| items.iter().map(|item| Arc::from(*item)).collect();
     let found = keys("(Host(`A`) || Host(`b.`)) && PathPrefix(`/x`) && !Header(`k`, `v`)");
     assert_eq!(found.hosts, HostKeys::Among { exact: set(&["a", "b"]), parents: set(&[]) });
     assert_eq!(found.paths, PathKeys::Among { exact: set(&[]), prefixes: set(&["/x"]) });
@@ -280,19 +282,22 @@ fn naive(rule: &Rule, facts: &RequestFacts<'_>) -> bool {
     }
 }
 
+fn among(names: &Names, name: &str) -> bool {
+    names.iter().any(|held| **held == *name)
+}
+
 fn has_keys(keys: &RouteKeys, facts: &RequestFacts<'_>) -> bool {
     let hosts = match &keys.hosts {
         HostKeys::Any => true,
         HostKeys::Among { exact, parents } => {
-            exact.contains(facts.host)
-                || facts.host.split_once('.').is_some_and(|(_, parent)| parents.contains(parent))
+            among(exact, facts.host)
+                || facts.host.split_once('.').is_some_and(|(_, parent)| among(parents, parent))
         }
     };
     let paths = match &keys.paths {
         PathKeys::Any => true,
         PathKeys::Among { exact, prefixes } => {
-            exact.contains(facts.path)
-                || prefixes.iter().any(|prefix| facts.path.starts_with(prefix.as_str()))
+            among(exact, facts.path) || prefixes.iter().any(|prefix| facts.path.starts_with(&**prefix))
         }
     };
     hosts && paths

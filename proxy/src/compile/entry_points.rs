@@ -129,9 +129,20 @@ impl Run<'_> {
     }
 
     /// The entry points of a router that names `wanted`, or none.
-    pub(super) fn entry_points_of(&self, wanted: &[String]) -> Vec<Arc<EntryPointTable>> {
-        entry_points_of(&self.state.entry_points, wanted)
+    pub(super) fn entry_points_of(&self, wanted: &[String]) -> Vec<Site> {
+        let tables = entry_points_of(&self.state.entry_points, wanted);
+        let site = |table: Arc<EntryPointTable>| Site {
+            name: Arc::clone(&table.name),
+            config: Arc::clone(&table.config),
+        };
+        tables.into_iter().map(site).collect()
     }
+}
+
+/// An entry point without its routes: who held those while they change would make each change copy their index.
+pub(super) struct Site {
+    pub(super) name: Arc<str>,
+    pub(super) config: Arc<EntryPoint>,
 }
 
 /// The entry points of a router that names `wanted`, or none: then the default ones.

@@ -19,23 +19,26 @@ impl References {
     pub(super) fn set(&mut self, user: &Key, refers_to: BTreeSet<Key>) {
         let before = self.of.get(user).cloned().unwrap_or_default();
         for key in before.iter().filter(|key| !refers_to.contains(*key)) {
-            let mut users = self.users.get(key).cloned().unwrap_or_default();
+            let Some(users) = self.users.get_mut(key) else { continue };
             users.remove(user);
             if users.is_empty() {
                 self.users.remove(key);
-            } else {
-                self.users.insert(key.clone(), users);
             }
         }
         for key in refers_to.iter().filter(|key| !before.contains(key)) {
-            let mut users = self.users.get(key).cloned().unwrap_or_default();
-            users.insert(user.clone());
-            self.users.insert(key.clone(), users);
+            match self.users.get_mut(key) {
+                Some(users) => drop(users.insert(user.clone())),
+                None => drop(self.users.insert(key.clone(), OrdSet::unit(user.clone()))),
+            }
         }
         if refers_to.is_empty() {
             self.of.remove(user);
         } else {
-            self.of.insert(user.clone(), refers_to.into_iter().collect());
+            // Many refer to the same: its text is held once.
+            let held =
+                |key: Key| self.users.get_key_value(&key).map_or(key.clone(), |(held, _)| held.clone());
+            let refers_to = refers_to.into_iter().map(held).collect();
+            self.of.insert(user.clone(), refers_to);
         }
     }
 

@@ -12,19 +12,19 @@ use serde_json::Value;
 use ravelin_config::check::INTERNAL;
 
 use super::Run;
-use super::entry_points::has_model;
+use super::entry_points::{Site, has_model};
 use super::known::newer;
 use crate::metrics::Subject;
 use crate::middleware::{Middleware, qualify};
 use crate::table::tls_hosts::DEFAULT_OPTIONS;
-use crate::table::{EntryPointTable, Outcome, Rank, Route};
+use crate::table::{Outcome, Rank, Route};
 
 /// Where a router was put, so that it can be taken away again.
 #[derive(Clone)]
 pub(super) struct Placement {
     place: Place,
     keys: Arc<RouteKeys>,
-    rank: Rank,
+    route: Arc<Route>,
 }
 
 #[derive(Clone)]
@@ -82,7 +82,8 @@ impl Run<'_> {
         }
     }
 
-    fn take_away(&mut self, Placement { place, keys, rank }: &Placement) {
+    fn take_away(&mut self, Placement { place, keys, route }: &Placement) {
+        let rank = &route.rank;
         match place {
             Place::EntryPoint { name, tls } => {
                 let Some(table) = self.state.entry_points.get_mut(name) else { return };
@@ -176,19 +177,20 @@ impl Run<'_> {
                 return self.state.note(key, Some(&text));
             }
         };
+        let name: Arc<str> = Arc::from(key.name());
         let placed = match router.parent_refs.is_empty() {
-            true => self.on_entry_points(key, &router, reason.as_ref(), &ready),
-            false => self.below_parents(key, &router, reason.as_ref(), &ready),
+            true => self.on_entry_points((key, &name), &router, reason.as_ref(), &ready),
+            false => self.below_parents((key, &name), &router, reason.as_ref(), &ready),
         };
         let problem = reason.or(placed.1);
         self.state.note(key, problem.as_deref());
         self.state.routes += placed.0.len();
-        self.state.routers.insert(Arc::from(key.name()), Arc::from(placed.0));
+        self.state.routers.insert(name, Arc::from(placed.0));
     }
 
     fn on_entry_points(
         &mut self,
-        key: &Key,
+        (key, own_name): (&Key, &Arc<str>),
         router: &HttpRouter,
         reason: Option<&Arc<str>>,
         ready: &Ready,
@@ -196,25 +198,25 @@ impl Run<'_> {
         let entry_points = self.entry_points_of(&router.entry_points);
         let several = entry_points.len() > 1;
         let (mut placements, mut problem) = (Vec::with_capacity(entry_points.len()), None);
-        for table in entry_points {
-            let name: Arc<str> = match several && has_model(&table.config) {
-                true => Arc::from(format!("{}-{}", table.name, key.name())),
-                false => Arc::from(key.name()),
+        for site in entry_points {
+            let name: Arc<str> = match several && has_model(&site.config) {
+                true => Arc::from(format!("{}-{}", site.name, key.name())),
+                false => Arc::clone(own_name),
             };
             let served = match reason {
                 Some(reason) => Err(Arc::clone(reason)),
-                None => self.serve(key, router, &table.config.http.middlewares, &name),
+                None => self.serve(key, router, &site.config.http.middlewares, &name),
             };
             problem = problem.or_else(|| served.as_ref().err().cloned());
-            let rank = self.rank(key, router, name);
-            placements.push(self.put(&table, router, ready, rank, served));
+            let rank = self.rank((key, own_name), router, name);
+            placements.push(self.put(&site, router, ready, rank, served));
         }
         (placements, problem)
     }
 
     fn below_parents(
         &mut self,
-        key: &Key,
+        (key, own_name): (&Key, &Arc<str>),
         router: &HttpRouter,
         reason: Option<&Arc<str>>,
         ready: &Ready,
@@ -224,18 +226,18 @@ impl Run<'_> {
             None => self.serve(key, router, &[], key.name()),
         };
         let problem = served.as_ref().err().cloned();
-        let rank = self.rank(key, router, Arc::from(key.name()));
+        let rank = self.rank((key, own_name), router, Arc::clone(own_name));
         // Whether its requests are logged is the root router's to say.
         let service = qualify(&router.service, key.name());
         let seen = Seen { access_log: true, ..self.seen(&rank.name, &service, true) };
-        let route = Arc::new(route(rank.clone(), ready, served, seen, None));
+        let route = Arc::new(route(rank, ready, served, seen, None));
         let parents: BTreeSet<Arc<str>> =
             router.parent_refs.iter().map(|parent| qualify(parent, key.name())).collect();
         let mut placements = Vec::with_capacity(parents.len());
         for parent in parents {
             self.state.children.entry(Arc::clone(&parent)).or_default().insert(&ready.keys, &route);
             let keys = Arc::clone(&ready.keys);
-            placements.push(Placement { place: Place::Parent(parent), keys, rank: rank.clone() });
+            placements.push(Placement { place: Place::Parent(parent), keys, route: Arc::clone(&route) });
         }
         (placements, problem)
     }
@@ -259,7 +261,7 @@ impl Run<'_> {
             .map_err(|error| Arc::from(error.to_string()))?;
         if router.service.is_empty() {
             let children = self.state.children.get(key.name()).cloned().unwrap_or_default();
-            return Ok(Outcome::Branch { middlewares, children });
+            return Ok(Outcome::Branch { middlewares, children: Box::new(children) });
         }
         let service = self.good_service(&qualify(&router.service, key.name()))?;
         Ok(Outcome::Serve { middlewares, service })
@@ -272,7 +274,7 @@ impl Run<'_> {
         Seen { access_log: true, metrics: metrics.is_some(), meter }
     }
 
-    fn rank(&self, key: &Key, router: &HttpRouter, name: Arc<str>) -> Rank {
+    fn rank(&self, (key, own_name): (&Key, &Arc<str>), router: &HttpRouter, name: Arc<str>) -> Rank {
         let internal = key.provider() == Some(INTERNAL);
         let priority = match router.priority {
             0 => rule::default_priority(&router.rule),
@@ -288,18 +290,18 @@ impl Run<'_> {
                 u32::try_from(place.unwrap_or(order.len())).unwrap_or(u32::MAX - 1)
             }
         };
-        Rank { priority, precedence, name, router: Arc::from(key.name()) }
+        Rank { priority, precedence, name, router: Arc::clone(own_name) }
     }
 
     fn put(
         &mut self,
-        table: &EntryPointTable,
+        site: &Site,
         router: &HttpRouter,
         ready: &Ready,
         rank: Rank,
         served: Served,
     ) -> Placement {
-        let entry_tls = table.config.http.tls.as_ref();
+        let entry_tls = site.config.http.tls.as_ref();
         let over_tls = router.tls.is_some() || entry_tls.is_some();
         let options = match (&router.tls, entry_tls) {
             (Some(tls), _) => tls.options.as_deref(),
@@ -310,7 +312,7 @@ impl Run<'_> {
             Some(reference) => qualify(reference, &rank.router),
         };
         let of_router = router.observability.as_ref();
-        let of_entry_point = table.config.observability.as_ref();
+        let of_entry_point = site.config.observability.as_ref();
         let access_log = of_router.and_then(|router| router.access_logs);
         let access_log = access_log.or(of_entry_point.map(|point| point.access_logs)).unwrap_or(true);
         let counted = of_router.and_then(|router| router.metrics);
@@ -318,8 +320,8 @@ impl Run<'_> {
         let service = qualify(&router.service, &rank.router);
         let seen = Seen { access_log, ..self.seen(&rank.name, &service, counted) };
         let own_options = (over_tls && *options != *DEFAULT_OPTIONS).then(|| Arc::clone(&options));
-        let route = Arc::new(route(rank.clone(), ready, served, seen, own_options));
-        if let Some(table) = self.state.entry_points.get_mut(&table.name) {
+        let route = Arc::new(route(rank, ready, served, seen, own_options));
+        if let Some(table) = self.state.entry_points.get_mut(&site.name) {
             let table = Arc::make_mut(table);
             let index = if over_tls { &mut table.tls } else { &mut table.plain };
             index.insert(&ready.keys, &route);
@@ -327,8 +329,8 @@ impl Run<'_> {
                 table.tls_hosts.change(&ready.keys, &options, true);
             }
         }
-        let place = Place::EntryPoint { name: Arc::clone(&table.name), tls: over_tls.then_some(options) };
-        Placement { place, keys: Arc::clone(&ready.keys), rank }
+        let place = Place::EntryPoint { name: Arc::clone(&site.name), tls: over_tls.then_some(options) };
+        Placement { place, keys: Arc::clone(&ready.keys), route }
     }
 }
 

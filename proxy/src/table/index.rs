@@ -54,13 +54,21 @@ type List<R> = Arc<[Arc<R>]>;
 
 /// An ordered set of routes that can be searched by request.
 pub struct RouteIndex<R> {
-    hosts: Map<Arc<Paths<R>>>,
-    parents: Map<Arc<Paths<R>>>,
-    any_host: Arc<Paths<R>>,
+    hosts: Map<Paths<R>>,
+    parents: Map<Paths<R>>,
+    any_host: Paths<R>,
     len: usize,
 }
 
-struct Paths<R> {
+/// The routes of one host, by path.
+enum Paths<R> {
+    /// One route for any path: as most hosts have, so that it costs no lists of its own.
+    One(Arc<R>),
+    /// Anything else.
+    Many(Arc<PathLists<R>>),
+}
+
+struct PathLists<R> {
     exact: Map<List<R>>,
     prefixes: Map<List<R>>,
     /// Length in bytes of each prefix and how many prefixes have it; longest first.
@@ -73,13 +81,22 @@ impl<R> Clone for RouteIndex<R> {
         Self {
             hosts: self.hosts.clone(),
             parents: self.parents.clone(),
-            any_host: Arc::clone(&self.any_host),
+            any_host: self.any_host.clone(),
             len: self.len,
         }
     }
 }
 
 impl<R> Clone for Paths<R> {
+    fn clone(&self) -> Self {
+        match self {
+            Self::One(route) => Self::One(Arc::clone(route)),
+            Self::Many(lists) => Self::Many(Arc::clone(lists)),
+        }
+    }
+}
+
+impl<R> Clone for PathLists<R> {
     fn clone(&self) -> Self {
         Self {
             exact: self.exact.clone(),
@@ -90,20 +107,26 @@ impl<R> Clone for Paths<R> {
     }
 }
 
-impl<R> Default for Paths<R> {
+impl<R> Default for PathLists<R> {
     fn default() -> Self {
         Self {
             exact: Map::default(),
             prefixes: Map::default(),
-            lengths: Arc::from([]),
-            any_path: Arc::from([]),
+            lengths: Arc::default(),
+            any_path: Arc::default(),
         }
+    }
+}
+
+impl<R> Default for Paths<R> {
+    fn default() -> Self {
+        Self::Many(Arc::default())
     }
 }
 
 impl<R> Default for RouteIndex<R> {
     fn default() -> Self {
-        Self { hosts: Map::default(), parents: Map::default(), any_host: Arc::default(), len: 0 }
+        Self { hosts: Map::default(), parents: Map::default(), any_host: Paths::default(), len: 0 }
     }
 }
 
@@ -119,6 +142,39 @@ fn listed<R: Ranked>(list: &[Arc<R>], rank: &Rank, route: Option<&Arc<R>>) -> Li
 }
 
 impl<R: Ranked> Paths<R> {
+    fn is_empty(&self) -> bool {
+        matches!(self, Self::Many(lists) if lists.is_empty())
+    }
+
+    /// What becomes of the routes of a host, of which there may be none yet.
+    fn changed(held: Option<&Self>, keys: &PathKeys, rank: &Rank, route: Option<&Arc<R>>) -> Self {
+        if let (None, PathKeys::Any, Some(only)) = (held, keys, route) {
+            return Self::One(Arc::clone(only));
+        }
+        let mut lists = match held {
+            None => PathLists::default(),
+            Some(Self::One(only)) => {
+                PathLists { any_path: Arc::from([Arc::clone(only)]), ..PathLists::default() }
+            }
+            Some(Self::Many(lists)) => PathLists::clone(lists),
+        };
+        lists.set(keys, rank, route);
+        match &*lists.any_path {
+            [only] if lists.exact.is_empty() && lists.prefixes.is_empty() => Self::One(Arc::clone(only)),
+            _ => Self::Many(Arc::new(lists)),
+        }
+    }
+
+    #[inline]
+    fn candidates<'a>(&'a self, path: &str, lists: &mut SmallVec<[&'a [Arc<R>]; 8]>) {
+        match self {
+            Self::One(only) => lists.push(std::slice::from_ref(only)),
+            Self::Many(held) => held.candidates(path, lists),
+        }
+    }
+}
+
+impl<R: Ranked> PathLists<R> {
     fn is_empty(&self) -> bool {
         self.exact.is_empty() && self.prefixes.is_empty() && self.any_path.is_empty()
     }
@@ -154,17 +210,17 @@ impl<R: Ranked> Paths<R> {
 }
 
 /// Changes one list of a map. Returns by how many keys the map grew: 1, 0 or -1.
-fn set_in<R: Ranked>(map: &mut Map<List<R>>, key: &str, rank: &Rank, route: Option<&Arc<R>>) -> isize {
-    let old = map.get(key);
+fn set_in<R: Ranked>(map: &mut Map<List<R>>, key: &Arc<str>, rank: &Rank, route: Option<&Arc<R>>) -> isize {
+    let old = map.get(&**key);
     let new = listed(old.map_or(&[][..], |list| list), rank, route);
     match (old.is_some(), new.is_empty()) {
         (false, true) => 0,
         (true, true) => {
-            map.remove(key);
+            map.remove(&**key);
             -1
         }
         (had, false) => {
-            map.insert(Arc::from(key), new);
+            map.insert(Arc::clone(key), new);
             isize::from(!had)
         }
     }
@@ -208,20 +264,18 @@ impl<R: Ranked> RouteIndex<R> {
     }
 
     fn set(&mut self, keys: &RouteKeys, rank: &Rank, route: Option<&Arc<R>>) {
-        let set_host = |map: &mut Map<Arc<Paths<R>>>, host: &str| {
-            let mut paths = map.get(host).map(|paths| Paths::clone(paths)).unwrap_or_default();
-            paths.set(&keys.paths, rank, route);
-            if paths.is_empty() {
-                map.remove(host);
-            } else {
-                map.insert(Arc::from(host), Arc::new(paths));
+        let set_host = |map: &mut Map<Paths<R>>, host: &Arc<str>| {
+            let held = map.get_mut(&**host);
+            let paths = Paths::changed(held.as_deref(), &keys.paths, rank, route);
+            match held {
+                _ if paths.is_empty() => drop(map.remove(&**host)),
+                Some(held) => *held = paths,
+                None => drop(map.insert(Arc::clone(host), paths)),
             }
         };
         match &keys.hosts {
             HostKeys::Any => {
-                let mut paths = Paths::clone(&self.any_host);
-                paths.set(&keys.paths, rank, route);
-                self.any_host = Arc::new(paths);
+                self.any_host = Paths::changed(Some(&self.any_host), &keys.paths, rank, route);
             }
             HostKeys::Among { exact, parents } => {
                 exact.iter().for_each(|host| set_host(&mut self.hosts, host));

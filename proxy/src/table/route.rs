@@ -92,7 +92,7 @@ pub enum Outcome {
         /// As of [`Outcome::Serve`].
         middlewares: Box<[Middleware]>,
         /// The routers that name this one as their parent.
-        children: RouteIndex<Route>,
+        children: Box<RouteIndex<Route>>,
     },
     /// The router is in error and has no last good value: 503 in its own place, so that no other router gets the request.
     Error {

@@ -19,9 +19,9 @@ impl TlsHosts {
     /// Adds (or, with `false`, takes back) the hosts of one router over TLS.
     pub fn change(&mut self, keys: &RouteKeys, options: &Arc<str>, add: bool) {
         let HostKeys::Among { exact, parents } = &keys.hosts else { return };
-        let hosts = exact.iter().cloned().chain(parents.iter().map(|parent| format!("*.{parent}")));
-        for host in hosts {
-            let key = (Arc::from(host), Arc::clone(options));
+        let parents = parents.iter().map(|parent| Arc::from(format!("*.{parent}")));
+        for host in exact.iter().cloned().chain(parents) {
+            let key = (host, Arc::clone(options));
             let count = self.counts.get(&key).copied().unwrap_or(0);
             match if add { count + 1 } else { count.saturating_sub(1) } {
                 0 => drop(self.counts.remove(&key)),

@@ -26,9 +26,14 @@ struct Lone {
 
 impl Lone {
     fn leading(heavy_bytes: u64) -> Self {
+        Self::with(|usual| NodeOptions { heavy_bytes, ..usual })
+    }
+
+    /// A leader with these options in place of the usual ones.
+    fn with(options: impl FnOnce(NodeOptions) -> NodeOptions) -> Self {
         let member = Member::alone([7; 16]);
         let sealing = SealingKeys::new(member.cluster, &[[7; 32]]).expect("one key");
-        let options = NodeOptions { heavy_bytes, ..NodeOptions::new(member.params(), sealing) };
+        let options = options(NodeOptions::new(member.params(), sealing));
         let limits = WalLimits { segment_bytes: 64 << 10 };
         let machine = Machine::boot(Arc::new(MemoryDisk::new()), limits, &member, options, 1);
         let machine = machine.expect("an empty disk");
@@ -118,6 +123,31 @@ fn what_is_committed_behind_a_long_entry_waits_and_the_node_goes_on_meanwhile() 
     assert_eq!(lone.applied(), before + 3);
     assert_eq!(lone.machine.node().core().applied_index().0, before + 3);
     assert!(lone.answers.iter().any(|answer| matches!(answer, Response::Done(_))), "{:?}", lone.answers);
+}
+
+#[test]
+fn a_log_that_nobody_will_read_lets_a_heavy_change_go_soon_after_it_is_applied() {
+    for forgets_log in [true, false] {
+        let mut lone = Lone::with(|usual| NodeOptions { heavy_bytes: 1, forgets_log, ..usual });
+        lone.ask(1, apply(&site("a")));
+        for _ in ["the check", "the applying"] {
+            let done = lone.beside();
+            lone.step(done);
+        }
+        let applied = lone.applied();
+        assert!(lone.machine.node().core().snapshot().is_none(), "not while proxies wait for it");
+        lone.now = after(lone.now, Duration::from_secs(10));
+        lone.wake();
+        while let Some(work) = lone.machine.next_other_work() {
+            assert!(forgets_log || !matches!(work, Work::Snapshot { .. }), "nobody asked for it");
+            if let Some(done) = lone.machine.run_other() {
+                lone.step(done);
+            }
+        }
+        let covered = lone.machine.node().core().snapshot().map(|snapshot| snapshot.index.0);
+        assert_eq!(covered.is_some_and(|index| index >= applied), forgets_log);
+        assert_eq!(covered.is_some(), forgets_log);
+    }
 }
 
 #[test]

@@ -336,16 +336,18 @@ async fn a_file_that_a_document_names_is_part_of_the_content() {
     assert!(holds(&bench.draft().await, "renewed"));
 }
 
-#[tokio::test]
-async fn a_template_is_carried_out_and_what_it_gives_can_be_logged_without_secrets() {
+#[test]
+fn a_template_is_carried_out_and_what_it_gives_can_be_logged_without_secrets() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let text = "http:\n  services:\n{{ range list `a` `b` }}    {{ . }}:\n      loadBalancer: {servers: [{url: 'http://u:Marked0@h'}]}\n{{ end }}";
     fs::write(directory.path().join("t.yml"), text).expect("writable");
     fs::write(directory.path().join("plain.yml"), service("c")).expect("writable");
-    let mut bench = Bench::start_in(directory, whole_directory, true);
-    let draft = bench.draft().await;
+    let source = whole_directory(directory.path());
+    let Look::Changed(_, content) = read::look(&source, None, Patience::Spent) else { panic!("unreadable") };
+    let draft = Arc::new(content.draft);
     assert_eq!(names(&draft), ["a@file", "b@file", "c@file"]);
-    let lines = generated(&draft, &BTreeSet::from([bench.path("t.yml").display().to_string()]));
+    assert_eq!(content.templates, BTreeSet::from([directory.path().join("t.yml").display().to_string()]));
+    let lines = generated(&draft, &content.templates);
     assert_eq!(lines.len(), 2, "of templates only: {lines:?}");
     assert!(lines[1].contains("t.yml:3: the template gives http/services/b@file: {"), "{lines:?}");
     assert!(lines.iter().all(|line| line.contains('…') && !line.contains("Marked0")), "{lines:?}");

@@ -49,6 +49,7 @@ pub(in crate::shell) fn driver()
         snapshots,
         providers: Providers::new(outbox, reloads, watch::channel(None).1),
         generation: watch::channel(None).0,
+        shared: None,
         wake: None,
     };
     (driver, visitors, log_work, jobs)

@@ -148,12 +148,12 @@ fn one_changed_router_among_many_touches_only_itself() {
     assert_eq!(checker.replace_provider(&wanted).puts.len(), 20_000);
     let (key, changed) = router(777, "Host(`other.test`)");
     let judged = |checker: &Checker, object: &Object| {
-        let (own, default) = (Own::of(&key, object), checker.default_entry_points());
+        let (mut own, default) = (Own::of(&key, object), checker.default_entry_points());
         let mut after = checker.clone();
         let old = after.nodes.remove(&key).expect("it was put");
         let counts = [after.tls_counts(&old.own), after.tls_counts(&own)].concat();
         after.unindex(&key, &old.own);
-        after.index(&key, &own);
+        after.index(&key, &mut own);
         let mut touched = BTreeSet::new();
         after.touch_tls(counts, &default, &mut touched);
         after.spread(vec![key.clone()], &mut touched);

@@ -115,9 +115,9 @@ impl Recorder {
         input: Input<CommandBytes>,
         effects: &mut Effects<CommandBytes>,
     ) {
-        let (form, before) = (InputForm::of(&input), effects.as_slice().len());
+        let (form, before) = (InputForm::of(&input), effects.len());
         core.step(now, input, effects);
-        let (digest, shown) = answer(effects.as_slice().get(before..).unwrap_or_default());
+        let (digest, shown) = answer(effects.get(before..).unwrap_or_default());
         self.put(&Record::Step { now, input: form, digest, shown });
     }
 
@@ -247,8 +247,8 @@ pub fn replay(source: impl Read) -> Result<Replayed, ReplayError> {
                 let input = input.input().map_err(|error| reader.unreadable(&chain(&error)))?;
                 let given = format!("{input:?}");
                 core.step(now, input, &mut effects);
-                count += effects.as_slice().len() as u64;
-                let (fresh, answered) = answer(effects.as_slice());
+                count += effects.len() as u64;
+                let (fresh, answered) = answer(&effects);
                 drop(effects.drain());
                 if fresh != digest {
                     return Err(ReplayError::Differs {

@@ -214,6 +214,7 @@ impl<P: Payload> Core<P> {
         }
     }
 
+    /// Once, when the log is half full (§7; I39).
     fn ask_for_snapshot(&mut self, out: &mut Effects<P>) {
         let half_full = self.log.bytes() >= self.params.log_bytes_max / 2;
         if half_full && !self.snapshot_asked && self.applied > self.log.snapshot_index() {
@@ -222,6 +223,7 @@ impl<P: Payload> Core<P> {
         }
     }
 
+    /// §7: what a snapshot of our own covers may go, except what is wanted soon (I17, I35).
     fn snapshot_taken(&mut self, meta: SnapshotMeta) {
         let ours = self.log.term_at(meta.index) == Some(meta.term)
             && *self.log.configuration_at(meta.index) == meta.configuration;
@@ -288,8 +290,11 @@ impl<P: Payload> Core<P> {
             self.become_follower(None, out);
         }
         match message.body {
-            Body::PreVote { last_index, last_term } => self.on_pre_vote(from, last_index, last_term, out),
+            Body::PreVote { last_index, last_term } => self.on_pre_vote(from, (last_index, last_term), out),
             Body::PreVoteReply { granted } => self.on_pre_vote_reply(from, granted, out),
+            Body::Missing { prev_index, prev_term, entries } => {
+                self.on_missing((prev_index, prev_term), entries, out);
+            }
             Body::Vote { last_index, last_term } => self.on_vote(from, last_index, last_term, out),
             Body::VoteReply { granted } => self.on_vote_reply(from, granted),
             Body::Append { prev_index, prev_term, entries, commit, round } => {
@@ -304,7 +309,7 @@ impl<P: Payload> Core<P> {
                 }
             }
             Body::SnapshotReply { index, outcome, round } => {
-                self.on_snapshot_reply(from, index, outcome, round)
+                self.on_snapshot_reply(from, (index, outcome), round)
             }
             Body::TimeoutNow => self.on_timeout_now(from, out),
             Body::Read { ticket } => self.on_read(from, ticket, out),

@@ -105,11 +105,8 @@ impl<P: Clone> Durable<P> {
 
     /// Replaces the entries up to a snapshot of our own by it: the reference for a driver's compaction.
     pub fn compact(&mut self, meta: &SnapshotMeta) {
-        let Some(covered) =
-            meta.index.0.checked_sub(self.base().0).and_then(|count| usize::try_from(count).ok())
-        else {
-            return;
-        };
+        let Some(covered) = meta.index.0.checked_sub(self.base().0) else { return };
+        let covered = usize::try_from(covered).unwrap_or(usize::MAX);
         self.entries.drain(..covered.min(self.entries.len()));
         self.snapshot = Some(meta.clone());
     }

@@ -179,12 +179,6 @@ impl<P> Effects<P> {
     pub fn drain(&mut self) -> std::vec::Drain<'_, Effect<P>> {
         self.0.drain(..)
     }
-
-    /// The effects so far, in order.
-    #[must_use]
-    pub fn as_slice(&self) -> &[Effect<P>] {
-        &self.0
-    }
 }
 
 impl<P> Default for Effects<P> {

@@ -29,6 +29,11 @@ fn holds(condition: bool, id: &'static str, detail: impl FnOnce() -> String) -> 
     if condition { Ok(()) } else { Err(Violation { id, detail: detail() }) }
 }
 
+/// The same where one sentence says it all.
+fn must(condition: bool, id: &'static str, detail: &str) -> Result<(), Violation> {
+    holds(condition, id, || detail.to_owned())
+}
+
 impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let title = CATALOGUE.iter().find(|(id, _)| *id == self.id).map_or("unknown", |(_, title)| title);
@@ -59,7 +64,7 @@ pub const CATALOGUE: &[(&str, &str)] = &[
     ("I17", "base <= snapshot <= applied <= handed <= commit <= last"),
     ("I18", "entries are applied in order, once, without gap, and durable here"),
     ("I19", "votes are counted once per member, our own when durable"),
-    ("I22", "asking for pre-votes changes nothing durable"),
+    ("I22", "asking for pre-votes changes neither term nor vote, and cuts nothing off"),
     ("I23", "what is of an earlier term changes nothing"),
     ("I24", "only a voter campaigns, or one whose removal may not be committed; who is none stops leading"),
     ("I25", "one change of members at a time, and successive majorities share a member"),

@@ -189,6 +189,13 @@ impl<P: Payload> Log<P> {
         (index >= self.base && self.base_term <= term).then_some(self.base)
     }
 
+    /// Whether one who follows takes an entry. What a leader appends by itself is always taken: without it a full log that
+    /// a restart has made uncommitted again could never be committed, applied and let go.
+    pub(crate) fn has_room(&self, entry: &Entry<P>, bytes_max: u64) -> bool {
+        let fits = self.bytes.saturating_add(entry.size_bytes()) <= bytes_max;
+        fits || !matches!(entry.kind, EntryKind::Command(_))
+    }
+
     /// Adds an entry at the end.
     pub(crate) fn append(&mut self, entry: Entry<P>) -> Index {
         let index = self.last_index().next();

@@ -34,6 +34,16 @@ pub enum Body<P> {
         /// Whether a vote would be granted.
         granted: bool,
     },
+    /// Answer to a pre-vote of the same term whose log is behind, from one that knows of no leader either: what goes on
+    /// where that log ends (I6). So a log is brought on by a voter when no leader can be elected to do it (B23).
+    Missing {
+        /// The asker's last entry.
+        prev_index: Index,
+        /// Its term.
+        prev_term: Term,
+        /// What follows it in the sender's log, or the beginning of that.
+        entries: Entries<P>,
+    },
     /// "Vote for me in this term" (paper §5.2). Sent only once the candidate's own vote is durable.
     Vote {
         /// Last entry of the candidate's log.

@@ -53,7 +53,7 @@ pub(crate) struct Ballot {
 }
 
 /// Won the election of the current term.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
 pub(crate) struct Leader {
     /// Every other member.
     pub(crate) progress: BTreeMap<NodeId, Progress>,

@@ -123,12 +123,6 @@ pub trait Payload: Clone + Eq + Hash + fmt::Debug {
     fn size_bytes(&self) -> u64;
 }
 
-impl Payload for () {
-    fn size_bytes(&self) -> u64 {
-        0
-    }
-}
-
 impl Payload for u8 {
     fn size_bytes(&self) -> u64 {
         1

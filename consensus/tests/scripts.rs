@@ -23,8 +23,10 @@ fn scripts_answer_as_written() {
 #[test]
 fn every_script_says_what_it_holds_and_what_it_kills() {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let table = here.join("../model-check/src/mutant/table/raft.rs");
-    let table = std::fs::read_to_string(table).expect("the table of the core's mutants");
+    let tables =
+        std::fs::read_dir(here.join("../model-check/src/mutant/table")).expect("the tables of mutants");
+    let text = |table: std::fs::DirEntry| std::fs::read_to_string(table.path()).expect("a table is text");
+    let table: String = tables.map(|table| text(table.expect("a readable folder"))).collect();
     for file in stanza::files(&here.join("tests/scripts")).expect("the folder of scripts is committed") {
         let text = std::fs::read_to_string(&file).expect("a script is text");
         let name = file.display();

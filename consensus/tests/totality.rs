@@ -70,6 +70,12 @@ fn body() -> impl Strategy<Value = Body<u8>> {
                 Body::Append { prev_index, prev_term, entries: entries.into(), commit, round }
             }
         ),
+        3 => (index(), term(), proptest::collection::vec(entry(), 0..4)).prop_map(
+            |(prev_index, prev_term, mut entries)| {
+                entries.sort_by_key(|entry| entry.term);
+                Body::Missing { prev_index, prev_term, entries: entries.into() }
+            }
+        ),
         3 => (index(), round()).prop_map(|(matched, round)| Body::AppendReply {
             outcome: AppendOutcome::Accepted { matched },
             round,

@@ -204,10 +204,11 @@ fn frames_between_control_nodes_of_every_shape_are_understood() {
     let append = Body::Append {
         prev_index: Index(4),
         prev_term: Term(2),
-        entries: entries.into(),
+        entries: entries.clone().into(),
         commit: Index(4),
         round: Round(5),
     };
+    let missing = Body::Missing { prev_index: Index(4), prev_term: Term(2), entries: entries.into() };
     let understands =
         Understands { formats: Versions { oldest: 1, newest: 2 }, kinds: [(1, 1)].into(), features: 5 };
     let presence = Presence {
@@ -221,6 +222,7 @@ fn frames_between_control_nodes_of_every_shape_are_understood() {
     };
     for (name, frame) in [
         ("raft-append", message(append)),
+        ("raft-missing", message(missing)),
         ("raft-snapshot", message(Body::Snapshot { meta: meta(40, 3).into(), round: Round(5) })),
         ("raft-presence", Frame::Presence(sender, presence)),
         ("raft-greeting", Frame::Greeting(sender, "node-1.test:7000".to_owned())),

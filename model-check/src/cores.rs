@@ -92,7 +92,7 @@ impl Cores {
         let before = self.judged.then(|| member.core.clone());
         member.core.step(now, input, &mut self.effects);
         if let Some(before) = before {
-            let effects = self.effects.as_slice();
+            let effects = &self.effects;
             check_step(&before, &member.core, effects, Some(&member.disk))
                 .and_then(|()| member.core.check())
                 .and_then(|()| self.history.record(&member.core, effects))

@@ -129,6 +129,29 @@ fn reads_under_a_lease_are_linearizable_within_the_bound_of_clocks_and_not_beyon
     assert!(stale > 0, "no stale read was seen although clocks ran ten times apart");
 }
 
+/// The partial partition "constrained": without what the others send to the node in the middle, nobody could be elected and
+/// nothing applied until another link is back.
+#[test]
+fn a_node_that_alone_hears_a_majority_leads_though_it_was_behind() {
+    let text = include_str!("sim_scripts/constrained.txt");
+    let (told, lines) = std::sync::mpsc::channel();
+    let trace = Box::new(move |line: &str| told.send(line.to_owned()).expect("the lines are read below"));
+    let report = Script::parse(text).expect("a script").run(Some(trace)).unwrap_or_else(|it| panic!("{it}"));
+    assert!(report.of(Mark::BroughtOn) > 0, "{report}");
+    // Of node 2: when, and what it had applied.
+    let applied: Vec<(u64, u64)> = lines
+        .iter()
+        .filter_map(|line| {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            let after = |name| words.iter().skip_while(|word| **word != name).nth(1)?.parse::<u64>().ok();
+            (after("node")? == 2).then_some((words.first()?.parse().ok()?, after("applied")?))
+        })
+        .collect();
+    let until = |micros| applied.iter().take_while(|(at, _)| *at < micros).map(|(_, applied)| *applied).max();
+    let (cut, healed) = (until(4_000_000).expect("it has run"), until(11_900_000).expect("it has run"));
+    assert!(healed > cut + 50, "node 2 had applied {cut} at the cut and {healed} at its end");
+}
+
 /// A judge that is wrong on purpose: it takes every node that its disk stopped for a failure.
 fn wrong_judge(script: &Script) -> Option<(String, u64)> {
     let report = script.run(None).ok()?;

@@ -117,6 +117,7 @@ enum BodyV2 {
     TimeoutNow,
     Read { ticket: TicketV2 },
     ReadReply { ticket: TicketV2, index: Option<u64> },
+    Missing { prev_index: u64, prev_term: u64, entries: Vec<EntryV2> },
 }
 
 #[derive(bincode::Encode, bincode::Decode)]
@@ -224,6 +225,11 @@ fn body_to_wire(body: &Body<CommandBytes>) -> BodyV2 {
             BodyV2::PreVote { last_index: last_index.0, last_term: last_term.0 }
         }
         Body::PreVoteReply { granted } => BodyV2::PreVoteReply { granted: *granted },
+        Body::Missing { prev_index, prev_term, entries } => BodyV2::Missing {
+            prev_index: prev_index.0,
+            prev_term: prev_term.0,
+            entries: entries.iter().map(entry_to_wire).collect(),
+        },
         Body::Vote { last_index, last_term } => {
             BodyV2::Vote { last_index: last_index.0, last_term: last_term.0 }
         }
@@ -268,6 +274,11 @@ fn body_from_wire(wire: BodyV2) -> Body<CommandBytes> {
             Body::PreVote { last_index: Index(last_index), last_term: Term(last_term) }
         }
         BodyV2::PreVoteReply { granted } => Body::PreVoteReply { granted },
+        BodyV2::Missing { prev_index, prev_term, entries } => Body::Missing {
+            prev_index: Index(prev_index),
+            prev_term: Term(prev_term),
+            entries: entries.into_iter().map(entry_from_wire).collect(),
+        },
         BodyV2::Vote { last_index, last_term } => {
             Body::Vote { last_index: Index(last_index), last_term: Term(last_term) }
         }

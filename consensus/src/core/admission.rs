@@ -29,6 +29,7 @@ impl<P: Payload> Core<P> {
             Body::ReadReply { .. } => true,
             Body::PreVote { .. } | Body::Vote { .. } => self.leader().is_none(),
             Body::PreVoteReply { .. }
+            | Body::Missing { .. }
             | Body::VoteReply { .. }
             | Body::AppendReply { .. }
             | Body::SnapshotReply { .. }
@@ -55,6 +56,7 @@ impl<P: Payload> Core<P> {
             }
             Body::Read { ticket } => Body::ReadReply { ticket: *ticket, index: None },
             Body::PreVoteReply { .. }
+            | Body::Missing { .. }
             | Body::VoteReply { .. }
             | Body::AppendReply { .. }
             | Body::SnapshotReply { .. }
@@ -71,20 +73,22 @@ fn is_well_formed<P>(message: &Message<P>) -> bool {
     let end = |index: Index, entry_term: Term| {
         index <= Index::MAX && entry_term <= term && (index == Index::ZERO) == (entry_term == Term(0))
     };
-    if term > Term::MAX {
+    let commit = if let Body::Append { commit, .. } = &message.body { *commit } else { Index::ZERO };
+    if term > Term::MAX || commit > Index::MAX {
         return false;
     }
     match &message.body {
         Body::PreVote { last_index, last_term } => end(*last_index, *last_term),
         Body::Vote { last_index, last_term } => term > Term(0) && end(*last_index, *last_term),
-        Body::Append { prev_index, prev_term, entries, commit, .. } => {
+        Body::Append { prev_index, prev_term, entries, .. }
+        | Body::Missing { prev_index, prev_term, entries } => {
             let mut before = *prev_term;
             let entries_fit = entries.iter().all(|entry| {
                 let rises = (before..=term).contains(&entry.term) && entry.term > Term(0);
                 before = entry.term;
                 rises && members_fit(entry, message.recovery_epoch)
             });
-            term > Term(0) && end(*prev_index, *prev_term) && entries_fit && *commit <= Index::MAX
+            term > Term(0) && end(*prev_index, *prev_term) && entries_fit
         }
         Body::AppendReply { outcome: AppendOutcome::Accepted { matched }, .. } => *matched <= Index::MAX,
         Body::AppendReply {

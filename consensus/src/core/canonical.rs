@@ -144,7 +144,7 @@ impl<P: Payload> Message<P> {
     #[must_use]
     pub fn renamed(mut self, name: &impl Fn(NodeId) -> NodeId) -> Message<P> {
         match &mut self.body {
-            Body::Append { entries, .. } => {
+            Body::Append { entries, .. } | Body::Missing { entries, .. } => {
                 *entries = std::mem::take(entries).into_iter().map(|entry| entry.renamed(name)).collect();
             }
             Body::Snapshot { meta, .. } => **meta = SnapshotMeta::clone(meta).renamed(name),

@@ -2,7 +2,7 @@
 
 use crate::core::Core;
 use crate::durable::HardState;
-use crate::invariant::{Violation, holds};
+use crate::invariant::{Violation, holds, must};
 use crate::progress::Mode;
 use crate::role::{Leader, Role};
 use crate::types::{Index, Payload};
@@ -26,19 +26,13 @@ impl<P: Payload> Core<P> {
             Role::PreCandidate(_) => Ok(()),
             Role::Candidate(ballot) => {
                 let own = HardState { term: self.hard_state.term, vote: Some(self.params.id) };
-                let solicited = !ballot.granted.is_empty();
-                holds(self.hard_state == own, "I19", || {
-                    "a candidate that has not voted for itself".to_owned()
-                })?;
-                holds(!solicited || self.persistence.hard_state() == own, "I19", || {
-                    "votes counted before our own was durable".to_owned()
-                })?;
+                must(self.hard_state == own, "I19", "a candidate that has not voted for itself")?;
+                let waited = ballot.granted.is_empty() || self.persistence.hard_state() == own;
+                must(waited, "I19", "votes counted before our own was durable")?;
                 let (id, life) = (self.params.id, self.params.incarnation);
                 let later = (self.commit.0..=self.log.last_index().0).map(Index);
                 let mut known = later.map(|index| self.log.configuration_at(index));
-                holds(known.any(|members| members.is_voter(id, life)), "I24", || {
-                    "a candidate that is no voter".to_owned()
-                })
+                must(known.any(|members| members.is_voter(id, life)), "I24", "a candidate that is no voter")
             }
             Role::Leader(leader) => self.check_leader(leader),
         }
@@ -49,9 +43,8 @@ impl<P: Payload> Core<P> {
         holds(durable.term <= self.hard_state.term, "I3", || {
             format!("durable term {} above {}", durable.term, self.hard_state.term)
         })?;
-        holds(self.persistence.written() == self.hard_state, "I4", || {
-            "term or vote changed without being written".to_owned()
-        })?;
+        let written = self.persistence.written() == self.hard_state;
+        must(written, "I4", "term or vote changed without being written")?;
         let durable_end = self.log.term_at(self.persistence.index()).unwrap_or_default();
         holds(durable_end <= durable.term, "I5", || {
             format!("durable entry of term {durable_end}, durable term {}", durable.term)
@@ -59,14 +52,12 @@ impl<P: Payload> Core<P> {
         holds(self.log.last_term() <= self.hard_state.term, "I5", || {
             format!("entry of term {} in term {}", self.log.last_term(), self.hard_state.term)
         })?;
-        holds(self.log.is_coherent(), "I28", || {
-            "derived parts of the log differ from its entries".to_owned()
-        })?;
+        must(self.log.is_coherent(), "I28", "derived parts of the log differ from its entries")?;
         let gathered = self.log.unwritten().map_or(self.log.last_index(), Index::previous);
         let may_wait = self.log.unwritten().is_none() || self.gathers();
-        holds(may_wait && self.persistence.is_coherent(gathered), "I36", || {
-            "pending writes do not lead to the log in memory, and nothing is gathered for the next".to_owned()
-        })
+        must(may_wait, "I36", "entries wait to be written, and nothing is gathered for the next batch")?;
+        let leads_there = self.persistence.is_coherent(gathered);
+        must(leads_there, "I36", "pending writes do not lead to the log in memory")
     }
 
     fn check_indices(&self) -> Result<(), Violation> {
@@ -82,21 +73,16 @@ impl<P: Payload> Core<P> {
     }
 
     fn check_leader(&self, leader: &Leader) -> Result<(), Violation> {
-        holds(self.log.last_term() == self.hard_state.term, "I8", || {
-            "a leader without an entry of its term".to_owned()
-        })?;
+        must(self.log.last_term() == self.hard_state.term, "I8", "a leader without an entry of its term")?;
         holds(leader.uncommitted_bytes == self.log.bytes_after(self.commit), "I39", || {
             format!("{} uncommitted bytes counted", leader.uncommitted_bytes)
         })?;
         let members = self.log.configuration();
         let settled = !members.is_joint() && self.log.newest_configuration() <= self.commit;
-        holds(!settled || members.is_voter(self.params.id, self.params.incarnation), "I24", || {
-            "leads although it is no voter any more".to_owned()
-        })?;
+        let votes = members.is_voter(self.params.id, self.params.incarnation);
+        must(!settled || votes, "I24", "leads although it is no voter any more")?;
         let serves = self.log.term_at(self.commit) == Some(self.hard_state.term);
-        holds(serves || leader.reads.open.is_none(), "I32", || {
-            "a read round before a commit of this term".to_owned()
-        })?;
+        must(serves || leader.reads.open.is_none(), "I32", "a read round before a commit of this term")?;
         for (node, progress) in &leader.progress {
             let next = progress.next;
             holds(progress.matched < next && next <= self.persistence.last().next(), "I40", || {

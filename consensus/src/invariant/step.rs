@@ -4,7 +4,7 @@ use crate::core::{Core, Peer};
 use crate::durable::{Durable, HardState};
 use crate::effect::{Effect, RoleName};
 use crate::entry::EntryKind;
-use crate::invariant::{Violation, holds};
+use crate::invariant::{Violation, holds, must};
 use crate::message::{AppendOutcome, Body, Message};
 use crate::types::{Index, NodeId, Payload, Term};
 
@@ -27,6 +27,8 @@ pub fn check_step<P: Payload>(
                 handed = batch.first.previous();
             }
             Effect::Persist(batch) => {
+                let only_adds = after.role() != RoleName::PreCandidate || batch.first > before.last_index();
+                holds(only_adds, "I22", || format!("entries from {} rewritten while asking", batch.first))?;
                 let kept = batch.entries.is_empty() || batch.first > before.commit_index();
                 holds(kept, "I12", || {
                     format!("entries from {} rewritten, commit {}", batch.first, before.commit_index())
@@ -64,9 +66,8 @@ fn check_monotone<P: Payload>(before: &Core<P>, after: &Core<P>) -> Result<(), V
     holds(later >= commit && after.applied_index() >= before.applied_index(), "I17", || {
         format!("commit fell from {commit} to {later}, or what is applied")
     })?;
-    holds(after.role() != RoleName::PreCandidate || vote == now, "I22", || {
-        "asking for pre-votes changed term or vote".to_owned()
-    })
+    let unchanged = after.role() != RoleName::PreCandidate || vote == now;
+    must(unchanged, "I22", "asking for pre-votes changed term or vote")
 }
 
 fn check_leader<P: Payload>(before: &Core<P>, after: &Core<P>) -> Result<(), Violation> {
@@ -85,14 +86,12 @@ fn check_leader<P: Payload>(before: &Core<P>, after: &Core<P>) -> Result<(), Vio
     let mut taken = (before.last_index().next().0..=after.last_index().0).map(Index);
     let is_command =
         |index: Index| matches!(after.entry(index).map(|entry| &entry.kind), Some(EntryKind::Command(_)));
-    holds(before.transfer().is_none() || !taken.any(is_command), "I38", || {
-        "a command is taken while leadership is handed over".to_owned()
-    })?;
+    let idle = before.transfer().is_none() || !taken.any(is_command);
+    must(idle, "I38", "a command is taken while leadership is handed over")?;
     let first = after.first_index().max(before.first_index());
     let mut shared = (first.0..=before.last_index().0).map(Index);
-    holds(shared.all(|index| before.entry(index) == after.entry(index)), "I8", || {
-        "a leader changed an entry of its log".to_owned()
-    })
+    let kept = shared.all(|index| before.entry(index) == after.entry(index));
+    must(kept, "I8", "a leader changed an entry of its log")
 }
 
 /// I25, I26, I27: every configuration that a leader appends.

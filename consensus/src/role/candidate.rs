@@ -1,7 +1,8 @@
 //! Elections: when to campaign, who gets our vote, and when a campaign is won (paper §5.2, §5.4.1; dissertation §9.6).
 
 use crate::core::Core;
-use crate::effect::Effects;
+use crate::effect::{Effect, Effects};
+use crate::entries::Entries;
 use crate::input::Timer;
 use crate::message::Body;
 use crate::quorum;
@@ -25,7 +26,7 @@ impl<P: Payload> Core<P> {
         self.may_vote_for_itself() && self.hard_state.term < Term::MAX
     }
 
-    /// Silence for a whole election timeout.
+    /// Silence for a whole election timeout (§5.2; I24).
     pub(crate) fn election_timeout(&mut self, out: &mut Effects<P>) {
         if matches!(self.role, Role::Leader(_)) {
             return;
@@ -61,23 +62,45 @@ impl<P: Payload> Core<P> {
         }
     }
 
-    /// I22: answers without changing anything here. Whoever has a leader refuses.
-    pub(crate) fn on_pre_vote(
-        &mut self,
-        from: NodeId,
-        last_index: Index,
-        last_term: Term,
-        out: &mut Effects<P>,
-    ) {
-        if self.leader().is_none() && self.log.is_not_behind(last_index, last_term) {
+    /// I22: answers without changing anything here. Whoever has a leader refuses; whoever has none, and a log that goes
+    /// on where the asker's ends, sends what is missing: a quorum may hear the asker alone (B23, "constrained").
+    pub(crate) fn on_pre_vote(&mut self, from: NodeId, last: (Index, Term), out: &mut Effects<P>) {
+        let (prev_index, prev_term) = last;
+        if self.leader().is_some() {
+            return;
+        }
+        if self.log.is_not_behind(prev_index, prev_term) {
             self.send(from, Body::PreVoteReply { granted: true }, out);
+        } else if self.log.term_at(prev_index) == Some(prev_term) {
+            let (count, bytes) = (self.params.append_entries_max, self.params.append_bytes_max);
+            let wanted = (prev_index.next(), self.log.last_index());
+            let (entries, _) = self.log.bounded(wanted, count, bytes);
+            self.send(from, Body::Missing { prev_index, prev_term, entries }, out);
+        }
+    }
+
+    /// Takes what goes on exactly where our log ends, and asks again. It makes our log a beginning of another's (I6) and
+    /// is neither acknowledged nor committed by it; as nothing is cut off, whatever we promised of our log still holds
+    /// (I15, I16), and who votes for us compares what we then have (§5.4.1, I21).
+    pub(crate) fn on_missing(&mut self, prev: (Index, Term), entries: Entries<P>, out: &mut Effects<P>) {
+        let last = self.log.last_index();
+        let goes_on = (last, self.log.last_term()) == prev;
+        if !goes_on || !matches!(self.role, Role::PreCandidate(_)) {
+            return;
+        }
+        for entry in entries {
+            if !self.log.has_room(&entry, self.params.log_bytes_max) {
+                break;
+            }
+            self.log.append(entry);
+        }
+        if self.log.last_index() > last {
+            self.ask_around(out);
         }
     }
 
     pub(crate) fn on_pre_vote_reply(&mut self, from: NodeId, granted: bool, out: &mut Effects<P>) {
-        if let Role::PreCandidate(ballot) = &mut self.role
-            && granted
-        {
+        if granted && let Role::PreCandidate(ballot) = &mut self.role {
             ballot.granted.insert(from);
             self.campaign_if_welcome(out);
         }
@@ -91,8 +114,8 @@ impl<P: Payload> Core<P> {
         }
     }
 
-    /// Raises the term and votes for itself. Nobody is asked before that vote is durable: else a restart could win
-    /// with answers to a log that it no longer has.
+    /// §5.2: raises the term and votes for itself. Nobody is asked before that vote is durable (I4): else a restart could
+    /// win with answers to a log that it no longer has.
     pub(crate) fn campaign(&mut self, out: &mut Effects<P>) {
         self.abandon_reads(None, out);
         self.hard_state.term = self.hard_state.term.next();
@@ -135,7 +158,7 @@ impl<P: Payload> Core<P> {
         self.set_election_timer(out);
     }
 
-    /// Nobody can have granted what was not asked for: before our own vote is durable, no answer counts.
+    /// Nobody can have granted what was not asked for: before our own vote is durable, no answer counts (§5.2; I19).
     pub(crate) fn on_vote_reply(&mut self, from: NodeId, granted: bool) {
         if let Role::Candidate(ballot) = &mut self.role
             && granted
@@ -145,16 +168,14 @@ impl<P: Payload> Core<P> {
         }
     }
 
-    /// Steps back to following `leader`, or nobody yet, in the current term.
+    /// Steps back to following `leader`, or nobody yet, in the current term (§5.1, §5.2).
     pub(crate) fn become_follower(&mut self, leader: Option<NodeId>, out: &mut Effects<P>) {
         self.abandon_reads(leader, out);
         if let Role::Leader(led) = &self.role {
-            if led.transfer.is_some() {
-                out.push(crate::effect::Effect::CancelTimer(Timer::Transfer));
-            }
-            out.push(crate::effect::Effect::CancelTimer(Timer::Heartbeat));
-            if self.params.check_quorum {
-                out.push(crate::effect::Effect::CancelTimer(Timer::CheckQuorum));
+            let transfer = led.transfer.map(|_| Timer::Transfer);
+            let check_quorum = self.params.check_quorum.then_some(Timer::CheckQuorum);
+            for timer in [transfer, Some(Timer::Heartbeat), check_quorum].into_iter().flatten() {
+                out.push(Effect::CancelTimer(timer));
             }
         }
         self.role = Role::Follower(Follower { leader, ..Follower::default() });

@@ -4,7 +4,6 @@ use crate::core::Core;
 use crate::durable::SnapshotMeta;
 use crate::effect::{Effect, Effects, HaltReason};
 use crate::entries::Entries;
-use crate::entry::EntryKind;
 use crate::message::{AppendOutcome, Body, SnapshotOutcome};
 use crate::role::{Follower, Role};
 use crate::types::{Index, NodeId, Payload, Round, Term};
@@ -57,15 +56,11 @@ impl<P: Payload> Core<P> {
                 // Only a conflict cuts (B7); without one this does nothing.
                 self.log.truncate(index);
                 follower.matched = follower.matched.min(matched);
-                let size = entry.size_bytes();
-                // What a leader appends by itself is always taken: without it a full log that a restart has made
-                // uncommitted again could never be committed, applied and let go.
-                let command = matches!(entry.kind, EntryKind::Command(_));
-                if command && self.log.bytes().saturating_add(size) > self.params.log_bytes_max {
+                if !self.log.has_room(entry, self.params.log_bytes_max) {
                     break;
                 }
                 self.log.append(entry.clone());
-                (taken, bytes) = (taken + 1, bytes.saturating_add(size));
+                (taken, bytes) = (taken + 1, bytes.saturating_add(entry.size_bytes()));
             }
             matched = index;
         }
@@ -78,6 +73,7 @@ impl<P: Payload> Core<P> {
         self.commit = self.commit.max(commit.min(follower.matched));
     }
 
+    /// §5.3: where the logs may meet at best, a whole run of terms at a time (B32).
     fn reject_append(&mut self, prev_index: Index, prev_term: Term, out: &mut Effects<P>) {
         let hint_index = self.log.meeting_point(prev_index, prev_term).unwrap_or(self.log.base());
         let hint_term = self.log.term_at(hint_index).unwrap_or_default();

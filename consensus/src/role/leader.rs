@@ -10,12 +10,12 @@ use crate::message::{AppendOutcome, Body, SnapshotOutcome};
 use crate::params::Params;
 use crate::progress::{Mode, Progress};
 use crate::quorum;
-use crate::read::{Asker, Reads};
+use crate::read::Asker;
 use crate::role::{Leader, Role};
 use crate::types::{Index, NodeId, Payload, ProposalId, Round, Term, Time};
 
 impl<P: Payload> Core<P> {
-    /// Begins its term with an empty entry: only with an entry of its own term can a leader commit (§5.4.2).
+    /// Begins its term with an empty entry: only with an entry of its own term can a leader commit (§5.4.2, I7).
     pub(crate) fn become_leader(&mut self, now: Time, out: &mut Effects<P>) {
         let last = self.log.last_index();
         let members = self.log.configuration().members();
@@ -24,14 +24,7 @@ impl<P: Payload> Core<P> {
         let lease = self.first_lease(now, out);
         self.log.append(Entry { term: self.hard_state.term, kind: EntryKind::Empty });
         let uncommitted_bytes = self.log.bytes_after(self.commit);
-        self.role = Role::Leader(Leader {
-            progress,
-            reads: Reads::default(),
-            uncommitted_bytes,
-            stalled: None,
-            transfer: None,
-            lease,
-        });
+        self.role = Role::Leader(Leader { progress, uncommitted_bytes, lease, ..Leader::default() });
         out.push(Effect::CancelTimer(Timer::Election));
         self.set_heartbeat_timer(out);
         self.set_check_quorum_timer(out);
@@ -78,7 +71,7 @@ impl<P: Payload> Core<P> {
         }
     }
 
-    /// A sign of life to every peer, and another try wherever something may have been lost.
+    /// A sign of life to every peer (§5.2), and another try wherever something may have been lost (I40).
     pub(crate) fn heartbeat(&mut self, out: &mut Effects<P>) {
         if !matches!(self.role, Role::Leader(_)) {
             return;
@@ -120,6 +113,7 @@ impl<P: Payload> Core<P> {
         self.set_check_quorum_timer(out);
     }
 
+    /// Nothing gets there: the next try waits for the heartbeat (I40).
     pub(crate) fn unreachable(&mut self, node: NodeId) {
         if let Role::Leader(leader) = &mut self.role
             && let Some(progress) = leader.progress.get_mut(&node)
@@ -138,6 +132,7 @@ impl<P: Payload> Core<P> {
         Some((&self.log, progress))
     }
 
+    /// §5.3: how far the logs are known to be equal (I15), or where they may meet (B32).
     pub(crate) fn on_append_reply(&mut self, from: NodeId, outcome: AppendOutcome, round: Round) {
         let given = self.persistence.last();
         let Some((log, progress)) = self.answered(from, round) else { return };
@@ -155,23 +150,15 @@ impl<P: Payload> Core<P> {
         }
     }
 
-    pub(crate) fn on_snapshot_reply(
-        &mut self,
-        from: NodeId,
-        index: Index,
-        outcome: SnapshotOutcome,
-        round: Round,
-    ) {
+    pub(crate) fn on_snapshot_reply(&mut self, from: NodeId, offer: (Index, SnapshotOutcome), round: Round) {
         let Some((_, progress)) = self.answered(from, round) else { return };
-        if let Mode::Snapshot { meta } = &progress.mode
-            && meta.index == index
-            && outcome == SnapshotOutcome::Failed
+        if matches!(&progress.mode, Mode::Snapshot { meta } if offer == (meta.index, SnapshotOutcome::Failed))
         {
             progress.pause();
         }
     }
 
-    /// Confirms reads and feeds every peer with what is new.
+    /// Confirms reads and feeds every peer with what is new (§5.3; I32, I39).
     pub(crate) fn settle_leader(&mut self, now: Time, out: &mut Effects<P>) {
         let round_begun = self.settle_reads(now, out);
         let Some((mut desk, leader)) = self.desk() else { return };
@@ -304,16 +291,10 @@ impl<P: Payload> Desk<'_, P> {
     }
 
     /// `false` if the entry before is no longer in the log.
-    fn append(
-        &mut self,
-        node: NodeId,
-        progress: &mut Progress,
-        with_entries: bool,
-        out: &mut Effects<P>,
-    ) -> bool {
+    fn append(&mut self, node: NodeId, progress: &mut Progress, filled: bool, out: &mut Effects<P>) -> bool {
         let prev_index = progress.next.previous();
         let Some(prev_term) = self.log.term_at(prev_index) else { return false };
-        let entries_max = if with_entries { self.params.append_entries_max } else { 0 };
+        let entries_max = if filled { self.params.append_entries_max } else { 0 };
         let wanted = (progress.next, self.last);
         let (entries, bytes) = self.log.bounded(wanted, entries_max, self.params.append_bytes_max);
         let last = prev_index.plus(entries.len());

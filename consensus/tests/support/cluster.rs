@@ -134,10 +134,9 @@ impl Cluster {
         let before = node.core.clone();
         node.core.step(self.now, input.clone(), &mut effects);
         let watched = self.honest && !self.wiped;
-        let told = watched.then(|| self.oracle.saw(id, &input, effects.as_slice()));
+        let told = watched.then(|| self.oracle.saw(id, &input, &effects));
         let disk = Some(&node.disk).filter(|_| self.honest);
-        let stepped =
-            check_step(&before, &node.core, effects.as_slice(), disk).and_then(|()| node.core.check());
+        let stepped = check_step(&before, &node.core, &effects, disk).and_then(|()| node.core.check());
         let mut shown = Vec::new();
         let mut applied = None;
         for effect in effects.drain() {
@@ -204,6 +203,7 @@ impl Cluster {
                 Effect::TakeSnapshot => "snapshot asked for",
                 Effect::Send { message, .. } => match &message.body {
                     Body::TimeoutNow => "handed over",
+                    Body::Missing { .. } => "missing entries sent",
                     Body::AppendReply { outcome: AppendOutcome::Rejected { .. }, .. } => "append rejected",
                     _ => continue,
                 },

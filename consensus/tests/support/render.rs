@@ -50,6 +50,9 @@ pub(crate) fn message(message: &Message<Text>) -> String {
     let body = match &message.body {
         Body::PreVote { last_index, last_term } => format!("pre-vote? last {}", at(*last_index, *last_term)),
         Body::PreVoteReply { granted } => format!("pre-vote {}", if *granted { "yes" } else { "no" }),
+        Body::Missing { prev_index, prev_term, entries: list } => {
+            format!("missing after {} {}", at(*prev_index, *prev_term), entries(list))
+        }
         Body::Vote { last_index, last_term } => format!("vote? last {}", at(*last_index, *last_term)),
         Body::VoteReply { granted } => format!("vote {}", if *granted { "yes" } else { "no" }),
         Body::Append { prev_index, prev_term, entries: list, commit, round: number } => format!(

@@ -331,6 +331,7 @@ impl Script {
         let body = match kind {
             "pre-vote" => Body::PreVote { last_index, last_term },
             "pre-vote-yes" => Body::PreVoteReply { granted: true },
+            "missing" => Body::Missing { prev_index, prev_term, entries: terms.map(entry).collect() },
             "vote" => Body::Vote { last_index, last_term },
             "vote-yes" => Body::VoteReply { granted: true },
             "append" => Body::Append {

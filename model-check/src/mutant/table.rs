@@ -5,6 +5,8 @@ use std::sync::LazyLock;
 use crate::mutant::Mutant;
 
 mod cluster;
+mod lease;
+mod pre_vote;
 mod raft;
 mod sessions;
 mod storage;
@@ -25,5 +27,7 @@ pub(crate) const SIMULATION: &[&str] = &["sim", "--seeds", "3000", "--probe"];
 pub(crate) const SHORT_SIMULATION: &[&str] = &["sim", "--seeds", "40", "--probe"];
 
 /// All mutants. A probe chooses one by its place, counted from 1.
-pub static MUTANTS: LazyLock<Vec<Mutant>> =
-    LazyLock::new(|| [raft::MUTANTS, sessions::MUTANTS, storage::MUTANTS, cluster::MUTANTS].concat());
+pub static MUTANTS: LazyLock<Vec<Mutant>> = LazyLock::new(|| {
+    [raft::MUTANTS, pre_vote::MUTANTS, lease::MUTANTS, sessions::MUTANTS, storage::MUTANTS, cluster::MUTANTS]
+        .concat()
+});

@@ -319,11 +319,21 @@ pub const CONFIGURATIONS: &[Bounds] = &[
     },
     Bounds {
         name: "pre-vote",
-        states: Some(293_188),
+        states: Some(301_446),
         terms: 2,
         inflight: 2,
         pre_vote: true,
         witnesses: &[Mark::PreVoteRefused, Mark::Deposed],
+        ..PLAIN
+    },
+    Bounds {
+        name: "missing",
+        states: Some(4_951_143),
+        terms: 2,
+        proposals: 1,
+        inflight: 2,
+        pre_vote: true,
+        witnesses: &[Mark::MissingTaken, Mark::Truncated],
         ..PLAIN
     },
     Bounds {

@@ -128,7 +128,7 @@ impl Work<'_> {
             self.violation = Some(Violation { id: "I23", detail });
         }
         if self.shared.watch == Watch::Everything && self.violation.is_none() {
-            let judged = check_step(&before, core, effects.as_slice(), Some(&self.member.disk));
+            let judged = check_step(&before, core, &effects, Some(&self.member.disk));
             self.violation = judged.and_then(|()| core.check()).err();
         }
         let id = core.id();

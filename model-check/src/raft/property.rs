@@ -31,6 +31,8 @@ pub enum Mark {
     VoteTaken,
     /// A pre-vote was refused because there is a leader.
     PreVoteRefused,
+    /// A node that waits for a leader takes from another what it lacks.
+    MissingTaken,
     /// A campaign ended without a leader and began anew.
     Recampaign,
     /// Entries were cut off by a new leader.
@@ -133,6 +135,7 @@ impl Mark {
             Mark::VoteRefused => "a vote is refused to a log that is behind",
             Mark::VoteTaken => "a vote is refused because it is given away",
             Mark::PreVoteRefused => "a pre-vote is refused because there is a leader",
+            Mark::MissingTaken => "a log is brought on without a leader",
             Mark::Recampaign => "a campaign ends without a leader",
             Mark::Truncated => "a follower's entries are cut off",
             Mark::Rejected => "an append is rejected",
@@ -278,6 +281,7 @@ impl Transition<'_> {
             | Mark::VoteRefused
             | Mark::VoteTaken
             | Mark::PreVoteRefused
+            | Mark::MissingTaken
             | Mark::Recampaign
             | Mark::QuorumLost
             | Mark::DiskStalled
@@ -342,6 +346,7 @@ impl Transition<'_> {
             Mark::PreVoteRefused => {
                 matches!(unanswered(old.term()), Some(Body::PreVote { .. })) && old.leader().is_some()
             }
+            Mark::MissingTaken => new.role() == RoleName::PreCandidate && new.last_index() > old.last_index(),
             Mark::Recampaign => self.is_timer(Timer::Election) && old.role() == RoleName::Candidate,
             Mark::QuorumLost | Mark::DiskStalled => {
                 let heard = |node| node == old.id() || old.peers().any(|peer| peer.id == node && peer.active);

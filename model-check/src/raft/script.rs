@@ -197,20 +197,22 @@ fn standing<P: Payload>(core: &Core<P>) -> String {
 /// A message of the model with the text of its commands; most say nothing.
 fn as_text(message: &Message<Load>) -> Message<Text> {
     let Message { cluster, recovery_epoch, incarnation, term, body } = message.clone();
+    let text = |entry: Entry<Load>| Entry {
+        term: entry.term,
+        kind: match entry.kind {
+            EntryKind::Empty => EntryKind::Empty,
+            EntryKind::Command(0) => EntryKind::Command(Text("".into())),
+            EntryKind::Command(command) => EntryKind::Command(Text(letter(command).to_string().into())),
+            EntryKind::Configuration(configuration) => EntryKind::Configuration(configuration),
+        },
+    };
     let body = match body {
         Body::Append { prev_index, prev_term, entries, commit, round } => {
-            let entries = entries.into_iter().map(|entry| Entry {
-                term: entry.term,
-                kind: match entry.kind {
-                    EntryKind::Empty => EntryKind::Empty,
-                    EntryKind::Command(0) => EntryKind::Command(Text("".into())),
-                    EntryKind::Command(command) => {
-                        EntryKind::Command(Text(letter(command).to_string().into()))
-                    }
-                    EntryKind::Configuration(configuration) => EntryKind::Configuration(configuration),
-                },
-            });
-            Body::Append { prev_index, prev_term, entries: entries.collect(), commit, round }
+            let entries = entries.into_iter().map(text).collect();
+            Body::Append { prev_index, prev_term, entries, commit, round }
+        }
+        Body::Missing { prev_index, prev_term, entries } => {
+            Body::Missing { prev_index, prev_term, entries: entries.into_iter().map(text).collect() }
         }
         Body::PreVote { last_index, last_term } => Body::PreVote { last_index, last_term },
         Body::PreVoteReply { granted } => Body::PreVoteReply { granted },
@@ -235,7 +237,7 @@ fn letter(command: u8) -> char {
 /// these, and lives counted over all nodes.
 fn blank(mut message: Message<Text>, texts: bool, life: &impl Fn(Life) -> Life) -> Message<Text> {
     match &mut message.body {
-        Body::Append { entries, .. } if !texts => {
+        Body::Append { entries, .. } | Body::Missing { entries, .. } if !texts => {
             let blank = |mut entry: Entry<Text>| {
                 if let EntryKind::Command(text) = &mut entry.kind {
                     *text = Text("".into());

@@ -11,6 +11,8 @@ pub enum Mark {
     Leaders,
     /// Entries committed.
     Committed,
+    /// Logs that were brought on by another voter while there was no leader.
+    BroughtOn,
     /// Processes ended by power loss or a kill.
     Crashes,
     /// Of them, in the middle of a write of the log.
@@ -121,6 +123,7 @@ pub enum Mark {
 const MARKS: &[(Mark, &str)] = &[
     (Mark::Leaders, "leaders"),
     (Mark::Committed, "committed"),
+    (Mark::BroughtOn, "brought on without a leader"),
     (Mark::Crashes, "crashes"),
     (Mark::TornLog, "mid-write"),
     (Mark::TornSnapshot, "mid-snapshot"),

@@ -358,9 +358,12 @@ impl World {
             _ => None,
         };
         let Some(machine) = &mut held.machine else { return Ok(()) };
+        let last = machine.node().core().last_index();
         let actions = machine.handle(Time { micros: held.clock.read(self.now) }, event);
         let core = machine.node().core();
         let (term, applied) = (core.term().0, machine.node().store().applied_index().0);
+        let brought_on = core.role() == RoleName::PreCandidate && core.last_index() > last;
+        self.report.count(Mark::BroughtOn, u64::from(brought_on));
         self.remember(station, name, term, applied);
         self.oracle.judge(station, &self.stations)?;
         for action in actions {

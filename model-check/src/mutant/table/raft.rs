@@ -15,8 +15,6 @@ const READ: &[&str] = &["model", "harm", "read"];
 const PAIR: &[&str] = &["model", "harm", "pair"];
 const JOINT: &[&str] = &["model", "harm", "joint"];
 const FOLLOWER_READ: &[&str] = &["model", "harm", "follower-read"];
-const LEASE: &[&str] = &["model", "harm", "lease"];
-const LEASE_TRANSFER: &[&str] = &["model", "harm", "lease-transfer"];
 const RECOVERY_EPOCH: &[&str] = &["model", "harm", "recovery-epoch"];
 const LINEARIZABILITY: &[&str] = &["model", "harm", "linearizability"];
 
@@ -24,7 +22,6 @@ const LINEARIZABILITY: &[&str] = &["model", "harm", "linearizability"];
 const CRASH_STEP: &[&str] = &["model", "probe", "crash"];
 const SNAPSHOT_STEP: &[&str] = &["model", "probe", "snapshot"];
 const CHECK_QUORUM_STEP: &[&str] = &["model", "probe", "check-quorum"];
-const PRE_VOTE_STEP: &[&str] = &["model", "probe", "pre-vote"];
 const JOINT_STEP: &[&str] = &["model", "probe", "joint"];
 const REPLACE_STEP: &[&str] = &["model", "probe", "replace-leader"];
 const TRANSFER_STEP: &[&str] = &["model", "probe", "transfer"];
@@ -205,15 +202,6 @@ pub(super) const MUTANTS: &[Mutant] = &[
         probe: SNAPSHOT_STEP,
     },
     Mutant {
-        id: "pre-vote-asks-for-votes",
-        stands_for: "I22, I4, B22",
-        slip: "sends the wrong one of two messages of the same shape",
-        file: "consensus/src/role/candidate.rs",
-        original: "Body::PreVote { last_index: self.log.last_index(), last_term: self.log.last_term() }",
-        wrong: "Body::Vote { last_index: self.log.last_index(), last_term: self.log.last_term() }",
-        probe: PRE_VOTE_STEP,
-    },
-    Mutant {
         id: "joint-counts-new-only",
         stands_for: "I16, I1, B4: paper §6",
         slip: "asks the new voters only while the old ones are on their way out",
@@ -331,33 +319,6 @@ pub(super) const MUTANTS: &[Mutant] = &[
         probe: FOLLOWER_READ,
     },
     Mutant {
-        id: "lease-kept-too-long",
-        stands_for: "I33, B12: a lease is counted from the sending",
-        slip: "counts the lease from when the answers came",
-        file: "consensus/src/role/lease.rs",
-        original: "«sent.after(span)», None",
-        wrong: "now.after(span)",
-        probe: SCRIPTS,
-    },
-    Mutant {
-        id: "lease-over-transfer",
-        stands_for: "I33, B12, B21",
-        slip: "keeps the lease after it has told another to take over",
-        file: "consensus/src/role/transfer.rs",
-        original: "leader.lease.given_up = «self.params.lease.is_some()»;",
-        wrong: "false",
-        probe: LEASE_TRANSFER,
-    },
-    Mutant {
-        id: "commits-beside-a-lease",
-        stands_for: "I33, B12",
-        slip: "commits as soon as it is elected, while its predecessor still answers alone",
-        file: "consensus/src/role/lease.rs",
-        original: "«now < leader.lease.others»",
-        wrong: "false",
-        probe: LEASE,
-    },
-    Mutant {
         id: "hands-over-before-it-waited",
         stands_for: "I33, B12, B21",
         slip: "hands over while the lease before its own may still hold, and says that there is none",
@@ -409,7 +370,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         stands_for: "I43: what no honest member could have sent",
         slip: "looks at the term of an append, and not at those of its entries",
         file: "consensus/src/core/admission.rs",
-        original: "end(*prev_index, *prev_term) && «entries_fit» &&",
+        original: "end(*prev_index, *prev_term) && «entries_fit»",
         wrong: "true",
         probe: SCRIPTS,
     },
@@ -426,9 +387,9 @@ pub(super) const MUTANTS: &[Mutant] = &[
         id: "full-follower-takes",
         stands_for: "I39, B18: a log has a bound at followers too",
         slip: "takes what does not fit, as it is the leader that counts",
-        file: "consensus/src/role/follower.rs",
-        original: "command && «self.log.bytes().saturating_add(size) > self.params.log_bytes_max»",
-        wrong: "false",
+        file: "consensus/src/log.rs",
+        original: "«self.bytes.saturating_add(entry.size_bytes()) <= bytes_max»",
+        wrong: "true",
         probe: SCRIPTS,
     },
     Mutant {
@@ -481,8 +442,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
         stands_for: "I35, B18",
         slip: "takes every answer to an offer for a failure",
         file: "consensus/src/role/leader.rs",
-        original: "&& «outcome == SnapshotOutcome::Failed»",
-        wrong: "true",
+        original: "offer == (meta.index, «SnapshotOutcome::Failed»)",
+        wrong: "offer.1",
         probe: SCRIPTS,
     },
     Mutant {
@@ -490,7 +451,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         stands_for: "I35, B18: a full disk at the peer",
         slip: "offers a snapshot again as soon as it failed",
         file: "consensus/src/role/leader.rs",
-        original: "== SnapshotOutcome::Failed\n        {\n            «progress.pause()»;",
+        original: "SnapshotOutcome::Failed))\n        {\n            «progress.pause()»;",
         wrong: "progress.mode = Mode::Probe { sent: None }",
         probe: SCRIPTS,
     },
@@ -574,15 +535,6 @@ pub(super) const MUTANTS: &[Mutant] = &[
         original: "if «!matches!(self.role, Role::Follower(_))» {\n            self.role = Role::Follower",
         wrong: "true",
         probe: DUPLICATION,
-    },
-    Mutant {
-        id: "stale-pre-votes-count",
-        stands_for: "I23, B22: stale pre-votes (hashicorp/raft)",
-        slip: "takes answers to the pre-vote of an earlier term",
-        file: "consensus/src/core.rs",
-        original: "message.term < self.hard_state.term",
-        wrong: "message.term < self.hard_state.term && !matches!(message.body, Body::PreVoteReply { .. })",
-        probe: PRE_VOTE_STEP,
     },
     Mutant {
         id: "stalled-disk-leads",

@@ -13,12 +13,12 @@ const SUBJECT_BYTES_MAX: usize = 4096;
 const KNOWN: [(&str, &str, bool); 9] = [
     ("2.5.4.5", "SERIALNUMBER", false),
     ("2.5.4.3", "CN", false),
-    ("2.5.4.17", "POSTALCODE", true),
-    ("2.5.4.9", "STREET", true),
-    ("2.5.4.8", "ST", true),
-    ("2.5.4.7", "L", true),
     ("2.5.4.11", "OU", true),
     ("2.5.4.10", "O", true),
+    ("2.5.4.17", "POSTALCODE", true),
+    ("2.5.4.9", "STREET", true),
+    ("2.5.4.7", "L", true),
+    ("2.5.4.8", "ST", true),
     ("2.5.4.6", "C", true),
 ];
 
@@ -119,7 +119,22 @@ mod tests {
     fn a_subject_is_written_as_go_writes_it() {
         let mail = DnType::CustomDnType(vec![1, 2, 840, 113_549, 1, 9, 1]);
         let uid = DnType::CustomDnType(vec![0, 9, 2342, 19_200_300, 100, 1, 1]);
-        let table: [(&[(DnType, &str)], &str); 4] = [
+        let of = |last| DnType::CustomDnType(vec![2, 5, 4, last]);
+        let table: [(&[(DnType, &str)], &str); 5] = [
+            (
+                &[
+                    (of(17), "75001"),
+                    (of(9), "Rue 1"),
+                    (DnType::StateOrProvinceName, "Ile de France"),
+                    (DnType::LocalityName, "Paris"),
+                    (of(5), "S-77"),
+                    (DnType::OrganizationalUnitName, "Unit"),
+                    (DnType::OrganizationName, "Org"),
+                    (DnType::CountryName, "FR"),
+                    (DnType::CommonName, "one"),
+                ],
+                "SERIALNUMBER=S-77,CN=one,OU=Unit,O=Org,POSTALCODE=75001,STREET=Rue 1,L=Paris,ST=Ile de France,C=FR",
+            ),
             (
                 &[
                     (DnType::CountryName, "FR"),

@@ -39,9 +39,9 @@ pub(crate) use mirroring::{Mirrors, UnderWay};
 pub use schedule::{SCHEDULE_SLOTS_MAX, schedule};
 pub(crate) use server::InFlight;
 use server::Passive;
+pub use server::{Server, ServerStates};
 #[cfg(test)]
 pub(crate) use sticky::value_of as sticky_value;
-pub use server::{Server, ServerStates};
 
 /// Deepest nesting of services. The control plane refuses more; a table's end goes down as deep.
 pub const DEPTH_MAX: usize = 64;

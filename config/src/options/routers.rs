@@ -24,15 +24,8 @@ pub(super) const ROUTER: &[Field] = &[
     text("service"),
     texts("middlewares"),
     integer("priority").or("length of the rule"),
-    choice(
-        "ruleSyntax",
-        &[
-            ("v3", Support::Same),
-            ("default", Support::Same),
-            ("v2", Support::Same),
-        ],
-    )
-    .or("v3"),
+    choice("ruleSyntax", &[("v3", Support::Same), ("default", Support::Same), ("v2", Support::Same)])
+        .or("v3"),
     texts("parentRefs"),
     switch("tls", TLS),
     switch(

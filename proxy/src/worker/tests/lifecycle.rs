@@ -245,7 +245,7 @@ fn a_full_worker_tells_further_clients_so_at_once_in_their_own_protocol_until_th
     first.get("/a");
     second.get("/b");
     let told = |begin: &[u8]| {
-        let mut socket = std::net::TcpStream::connect(address).expect("it is accepted");
+        let mut socket = TcpStream::connect(address).expect("it is accepted");
         socket.write_all(begin).expect("it takes the first word");
         let mut told = Vec::new();
         socket.read_to_end(&mut told).expect("an answer and its end");

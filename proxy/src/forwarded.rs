@@ -15,7 +15,7 @@ use crate::error::RequestError;
 
 pub(crate) mod present;
 
-pub(crate) use present::Present;
+pub use present::Present;
 
 pub(crate) const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 pub(crate) const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
@@ -385,15 +385,6 @@ fn tokens(headers: &HeaderMap) -> impl Iterator<Item = &str> {
         .flat_map(|value| value.split(','))
         .map(str::trim)
         .filter(|token| !token.is_empty())
-}
-
-/// Whether `Connection` is the usual lone `keep-alive`, and there is no such field.
-fn names_no_field(headers: &HeaderMap, present: Present) -> bool {
-    let mut values = headers.get_all(CONNECTION).iter();
-    let first = values.next().map(HeaderValue::as_bytes).unwrap_or_default();
-    !present.any(Present::KEEP_ALIVE)
-        && (first == b"keep-alive" || first.eq_ignore_ascii_case(b"keep-alive"))
-        && values.next().is_none()
 }
 
 fn listed(headers: &HeaderMap) -> smallvec::SmallVec<[HeaderName; 4]> {

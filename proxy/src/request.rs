@@ -32,19 +32,20 @@ use journey::{Journey, Stage};
 use log::{begin, finish, note_entry_point, note_route};
 pub use state::{Shared, State};
 
-/// Answers one request by one table, which the caller keeps alive. Never fails: every error is an answer. Dropping the future
+/// Answers one request, which has the fields that are `present`, by one table, which the caller keeps alive. Never fails: every error is an answer. Dropping the future
 /// abandons the request, upstream too.
 pub async fn answer(
     state: &State,
     table: &Table,
     connection: &Rc<ConnectionFacts>,
+    present: Present,
     request: Request<ClientBody>,
 ) -> Response<ResponseBody> {
-    let (mut parts, incoming) = request.into_parts();
+    let (mut parts, incoming) = parts_of(request, present);
     let mut host = take_host(&mut parts);
     let mut exchange = begin(state, table, connection, &parts, host.as_ref());
     let mut body = RequestBody::new(incoming);
-    let served = serve(state, table, connection, &mut exchange, &mut parts, &mut host, &mut body);
+    let served = serve(state, table, connection, &mut exchange, (&mut parts, present), &mut host, &mut body);
     let mut response = match served.await {
         Ok(response) => response,
         Err(error) => refuse(connection, error),
@@ -57,6 +58,12 @@ pub async fn answer(
         response.body_mut().bind(exchange);
     }
     response
+}
+
+/// A function of its own, as what is looked at here would stay with the request.
+fn parts_of(request: Request<ClientBody>, present: Present) -> (Parts, ClientBody) {
+    debug_assert_eq!(present, Present::of_client(request.headers()), "whoever read the head saw its fields");
+    request.into_parts()
 }
 
 /// The Host field. Over HTTP/1 it stays among the others, as it is mostly forwarded unchanged; nothing on the way looks at it there.
@@ -77,7 +84,7 @@ async fn serve(
     table: &Table,
     connection: &Rc<ConnectionFacts>,
     exchange: &mut Exchange,
-    parts: &mut Parts,
+    (parts, present): (&mut Parts, Present),
     host_field: &mut Option<HeaderValue>,
     body: &mut RequestBody,
 ) -> Result<Response<ResponseBody>, RequestError> {
@@ -89,7 +96,7 @@ async fn serve(
     if is_asterisk_options(parts) {
         return Ok(bare(StatusCode::OK, ""));
     }
-    let present = check_head(parts)?;
+    check_head(parts, present)?;
     let host_value = host_of(parts, host_field.take())?;
     let host = crate::host::canonical(host_value.to_str().map_err(|_| RequestError::BadHost)?)
         .map_err(|_| RequestError::BadHost)?;
@@ -179,17 +186,16 @@ fn check_connection(
     if table.asks_more(route, tls.demands) { Err(RequestError::Misdirected) } else { Ok(()) }
 }
 
-/// What is refused whatever the route. Tells which fields there are.
-fn check_head(parts: &Parts) -> Result<Present, RequestError> {
+/// What is refused whatever the route.
+fn check_head(parts: &Parts, present: Present) -> Result<(), RequestError> {
     check_target(parts)?;
-    let present = Present::of_client(&parts.headers);
     if present.any(Present::EXPECT) {
         check_expectation(&parts.headers)?;
     }
     if present.any(Present::TRAILER) {
         forwarded::check_trailer(&parts.headers)?;
     }
-    Ok(present)
+    Ok(())
 }
 
 /// Takes out what only the client's connection means, and brings cookies into their one form.

@@ -9,6 +9,7 @@ use http::{Request, Response, StatusCode};
 
 use crate::body::ResponseBody;
 use crate::connection::{Application, ClientBody, ConnectionFacts, Stage, TunnelRun};
+use crate::forwarded::Present;
 use crate::listener::OpenEntryPoints;
 use crate::live::{Live, Pin};
 use crate::table::Table;
@@ -122,10 +123,11 @@ impl Application for Worker {
     async fn answer(
         self: &Rc<Self>,
         connection: &Rc<ConnectionFacts>,
+        present: Present,
         request: Request<ClientBody>,
     ) -> Response<ResponseBody> {
         let table = self.table.current();
-        request::answer(&self.request, &table, connection, request).await
+        request::answer(&self.request, &table, connection, present, request).await
     }
 
     fn take_tunnel(body: &mut ResponseBody) -> Option<TunnelRun> {

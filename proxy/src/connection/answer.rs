@@ -19,6 +19,7 @@ use super::ConnectionFacts;
 use super::application::Application;
 use super::client_body::ClientBody;
 use super::streams::{Stream, Streams};
+use crate::forwarded::Present;
 use crate::guard::Exchanges;
 use crate::worker::Counters;
 
@@ -26,12 +27,13 @@ use crate::worker::Counters;
 pub(super) async fn answer<A: Application>(
     application: &Rc<A>,
     facts: &Rc<ConnectionFacts>,
+    present: Present,
     request: Request<ClientBody>,
 ) -> Response<A::Body> {
     let counters = application.counters();
     Counters::add(&counters.requests);
-    let answering = async { application.answer(facts, request).await };
-    match AssertUnwindSafe(answering).catch_unwind().await {
+    // Nothing of it runs before it is polled.
+    match AssertUnwindSafe(application.answer(facts, present, request)).catch_unwind().await {
         Ok(response) => response,
         Err(panic) => {
             Counters::add(&counters.panics);

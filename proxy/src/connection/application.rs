@@ -13,6 +13,7 @@ use http_body::Body;
 use super::ConnectionFacts;
 use super::client_body::ClientBody;
 use super::stream::ClientIo;
+use crate::forwarded::Present;
 use crate::tls::{Choice, Hello};
 use crate::worker::Counters;
 
@@ -24,10 +25,11 @@ pub trait Application: 'static {
     /// What answers are made of.
     type Body: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Unpin + 'static;
 
-    /// Answers one request. A panic in it ends this request alone.
+    /// Answers one request, which has the fields that are `present`. A panic in it ends this request alone: everything is done by the future.
     fn answer(
         self: &Rc<Self>,
         connection: &Rc<ConnectionFacts>,
+        present: Present,
         request: Request<ClientBody>,
     ) -> impl Future<Output = Response<Self::Body>>;
 

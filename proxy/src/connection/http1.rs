@@ -25,6 +25,7 @@ use super::control::Stage;
 use super::stream::{ClientStream, Rewound};
 use super::timer::Timer;
 use super::{ConnectionFacts, RawTarget, Scope};
+use crate::forwarded::Present;
 use crate::guard::{Exchanges, Expiry, Guarded, Refusal, Ripe};
 use crate::worker::Counters;
 
@@ -136,7 +137,7 @@ async fn call<A: Application>(
     mut request: Request<Incoming>,
 ) -> Result<Response<Tracked<A>>, Infallible> {
     let exchanges = &shared.exchanges;
-    let (index, raw_target) = exchanges.called();
+    let (index, raw_target, seen) = exchanges.called();
     if exchanges.is_refused(index) {
         // Its body was refused before it could begin; the connection answers.
         return pending().await;
@@ -146,7 +147,8 @@ async fn call<A: Application>(
     }
     shared.facts.interim_allowed.set(request.version() == Version::HTTP_11);
     let request = request.map(ClientBody::new);
-    let mut response = answer(&shared.scope.application, &shared.facts, request).await;
+    let present = seen.unwrap_or_else(|| Present::of_client(request.headers()));
+    let mut response = answer(&shared.scope.application, &shared.facts, present, request).await;
     shared.facts.interim_allowed.set(false);
     let mut opens_tunnel = false;
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {

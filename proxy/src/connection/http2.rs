@@ -25,6 +25,7 @@ use super::streams::{Due, OnThisThread, Streams};
 use super::timer::Timer;
 use super::watched::Watched;
 use super::{ConnectionFacts, Scope};
+use crate::forwarded::Present;
 use crate::worker::Counters;
 
 const STREAM_WINDOW_BYTES: u32 = 64 * 1024;
@@ -80,7 +81,8 @@ async fn call<A: Application>(
             Some(stream) => ClientBody::of(stream, incoming),
             None => ClientBody::new(incoming),
         };
-        answer(&scope.application, &facts, request.map(body)).await
+        let present = Present::of_client(request.headers());
+        answer(&scope.application, &facts, present, request.map(body)).await
     };
     if stream.as_ref().is_some_and(|stream| stream.is_late()) {
         Counters::add(&scope.application.counters().refused);

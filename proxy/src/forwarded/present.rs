@@ -1,11 +1,13 @@
 //! Which of the fields that the request path asks about a head has at all: one look over its names in place of a hash for each
 //! field that is mostly absent. It keeps no values and changes nothing.
+//!
+//! Whoever reads a head over HTTP/1 has its names at hand and notes them on the way; elsewhere they are looked over afterwards.
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderValue};
 
 /// Names found among a head's fields. Fields may have been removed since: absence is certain, presence is not.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Present(u32);
+pub struct Present(u32);
 
 const ONES: u64 = u64::MAX / 0xFF;
 
@@ -32,6 +34,8 @@ impl Present {
     pub(crate) const LISTING: Self = Self(1 << 15);
     /// No field: a middleware made a gRPC request of it, which says over HTTP/2 that it takes trailers.
     pub(crate) const GRPC: Self = Self(1 << 16);
+    /// The field of that name. It stays among the others over HTTP/1, and is asked for by whoever reads a head.
+    pub(crate) const HOST: Self = Self(1 << 17);
     /// What [`super::strip_hop_by_hop`] has to do with.
     pub(crate) const HOP_BY_HOP: Self = Self(
         Self::TE.0
@@ -44,27 +48,36 @@ impl Present {
 
     /// Of these fields, but for [`Present::UNDERSCORE`], which is asked for once, where a request comes in.
     pub(crate) fn of(headers: &HeaderMap) -> Self {
-        Self(headers.keys().fold(0, |all, name| all | Self::named(name.as_str()).0)).judged(headers)
+        let named = |all: Self, name: &http::HeaderName| all.and(Self::of_name(name));
+        headers.keys().fold(Self(0), named).judged(headers)
     }
 
     /// Of these fields of a client.
     pub(crate) fn of_client(headers: &HeaderMap) -> Self {
-        let all = headers.keys().map(http::HeaderName::as_str);
-        Self(all.fold(0, |all, name| all | Self::named(name).0 | Self::underscored(name).0)).judged(headers)
+        let named = |all: Self, name: &http::HeaderName| {
+            all.and(Self::of_name(name)).and(Self::underscored(name.as_str().as_bytes()))
+        };
+        headers.keys().fold(Self(0), named).judged(headers)
     }
 
     /// Looks at the one value that decides.
     fn judged(self, headers: &HeaderMap) -> Self {
-        if self.any(Self::CONNECTION) && super::names_no_field(headers, self) {
-            Self(self.0 & !Self::LISTING.0)
-        } else {
-            self
+        if !self.any(Self::CONNECTION) {
+            return self;
         }
+        let mut values = headers.get_all(http::header::CONNECTION).iter();
+        let first = values.next().map(HeaderValue::as_bytes).unwrap_or_default();
+        self.listing(!lists_nothing(first) || values.next().is_some())
+    }
+
+    /// Whether its `Connection` fields are more than the usual lone one.
+    pub(crate) fn listing(self, listing: bool) -> Self {
+        if listing || self.any(Self::KEEP_ALIVE) { self } else { Self(self.0 & !Self::LISTING.0) }
     }
 
     /// Of the field of this name, which is about to be added.
     pub(crate) fn of_name(name: &http::HeaderName) -> Self {
-        Self::named(name.as_str())
+        Self::named(name.as_str().as_bytes())
     }
 
     /// With what was added since.
@@ -83,57 +96,87 @@ impl Present {
         self.0 & fields.0 != 0
     }
 
-    fn named(name: &str) -> Self {
-        let bytes = name.as_bytes();
-        match bytes.first() {
-            Some(b't') => match name {
-                "te" => Self::TE,
-                "trailer" => Self::TRAILER,
-                "transfer-encoding" => Self::TRANSFER_ENCODING,
-                _ => Self(0),
-            },
-            Some(b'u') => match name {
-                "upgrade" => Self::UPGRADE,
-                "user-agent" => Self::USER_AGENT,
-                _ => Self(0),
-            },
-            Some(b'c') => match name {
-                "connection" => Self(Self::CONNECTION.0 | Self::LISTING.0),
-                "content-length" => Self::CONTENT_LENGTH,
-                _ => Self(0),
-            },
-            Some(b'p') => match name {
-                "proxy-connection" | "proxy-authenticate" | "proxy-authorization" => Self::PROXY_HOP,
-                _ => Self::forwarding(name),
-            },
-            Some(b'e') if name == "expect" => Self::EXPECT,
-            Some(b'k') if name == "keep-alive" => Self(Self::KEEP_ALIVE.0 | Self::LISTING.0),
-            Some(b'a') if name == "authorization" => Self::AUTHORIZATION,
-            Some(b'w') if name == "www-authenticate" => Self::WWW_AUTHENTICATE,
-            Some(b'x' | b'f') => Self::forwarding(name),
+    /// Of the field of this name: token bytes in any case. Nearly all are told by first letter and length to be none that is
+    /// asked for.
+    #[inline]
+    pub(crate) fn named(name: &[u8]) -> Self {
+        let first = name.first().copied().unwrap_or_default();
+        let lengths = ASKED_LENGTHS[usize::from(first % 32)];
+        if lengths >> name.len().min(31) & 1 == 0 { Self(0) } else { Self::asked(name) }
+    }
+
+    #[inline(never)]
+    fn asked(name: &[u8]) -> Self {
+        match name.len() {
+            2 if is(name, b"te") => Self::TE,
+            4 if is(name, b"host") => Self::HOST,
+            5 if is(name, b"proxy") => Self::FORWARDING,
+            6 if is(name, b"expect") => Self::EXPECT,
+            7 if is(name, b"upgrade") => Self::UPGRADE,
+            7 if is(name, b"trailer") => Self::TRAILER,
+            9 if is(name, b"forwarded") || is(name, b"x-real-ip") => Self::FORWARDING,
+            10 if is(name, b"connection") => Self(Self::CONNECTION.0 | Self::LISTING.0),
+            10 if is(name, b"user-agent") => Self::USER_AGENT,
+            10 if is(name, b"keep-alive") => Self(Self::KEEP_ALIVE.0 | Self::LISTING.0),
+            11 if is(name, b"x-forwarded") => Self::FORWARDING,
+            13 if is(name, b"authorization") => Self::AUTHORIZATION,
+            13 if is(name, b"x-rewrite-url") => Self::FORWARDING,
+            14 if is(name, b"content-length") => Self::CONTENT_LENGTH,
+            14 if is(name, b"x-original-url") => Self::FORWARDING,
+            15 if is(name, b"x-forwarded-for") => Self(Self::FORWARDING.0 | Self::X_FORWARDED_FOR.0),
+            16 if is(name, b"www-authenticate") => Self::WWW_AUTHENTICATE,
+            16 if is(name, b"proxy-connection") => Self::PROXY_HOP,
+            17 if is(name, b"transfer-encoding") => Self::TRANSFER_ENCODING,
+            18 if is(name, b"proxy-authenticate") => Self::PROXY_HOP,
+            19 if is(name, b"proxy-authorization") => Self::PROXY_HOP,
+            _ if name.get(..12).is_some_and(|name| is(name, b"x-forwarded-")) => Self::FORWARDING,
             _ => Self(0),
         }
     }
 
-    fn underscored(name: &str) -> Self {
-        let bytes = name.as_bytes();
-        let found = match bytes.last_chunk::<8>() {
+    pub(crate) fn underscored(name: &[u8]) -> Self {
+        let found = match name.last_chunk::<8>() {
             // The last word may overlap the one before it.
             Some(last) => {
-                holds_underscore(*last) || bytes.as_chunks().0.iter().any(|&word| holds_underscore(word))
+                holds_underscore(*last) || name.as_chunks().0.iter().any(|&word| holds_underscore(word))
             }
-            None => bytes.iter().fold(false, |any, &byte| any | (byte == b'_')),
+            None => name.iter().fold(false, |any, &byte| any | (byte == b'_')),
         };
         if found { Self::UNDERSCORE } else { Self(0) }
     }
+}
 
-    fn forwarding(name: &str) -> Self {
-        match (super::is_forwarding(name), name == "x-forwarded-for") {
-            (false, _) => Self(0),
-            (true, false) => Self::FORWARDING,
-            (true, true) => Self(Self::FORWARDING.0 | Self::X_FORWARDED_FOR.0),
-        }
-    }
+/// Whether token bytes are this text of small letters and hyphens, in any case: no other token byte becomes one of these by the bit
+/// that makes letters small.
+#[inline]
+fn is<const BYTES: usize>(name: &[u8], text: &[u8; BYTES]) -> bool {
+    let differing = |name: &[u8; BYTES]| name.iter().zip(text).fold(0, |any, (a, b)| any | ((a | 0x20) ^ b));
+    name.as_array().is_some_and(|name| differing(name) == 0)
+}
+
+/// Whether a value of `Connection` is the usual `keep-alive`, which names no field.
+pub(crate) fn lists_nothing(value: &[u8]) -> bool {
+    value == b"keep-alive" || value.eq_ignore_ascii_case(b"keep-alive")
+}
+
+/// How long the names are that are asked for, by the low bits of their first letter: a bit for each length, the last one for all
+/// from 31 on.
+const ASKED_LENGTHS: [u32; 32] = asked_lengths();
+
+const fn asked_lengths() -> [u32; 32] {
+    let mut lengths = [0; 32];
+    lengths[b't' as usize % 32] = 1 << 2 | 1 << 7 | 1 << 17;
+    lengths[b'h' as usize % 32] = 1 << 4;
+    lengths[b'u' as usize % 32] = 1 << 7 | 1 << 10;
+    lengths[b'c' as usize % 32] = 1 << 10 | 1 << 14;
+    lengths[b'e' as usize % 32] = 1 << 6;
+    lengths[b'k' as usize % 32] = 1 << 10;
+    lengths[b'a' as usize % 32] = 1 << 13;
+    lengths[b'w' as usize % 32] = 1 << 16;
+    lengths[b'p' as usize % 32] = 1 << 5 | 1 << 16 | 1 << 18 | 1 << 19;
+    lengths[b'f' as usize % 32] = 1 << 9;
+    lengths[b'x' as usize % 32] = 1 << 9 | u32::MAX << 11;
+    lengths
 }
 
 fn holds_underscore(word: [u8; 8]) -> bool {
@@ -150,6 +193,7 @@ mod tests {
     fn every_name_that_is_asked_for_is_found_and_no_other() {
         let table = [
             ("te", Present::TE),
+            ("host", Present::HOST),
             ("trailer", Present::TRAILER),
             ("transfer-encoding", Present::TRANSFER_ENCODING),
             ("upgrade", Present::UPGRADE),
@@ -166,26 +210,30 @@ mod tests {
             ("x-forwarded-for", Present(Present::FORWARDING.0 | Present::X_FORWARDED_FOR.0)),
         ];
         for (name, want) in table {
-            assert_eq!(Present::named(name), want, "{name}");
+            let capitals = name.to_ascii_uppercase();
+            assert_eq!(Present::named(name.as_bytes()), want, "{name}");
+            assert_eq!(Present::named(capitals.as_bytes()), want, "{capitals}");
             let headers = HeaderMap::from_iter([(
                 http::HeaderName::from_bytes(name.as_bytes()).expect("a name"),
-                http::HeaderValue::from_static("v"),
+                HeaderValue::from_static("v"),
             )]);
             assert_eq!(Present::of(&headers), want, "{name}");
         }
         for length in 0..20 {
             let name = format!("x{}", "a".repeat(length));
-            assert_eq!(Present::underscored(&name), Present(0), "{name}");
+            assert_eq!(Present::underscored(name.as_bytes()), Present(0), "{name}");
             for place in 1..=length {
                 let mut name = name.clone();
                 name.replace_range(place..=place, "_");
-                assert_eq!(Present::underscored(&name), Present::UNDERSCORE, "{name}");
+                assert_eq!(Present::underscored(name.as_bytes()), Present::UNDERSCORE, "{name}");
             }
         }
         for hop in super::super::HOP_BY_HOP.iter().chain([&http::header::TE, &http::header::UPGRADE]) {
-            assert!(Present::named(hop.as_str()).any(Present::HOP_BY_HOP), "{hop}");
+            assert!(Present::of_name(hop).any(Present::HOP_BY_HOP), "{hop}");
         }
+        let long = format!("x-forwarded-{}", "a".repeat(70));
         for name in [
+            &long,
             "x-forwarded-any",
             "x-forwarded",
             "forwarded",
@@ -195,11 +243,20 @@ mod tests {
             "proxy",
         ] {
             assert!(super::super::is_forwarding(name), "{name}");
-            assert_eq!(Present::named(name), Present::FORWARDING, "{name}");
+            assert_eq!(Present::named(name.as_bytes()), Present::FORWARDING, "{name}");
         }
-        for name in ["t", "tea", "x-request-id", "from", "pragma", "cookie", "host", "accept", "user-agents"]
-        {
-            assert_eq!(Present::named(name), Present(0), "{name}");
+        for name in [
+            "t",
+            "tea",
+            "x-request-id",
+            "from",
+            "pragma",
+            "cookie",
+            "accept",
+            "user-agents",
+            "x-forwardedfor",
+        ] {
+            assert_eq!(Present::named(name.as_bytes()), Present(0), "{name}");
         }
     }
 }

@@ -7,6 +7,7 @@ const TOKEN: u8 = 1;
 const PATH: u8 = 2;
 const QUERY: u8 = 4;
 const FRAGMENT: u8 = 8;
+const HOST: u8 = 16;
 
 const CLASSES: [u8; 256] = classes();
 
@@ -39,7 +40,9 @@ const fn classes() -> [u8; 256] {
             matches!(byte, 0x21 | 0x22 | 0x24..=0x3B | 0x3D | 0x40..=0x5F | 0x61..=0x7E) || byte >= 0x80;
         let query = matches!(byte, 0x21 | 0x24..=0x3B | 0x3D | 0x3F..=0x7E) || byte >= 0x80;
         let fragment = matches!(byte, 0x21..=0x7E) || byte >= 0x80;
+        let host = byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');
         table[index] = ((token as u8) * TOKEN)
+            | ((host as u8) * HOST)
             | ((path as u8) * PATH)
             | ((query as u8) * QUERY)
             | ((fragment as u8) * FRAGMENT);
@@ -51,6 +54,11 @@ const fn classes() -> [u8; 256] {
 /// May stand in a method or a field name (RFC 9110 §5.6.2).
 pub(super) fn is_token(byte: u8) -> bool {
     CLASSES[usize::from(byte)] & TOKEN != 0
+}
+
+/// Length of the longest prefix of bytes that may stand in a host's name.
+pub(super) fn host_prefix(bytes: &[u8]) -> usize {
+    prefix(bytes, |byte| CLASSES[usize::from(byte)] & HOST != 0)
 }
 
 /// Which part of a request target a byte stands in.
@@ -79,14 +87,20 @@ impl TargetPart {
 /// Length of the longest prefix of token bytes: sixteen at a time while they are letters and hyphens, as most are.
 #[inline]
 pub(super) fn token_prefix(bytes: &[u8]) -> usize {
-    let plain = block_prefix(bytes, |block| !letters(block) & 0xFFFF, is_token);
+    let plain = letter_prefix(bytes);
     match bytes.get(plain) {
         Some(&byte) if is_token(byte) => other_token_prefix(bytes, plain),
         _ => plain,
     }
 }
 
-/// The same, where the first `plain` bytes are known to be letters and hyphens, and the next one is none.
+/// Length of the longest prefix of letters and hyphens.
+#[inline]
+pub(super) fn letter_prefix(bytes: &[u8]) -> usize {
+    block_prefix(bytes, |block| !letters(block) & 0xFFFF, |byte| byte.is_ascii_alphabetic() || byte == b'-')
+}
+
+/// The same as of [`token_prefix`], where the first `plain` bytes are known to be letters and hyphens, and the next one is none.
 #[cold]
 #[inline(never)]
 fn other_token_prefix(bytes: &[u8], plain: usize) -> usize {
@@ -140,6 +154,54 @@ fn other_than_value(block: u8x16) -> i32 {
 #[inline]
 pub(crate) fn value_prefix(bytes: &[u8]) -> usize {
     block_prefix(bytes, other_than_value, is_value)
+}
+
+/// The places of all bytes that may not stand in a field value, in order; the ends of lines are among them. Each byte is looked
+/// at once, however many lines there are.
+pub(super) struct Breaks<'b> {
+    /// What was not looked at.
+    rest: &'b [u8],
+    /// Where that begins.
+    place: usize,
+    /// Of the block before it: a bit for each place that was not told yet.
+    marks: u32,
+}
+
+impl<'b> Breaks<'b> {
+    /// Of these bytes.
+    pub(super) fn of(bytes: &'b [u8]) -> Self {
+        Self { rest: bytes, place: 0, marks: 0 }
+    }
+
+    /// What is less than a block at the end.
+    #[cold]
+    fn last_block(rest: &[u8]) -> [u8; BLOCK_BYTES] {
+        std::array::from_fn(|place| rest.get(place).copied().unwrap_or(b' '))
+    }
+}
+
+impl Iterator for Breaks<'_> {
+    type Item = usize;
+
+    #[inline]
+    fn next(&mut self) -> Option<usize> {
+        while self.marks == 0 {
+            let block = match self.rest.split_first_chunk() {
+                Some((block, rest)) => {
+                    self.rest = rest;
+                    *block
+                }
+                None if self.rest.is_empty() => return None,
+                None => Self::last_block(std::mem::take(&mut self.rest)),
+            };
+            self.marks = other_than_value(u8x16::new(block)).cast_unsigned();
+            // No more than the bytes there are, but for what fills up the last block.
+            self.place = self.place.wrapping_add(BLOCK_BYTES);
+        }
+        let place = self.place.wrapping_sub(BLOCK_BYTES - self.marks.trailing_zeros() as usize);
+        self.marks &= self.marks.wrapping_sub(1);
+        Some(place)
+    }
 }
 
 /// A whole field line without a fault: a name, a colon, a value, CR and LF.
@@ -207,6 +269,25 @@ mod tests {
                 bytes[(length + 9) % 48] = b'\t';
                 let naive = bytes.iter().position(|&byte| !is_value(byte)).unwrap_or(bytes.len());
                 assert_eq!(value_prefix(&bytes), naive, "byte {bad:#x} at {length}");
+            }
+        }
+    }
+
+    #[test]
+    fn breaks_are_told_wherever_they_stand_and_in_order() {
+        for length in 0..100 {
+            let bytes: Vec<u8> = (0..length).map(|place| [b'a', 0xFF, b'\t', b'\r'][place * 7 % 4]).collect();
+            assert!(
+                Breaks::of(&bytes).eq((0..length).filter(|&place| !is_value(bytes[place]))),
+                "{length} bytes"
+            );
+        }
+        for bad in 0..=255_u8 {
+            for place in 0..70 {
+                let mut bytes = [b'a'; 70];
+                bytes[place] = bad;
+                let naive = (!is_value(bad)).then_some(place);
+                assert!(Breaks::of(&bytes).eq(naive), "byte {bad:#x} at {place}");
             }
         }
     }

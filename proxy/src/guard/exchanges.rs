@@ -11,6 +11,7 @@ use bytes::Bytes;
 use super::clock::{BodyClock, Expiry, Timeouts, WRITE_PROGRESS_BYTES, Waits, WriteStall};
 use super::head::{After, Framing, Head};
 use super::refusal::Refusal;
+use crate::forwarded::Present;
 
 /// A refused message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +47,8 @@ pub struct Exchanges {
     /// hyper asked for bytes in its present poll.
     read_wanted: Cell<bool>,
     raw_targets: RefCell<VecDeque<(u64, Bytes)>>,
+    /// Which fields the message of this number has; of those before it nobody knows any more.
+    seen: Cell<Option<(u64, Present)>>,
     reader: RefCell<Option<Waker>>,
     head_since: Cell<Option<Instant>>,
     request_since: Cell<Instant>,
@@ -71,6 +74,7 @@ impl Exchanges {
             body_complete: Cell::new(true),
             read_wanted: Cell::new(false),
             raw_targets: RefCell::new(VecDeque::new()),
+            seen: Cell::new(None),
             reader: RefCell::new(None),
             head_since: Cell::new(None),
             request_since: Cell::new(now),
@@ -81,13 +85,15 @@ impl Exchanges {
         }
     }
 
-    /// A request reached the request path: its number, and its raw target where that differs from the URI.
-    pub fn called(&self) -> (u64, Option<Bytes>) {
+    /// A request reached the request path: its number, its raw target where that differs from the URI, and which fields it has
+    /// if that was noted.
+    pub fn called(&self) -> (u64, Option<Bytes>, Option<Present>) {
         let index = self.called.get();
         self.called.set(index + 1);
+        let seen = self.seen.get().filter(|(owner, _)| *owner == index).map(|(_, seen)| seen);
         let mut targets = self.raw_targets.borrow_mut();
         let target = targets.pop_front_if(|(owner, _)| *owner == index).map(|(_, target)| target);
-        (index, target)
+        (index, target, seen)
     }
 
     /// Whether message `index` was refused after its head was accepted, so that it must not be carried out.
@@ -212,8 +218,9 @@ impl Exchanges {
         self.read_wanted.set(true);
     }
 
-    pub(super) fn accept(&self, head: Head) {
+    pub(super) fn accept(&self, head: Head, seen: Option<Present>) {
         let index = self.accepted.get();
+        self.seen.set(seen.map(|seen| (index, seen)));
         self.accepted.set(index + 1);
         if let Some(target) = head.raw_target {
             self.raw_targets.borrow_mut().push_back((index, target));

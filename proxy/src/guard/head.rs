@@ -7,6 +7,7 @@ use http::Uri;
 use super::bytes::{TargetPart, trim};
 use super::host::is_host;
 use super::refusal::Refusal;
+use crate::forwarded::present::{Present, lists_nothing};
 
 /// How the body of an accepted message is delimited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,24 +53,35 @@ pub(super) enum Known {
     Expect,
 }
 
-/// Length of the longest name in [`Known`].
-pub(super) const KNOWN_NAME_BYTES_MAX: usize = 17;
-
 impl Known {
-    /// The field called `name`, in any case. Asked for every field of every head: most are told apart by length and first
-    /// letter.
-    #[inline]
+    /// All that matter.
+    const ANY: Present = Present::HOST
+        .and(Present::CONTENT_LENGTH)
+        .and(Present::TRANSFER_ENCODING)
+        .and(Present::CONNECTION)
+        .and(Present::UPGRADE)
+        .and(Present::EXPECT);
+
+    /// The field called `name`, which are token bytes in any case.
     pub(super) fn of(name: &[u8]) -> Option<Self> {
-        let (known, text): (Self, &[u8]) = match name.len() {
-            4 => (Self::Host, b"host"),
-            14 => (Self::ContentLength, b"content-length"),
-            17 => (Self::TransferEncoding, b"transfer-encoding"),
-            10 => (Self::Connection, b"connection"),
-            7 => (Self::Upgrade, b"upgrade"),
-            6 => (Self::Expect, b"expect"),
-            _ => return None,
-        };
-        (name.first()? | 0x20 == *text.first()? && name.eq_ignore_ascii_case(text)).then_some(known)
+        Self::among(Present::named(name))
+    }
+
+    /// The field whose name gave `found`.
+    #[inline]
+    pub(super) fn among(found: Present) -> Option<Self> {
+        if !found.any(Self::ANY) {
+            return None;
+        }
+        let all = [
+            (Present::HOST, Self::Host),
+            (Present::CONNECTION, Self::Connection),
+            (Present::CONTENT_LENGTH, Self::ContentLength),
+            (Present::TRANSFER_ENCODING, Self::TransferEncoding),
+            (Present::UPGRADE, Self::Upgrade),
+            (Present::EXPECT, Self::Expect),
+        ];
+        all.into_iter().find_map(|(name, known)| found.any(name).then_some(known))
     }
 }
 
@@ -90,6 +102,10 @@ pub(super) struct Draft {
     upgrade: bool,
     close: bool,
     keep_alive: bool,
+    /// There was a `Connection`, and whether all of them are more than the usual lone one.
+    connection: bool,
+    listing: bool,
+    seen: Option<Present>,
 }
 
 impl Draft {
@@ -180,6 +196,12 @@ impl Draft {
 
     /// Exactly hyper's reading, so that both agree after which message the connection ends.
     fn connection(&mut self, value: &[u8]) {
+        let usual = lists_nothing(value);
+        self.listing |= std::mem::replace(&mut self.connection, true) || !usual;
+        if usual && !self.close {
+            self.keep_alive = true;
+            return;
+        }
         let has = |wanted: &[u8]| {
             value.is_ascii()
                 && value.split(|&byte| byte == b',').any(|token| trim(token).eq_ignore_ascii_case(wanted))
@@ -214,6 +236,16 @@ impl Draft {
         };
         let raw_target = self.has_fragment.then(|| Bytes::copy_from_slice(target));
         Ok(Head { framing, after, raw_target })
+    }
+
+    /// These are the names of its fields.
+    pub(super) fn saw(&mut self, names: Present) {
+        self.seen = Some(names.listing(self.listing));
+    }
+
+    /// Which fields there are, if it was said.
+    pub(super) fn seen(&self) -> Option<Present> {
+        self.seen
     }
 
     /// Whether the connection ends after this message, were it not for a tunnel.

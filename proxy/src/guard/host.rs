@@ -2,9 +2,14 @@
 
 use std::net::Ipv6Addr;
 
+use super::bytes::host_prefix;
+
 /// Whether `value` is `host [":" port]`: a name of letters, digits, `-`, `.`, `_`, `~`, or a bracketed IPv6 address, and
 /// a port of at most five digits, which may be empty. User information, lists, blanks, paths and escapes are not hosts.
 pub(super) fn is_host(value: &[u8]) -> bool {
+    if !value.is_empty() && host_prefix(value) == value.len() {
+        return true;
+    }
     let (host, port) = match value.iter().rposition(|&byte| byte == b':' || byte == b']') {
         Some(at) if value.get(at) == Some(&b':') => {
             let (host, port) = value.split_at(at);
@@ -20,9 +25,7 @@ pub(super) fn is_host(value: &[u8]) -> bool {
         [b'[', inner @ .., b']'] => {
             std::str::from_utf8(inner).is_ok_and(|inner| inner.parse::<Ipv6Addr>().is_ok())
         }
-        name => {
-            name.iter().all(|&byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~'))
-        }
+        name => host_prefix(name) == name.len(),
     }
 }
 

@@ -2,10 +2,11 @@
 //! which are refused. It edits nothing, keeps a few dozen bytes besides the current target, and knows no routes, time or
 //! sockets. However its input is cut into pieces, it tells the same events at the same offsets.
 
-use super::bytes::{FieldLine, TargetPart, is_token, token_prefix, value_prefix};
+use super::bytes::{Breaks, FieldLine, TargetPart, is_token, letter_prefix, token_prefix, value_prefix};
 use super::chunk::{Chunks, Progress};
-use super::head::{After, Draft, Framing, Head, KNOWN_NAME_BYTES_MAX, Known};
+use super::head::{After, Draft, Framing, Head, Known};
 use super::refusal::Refusal;
+use crate::forwarded::Present;
 
 /// Bounds of one connection's messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -186,6 +187,11 @@ impl Scanner {
         matches!(self.state, State::Length(_) | State::Chunked)
     }
 
+    /// Which fields the head has that was accepted last, where they were noted.
+    pub(crate) fn seen(&self) -> Option<Present> {
+        self.draft.seen()
+    }
+
     /// The held message opened no tunnel: the connection goes on as HTTP. Does nothing in any other state.
     pub fn release(&mut self) {
         if self.state == State::Hold {
@@ -230,25 +236,51 @@ impl Scanner {
         let behind = behind.strip_prefix(b" ")?;
         let (target, part) = plain_target(behind);
         draft.target(target, part).ok().filter(|()| target.len() <= self.limits.target_bytes_max)?;
-        let mut lines = behind.get(target.len()..)?.strip_prefix(b" HTTP/1.1\r\n")?;
+        let lines = behind.get(target.len()..)?.strip_prefix(b" HTTP/1.1\r\n")?;
         draft.version(b"HTTP/1.1").ok()?;
-        let mut fields = 0;
-        while !lines.starts_with(b"\r\n") {
-            let line = FieldLine::of(lines)?;
-            fields += 1;
-            if fields > self.limits.fields_max || line.name.len() > self.limits.field_name_bytes_max {
-                return None;
-            }
-            if let Some(known) = Known::of(line.name) {
-                draft.field(known, line.value).ok().filter(|()| line.value.len() <= VALUE_BYTES_MAX)?;
-            }
-            lines = lines.get(line.bytes..)?;
-        }
+        let end = self.whole_lines(lines, &mut draft)?;
         let head = draft.finish(target).ok()?;
         self.draft = draft;
         self.end_head(&head);
-        // What is left of the lines begins with the empty one.
-        Some((rest.len() - lines.len() + 2, head))
+        Some((rest.len() - lines.len() + end, head))
+    }
+
+    /// The bytes of these field lines with the empty one behind them, all of them plain. One pass finds where lines end and
+    /// whether their values are legal. A function of its own, so that what it keeps stays in registers.
+    #[inline(never)]
+    fn whole_lines(&self, lines: &[u8], draft: &mut Draft) -> Option<usize> {
+        let (mut start, mut fields, mut seen) = (0, 0, Present::default());
+        let mut breaks = Breaks::of(lines);
+        loop {
+            let end = breaks.next()?;
+            if !lines.get(end..)?.starts_with(b"\r\n") {
+                return None;
+            }
+            breaks.next(); // the line feed
+            if end == start {
+                draft.saw(seen);
+                return Some(end + 2);
+            }
+            let line = lines.get(start..end)?;
+            let mut name_bytes = letter_prefix(lines.get(start..)?);
+            if line.get(name_bytes) != Some(&b':') {
+                name_bytes = token_prefix(line);
+                line.get(name_bytes).filter(|&&byte| byte == b':')?;
+                seen = seen.and(Present::underscored(line.get(..name_bytes)?));
+            }
+            let name = line.get(..name_bytes).filter(|name| !name.is_empty())?;
+            fields += 1;
+            if fields > self.limits.fields_max || name_bytes > self.limits.field_name_bytes_max {
+                return None;
+            }
+            let found = Present::named(name);
+            seen = seen.and(found);
+            if let Some(known) = Known::among(found) {
+                let value = line.get(name_bytes + 1..).filter(|value| value.len() <= VALUE_BYTES_MAX)?;
+                draft.field(known, value).ok()?;
+            }
+            start = end + 2;
+        }
     }
 
     fn head(&mut self, rest: &[u8]) -> Result<(usize, Option<Event>), Refusal> {
@@ -438,9 +470,8 @@ impl Scanner {
             return Err(Refusal::HeadTooLarge);
         }
         expect(byte, b':', Refusal::Field)?;
-        let known = (self.word_bytes <= KNOWN_NAME_BYTES_MAX)
-            .then(|| Known::of(self.word.get(..self.word_bytes).unwrap_or_default()))
-            .flatten();
+        // A name that is longer than the word is none that matters.
+        let known = self.word.get(..self.word_bytes).and_then(Known::of);
         self.value.clear();
         self.state = State::FieldValue(known);
         Ok(1)

@@ -131,7 +131,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Guarded<S> {
                     approved = at;
                     // Set already unless the head came with the bytes before it.
                     exchanges.head_came(*now.get_or_insert_with(Instant::now));
-                    exchanges.accept(head);
+                    exchanges.accept(head, scanner.seen());
                 }
                 Some(Event::End(_)) => exchanges.end_body(),
                 Some(Event::Refused(refusal)) => {

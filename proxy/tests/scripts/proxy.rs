@@ -16,6 +16,7 @@ use ravelin_proxy::compile::{Compiler, Process};
 use ravelin_proxy::connection::{
     self, Accepted, Application, ClientBody, ConnectionFacts, Control, Scope, Settings, TunnelRun,
 };
+use ravelin_proxy::forwarded::Present;
 use ravelin_proxy::request::{self, Shared, State};
 use ravelin_proxy::table::Table;
 use ravelin_proxy::tls::{Choice, Hello};
@@ -36,9 +37,10 @@ impl Application for OneWorker {
     async fn answer(
         self: &Rc<Self>,
         connection: &Rc<ConnectionFacts>,
+        present: Present,
         request: Request<ClientBody>,
     ) -> Response<ResponseBody> {
-        request::answer(&self.state, &self.table, connection, request).await
+        request::answer(&self.state, &self.table, connection, present, request).await
     }
 
     fn take_tunnel(body: &mut ResponseBody) -> Option<TunnelRun> {

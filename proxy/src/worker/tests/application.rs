@@ -16,6 +16,7 @@ use http_body_util::BodyExt;
 use tokio::sync::Notify;
 
 use crate::connection::{Application, ClientBody, ConnectionFacts, RawTarget, TunnelRun};
+use crate::forwarded::Present;
 use crate::tls::{Choice, Hello, TlsTable};
 use crate::worker::Counters;
 
@@ -204,8 +205,10 @@ impl Application for TestApplication {
     async fn answer(
         self: &Rc<Self>,
         connection: &Rc<ConnectionFacts>,
+        present: Present,
         request: Request<ClientBody>,
     ) -> Response<TestBody> {
+        assert_eq!(present, Present::of_client(request.headers()), "whoever read the head saw its fields");
         let target = match request.extensions().get::<RawTarget>() {
             Some(raw) => String::from_utf8_lossy(&raw.0).into_owned(),
             None => request.uri().to_string(),

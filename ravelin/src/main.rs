@@ -26,11 +26,6 @@ use clap::Parser;
 
 use cli::{Arguments, Command};
 
-/// Gives memory back to the system some seconds after it was freed: a large configuration passes through many threads, and
-/// the system's allocator keeps what each of them once held.
-#[global_allocator]
-static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
-
 fn main() -> ExitCode {
     let words: Result<Vec<String>, OsString> =
         std::env::args_os().skip(1).map(OsString::into_string).collect();

@@ -15,7 +15,7 @@ use http_body::{Body, Frame};
 use http_body_util::BodyExt;
 use tokio::sync::Notify;
 
-use crate::connection::{Application, ClientBody, ConnectionFacts, RawTarget, TunnelRun};
+use crate::connection::{Application, ClientBody, ConnectionFacts, RawTarget, TlsFacts, TunnelRun};
 use crate::forwarded::Present;
 use crate::tls::{Choice, Hello, TlsTable};
 use crate::worker::Counters;
@@ -199,6 +199,14 @@ impl Drop for Abandoned<'_> {
     }
 }
 
+/// What the handshake told, as text.
+fn facts_of(connection: &ConnectionFacts) -> String {
+    let facts = |tls: &TlsFacts| {
+        format!("{:?}", (&tls.sni, tls.version, &tls.options, tls.client_certificates.len()))
+    };
+    connection.tls.as_ref().map_or_else(|| "None".to_owned(), |tls| format!("Some({})", facts(tls)))
+}
+
 impl Application for TestApplication {
     type Body = TestBody;
 
@@ -260,15 +268,7 @@ impl Application for TestApplication {
                 switching
             }
             "/no-tunnel" => status(StatusCode::SWITCHING_PROTOCOLS),
-            "/facts" => response(format!(
-                "{:?}",
-                connection.tls.as_ref().map(|tls| (
-                    &tls.sni,
-                    tls.version,
-                    &tls.options,
-                    tls.client_certificates.len()
-                ))
-            )),
+            "/facts" => response(facts_of(connection)),
             path => response(format!("path {path}")),
         };
         abandoned.1 = true;

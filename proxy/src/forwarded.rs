@@ -397,11 +397,7 @@ fn is_immune(name: &str) -> bool {
 
 /// Fields by which proxies tell each other who the client is and what it asked for.
 fn is_forwarding(name: &str) -> bool {
-    name.starts_with("x-forwarded-")
-        || matches!(
-            name,
-            "x-forwarded" | "forwarded" | "x-real-ip" | "x-original-url" | "x-rewrite-url" | "proxy"
-        )
+    Present::named(name.as_bytes()).any(Present::FORWARDING)
 }
 
 fn is_alias(name: &str) -> bool {

@@ -6,6 +6,7 @@
 //! makes nobody else be judged again. The verdict depends on the objects alone, so every node that holds the same
 //! records comes to the same. It must not know how objects travel or are served.
 
+mod language;
 mod middlewares;
 mod own;
 mod pem;
@@ -22,6 +23,7 @@ use crate::draft::Draft;
 use crate::key::Key;
 use crate::object::{Kind, Object, Record, State, Status};
 use crate::parallel::{self, BATCH, SHARE_MIN};
+use crate::rule::Syntax;
 use own::Own;
 
 /// The provider of what Ravelin makes itself: static sections, and objects that Traefik names `…@internal`.
@@ -53,6 +55,8 @@ pub struct Checker {
     dependants: BTreeMap<Key, BTreeSet<Key>>,
     /// Routers with TLS by entry point and host, and there by their TLS options: two sets of options are at odds.
     tls_hosts: BTreeMap<TlsPlace, BTreeMap<Arc<str>, BTreeSet<Key>>>,
+    /// The language of rules of routers that name none.
+    language: Syntax,
 }
 
 /// An entry point's key (that without a name stands for the default ones) and a host.
@@ -80,7 +84,7 @@ impl Checker {
     pub fn judge_again(&mut self) -> RecordChange {
         let keys: BTreeSet<Key> = self.nodes.keys().cloned().collect();
         let mut change = RecordChange::default();
-        self.judge(keys, &mut change);
+        self.judge(keys, None, &mut change);
         change
     }
 
@@ -97,11 +101,15 @@ impl Checker {
         if let Some(node) = self.nodes.remove(&key) {
             self.unindex(&key, &node.own);
         }
+        let says_language = language::decides(&key);
         if let Some(record) = record {
-            let mut own = Own::of(&key, &record.object);
+            let mut own = Own::of(&key, &record.object, self.language);
             self.index(&key, &mut own);
             let node = Node { wanted: record.object.clone(), own, record: Some(record) };
             self.nodes.insert(key, Box::new(node));
+        }
+        if says_language {
+            self.restore_language();
         }
     }
 
@@ -156,7 +164,7 @@ impl Checker {
             if self.nodes.get(&key).is_some_and(|node| node.wanted == object) {
                 continue;
             }
-            let mut own = own.unwrap_or_else(|| Own::of(&key, &object));
+            let mut own = own.unwrap_or_else(|| Own::of(&key, &object, self.language));
             let before = self.nodes.remove(&key);
             if before.as_ref().is_none_or(|node| node.own != own) {
                 let nothing = Own::default();
@@ -177,6 +185,7 @@ impl Checker {
             self.nodes.insert(key.clone(), Box::new(Node { wanted: object, own, record }));
             touched.insert(key);
         }
+        let former = self.change_language(&default_before, &mut touched, &mut spread);
         for key in &spread {
             touched.extend(self.rivals(key).cloned());
         }
@@ -184,7 +193,7 @@ impl Checker {
             touched.extend(self.tls_hosts.values().flat_map(BTreeMap::values).flatten().cloned());
         }
         self.spread(spread, &mut touched);
-        self.judge(touched, &mut change);
+        self.judge(touched, former, &mut change);
         change
     }
 
@@ -197,7 +206,7 @@ impl Checker {
         let batch: Vec<(Key, Object)> = puts.take(BATCH).collect();
         let owns = parallel::map(&batch, SHARE_MIN, |(key, object)| {
             let is_same = self.nodes.get(key).is_some_and(|node| node.wanted == *object);
-            (!is_same).then(|| Own::of(key, object))
+            (!is_same).then(|| Own::of(key, object, self.language))
         });
         batch.into_iter().zip(owns).map(|((key, object), own)| (key, object, own)).collect()
     }
@@ -301,7 +310,8 @@ impl Checker {
         }
     }
 
-    fn judge(&mut self, keys: BTreeSet<Key>, change: &mut RecordChange) {
+    /// `former` is what the language of rules was until now, if it is another one.
+    fn judge(&mut self, keys: BTreeSet<Key>, former: Option<Syntax>, change: &mut RecordChange) {
         let default_entry_points = self.default_entry_points();
         let keys: Vec<Key> = keys.into_iter().collect();
         // A verdict depends on what objects are by themselves, never on the verdict on another one.
@@ -313,7 +323,9 @@ impl Checker {
                 let (Some(node), Some(status)) = (self.nodes.get_mut(key), status) else { continue };
                 let before = node.record.as_ref();
                 let last_good = match status.state {
-                    State::Disabled => before.and_then(Record::effective).cloned(),
+                    State::Disabled => before
+                        .and_then(Record::effective)
+                        .map(|good| language::kept(good, former).unwrap_or_else(|| good.clone())),
                     State::Enabled | State::Warning => None,
                 };
                 let record = Record { object: node.wanted.clone(), status, last_good };

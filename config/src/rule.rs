@@ -43,9 +43,10 @@ impl RuleError {
 }
 
 /// A language of rules.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub enum Syntax {
     /// That of Traefik 3.
+    #[default]
     Version3,
     /// That of Traefik 2, deprecated.
     Version2,

@@ -16,7 +16,7 @@ pub use entry_point::{
 pub use internal::{InternalObjects, internal_objects};
 pub use load::{Judged, Loaded, judge_document, load};
 pub use sections::{
-    AccessLog, AccessLogFields, AccessLogFilters, AccessLogHeaders, Api, DefaultMode, FileProvider, Global,
-    Log, Metrics, Ping, Prometheus, Providers, StaticConfig,
+    AccessLog, AccessLogFields, AccessLogFilters, AccessLogHeaders, Api, Core, DefaultMode, FileProvider,
+    Global, Log, Metrics, Ping, Prometheus, Providers, StaticConfig,
 };
 pub use source::{Inputs, Source, read_if_there};

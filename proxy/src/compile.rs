@@ -171,9 +171,10 @@ impl Compiler {
         let changes = map.diff(&self.map);
         // Every changed record is read before anything is built, so that a refusal costs nothing.
         let (mut changed, mut aside) = (BTreeMap::new(), Vec::new());
+        let language = known::language(map);
         for (key, change) in changes {
             let read = match change {
-                Change::Put(bytes) => match known::read(&key, &bytes)? {
+                Change::Put(bytes) => match known::read(&key, &bytes, language)? {
                     Read::Known(record) => Some(record),
                     Read::Aside(reason) => {
                         aside.push((key.clone(), reason));

@@ -349,7 +349,7 @@ fn elsewhere(
 fn rule_of(table: &Table, rank: &Rank) -> (String, Syntax) {
     let router = object_of(table, Kind::HttpRouter, &rank.router).map(|record| salvaged(&record));
     let router = router.unwrap_or_default();
-    let syntax = Syntax::named(&router.rule_syntax);
+    let syntax = router.syntax(table.sections.language());
     (router.rule, syntax)
 }
 

@@ -91,7 +91,8 @@ pub(super) fn also_known_as(key: &Key) -> Vec<Key> {
 }
 
 impl Own {
-    pub(super) fn of(key: &Key, object: &Object) -> Self {
+    /// `language` is that of rules of routers that name none.
+    pub(super) fn of(key: &Key, object: &Object, language: Syntax) -> Self {
         let mut own = Self::default();
         if key.kind() != Some(object.kind) {
             own.errors.push("the object's kind is not that of its key".to_owned());
@@ -124,7 +125,7 @@ impl Own {
         if !own.errors.is_empty() {
             drop_misshapen(fields, &mut json);
         }
-        own.typed(key, object.kind, json);
+        own.typed(key, object.kind, json, language);
         // Kept for as long as the object is wanted.
         own.references.shrink_to_fit();
         own
@@ -148,11 +149,11 @@ impl Own {
     }
 
     /// Runs the constructors of the kind. An object with errors may still fit its type, and then its references count.
-    fn typed(&mut self, key: &Key, kind: Kind, json: Json) {
+    fn typed(&mut self, key: &Key, kind: Kind, json: Json, language: Syntax) {
         let sound = self.errors.is_empty();
         let provider = provider_of(key);
         match kind {
-            Kind::HttpRouter => self.router(&parsed(json), provider, sound),
+            Kind::HttpRouter => self.router(&parsed(json), provider, sound, language),
             Kind::HttpService => self.service(key, &parsed(json), provider, sound),
             Kind::HttpMiddleware => self.middleware(key, &json, provider, sound),
             Kind::HttpServersTransport if sound => {
@@ -173,7 +174,7 @@ impl Own {
         }
     }
 
-    fn router(&mut self, router: &HttpRouter, provider: &str, sound: bool) {
+    fn router(&mut self, router: &HttpRouter, provider: &str, sound: bool, language: Syntax) {
         self.refer_to_places(router, provider);
         if let Some(tls) = &router.tls {
             let options = match tls.options.as_deref() {
@@ -201,7 +202,7 @@ impl Own {
                 router.priority
             ));
         }
-        self.rule(&router.rule, Syntax::named(&router.rule_syntax));
+        self.rule(&router.rule, router.syntax(language));
     }
 
     /// Where a router finds its requests: on entry points, or among those of its parents.

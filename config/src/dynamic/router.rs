@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::is_zero;
+use crate::rule::Syntax;
 
 /// An HTTP router: which requests, through which middlewares, to which service.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,6 +36,13 @@ pub struct HttpRouter {
     /// What is logged and measured of this router's requests.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub observability: Option<RouterObservability>,
+}
+
+impl HttpRouter {
+    /// The language of its rule; `default` is that of routers that name none.
+    pub fn syntax(&self, default: Syntax) -> Syntax {
+        if self.rule_syntax.is_empty() { default } else { Syntax::named(&self.rule_syntax) }
+    }
 }
 
 /// A router's TLS part.

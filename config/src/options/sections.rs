@@ -346,10 +346,5 @@ pub(super) const STATIC: &[Field] = &[
     group("spiffe", &[text("workloadAPIAddr")]).not_yet("SPIFFE does not work yet"),
     switch("ocsp", &[text_map("responderOverrides")]).not_yet("OCSP stapling does not work yet"),
     group("experimental", EXPERIMENTAL),
-    group(
-        "core",
-        &[choice("defaultRuleSyntax", &[("v3", Support::Same)]).or("v3").differs(
-            "`v2` stops the start: every rule without a `ruleSyntax` would mean something else than was written",
-        )],
-    ),
+    group("core", &[choice("defaultRuleSyntax", &[("v3", Support::Same), ("v2", Support::Same)]).or("v3")]),
 ];

@@ -100,14 +100,12 @@ fn later_or_without_effect(path: &str) -> bool {
     let mut fields = STATIC;
     for name in path.split('.').skip(1) {
         let Some(field) = fields.iter().find(|field| field.name == name) else { return false };
-        if field.support != Support::Same
-            || matches!(field.ty, Type::Choice(_)) && name == "defaultRuleSyntax"
-        {
+        if field.support != Support::Same {
             return true;
         }
         fields = field.ty.fields();
     }
-    ["experimental", "core"].iter().any(|section| path == format!(".{section}"))
+    path == ".experimental"
 }
 
 #[test]

@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::EntryPoint;
 use crate::duration::GoDuration;
 use crate::dynamic::ServersTransport;
+use crate::rule::Syntax;
 
 /// The whole static configuration, as far as it works.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -33,6 +34,9 @@ pub struct StaticConfig {
     pub metrics: Option<Metrics>,
     /// Settings of the whole process.
     pub global: Global,
+    /// The language of rules, where it is given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub core: Option<Core>,
     /// The transport named `default@internal`.
     pub servers_transport: ServersTransport,
 }
@@ -75,6 +79,27 @@ impl Default for Providers {
 pub struct RestProvider {
     /// Take it on the entry point `traefik` without a router of one's own.
     pub insecure: bool,
+}
+
+/// What holds for all routers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Core {
+    /// The language of rules of routers that name none: `v3` or `v2`. Deprecated in Traefik.
+    pub default_rule_syntax: String,
+}
+
+impl Core {
+    /// The language of rules of routers that name none.
+    pub fn syntax(core: Option<&Self>) -> Syntax {
+        core.map_or(Syntax::Version3, |core| Syntax::named(&core.default_rule_syntax))
+    }
+}
+
+impl Default for Core {
+    fn default() -> Self {
+        Self { default_rule_syntax: "v3".to_owned() }
+    }
 }
 
 /// A file or directory of dynamic configuration. With both given the directory wins.

@@ -91,6 +91,9 @@ impl View {
                 Ok(router) => object_of(&router),
                 Err(_) => raw(&record),
             };
+            if let Some(core) = table.sections.core.as_ref().filter(|_| router.rule_syntax.is_empty()) {
+                object.insert("ruleSyntax".to_owned(), json!(core.default_rule_syntax));
+            }
             set_status(&mut object, table, &key, &record);
             let names = self.add_router(table, key.name(), &router, object);
             copies.insert(key.name().to_owned(), names);
@@ -129,7 +132,7 @@ impl View {
         };
         let mut plain = Vec::new();
         for entry_point in &wanted {
-            match table.entry_point(entry_point).filter(|found| has_model(&found.config)) {
+            match table.entry_point(entry_point).filter(|found| has_model(&found.config, &table.sections)) {
                 Some(model) => {
                     let name =
                         if wanted.len() > 1 { format!("{entry_point}-{name}") } else { name.to_owned() };

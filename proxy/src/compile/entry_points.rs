@@ -48,6 +48,7 @@ impl Run<'_> {
             log: self.section("log").unwrap_or_default(),
             global: self.section("global").unwrap_or_default(),
             providers: self.section("providers").unwrap_or_default(),
+            core: self.section("core"),
         };
         if !self.state.transports.contains_key(DEFAULT_TRANSPORT) {
             changed.extend(Key::of(Kind::HttpServersTransport, DEFAULT_TRANSPORT));
@@ -58,12 +59,13 @@ impl Run<'_> {
             changed.extend(self.every(Kind::HttpService));
             changed.extend(self.every(Kind::HttpRouter));
         }
+        let language_changed = sections.core != self.state.sections.core;
         let append_client = !sections.global.not_append_x_forwarded_for;
         if *self.state.sections != sections {
             self.state.sections = Arc::new(sections);
         }
         let routing_changed = self.entry_points(append_client);
-        if precedence_changed || routing_changed {
+        if precedence_changed || language_changed || routing_changed {
             changed.extend(self.every(Kind::HttpRouter));
         }
         changed
@@ -175,7 +177,11 @@ fn routes_alike(a: &EntryPoint, b: &EntryPoint) -> bool {
         && is_udp(a) == is_udp(b)
 }
 
-/// Whether an entry point gives its routers something of its own: a router on several is then named for each.
-pub(crate) fn has_model(config: &EntryPoint) -> bool {
-    !config.http.middlewares.is_empty() || config.http.tls.is_some() || config.observability.is_some()
+/// Whether an entry point gives its routers something of its own, a language of rules too: a router on several is then named
+/// for each.
+pub(crate) fn has_model(config: &EntryPoint, sections: &Sections) -> bool {
+    sections.core.is_some()
+        || !config.http.middlewares.is_empty()
+        || config.http.tls.is_some()
+        || config.observability.is_some()
 }

@@ -4,8 +4,10 @@
 use std::sync::Arc;
 
 use ravelin_config::options::SCHEMA_VERSION;
+use ravelin_config::rule::Syntax;
+use ravelin_config::static_config::Core;
 use ravelin_config::understands::MUST_BE_KNOWN;
-use ravelin_config::{Key, Kind, Object, Record, RecordError};
+use ravelin_config::{ConfigMap, Key, Kind, Object, Record, RecordError};
 
 use super::{Refusal, router, unreadable, wire};
 
@@ -18,12 +20,23 @@ pub(super) enum Read {
     Aside(Arc<str>),
 }
 
+/// The language of rules of routers that name none in a configuration, before its sections are read.
+pub(super) fn language(map: &ConfigMap) -> Syntax {
+    let record = Key::of(Kind::StaticSection, "core").ok().and_then(|key| {
+        let bytes = map.get(key.as_str())?;
+        super::record(&key, bytes).ok()
+    });
+    let value = record.as_ref().and_then(Record::effective);
+    let core = value.and_then(|object| serde_json::from_slice::<Core>(&object.bytes).ok());
+    Core::syntax(core.as_ref())
+}
+
 /// Reads a record. One without a place of its own may be in error later; here it is refused only where the rest could not be
 /// served safely without it.
 ///
 /// # Errors
 /// [`Refusal::Record`].
-pub(super) fn read(key: &Key, bytes: &[u8]) -> Result<Read, Refusal> {
+pub(super) fn read(key: &Key, bytes: &[u8], language: Syntax) -> Result<Read, Refusal> {
     let record = match Record::from_wire(wire(key, bytes)?) {
         Ok(record) => record,
         // A kind of its own has a prefix of its own: nothing that is built here refers to it.
@@ -38,7 +51,7 @@ pub(super) fn read(key: &Key, bytes: &[u8]) -> Result<Read, Refusal> {
             None => Ok(Read::Known(record)),
         },
         Some(Kind::HttpRouter) => match record.effective().and_then(newer) {
-            Some(reason) if !router::has_place(&record) => Err(unreadable(
+            Some(reason) if !router::has_place(&record, language) => Err(unreadable(
                 key,
                 &format!("{reason}; and its rule cannot be read, so that its place is not known"),
             )),

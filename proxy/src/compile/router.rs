@@ -166,7 +166,7 @@ impl Run<'_> {
         if self.is_own_ancestor(key) {
             reason = reason.or_else(|| Some(Arc::from("parentRefs: the router is an ancestor of itself")));
         }
-        let ready = match ready(&router) {
+        let ready = match ready(&router, self.state.sections.language()) {
             Ok(ready) => ready,
             Err(error) => {
                 let text = reason.map_or(error, |reason| reason.to_string());
@@ -199,7 +199,7 @@ impl Run<'_> {
         let several = entry_points.len() > 1;
         let (mut placements, mut problem) = (Vec::with_capacity(entry_points.len()), None);
         for site in entry_points {
-            let name: Arc<str> = match several && has_model(&site.config) {
+            let name: Arc<str> = match several && has_model(&site.config, &self.state.sections) {
                 true => Arc::from(format!("{}-{}", site.name, key.name())),
                 false => Arc::clone(own_name),
             };
@@ -340,17 +340,18 @@ fn route(rank: Rank, ready: &Ready, served: Served, seen: Seen, tls_options: Opt
     Route { rank, rule: Arc::clone(&ready.rule), outcome, access_log, metrics, meter, tls_options }
 }
 
-fn ready(router: &HttpRouter) -> Result<Ready, String> {
+fn ready(router: &HttpRouter, language: Syntax) -> Result<Ready, String> {
     let text = &router.rule;
     let invalid = |error: RuleError| format!("invalid rule {text:?}: {error}");
-    let rule = rule::parse_as(text, Syntax::named(&router.rule_syntax)).map_err(invalid)?;
+    let rule = rule::parse_as(text, router.syntax(language)).map_err(invalid)?;
     let compiled = rule.compile().map_err(invalid)?;
     Ok(Ready { rule: Arc::new(compiled), keys: Arc::new(rule.necessary_keys()) })
 }
 
-/// Whether the place of a router can be told by its rule, although the rest of it cannot be read.
-pub(super) fn has_place(record: &Record) -> bool {
-    ready(&salvaged(record)).is_ok()
+/// Whether the place of a router can be told by its rule, although the rest of it cannot be read. `language` is that of routers
+/// that name none.
+pub(super) fn has_place(record: &Record, language: Syntax) -> bool {
+    ready(&salvaged(record), language).is_ok()
 }
 
 /// What a router in error says of its place, as far as it can be read: the rest of it may have any shape.

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ravelin_config::dynamic::{TlsCertificate, TlsOptions, TlsStore};
-use ravelin_config::static_config::{AccessLog, Api, Global, Log, Metrics, Ping, Providers};
+use ravelin_config::rule::Syntax;
+use ravelin_config::static_config::{AccessLog, Api, Core, Global, Log, Metrics, Ping, Providers};
 
 /// The static sections in force; one that is absent or in error is `None` or Traefik's default.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -24,6 +25,15 @@ pub struct Sections {
     pub global: Global,
     /// `static/providers`.
     pub providers: Providers,
+    /// `static/core`.
+    pub core: Option<Core>,
+}
+
+impl Sections {
+    /// The language of rules of routers that name none.
+    pub fn language(&self) -> Syntax {
+        Core::syntax(self.core.as_ref())
+    }
 }
 
 /// TLS objects in force, by qualified name (certificates by the name in their key).

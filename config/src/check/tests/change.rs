@@ -127,6 +127,48 @@ fn foreign_objects_are_judged_too() {
     }
 }
 
+#[test]
+fn the_language_of_rules_holds_for_routers_that_name_none_and_what_was_good_keeps_its_own() {
+    let key = "http/routers/web@file";
+    let core = Key::of(Kind::StaticSection, "core").expect("a short name");
+    let says = |word: &str| {
+        let json = serde_json::json!({"defaultRuleSyntax": word});
+        (core.clone(), options::object(Kind::StaticSection, &json).expect("shallow"))
+    };
+    let old = web("{rule: 'Host(`a`, `b`)', service: s}");
+    let mut checker = checker(&old);
+    assert!(error(&checker, key).contains("error while parsing rule"), "version 3 takes one host");
+
+    let change = checker.upsert([says("v2")], []);
+    assert!(change.puts.contains_key(key), "{:?}", change.puts.keys());
+    assert_eq!(errors(&checker, key), None);
+    let ids = |checker: &Checker| {
+        let records: Vec<(Key, Record)> =
+            checker.records().map(|(key, record)| (key.clone(), record.clone())).collect();
+        records
+    };
+    // Who takes over reads routers before the section, and comes to the same.
+    let mut other = Checker::from_records(ids(&checker));
+    assert!(other.judge_again().is_empty());
+    let both = web("{rule: 'Host(`a`, `c`)', service: s}");
+    let other_change = other.replace_provider(&draft(&both));
+    assert_eq!(other_change.puts[key].status, Status::enabled());
+
+    // A language of its own is a router's own.
+    checker.replace_provider(&draft(&web("{rule: 'PathRegexp(`/`)', ruleSyntax: v3, service: s}")));
+    assert_eq!(errors(&checker, key), None);
+    checker.replace_provider(&draft(&old));
+
+    let change = checker.upsert([says("v3")], []);
+    assert!(error(&checker, key).contains("error while parsing rule"));
+    let kept = change.puts[key].effective().expect("it was good in the other language");
+    let kept = options::object_json(kept).expect("objects are JSON");
+    assert_eq!(kept, serde_json::json!({"rule": "Host(`a`, `b`)", "ruleSyntax": "v2", "service": "s"}));
+    assert!(checker.upsert([says("v9")], []).puts[core.as_str()].status.state == State::Disabled);
+    let change = checker.upsert([], [core.clone()]);
+    assert!(!change.puts.contains_key(key), "no section, and one in error, leave it at version 3");
+}
+
 /// Cost follows the change: a count of what is judged, not a clock.
 #[test]
 fn one_changed_router_among_many_touches_only_itself() {
@@ -148,7 +190,7 @@ fn one_changed_router_among_many_touches_only_itself() {
     assert_eq!(checker.replace_provider(&wanted).puts.len(), 20_000);
     let (key, changed) = router(777, "Host(`other.test`)");
     let judged = |checker: &Checker, object: &Object| {
-        let (mut own, default) = (Own::of(&key, object), checker.default_entry_points());
+        let (mut own, default) = (Own::of(&key, object, checker.language), checker.default_entry_points());
         let mut after = checker.clone();
         let old = after.nodes.remove(&key).expect("it was put");
         let counts = [after.tls_counts(&old.own), after.tls_counts(&own)].concat();

@@ -23,15 +23,6 @@ pub const DIFFERENCES: &[Difference] = &[
         concerns: &["http.routers"],
     },
     Difference {
-        title: "the language of rules is chosen by each router",
-        traefik: "`core.defaultRuleSyntax: v2` makes the deprecated language of version 2 that of all rules",
-        ravelin: "that stops the start; a router's own `ruleSyntax: v2` holds",
-        reason: "the same text means something else in each language, and a router is judged by what it says itself, wherever it \
-                 is read",
-        restore: Some("http.routers.<name>.ruleSyntax: v2"),
-        concerns: &["core.defaultRuleSyntax"],
-    },
-    Difference {
         title: "a child router that cannot be placed is in error",
         traefik: "of parents in a circle one link is cut with a warning, and a child with `tls` vanishes",
         ravelin: "each router of the circle and the child are in error, and answer 503 where they have a place",

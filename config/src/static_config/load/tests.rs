@@ -5,7 +5,8 @@ use std::path::Path;
 
 use super::*;
 use crate::duration::GoDuration;
-use crate::static_config::EntryPoint;
+use crate::rule::Syntax;
+use crate::static_config::{Core, EntryPoint};
 
 struct Given {
     arguments: Vec<String>,
@@ -295,9 +296,17 @@ fn the_transport_to_servers_holds_what_its_files_hold() {
 }
 
 #[test]
-fn the_old_rule_language_as_default_stops_the_start() {
-    assert!(file("core: {defaultRuleSyntax: v2}").refused().contains("core.defaultRuleSyntax"));
-    file("core: {defaultRuleSyntax: v3}").good();
+fn the_language_of_rules_is_one_of_two() {
+    assert!(file("core: {defaultRuleSyntax: v1}").refused().contains("core.defaultRuleSyntax"));
+    for (text, expected) in [
+        ("log: {}", Syntax::Version3),
+        ("core: {}", Syntax::Version3),
+        ("core: {defaultRuleSyntax: v3}", Syntax::Version3),
+        ("core: {defaultRuleSyntax: v2}", Syntax::Version2),
+    ] {
+        let loaded = file(text).good();
+        assert_eq!(Core::syntax(loaded.config.core.as_ref()), expected, "{text}");
+    }
 }
 
 #[test]

@@ -7,6 +7,8 @@ use std::time::Instant;
 use anyhow::{Context, bail};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::runtime::{Builder, Runtime};
+use tokio::task::LocalSet;
 
 /// What one client sends.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -45,37 +47,79 @@ impl Head {
     }
 }
 
-/// Sends `requests` over `connections`; every latency in microseconds.
-pub(crate) async fn run(
-    target: SocketAddr,
-    head: Head,
-    connections: u64,
-    requests: u64,
-) -> anyhow::Result<Vec<u32>> {
-    let mut clients = Vec::new();
-    for _ in 0..connections {
-        let each = requests / connections;
-        clients.push(tokio::task::spawn_local(client(target, head.bytes(), each)));
-    }
-    let mut latencies = Vec::with_capacity(requests as usize);
-    for client in clients {
-        latencies.extend(client.await.context("a client")??);
-    }
-    Ok(latencies)
+/// Keep-alive connections to one target, and what drives them.
+pub(crate) struct Load {
+    runtime: Runtime,
+    clients: Vec<Client>,
 }
 
-async fn client(target: SocketAddr, request: Vec<u8>, count: u64) -> anyhow::Result<Vec<u32>> {
-    let mut stream = TcpStream::connect(target).await.with_context(|| format!("connect to {target}"))?;
-    stream.set_nodelay(true).context("a connected socket")?;
-    let mut latencies = Vec::with_capacity(count as usize);
-    let mut buffer = vec![0; 32 << 10];
-    for _ in 0..count {
-        let begun = Instant::now();
-        stream.write_all(&request).await.context("send")?;
-        answer(&mut stream, &mut buffer).await?;
-        latencies.push(begun.elapsed().as_micros().min(u128::from(u32::MAX)) as u32);
+impl Load {
+    /// Opens `connections`.
+    pub(crate) fn connect(target: SocketAddr, head: Head, connections: u64) -> anyhow::Result<Self> {
+        let runtime = Builder::new_current_thread().enable_all().build().context("a runtime")?;
+        let open = async {
+            let mut clients = Vec::new();
+            for _ in 0..connections {
+                clients.push(Client::connect(target, head.bytes()).await?);
+            }
+            anyhow::Ok(clients)
+        };
+        let clients = runtime.block_on(open)?;
+        Ok(Self { runtime, clients })
     }
-    Ok(latencies)
+
+    /// Sends `requests`, shared out among the connections, and returns when all are answered; every latency in
+    /// microseconds. After an error this load is of no further use.
+    pub(crate) fn send(&mut self, requests: u64) -> anyhow::Result<Vec<u32>> {
+        let count = self.clients.len() as u64;
+        let sent = async {
+            let mut running = Vec::new();
+            for (number, mut client) in (0..).zip(self.clients.drain(..)) {
+                let each = requests / count + u64::from(number < requests % count);
+                running.push(tokio::task::spawn_local(async move {
+                    let latencies = client.send(each).await?;
+                    anyhow::Ok((client, latencies))
+                }));
+            }
+            let mut latencies = Vec::with_capacity(requests as usize);
+            let mut clients = Vec::new();
+            for task in running {
+                let (client, of_one) = task.await.context("a client")??;
+                clients.push(client);
+                latencies.extend(of_one);
+            }
+            anyhow::Ok((clients, latencies))
+        };
+        let (clients, latencies) = LocalSet::new().block_on(&self.runtime, sent)?;
+        self.clients = clients;
+        Ok(latencies)
+    }
+}
+
+/// One connection.
+struct Client {
+    stream: TcpStream,
+    request: Vec<u8>,
+    buffer: Vec<u8>,
+}
+
+impl Client {
+    async fn connect(target: SocketAddr, request: Vec<u8>) -> anyhow::Result<Self> {
+        let stream = TcpStream::connect(target).await.with_context(|| format!("connect to {target}"))?;
+        stream.set_nodelay(true).context("a connected socket")?;
+        Ok(Self { stream, request, buffer: vec![0; 32 << 10] })
+    }
+
+    async fn send(&mut self, count: u64) -> anyhow::Result<Vec<u32>> {
+        let mut latencies = Vec::with_capacity(count as usize);
+        for _ in 0..count {
+            let begun = Instant::now();
+            self.stream.write_all(&self.request).await.context("send")?;
+            answer(&mut self.stream, &mut self.buffer).await?;
+            latencies.push(begun.elapsed().as_micros().min(u128::from(u32::MAX)) as u32);
+        }
+        Ok(latencies)
+    }
 }
 
 /// Reads one whole answer with a known length.

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use rustix::process::Pid;
-use rustix::thread::{CpuSet, sched_setaffinity};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 const NGINX: &str = include_str!("../peers/nginx.conf");
 const RAVELIN: &str = include_str!("../peers/ravelin.yaml");
@@ -181,11 +181,14 @@ pub(crate) fn proxy(
 fn start(mut command: Command, address: SocketAddr, core: Option<usize>) -> anyhow::Result<Peer> {
     let shown = format!("{command:?}");
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    let child = command.spawn().with_context(|| format!("{shown} could not be started"))?;
-    let mut peer = Peer { address, child };
+    // What is started inherits the cores: a process pinned later may have threads by then that are not.
+    let own = sched_getaffinity(None).context("this thread's cores")?;
     if let Some(core) = core {
-        pin(Some(peer.pid()), core)?;
+        pin(core)?;
     }
+    let child = command.spawn().with_context(|| format!("{shown} could not be started"));
+    sched_setaffinity(None, &own).context("this thread's cores")?;
+    let mut peer = Peer { address, child: child? };
     let begun = Instant::now();
     while TcpStream::connect(address).is_err() {
         if let Some(status) = peer.child.try_wait().context("its state")? {
@@ -199,12 +202,11 @@ fn start(mut command: Command, address: SocketAddr, core: Option<usize>) -> anyh
     Ok(peer)
 }
 
-/// Pins a process (or this thread) to one core; its later threads inherit that.
-pub(crate) fn pin(pid: Option<u32>, core: usize) -> anyhow::Result<()> {
+/// Pins this thread to one core; the threads and processes that it starts later inherit that.
+pub(crate) fn pin(core: usize) -> anyhow::Result<()> {
     let mut set = CpuSet::new();
     set.set(core);
-    let pid = pid.and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw);
-    sched_setaffinity(pid, &set).context("pinning to a core")
+    sched_setaffinity(None, &set).context("pinning to a core")
 }
 
 fn free_address() -> anyhow::Result<SocketAddr> {

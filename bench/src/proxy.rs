@@ -8,10 +8,10 @@ use std::process::Command;
 
 use anyhow::{Context, bail};
 
-use super::load::{self, Head};
+use super::load::{Head, Load};
 use super::peer::{self, Kind, Omitted, Peer};
 use super::same_work;
-use super::stats::{Spread, cpu_seconds, percentile, resident_mib};
+use super::stats::{Spread, ThreadTimes, percentile, resident_mib, system_seconds};
 
 const KINDS: [Kind; 3] = [Kind::Ravelin, Kind::Floor, Kind::Nginx];
 const FEATURES: [Kind; 5] = [
@@ -28,11 +28,19 @@ const LOAD_CORE: usize = 1;
 const SYSTEM_CALL_REQUESTS: u64 = 8_000;
 const ALLOCATION_REQUESTS: u64 = 4_000;
 
-struct Rounds {
+/// Turns that each peer takes in a round: the machine's own moods last longer than a turn, and so meet all alike.
+const TURNS: u64 = 16;
+
+/// One of the compared processes and what was measured of it so far.
+struct Measured {
+    kind: Kind,
+    peer: Peer,
+    load: Load,
+    /// CPU seconds per 100,000 requests, one figure a round.
     cpu: Vec<f64>,
-    kernel: Vec<f64>,
+    /// Seconds in the kernel when the rounds began: it is counted in ticks, too coarse for one round.
+    kernel_before: f64,
     latencies: Vec<u32>,
-    resident: f64,
 }
 
 /// Measures both heads and prints a table each.
@@ -49,11 +57,11 @@ pub(crate) fn features(rounds: u32, requests: u64) -> anyhow::Result<()> {
 }
 
 fn compare(kinds: &[Kind], folder: &Path, rounds: u32, requests: u64) -> anyhow::Result<()> {
-    peer::pin(None, LOAD_CORE)?;
+    peer::pin(LOAD_CORE)?;
     let backend = peer::backend(LOAD_CORE)?;
     println!(
         "one worker on core {PROXY_CORE}, load and backend on core {LOAD_CORE}, {CONNECTIONS} connections, \
-         {rounds} alternated rounds of {requests} requests\n"
+         {rounds} rounds of {requests} requests in {TURNS} alternated turns\n"
     );
     if rounds > 0 {
         for head in [Head::Small, Head::Browser] {
@@ -73,53 +81,77 @@ fn measure(
 ) -> anyhow::Result<()> {
     let mut peers = Vec::new();
     for &kind in kinds {
-        match peer::proxy(kind, folder, upstream, &[], Some(PROXY_CORE)) {
-            Ok(peer) => {
-                send(peer.address, head, requests / 10)?; // warm: pools filled, pages touched
-                peers.push((
-                    kind,
-                    peer,
-                    Rounds { cpu: vec![], kernel: vec![], latencies: vec![], resident: 0.0 },
-                ));
-            }
+        match begin(kind, folder, upstream, head, requests) {
+            Ok(measured) => peers.push(measured),
             Err(error) => println!("skipped {}: {error:#}", kind.name()),
         }
     }
-    let count = peers.len();
     for number in 0..rounds as usize {
-        // Each begins in its turn, so that what follows what weighs on all of them alike.
-        for place in 0..count {
-            let (_, peer, measured) = &mut peers[(number + place) % count];
-            round(peer, head, requests, measured)?;
-        }
+        round(&mut peers, number, requests)?;
     }
     println!("{}", head.name());
     println!(
         "  {:<20} {:<26} {:<10} p50/p99/p99.9 µs       MiB",
         "", "CPU s per 100k (least–most)", "kernel s"
     );
-    for (kind, _, measured) in &mut peers {
+    for measured in &mut peers {
         measured.latencies.sort_unstable();
         let at = |share| percentile(&measured.latencies, share);
+        let kernel = system_seconds(measured.peer.pid())? - measured.kernel_before;
         println!(
             "  {:<20} {:<27} {:<10.3} {:>5}/{:>5}/{:>6}    {:>8.1}",
-            kind.name(),
+            measured.kind.name(),
             Spread::of(&measured.cpu).to_string(),
-            Spread::of(&measured.kernel).median,
+            kernel * 100_000.0 / (f64::from(rounds) * requests as f64),
             at(0.5),
             at(0.99),
             at(0.999),
-            measured.resident
+            resident_mib(measured.peer.pid())?
         );
     }
     ratios(&peers);
     Ok(())
 }
 
+/// Starts one and warms it: pools filled, pages touched.
+fn begin(
+    kind: Kind,
+    folder: &Path,
+    upstream: SocketAddr,
+    head: Head,
+    requests: u64,
+) -> anyhow::Result<Measured> {
+    let peer = peer::proxy(kind, folder, upstream, &[], Some(PROXY_CORE))?;
+    let mut load = Load::connect(peer.address, head, CONNECTIONS)?;
+    load.send(requests / 4)?;
+    let kernel_before = system_seconds(peer.pid())?;
+    Ok(Measured { kind, peer, load, cpu: vec![], kernel_before, latencies: vec![] })
+}
+
+/// One round: each peer takes its turns among the others'. Each begins in its turn, so that what follows what weighs on
+/// all of them alike.
+fn round(peers: &mut [Measured], number: usize, requests: u64) -> anyhow::Result<()> {
+    let count = peers.len();
+    let each = requests / TURNS;
+    let mut used_ms = vec![0.0; count];
+    for turn in 0..TURNS as usize {
+        for place in 0..count {
+            let at = (number + turn + place) % count;
+            let Measured { peer, load, latencies, .. } = &mut peers[at];
+            let before = ThreadTimes::of(peer.pid())?;
+            latencies.extend(load.send(each)?);
+            used_ms[at] += ThreadTimes::of(peer.pid())?.since_ms(&before);
+        }
+    }
+    for (measured, used) in peers.iter_mut().zip(used_ms) {
+        measured.cpu.push(used / 1_000.0 * 100_000.0 / (each * TURNS) as f64);
+    }
+    Ok(())
+}
+
 /// Ravelin against each other one, and each feature against none, round by round: what disturbs one round disturbs both.
-fn ratios(peers: &[(Kind, Peer, Rounds)]) {
-    let of =
-        |wanted: Kind| peers.iter().find(|(kind, ..)| *kind == wanted).map(|(.., measured)| &measured.cpu);
+fn ratios(peers: &[Measured]) {
+    let of = |wanted: Kind| peers.iter().find(|one| one.kind == wanted).map(|one| &one.cpu);
     let beside = [(Kind::Ravelin, Kind::Floor), (Kind::Ravelin, Kind::Nginx)];
     let bare = Kind::Without(Omitted::All);
     for (one, other) in beside.into_iter().chain(FEATURES.map(|kind| (kind, bare))) {
@@ -129,22 +161,6 @@ fn ratios(peers: &[(Kind, Peer, Rounds)]) {
         }
     }
     println!();
-}
-
-fn round(peer: &Peer, head: Head, requests: u64, measured: &mut Rounds) -> anyhow::Result<()> {
-    let before = cpu_seconds(peer.pid())?;
-    measured.latencies.extend(send(peer.address, head, requests)?);
-    let after = cpu_seconds(peer.pid())?;
-    let scale = 100_000.0 / requests as f64;
-    measured.kernel.push((after.1 - before.1) * scale);
-    measured.cpu.push((after.0 + after.1 - before.0 - before.1) * scale);
-    measured.resident = resident_mib(peer.pid())?;
-    Ok(())
-}
-
-fn send(target: SocketAddr, head: Head, requests: u64) -> anyhow::Result<Vec<u32>> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("a runtime")?;
-    tokio::task::LocalSet::new().block_on(&runtime, load::run(target, head, CONNECTIONS, requests))
 }
 
 /// System calls and allocations per request: the difference of two runs under a tracer.
@@ -214,7 +230,9 @@ fn traced(
     };
     let wrap: Vec<String> = wrap.into_iter().map(str::to_owned).collect();
     let peer = peer::proxy(kind, folder, upstream, &wrap, None)?;
-    send(peer.address, head, requests)?;
+    let mut load = Load::connect(peer.address, head, CONNECTIONS)?;
+    load.send(requests)?;
+    drop(load);
     peer.terminate()?;
     let text = std::fs::read_to_string(&out).context("the tracer's output")?;
     let total = match tool {

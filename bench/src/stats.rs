@@ -39,15 +39,13 @@ pub(crate) fn percentile(sorted: &[u32], share: f64) -> u32 {
     sorted.get(index.min(sorted.len().saturating_sub(1))).copied().unwrap_or(0)
 }
 
-/// CPU seconds that a process and its ended children have used: (user, system).
-pub(crate) fn cpu_seconds(pid: u32) -> anyhow::Result<(f64, f64)> {
+/// Seconds that a process has been in the kernel, to a hundredth.
+pub(crate) fn system_seconds(pid: u32) -> anyhow::Result<f64> {
     let path = format!("/proc/{pid}/stat");
     let text = fs::read_to_string(&path).with_context(|| path.clone())?;
-    let fields: Vec<&str> = text.rsplit(") ").next().unwrap_or_default().split(' ').collect();
-    let ticks = |index: usize| {
-        fields.get(index).and_then(|field| field.parse::<f64>().ok()).context("a field of stat")
-    };
-    Ok((ticks(11)? / 100.0, ticks(12)? / 100.0)) // USER_HZ is 100 on every Linux
+    let field = text.rsplit(") ").next().and_then(|fields| fields.split(' ').nth(12));
+    let ticks: f64 = field.and_then(|field| field.parse().ok()).context("a field of stat")?;
+    Ok(ticks / 100.0) // USER_HZ is 100 on every Linux
 }
 
 /// Nanoseconds that each thread of a process has been on a processor.

@@ -260,9 +260,14 @@ fn with_operator<T>(
 ) -> anyhow::Result<T> {
     exit::runtime()?.block_on(async {
         let operator = Operator::open(&options.identity, Duration::from_secs(options.timeout))?;
-        let answer = question(&operator).await?;
-        operator.remember(&options.identity).await;
-        Ok(answer)
+        let answer = question(&operator).await;
+        if answer.is_ok() {
+            operator.remember(&options.identity).await;
+        }
+        // Told before the process ends: else the nodes count its connections until they time out, and refuse those of the commands
+        // that follow once there are too many.
+        operator.client.close().await;
+        answer
     })
 }
 

@@ -45,11 +45,15 @@ pub(crate) fn run(options: cli::ProxyOptions) -> anyhow::Result<()> {
             entry_point_addresses: options.entry_points.iter().cloned().collect(),
             ..ProxyOptions::new(identity.cluster().0)
         };
-        let proxy = Proxy::start(started, transport, targets.collect())?;
+        let proxy = Proxy::start(started, Arc::clone(&transport), targets.collect())?;
         tracing::info!(node = identity.node(), "proxy started");
-        until_told_to_stop(&proxy).await?;
-        proxy.drain().await;
-        Ok(())
+        let ended = until_told_to_stop(&proxy).await;
+        if ended.is_ok() {
+            proxy.drain().await;
+        }
+        // Told before the process ends: else the node that feeds it counts it as there until its silence shows.
+        transport.shutdown().await;
+        ended
     })
 }
 

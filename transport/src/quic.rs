@@ -11,6 +11,7 @@ mod door;
 mod lane;
 mod reset;
 mod socket;
+mod tasks;
 mod tls;
 mod wire;
 
@@ -28,6 +29,7 @@ use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::{Arc, Mutex as Lock, PoisonError};
 use std::time::Duration;
+use tasks::Tasks;
 use tls::{Tls, Verdict};
 use tokio::sync::{Mutex, mpsc};
 use tokio::task::{JoinHandle, JoinSet};
@@ -111,6 +113,8 @@ pub struct QuicTransport {
     /// Gone once it was shut down: the socket is closed with its last handle.
     endpoint: Lock<Option<quinn::Endpoint>>,
     closed: Closed,
+    /// quinn's tasks, where nobody dials this transport.
+    tasks: Option<Tasks>,
     local_address: SocketAddr,
     core: Arc<Core>,
     accepted: Mutex<mpsc::Receiver<Result<Arc<dyn Connection>, TransportError>>>,
@@ -171,14 +175,20 @@ impl QuicTransport {
         let bind_error = |error: io::Error| TransportError::Bind { address: asked, source: Arc::new(error) };
         let (socket, closed) = Socket::open(socket).map_err(bind_error)?;
         let config = reset::endpoint_config(&core.reset_key);
-        let runtime = Arc::new(quinn::TokioRuntime);
+        let (tasks, runtime): (_, Arc<dyn quinn::Runtime>) = match server {
+            Some(_) => (None, Arc::new(quinn::TokioRuntime)),
+            None => {
+                let (tasks, runtime) = Tasks::new();
+                (Some(tasks), runtime)
+            }
+        };
         let endpoint = quinn::Endpoint::new_with_abstract_socket(config, server, socket, runtime);
         let endpoint = endpoint.map_err(bind_error)?;
         let local_address = endpoint.local_addr().map_err(bind_error)?;
         let (sender, receiver) = mpsc::channel(ACCEPTED_MAX);
         let accept_loop = tokio::spawn(accept_loop(endpoint.clone(), Arc::clone(&core), sender));
         let endpoint = Lock::new(Some(endpoint));
-        Ok(Self { endpoint, closed, local_address, core, accepted: Mutex::new(receiver), accept_loop })
+        Ok(Self { endpoint, closed, tasks, local_address, core, accepted: Mutex::new(receiver), accept_loop })
     }
 
     /// Closes all connections, and takes the endpoint if nobody has before.
@@ -233,7 +243,13 @@ impl Transport for QuicTransport {
 
     fn shutdown(&self) -> BoxFuture<'_, ()> {
         Box::pin(async {
-            if let Some(endpoint) = self.close() {
+            let endpoint = self.close();
+            if let Some(tasks) = &self.tasks {
+                // Nobody will dial the port, and whoever misses the farewell finds out by the silence.
+                let _ = timeout(SHUTDOWN_WAIT, tasks.end()).await;
+                return;
+            }
+            if let Some(endpoint) = endpoint {
                 let _ = timeout(SHUTDOWN_WAIT, endpoint.wait_idle()).await;
             }
             // Whoever listens here next must find the port free. Those who still hold a connection keep it, so not for ever.

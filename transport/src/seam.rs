@@ -70,8 +70,9 @@ pub trait Transport: Send + Sync + 'static {
     /// `None` where peers are known without keys.
     fn members(&self) -> Option<&Members>;
 
-    /// Closes every connection with a reason, stops accepting, and waits (bounded) until peers have been told and its address is free
-    /// again, which it is not while anybody still holds one of its connections.
+    /// Closes every connection with a reason, stops accepting, and waits (bounded) until peers have been told and its address, where peers
+    /// can dial it, is free again, which it is not while anybody still holds one of its connections. A process that ends without it
+    /// may leave its peers to find that out by its silence, and takes its places there until then.
     fn shutdown(&self) -> BoxFuture<'_, ()>;
 }
 

@@ -196,6 +196,13 @@ impl Client {
         self.ask_any(&nodes, Id::Named(name), request, timeout).await
     }
 
+    /// Ends every connection, and returns once the controllers have been told (bounded). A process that ends without it leaves them to
+    /// find out by its silence, and each of its connections takes one of the operator's places at that node till then.
+    pub async fn close(&self) {
+        self.connections.lock().await.clear();
+        self.transport.shutdown().await;
+    }
+
     /// Every known node: the one that answered last first, and last those that the cluster did not name.
     fn nodes(&self) -> Vec<u64> {
         let mut nodes: Vec<u64> = self.known().keys().copied().collect();

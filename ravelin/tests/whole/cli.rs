@@ -1,6 +1,7 @@
 //! The command line: help, versions, refusals, `validate`.
 
-use crate::driver::{Running, ravelin, text};
+use crate::driver::{Running, free_address, ravelin, text};
+use crate::nodes::operate;
 
 #[test]
 fn help_and_version_answer() {
@@ -14,6 +15,37 @@ fn help_and_version_answer() {
     assert!(text(&ravelin(folder.path(), &["standalone", "--help"])).contains("--workers=N"));
     assert!(text(&ravelin(folder.path(), &["--version"])).starts_with("ravelin "));
     assert!(text(&ravelin(folder.path(), &["version"])).contains("Version:"));
+}
+
+/// More commands than one operator may have connections: a node that believed in those of commands that have ended would refuse the
+/// later ones until it found out.
+#[test]
+fn a_command_that_has_ended_takes_no_place_at_the_node_that_it_asked() {
+    const COMMANDS: usize = 40;
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let folder = folder.path();
+    let nodes = format!("controller-1={}", free_address());
+    let made = ravelin(folder, &["init", "--out", "identities", "--nodes", &nodes]);
+    assert!(made.status.success(), "{}", text(&made));
+    let words = ["controller", "--identity", "identities/controller-1.toml", "--data", "data"];
+    let mut controller =
+        Running::start(folder, "controller", &[&words[..], &["--log-level", "debug"]].concat());
+    for _ in 0..COMMANDS {
+        let (done, said) = operate(folder, &["status"]);
+        assert!(done, "{said}");
+    }
+    let operators = |printed: &str, what: &str| {
+        printed.lines().filter(|line| line.contains(what) && line.contains("peer=operator")).count()
+    };
+    let log = controller.log();
+    controller.until("it knows that all have ended", || {
+        let printed = std::fs::read_to_string(&log).expect("its log");
+        let gone = operators(&printed, "peer disconnected");
+        gone >= COMMANDS && gone == operators(&printed, "peer connected")
+    });
+    let printed = controller.printed();
+    assert!(!printed.contains("too many connections"), "{printed}");
+    assert!(!printed.contains("nothing was heard for too long"), "{printed}");
 }
 
 #[test]
@@ -45,7 +77,7 @@ fn an_identity_of_another_role_is_refused() {
 #[test]
 fn a_directory_that_cannot_be_used_costs_the_identity_nothing() {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let nodes = format!("controller-1={}", crate::driver::free_address());
+    let nodes = format!("controller-1={}", free_address());
     ravelin(folder.path(), &["init", "--out", "i", "--nodes", &nodes]);
     std::fs::write(folder.path().join("file"), "").expect("a file");
     let words = |data| ["controller", "--identity", "i/controller-1.toml", "--data", data];
@@ -73,7 +105,7 @@ fn what_is_not_an_operators_identity_or_not_a_file_is_told_at_once() {
 #[test]
 fn an_operator_learns_that_nobody_answers() {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let address = crate::driver::free_address();
+    let address = free_address();
     let nodes = format!("controller-1={address}");
     ravelin(folder.path(), &["init", "--out", "i", "--nodes", &nodes]);
     let output = ravelin(folder.path(), &["status", "--identity", "i/operator.toml", "--timeout", "1"]);

@@ -106,6 +106,32 @@ async fn a_transport_that_only_dials_reaches_its_peers() {
     opened.expect("the lane is permitted");
 }
 
+/// As a command does it: one process after the other, each of which ends as soon as it has its answer.
+#[tokio::test]
+async fn whoever_only_dials_has_told_its_peers_once_it_is_shut_down_though_its_runtime_ends_at_once() {
+    let cluster = small_cluster();
+    let controller = member(&cluster, Controller, 1);
+    let target = target(&controller, Controller);
+    for _ in 0..32 {
+        let (identity, target) = (identity_of(&cluster, Operator, 1).clone(), target.clone());
+        let process = tokio::task::spawn_blocking(move || {
+            let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+            runtime.expect("threads").block_on(async {
+                let operator = QuicTransport::dial_only(&identity, QuicOptions::default());
+                let operator = operator.expect("a free port");
+                let connection = within("connecting", operator.dial(&target)).await.expect("it listens");
+                // Held to the end: its place at the other end does not depend on who holds it here.
+                within("shutting down", operator.shutdown()).await;
+                drop(connection);
+            });
+        });
+        let accepted = within("accepting", controller.accept()).await.expect("the peer dials");
+        within("ending", process).await.expect("it does not panic");
+        let ended = within("the farewell", accepted.closed()).await;
+        assert!(matches!(ended, TransportError::Closed { by: Side::Peer, .. }), "{ended}");
+    }
+}
+
 #[tokio::test]
 async fn names_are_resolved_and_unknown_ones_named() {
     let cluster = small_cluster();

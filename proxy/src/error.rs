@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use http::header::{CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, X_CONTENT_TYPE_OPTIONS};
+use http::header::{CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS};
 use http::{Response, StatusCode};
 
 use crate::body::{RequestBody, ResponseBody};
@@ -62,6 +62,9 @@ pub enum RequestError {
         /// The first error of its status.
         reason: Arc<str>,
     },
+    /// As many requests wait for servers as this worker takes on.
+    #[error("too many requests wait for servers")]
+    Overloaded,
     /// The service has no server that may be used.
     #[error("no available server")]
     NoServer,
@@ -175,6 +178,7 @@ impl RequestError {
             | Self::ContentTooLarge
             | Self::ClientGone => Side::Client,
             Self::RouterInError { .. }
+            | Self::Overloaded
             | Self::NoServer
             | Self::Middleware { .. }
             | Self::Disk(_)
@@ -202,7 +206,7 @@ impl RequestError {
             Self::Connect => StatusCode::NOT_IMPLEMENTED,
             Self::NoRoute => StatusCode::NOT_FOUND,
             Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
-            Self::RouterInError { .. } | Self::NoServer => StatusCode::SERVICE_UNAVAILABLE,
+            Self::RouterInError { .. } | Self::Overloaded | Self::NoServer => StatusCode::SERVICE_UNAVAILABLE,
             Self::Middleware { status, .. } => *status,
             Self::Upstream { what, .. } => match what {
                 UpstreamFailure::ConnectTimeout
@@ -221,6 +225,13 @@ impl RequestError {
         match &self {
             Self::NoRoute => plain_text(StatusCode::NOT_FOUND, "404 page not found\n"),
             Self::NoServer => plain_text(StatusCode::SERVICE_UNAVAILABLE, "no available server\n"),
+            Self::Overloaded => {
+                // Who balances in front, or asks again, is to wait a little; as for connections beyond their number.
+                const SOON: HeaderValue = HeaderValue::from_static("1");
+                let mut response = plain_text(StatusCode::SERVICE_UNAVAILABLE, "Service Unavailable\n");
+                response.headers_mut().insert(RETRY_AFTER, SOON);
+                response
+            }
             Self::RouterInError { router, .. } => {
                 let text = format!("router {router} is in error and has no last good configuration\n");
                 plain_text(StatusCode::SERVICE_UNAVAILABLE, text)
@@ -315,6 +326,7 @@ mod tests {
             (RequestError::NoRoute, 404, Side::Client),
             (RequestError::Misdirected, 421, Side::Client),
             (in_error, 503, Side::Proxy),
+            (RequestError::Overloaded, 503, Side::Proxy),
             (RequestError::NoServer, 503, Side::Proxy),
             (middleware, 429, Side::Proxy),
             (upstream(UpstreamFailure::Resolve), 502, Side::Upstream),

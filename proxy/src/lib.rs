@@ -4,6 +4,7 @@
 pub mod access_log;
 pub mod api;
 pub mod body;
+pub mod capacity;
 pub mod compile;
 pub mod connection;
 pub mod drain;

@@ -19,6 +19,7 @@ use tokio::task::JoinHandle;
 use futures_util::FutureExt;
 
 use crate::api;
+use crate::capacity;
 use crate::compile::{Compiler, Process};
 use crate::failure::{Failures, Part};
 use crate::feed_client::{FeedClient, FeedStatus, FeedTimes, Known};
@@ -138,8 +139,13 @@ impl Proxy {
         let (newest, mark) = found.map(|found| (found.newest, found.mark)).unwrap_or_default();
         let process = Arc::new(Process::new(options.workers.max(1))?);
         let live = Live::new(Arc::new(Table::empty()), options.workers.max(1));
-        let request = Arc::new(request::Shared::with_rest(options.rest.clone()));
         let count = options.workers.max(1);
+        let requests_max = capacity::requests_max(count);
+        tracing::info!(
+            requests_max,
+            "overload: requests that wait for servers beyond these are answered 503"
+        );
+        let request = Arc::new(request::Shared::bounded(options.rest.clone(), requests_max));
         let workers = start_workers(&live, &request, count, &process)?;
         let failures = workers.failures().clone();
         request.vitals.watch_failures(failures.clone());

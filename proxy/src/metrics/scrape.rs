@@ -180,6 +180,8 @@ fn of_process(out: &mut Exposition, shared: &Shared) {
     out.single("ravelin_requests_refused_total", Type::Counter, help, vitals.sum(|worker| &worker.refused));
     let help = "Connections that were told that there are too many.";
     out.single("ravelin_connections_shed_total", Type::Counter, help, vitals.sum(|worker| &worker.shed));
+    let help = "Requests that were answered 503, as too many waited for servers.";
+    out.single("ravelin_requests_shed_total", Type::Counter, help, vitals.shed_requests());
     let help = "Panics that were caught: each ended one request or one connection.";
     out.single("ravelin_panics_total", Type::Counter, help, vitals.sum(|worker| &worker.panics));
     let help = "Panics of parts beside the workers: each began anew, and what was served went on.";

@@ -15,6 +15,7 @@ pub struct Vitals {
     reloads: AtomicU64,
     /// In seconds since 1970.
     last_reload: AtomicU64,
+    shed_requests: AtomicU64,
     loads: OnceLock<Arc<Loads>>,
     failures: OnceLock<Failures>,
     /// One for each worker.
@@ -27,6 +28,22 @@ impl Vitals {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         self.last_reload.store(now.as_secs(), Ordering::Relaxed);
         self.reloads.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A request was told that too many wait for servers. Said in the log at each doubling.
+    pub(crate) fn note_shed_request(&self) {
+        let shed = self.shed_requests.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
+        if shed.is_power_of_two() {
+            tracing::warn!(
+                shed,
+                "overloaded: too many requests wait for servers, further ones are answered 503"
+            );
+        }
+    }
+
+    /// Requests that were told so.
+    pub(crate) fn shed_requests(&self) -> u64 {
+        self.shed_requests.load(Ordering::Relaxed)
     }
 
     /// How many tables were published, and when the last was, in seconds since 1970.

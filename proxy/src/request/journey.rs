@@ -259,6 +259,9 @@ impl<'r> Journey<'r> {
         while let Some(waiting) = next {
             let outcome = match waiting {
                 Waiting::Later(later) => AssertUnwindSafe(later).catch_unwind().await,
+                Waiting::Fetch(_) if self.state.pools.is_full() => {
+                    return Err(Stop::Refuse(self.overloaded()));
+                }
                 Waiting::Fetch(asked) => {
                     Ok(Outcome::Fetched(fetch(&self.state.pools, self.connection, *asked).await))
                 }

@@ -48,6 +48,9 @@ impl<'r> Journey<'r> {
         match &service.kind {
             ServiceKind::LoadBalancer(balancer) => {
                 note_service(self.exchange, service, balancer);
+                if self.state.pools.is_full() {
+                    return Err(Stop::Refuse(self.overloaded()));
+                }
                 let server = self.chosen(balancer.choose(&self.asker(head)))?;
                 Ok(Chosen::There(Destination::Server(server, balancer)))
             }
@@ -73,6 +76,12 @@ impl<'r> Journey<'r> {
                 Ok(Chosen::There(Destination::Internal(*internal)))
             }
         }
+    }
+
+    /// Why a request goes to no server while too many wait for theirs.
+    pub(super) fn overloaded(&self) -> RequestError {
+        self.state.shared.vitals.note_shed_request();
+        RequestError::Overloaded
     }
 
     fn asker<'a>(&self, head: &'a Head<'_>) -> Asker<'a>

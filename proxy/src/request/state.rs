@@ -36,6 +36,8 @@ pub struct Shared {
     rest: Option<Arc<Sink>>,
     /// What the process counts by itself.
     pub vitals: Vitals,
+    /// Requests that may wait for servers at once, of all workers together.
+    pub(crate) requests_max: usize,
 }
 
 impl Default for Shared {
@@ -49,14 +51,16 @@ impl Default for Shared {
             panics: Mutex::default(),
             rest: None,
             vitals: Vitals::default(),
+            requests_max: usize::MAX,
         }
     }
 }
 
 impl Shared {
-    /// As by default, with somebody who takes the configurations that clients put.
-    pub fn with_rest(rest: Option<Arc<Sink>>) -> Self {
-        Self { rest, ..Self::default() }
+    /// As by default, with somebody who takes the configurations that clients put, and so many requests that may wait for servers
+    /// at once.
+    pub fn bounded(rest: Option<Arc<Sink>>, requests_max: usize) -> Self {
+        Self { rest, requests_max, ..Self::default() }
     }
 
     pub(super) fn rest_sink(&self) -> Option<&Arc<Sink>> {
@@ -139,7 +143,7 @@ impl State {
     /// The state of worker `worker`, of `workers`.
     pub fn new(shared: Arc<Shared>, worker: usize, workers: usize) -> Self {
         Self {
-            pools: UpstreamPools::new(workers),
+            pools: UpstreamPools::bounded(workers, shared.requests_max.div_ceil(workers.max(1))),
             worker,
             shared,
             log: RefCell::new(None),

@@ -23,7 +23,7 @@ use crate::error::{RequestError, UpstreamFailure};
 const STAGGER: Duration = Duration::from_millis(250);
 /// Addresses of one name that are tried.
 const ADDRESSES_MAX: usize = 8;
-const HTTP2_STREAM_WINDOW_BYTES: u32 = 1 << 20;
+pub(crate) const HTTP2_STREAM_WINDOW_BYTES: u32 = 1 << 20;
 const HTTP2_CONNECTION_WINDOW_BYTES: u32 = 4 << 20;
 
 /// A connection that is ready for its first request.

@@ -83,6 +83,7 @@ impl Lease {
     }
 
     fn new(pools: UpstreamPools, upstream: Arc<Upstream>, held: Held, reused: bool) -> Self {
+        pools.enter();
         Self { pools, upstream, held, reused, body: None, sender: None, seen: Observed::fresh() }
     }
 
@@ -256,6 +257,7 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
+        self.pools.leave();
         if let Some(sender) = &self.sender {
             sender.abort();
         }

@@ -53,6 +53,9 @@ struct Pools {
     departures: Rc<Departures>,
     draining: Cell<bool>,
     workers: usize,
+    /// Leases that are held or on their way.
+    leased: Cell<usize>,
+    leased_max: usize,
     opened: Cell<u64>,
     reused: Cell<u64>,
     closed: Cell<u64>,
@@ -71,6 +74,22 @@ pub struct PoolCounts {
     pub idle: usize,
 }
 
+/// Counts a connection that is being opened among the leases.
+struct Opening<'p>(&'p UpstreamPools);
+
+impl<'p> Opening<'p> {
+    fn of(pools: &'p UpstreamPools) -> Self {
+        pools.enter();
+        Self(pools)
+    }
+}
+
+impl Drop for Opening<'_> {
+    fn drop(&mut self) {
+        self.0.leave();
+    }
+}
+
 /// The pools of one worker. Cheap to clone; never leaves its thread.
 #[derive(Clone)]
 pub struct UpstreamPools(Rc<Pools>);
@@ -78,7 +97,27 @@ pub struct UpstreamPools(Rc<Pools>);
 impl UpstreamPools {
     /// Empty pools of one of `workers` workers, which share the limit of idle connections evenly.
     pub fn new(workers: usize) -> Self {
-        Self(Rc::new(Pools { workers: workers.max(1), ..Pools::default() }))
+        Self::bounded(workers, usize::MAX)
+    }
+
+    /// As [`Self::new`], full once `leased_max` requests wait for servers.
+    pub(crate) fn bounded(workers: usize, leased_max: usize) -> Self {
+        Self(Rc::new(Pools { workers: workers.max(1), leased_max, ..Pools::default() }))
+    }
+
+    /// Whether as many requests wait for servers as may.
+    pub(crate) fn is_full(&self) -> bool {
+        self.0.leased.get() >= self.0.leased_max
+    }
+
+    /// A lease begins.
+    pub(super) fn enter(&self) {
+        self.0.leased.set(self.0.leased.get() + 1);
+    }
+
+    /// A lease ends.
+    pub(super) fn leave(&self) {
+        self.0.leased.set(self.0.leased.get().saturating_sub(1));
     }
 
     /// A connection to the server: an idle one, the latest used first, unless `fresh`, else a new one.
@@ -92,6 +131,7 @@ impl UpstreamPools {
             return Ok(lease);
         }
         self.0.opened.set(self.0.opened.get() + 1);
+        let _opening = Opening::of(self);
         // Boxed: it is large and rare, while every request in flight carries this future.
         Ok(match Box::pin(connect(upstream, http1_only)).await? {
             Connected::Http1(io) => {

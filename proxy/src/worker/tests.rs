@@ -11,3 +11,4 @@ mod rig;
 mod time;
 mod tls;
 mod tunnel;
+mod waiting;

@@ -13,6 +13,7 @@ use tokio::sync::{mpsc, watch};
 use super::Plan;
 use super::load::Loads;
 use super::station::{self, Ended, Ties};
+use crate::capacity;
 use crate::connection::{Application, Bounds, Stage};
 use crate::drain::{CLOSING_TIME_MAX, DrainTimes};
 use crate::failure::Failures;
@@ -45,14 +46,10 @@ pub struct WorkerOptions {
 }
 
 impl WorkerOptions {
-    /// A worker for each core, and four fifths of half the descriptors this process may have: each connection may need
-    /// another towards a server.
+    /// A worker for each core, and as many connections as the descriptors of this process allow.
     pub fn for_this_machine() -> Self {
         let workers = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        let descriptors =
-            rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(1 << 20);
-        let connections_max = usize::try_from(descriptors).unwrap_or(usize::MAX) / 10 * 4;
-        Self { workers, connections_max: connections_max.max(workers) }
+        Self { workers, connections_max: capacity::connections_max().max(workers) }
     }
 }
 

@@ -483,6 +483,17 @@ pub const DIFFERENCES: &[Difference] = &[
         concerns: &[],
     },
     Difference {
+        title: "too many requests are told so",
+        traefik: "requests are taken until memory or descriptors run out",
+        ravelin: "as many requests may wait for servers at once as four tenths of the descriptors and 85 % of the memory (of the \
+                  machine, or of the container) hold, each counted with 64 KiB, and 1,024 for each worker at least; further ones get \
+                  503 with `Retry-After`, and add to `ravelin_requests_shed_total`. What asks no server (ping, API) is answered, and \
+                  a connection that has switched protocols is none",
+        reason: "one connection of HTTP/2 brings hundreds of requests, and a process that the system kills answers nobody",
+        restore: None,
+        concerns: &[],
+    },
+    Difference {
         title: "what is counted has bounds",
         traefik: "whatever statuses servers and values of `headerLabels` clients send, each opens a series of metrics",
         ravelin: "a process holds 100,000 series, one worker 512 for each entry point, router or service; a request that \

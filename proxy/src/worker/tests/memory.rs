@@ -13,12 +13,12 @@ use crate::preface::HTTP2_PREFACE;
 const CHILD: &str = "RAVELIN_TEST_STATE_MEMORY";
 
 /// Runs this test in a process of its own, unless it is that already.
-fn alone(name: &str, measure: fn()) {
+pub(super) fn alone(name: &str, measure: fn()) {
     if std::env::var_os(CHILD).is_some() {
         return measure();
     }
     let this = std::env::current_exe().expect("a test runs from a file");
-    let name = format!("worker::tests::memory::{name}");
+    let name = format!("worker::tests::{name}");
     let child =
         std::process::Command::new(this).args(["--exact", &name, "--nocapture"]).env(CHILD, "1").output();
     let child = child.expect("a process can be started");
@@ -45,7 +45,7 @@ fn taken(rig: &Rig, connections: usize, requests: usize, begin: impl Fn() -> Cli
 
 #[test]
 fn the_largest_heads_of_http1_take_no_more_than_is_told() {
-    alone("the_largest_heads_of_http1_take_no_more_than_is_told", || {
+    alone("memory::the_largest_heads_of_http1_take_no_more_than_is_told", || {
         let settings = Settings::default();
         let (bounds, most) = (Bounds::of(&settings), settings.limits.head_bytes_max);
         let fields = settings.limits.fields_max - 1;
@@ -101,7 +101,7 @@ fn request(stream: u32, bytes: usize) -> Vec<u8> {
 
 #[test]
 fn the_largest_heads_on_every_stream_of_http2_take_no_more_than_is_told() {
-    alone("the_largest_heads_on_every_stream_of_http2_take_no_more_than_is_told", || {
+    alone("memory::the_largest_heads_on_every_stream_of_http2_take_no_more_than_is_told", || {
         let settings = Settings::default();
         let bounds = Bounds::of(&settings);
         let (streams, list) =

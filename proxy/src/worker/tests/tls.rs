@@ -51,7 +51,7 @@ fn options(change: impl FnOnce(&mut TlsOptions)) -> Arc<TlsOptions> {
 
 /// Takes any certificate: what was presented is what the tests compare.
 #[derive(Debug)]
-struct TakeAny;
+pub(super) struct TakeAny;
 
 impl ServerCertVerifier for TakeAny {
     fn verify_server_cert(

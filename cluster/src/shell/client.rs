@@ -199,8 +199,9 @@ impl Client {
     /// Ends every connection, and returns once the controllers have been told (bounded). A process that ends without it leaves them to
     /// find out by its silence, and each of its connections takes one of the operator's places at that node till then.
     pub async fn close(&self) {
-        self.connections.lock().await.clear();
+        let connections = std::mem::take(&mut *self.connections.lock().await);
         self.transport.shutdown().await;
+        drop(connections);
     }
 
     /// Every known node: the one that answered last first, and last those that the cluster did not name.

@@ -5,44 +5,61 @@
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
 use std::time::Instant;
 
 use quinn::{AsyncTimer, AsyncUdpSocket, TokioRuntime};
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 /// The tasks of one endpoint's connections. Dropping it gives them their last turn too.
 #[derive(Debug)]
 pub(super) struct Tasks {
     is_over: watch::Sender<bool>,
     running: Arc<watch::Sender<usize>>,
+    endpoint: Endpoint,
 }
+
+/// The endpoint's own task, once it runs. It must outlive the others: without it they end without a word.
+type Endpoint = Arc<Mutex<Option<JoinHandle<()>>>>;
 
 /// What quinn starts them by.
 #[derive(Debug)]
 struct Starter {
-    /// The first task is the endpoint's own. It must outlive the others: without it they end without a word.
-    has_endpoint: AtomicBool,
+    has_begun: AtomicBool,
     is_over: watch::Receiver<bool>,
     running: Arc<watch::Sender<usize>>,
+    endpoint: Endpoint,
 }
 
 impl Tasks {
     pub(super) fn new() -> (Self, Arc<dyn quinn::Runtime>) {
         let (over, is_over) = watch::channel(false);
         let running = Arc::new(watch::Sender::new(0));
-        let starter =
-            Starter { has_endpoint: AtomicBool::new(false), is_over, running: Arc::clone(&running) };
-        (Self { is_over: over, running }, Arc::new(starter))
+        let endpoint = Endpoint::default();
+        let starter = Starter {
+            has_begun: AtomicBool::new(false),
+            is_over,
+            running: Arc::clone(&running),
+            endpoint: Arc::clone(&endpoint),
+        };
+        (Self { is_over: over, running, endpoint }, Arc::new(starter))
     }
 
-    /// Lets each run once more and end, and waits until all have. May be dropped at any time and asked again.
+    /// Lets each run once more and end, and waits until all have; then the endpoint ends too, which would deny to know what they leave
+    /// behind. May be dropped at any time and asked again.
     pub(super) async fn end(&self) {
         self.is_over.send_replace(true);
         // It fails only without a sender, and this one is here.
         let _ = self.running.subscribe().wait_for(|running| *running == 0).await;
+        let endpoint = self.endpoint.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(endpoint) = endpoint {
+            endpoint.abort();
+            // That it was cancelled is what was wanted.
+            let _ = endpoint.await;
+        }
     }
 }
 
@@ -68,8 +85,9 @@ impl quinn::Runtime for Starter {
     }
 
     fn spawn(&self, mut task: Pin<Box<dyn Future<Output = ()> + Send>>) {
-        if !self.has_endpoint.swap(true, Ordering::Relaxed) {
-            tokio::spawn(task);
+        // The first is the endpoint's own.
+        if !self.has_begun.swap(true, Ordering::Relaxed) {
+            *self.endpoint.lock().unwrap_or_else(PoisonError::into_inner) = Some(tokio::spawn(task));
             return;
         }
         let running = Running::begin(&self.running);

@@ -44,7 +44,7 @@ pub(crate) fn runtime() -> anyhow::Result<Runtime> {
 }
 
 async fn alternate(clients: usize) -> anyhow::Result<(Spread, Spread)> {
-    let ours = driver::Cluster::start(None).await?;
+    let ours = driver::Cluster::start(None, None).await?;
     let theirs = openraft::Cluster::start().await?;
     round(&ours, clients, ROUND).await?; // the first of each warms caches and buffers
     round(&theirs, clients, ROUND).await?;

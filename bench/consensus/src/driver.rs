@@ -11,18 +11,23 @@ use anyhow::Context;
 use bytes::Bytes;
 use ravelin_cluster::storage::{CommandBytes, DataDirectory, Owner, RealDisk, Wal, WalLimits};
 use ravelin_consensus::{
-    Batch, ClusterId, Configuration, Core, Durable, ENTRY_OVERHEAD_BYTES, Effect, Effects, Incarnation,
-    Index, Input, Life, NodeId, Params, ProposalId, SnapshotMeta, Term, Time, Timer,
+    AppendOutcome, Batch, Body, ClusterId, Configuration, Core, Durable, ENTRY_OVERHEAD_BYTES, Effect,
+    Effects, Incarnation, Index, Input, Life, NodeId, Params, ProposalId, SnapshotMeta, Term, Time, Timer,
 };
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use crate::clients::Commits;
+use crate::legs::{Moment, Notes};
 use crate::{COMMAND_BYTES, COMPACT_ENTRIES, NODES};
 
 const CLUSTER: [u8; 16] = [7; 16];
 /// Events that are taken from the queue at a time.
 const EVENTS_MAX: usize = 256;
+/// Pieces of work that wait for a log's thread, as in the shipped shell.
+const LOG_WORK_MAX: usize = 16384;
+/// A log with clients never has nothing to do for so long.
+const IDLE_MAX: Duration = Duration::from_millis(50);
 /// How long the first election may take.
 const START_MAX: Duration = Duration::from_secs(5);
 
@@ -45,6 +50,8 @@ pub(crate) struct Cluster {
     leader: mpsc::UnboundedSender<Event>,
     /// Groups of batches that the leader's disk has synced.
     pub(crate) leader_syncs: Arc<AtomicU64>,
+    /// Nanoseconds for which the leader's disk had nothing to do.
+    pub(crate) leader_idle: Arc<AtomicU64>,
 }
 
 impl Commits for Cluster {
@@ -59,12 +66,13 @@ impl Commits for Cluster {
 
 impl Cluster {
     /// Three nodes, of which the first leads: in memory, or with their logs under `folder`.
-    pub(crate) async fn start(folder: Option<&Path>) -> anyhow::Result<Self> {
+    /// With `notes` each node says when it has a command in hand, which only means something for one client.
+    pub(crate) async fn start(folder: Option<&Path>, notes: Option<Arc<Notes>>) -> anyhow::Result<Self> {
         let members = (1..=NODES).map(|id| (NodeId(id), Incarnation(1)));
         let configuration = Configuration::of_voters(members);
         let (doors, inboxes): (Vec<_>, Vec<_>) = (0..NODES).map(|_| mpsc::unbounded_channel()).unzip();
         let leader = doors.first().context("three nodes")?.clone();
-        let cluster = Self { leader, leader_syncs: Arc::default() };
+        let cluster = Self { leader, leader_syncs: Arc::default(), leader_idle: Arc::default() };
         for (id, inbox) in (1..=NODES).zip(inboxes) {
             let mut params = Params::new(ClusterId(CLUSTER), NodeId(id), Incarnation(1));
             let command_bytes = ENTRY_OVERHEAD_BYTES + COMMAND_BYTES as u64;
@@ -77,8 +85,14 @@ impl Cluster {
                 Some(folder) => {
                     let own =
                         usize::try_from(id - 1).ok().and_then(|at| doors.get(at)).context("a node")?.clone();
-                    let counted = if id == 1 { Arc::clone(&cluster.leader_syncs) } else { Arc::default() };
-                    Some(start_log(&folder.join(id.to_string()), id, &configuration, own, counted)?)
+                    let log = LogThread {
+                        node: id,
+                        inbox: own,
+                        syncs: if id == 1 { Arc::clone(&cluster.leader_syncs) } else { Arc::default() },
+                        idle: if id == 1 { Arc::clone(&cluster.leader_idle) } else { Arc::default() },
+                        notes: notes.clone(),
+                    };
+                    Some(log.start(&folder.join(id.to_string()), &configuration)?)
                 }
                 None => None,
             };
@@ -93,6 +107,8 @@ impl Cluster {
                 asked: None,
                 waiting: VecDeque::new(),
                 applied: (Index::ZERO, Term(0)),
+                heard: [Index::ZERO; NODES as usize],
+                notes: notes.clone(),
             };
             tokio::spawn(async move {
                 if let Err(error) = node.run(inbox).await {
@@ -119,20 +135,32 @@ impl Cluster {
 }
 
 /// A thread that writes: everything that came while the last sync ran goes with the next, as in the shipped shell.
-fn start_log(
-    folder: &Path,
+struct LogThread {
     node: u64,
-    members: &Configuration,
     inbox: mpsc::UnboundedSender<Event>,
     syncs: Arc<AtomicU64>,
-) -> anyhow::Result<threads::Sender<LogWork>> {
-    let owner = Owner { cluster: CLUSTER, recovery_epoch: 0, node, incarnation: 1 };
-    let directory = DataDirectory::open(Arc::new(RealDisk::open(folder)?), owner)?;
-    let (mut wal, _) = Wal::open(directory, WalLimits::default(), members)?;
-    let (door, work) = threads::channel();
-    std::thread::spawn(move || -> anyhow::Result<()> {
+    idle: Arc<AtomicU64>,
+    notes: Option<Arc<Notes>>,
+}
+
+impl LogThread {
+    fn start(self, folder: &Path, members: &Configuration) -> anyhow::Result<threads::SyncSender<LogWork>> {
+        let owner = Owner { cluster: CLUSTER, recovery_epoch: 0, node: self.node, incarnation: 1 };
+        let directory = DataDirectory::open(Arc::new(RealDisk::open(folder)?), owner)?;
+        let (wal, _) = Wal::open(directory, WalLimits::default(), members)?;
+        let (door, work) = threads::sync_channel(LOG_WORK_MAX);
+        std::thread::spawn(move || self.run(wal, work));
+        Ok(door)
+    }
+
+    fn run(self, mut wal: Wal, work: threads::Receiver<LogWork>) -> anyhow::Result<()> {
         let mut batches = Vec::new();
+        let mut rests = std::time::Instant::now();
         while let Ok(first) = work.recv() {
+            // What is longer lies between two rounds.
+            if let Some(idle) = Some(rests.elapsed()).filter(|idle| *idle < IDLE_MAX) {
+                self.idle.fetch_add(idle.subsec_nanos().into(), Ordering::Relaxed);
+            }
             let mut compacted = None;
             for item in std::iter::once(first).chain(work.try_iter()) {
                 match item {
@@ -140,9 +168,13 @@ fn start_log(
                     LogWork::Compact(meta) => compacted = Some(meta),
                 }
             }
+            // What holds no entries is no command's.
+            let notes = self.notes.as_ref().filter(|_| batches.iter().any(|batch| !batch.entries.is_empty()));
+            notes.inspect(|notes| notes.note(self.node, Moment::Writes));
             if let Some(token) = wal.append(&batches)? {
-                syncs.fetch_add(1, Ordering::Relaxed);
-                if inbox.send(Event::Input(Input::Persisted(token))).is_err() {
+                notes.inspect(|notes| notes.note(self.node, Moment::Synced));
+                self.syncs.fetch_add(1, Ordering::Relaxed);
+                if self.inbox.send(Event::Input(Input::Persisted(token))).is_err() {
                     break;
                 }
             }
@@ -150,17 +182,17 @@ fn start_log(
             if let Some(meta) = compacted {
                 wal.compact(&meta)?;
             }
+            rests = std::time::Instant::now();
         }
         Ok(())
-    });
-    Ok(door)
+    }
 }
 
 struct Node {
     core: Core<CommandBytes>,
     /// Of every node, in order of id.
     doors: Vec<mpsc::UnboundedSender<Event>>,
-    log: Option<threads::Sender<LogWork>>,
+    log: Option<threads::SyncSender<LogWork>>,
     effects: Effects<CommandBytes>,
     /// What the core is to be told at once in return.
     answers: VecDeque<Input<CommandBytes>>,
@@ -171,6 +203,9 @@ struct Node {
     /// Whose proposals are in the log, in its order.
     waiting: VecDeque<(Index, oneshot::Sender<bool>)>,
     applied: (Index, Term),
+    /// How far each node was heard to be durable.
+    heard: [Index; NODES as usize],
+    notes: Option<Arc<Notes>>,
 }
 
 impl Node {
@@ -181,12 +216,14 @@ impl Node {
             let deadline = next.map_or_else(|| Instant::now() + START_MAX, |(_, at)| at);
             match tokio::time::timeout_at(deadline, inbox.recv_many(&mut events, EVENTS_MAX)).await {
                 Ok(0) => return Ok(()),
-                Ok(_) => {
-                    // Whoever is ready to speak does so first, and is taken along: else the runtime would let this node
-                    // run again after each single one.
+                // As the shipped shell: what is there by now is taken along, and nobody is waited for. In memory, where no
+                // sync lets others speak meanwhile, whoever is ready to does so first: else the runtime would let this
+                // node run again after each single one.
+                Ok(_) if self.log.is_none() => {
                     tokio::task::yield_now().await;
                     events.extend(std::iter::from_fn(|| inbox.try_recv().ok()).take(EVENTS_MAX));
                 }
+                Ok(_) => {}
                 Err(_) => {
                     if let Some((timer, _)) = next {
                         self.set(timer, None);
@@ -195,6 +232,7 @@ impl Node {
                 }
             }
             for event in events.drain(..) {
+                self.note(&event);
                 match event {
                     Event::Input(input) => self.step(input)?,
                     Event::Propose { command, done } => {
@@ -204,6 +242,27 @@ impl Node {
                     }
                 }
             }
+        }
+    }
+
+    /// Notes how far the command under way has come, if that is asked for.
+    fn note(&mut self, event: &Event) {
+        let (Some(notes), id) = (&self.notes, self.core.id()) else { return };
+        match event {
+            Event::Propose { .. } => notes.note(id.0, Moment::Took),
+            Event::Input(Input::Persisted(_)) => notes.note(id.0, Moment::Told),
+            Event::Input(Input::Message { from, message }) => match &message.body {
+                Body::Append { entries, .. } if !entries.is_empty() => notes.note(id.0, Moment::Took),
+                Body::AppendReply { outcome: AppendOutcome::Accepted { matched }, .. } => {
+                    let heard = usize::try_from(from.0 - 1).ok().and_then(|at| self.heard.get_mut(at));
+                    // Commits are told and acknowledged too: only what is new counts.
+                    if heard.is_some_and(|heard| std::mem::replace(heard, *matched) < *matched) {
+                        notes.note(from.0, Moment::Heard);
+                    }
+                }
+                _ => {}
+            },
+            Event::Input(_) => {}
         }
     }
 
@@ -248,6 +307,7 @@ impl Node {
             Effect::Apply { first, entries } => {
                 let index = first.plus(entries.len()).previous();
                 self.applied = (index, entries.last().map_or(self.applied.1, |entry| entry.term));
+                self.notes.iter().for_each(|notes| notes.note_committed());
                 while let Some((_, done)) = self.waiting.pop_front_if(|(at, _)| *at <= index) {
                     let _left = done.send(true); // a client that has left needs no answer
                 }

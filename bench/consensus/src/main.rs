@@ -5,6 +5,7 @@ mod clients;
 mod cost;
 mod disk;
 mod driver;
+mod legs;
 mod openraft;
 mod ours;
 mod raft_rs;

@@ -109,12 +109,18 @@ impl Drafting<'_> {
             };
             match field.name {
                 "http" | "tls" => self.section(field, entry),
-                _ => self.later(field, entry),
+                _ => {
+                    self.later(field, entry);
+                    // What is wrong in it was told of the whole section; its objects are wanted all the same.
+                    let told = self.draft.problems.len();
+                    self.section(field, entry);
+                    self.draft.problems.truncate(told);
+                }
             }
         }
     }
 
-    /// A section whose function comes later: judged by the table, no objects.
+    /// A section whose function comes later: judged by the table as a whole.
     fn later(&mut self, field: &Field, entry: &Entry) {
         let alone = Node { at: entry.at, value: Value::Map(vec![entry.clone()]) };
         let reading = options::read(std::slice::from_ref(field), &alone, "", false);
@@ -133,7 +139,11 @@ impl Drafting<'_> {
             };
             let path = format!("{path}.{}", field.name);
             match field.ty {
-                Type::Named(fields) => self.named(kind_of(&path), fields, &entry.node, &path),
+                Type::Named(fields) => {
+                    if let Some(kind) = kind_of(&path) {
+                        self.named(kind, fields, &entry.node, &path);
+                    }
+                }
                 Type::Groups(fields) => self.certificates(fields, &entry.node, &path),
                 _ => {}
             }
@@ -244,15 +254,22 @@ impl Drafting<'_> {
     }
 }
 
-fn kind_of(path: &str) -> Kind {
-    match path {
+/// The kind of a section's objects; none for those that nobody sees before they work.
+fn kind_of(path: &str) -> Option<Kind> {
+    Some(match path {
         "http.routers" => Kind::HttpRouter,
         "http.services" => Kind::HttpService,
         "http.middlewares" => Kind::HttpMiddleware,
         "http.serversTransports" => Kind::HttpServersTransport,
+        "tcp.routers" => Kind::TcpRouter,
+        "tcp.services" => Kind::TcpService,
+        "tcp.middlewares" => Kind::TcpMiddleware,
+        "udp.routers" => Kind::UdpRouter,
+        "udp.services" => Kind::UdpService,
         "tls.stores" => Kind::TlsStore,
-        _ => Kind::TlsOptions,
-    }
+        "tls.options" => Kind::TlsOptions,
+        _ => return None,
+    })
 }
 
 #[cfg(test)]

@@ -20,6 +20,16 @@ pub enum Kind {
     HttpMiddleware,
     /// A transport to HTTP servers.
     HttpServersTransport,
+    /// A TCP router.
+    TcpRouter,
+    /// A TCP service.
+    TcpService,
+    /// A TCP middleware.
+    TcpMiddleware,
+    /// A UDP router.
+    UdpRouter,
+    /// A UDP service.
+    UdpService,
     /// A certificate with its key, named by the digest of its certificate.
     TlsCertificate,
     /// A certificate store.
@@ -34,11 +44,16 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind; a more specific key prefix comes before a more general one.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 14] = [
         Self::HttpRouter,
         Self::HttpService,
         Self::HttpMiddleware,
         Self::HttpServersTransport,
+        Self::TcpRouter,
+        Self::TcpService,
+        Self::TcpMiddleware,
+        Self::UdpRouter,
+        Self::UdpService,
         Self::TlsCertificate,
         Self::TlsStore,
         Self::TlsOptions,
@@ -53,6 +68,11 @@ impl Kind {
             Self::HttpService => "http/services/",
             Self::HttpMiddleware => "http/middlewares/",
             Self::HttpServersTransport => "http/serversTransports/",
+            Self::TcpRouter => "tcp/routers/",
+            Self::TcpService => "tcp/services/",
+            Self::TcpMiddleware => "tcp/middlewares/",
+            Self::UdpRouter => "udp/routers/",
+            Self::UdpService => "udp/services/",
             Self::TlsCertificate => "tls/certificates/",
             Self::TlsStore => "tls/stores/",
             Self::TlsOptions => "tls/options/",
@@ -69,6 +89,11 @@ impl Kind {
             Self::HttpService => 2,
             Self::HttpMiddleware => 3,
             Self::HttpServersTransport => 4,
+            Self::TcpRouter => 5,
+            Self::TcpService => 6,
+            Self::TcpMiddleware => 7,
+            Self::UdpRouter => 9,
+            Self::UdpService => 10,
             Self::TlsCertificate => 20,
             Self::TlsStore => 21,
             Self::TlsOptions => 22,

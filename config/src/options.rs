@@ -225,6 +225,17 @@ pub const DYNAMIC: &[Field] = &[
 /// The static configuration's sections.
 pub const STATIC: &[Field] = sections::STATIC;
 
+/// What is said of every object of a kind whose section does not work yet.
+pub fn not_yet(kind: Kind) -> Option<&'static str> {
+    let section = DYNAMIC
+        .iter()
+        .find(|section| kind.prefix().strip_prefix(section.name).is_some_and(|rest| rest.starts_with('/')));
+    match section?.support {
+        Support::NotYet(text) => Some(text),
+        Support::Same | Support::Different(_) => None,
+    }
+}
+
 /// The options of an object of this kind; for a static section those of the section named.
 pub fn of_object(kind: Kind, section: &str) -> &'static [Field] {
     match kind {
@@ -232,6 +243,11 @@ pub fn of_object(kind: Kind, section: &str) -> &'static [Field] {
         Kind::HttpService => services::SERVICE,
         Kind::HttpMiddleware => middlewares::MIDDLEWARE,
         Kind::HttpServersTransport => services::SERVERS_TRANSPORT,
+        Kind::TcpRouter => streams::TCP_ROUTER,
+        Kind::TcpService => streams::TCP_SERVICE,
+        Kind::TcpMiddleware => streams::TCP_MIDDLEWARE,
+        Kind::UdpRouter => streams::UDP_ROUTER,
+        Kind::UdpService => streams::UDP_SERVICE,
         Kind::TlsCertificate => certificates::CERTIFICATE,
         Kind::TlsStore => certificates::STORE,
         Kind::TlsOptions => certificates::OPTIONS,

@@ -23,7 +23,7 @@ mod list;
 mod view;
 
 use list::Parameters;
-use view::View;
+use view::{Streams, View};
 
 /// With more objects than this the answer is made off the worker.
 const INLINE_OBJECTS_MAX: usize = 200;
@@ -118,8 +118,7 @@ enum Place<'p> {
     Certificates(Option<&'p str>),
     EntryPoints(Option<&'p str>),
     Http(&'static str, Option<&'p str>),
-    /// TCP and UDP: known, and empty until they work.
-    Other(&'static str, Option<&'p str>),
+    Streams(Streams, &'static str, Option<&'p str>),
 }
 
 fn place(path: &str) -> Option<Place<'_>> {
@@ -136,8 +135,9 @@ fn place(path: &str) -> Option<Place<'_>> {
         ("entrypoints", _) if third.is_none() && second != Some("") => Some(Place::EntryPoints(second)),
         (_, None) if third == Some("") => None,
         ("http", None) => kind(&["routers", "services", "middlewares"]).map(|kind| Place::Http(kind, third)),
-        ("tcp", None) => kind(&["routers", "services", "middlewares"]).map(|kind| Place::Other(kind, third)),
-        ("udp", None) => kind(&["routers", "services"]).map(|kind| Place::Other(kind, third)),
+        ("tcp", None) => kind(&["routers", "services", "middlewares"])
+            .map(|kind| Place::Streams(Streams::Tcp, kind, third)),
+        ("udp", None) => kind(&["routers", "services"]).map(|kind| Place::Streams(Streams::Udp, kind, third)),
         _ => None,
     }
 }
@@ -154,7 +154,7 @@ fn render(table: &Table, method: &Method, path: &str, query: &str) -> Response<B
     }
     match place {
         Place::Version => version(),
-        Place::RawData => encoded(&View::new(table).raw_data()),
+        Place::RawData => encoded(&view::raw_data(table)),
         Place::Overview => encoded(&overview(table)),
         Place::Certificates(None) => {
             let items = certificates::certificates(table).into_iter().map(|(_, item)| item).collect();
@@ -173,29 +173,40 @@ fn render(table: &Table, method: &Method, path: &str, query: &str) -> Response<B
             let found = view::entry_points(table).remove(&decoded(name));
             found.map_or_else(|| not_found("entry point", name), |found| encoded(&found))
         }
-        Place::Http(kind, None) => {
-            let view = View::new(table);
-            let parameters = Parameters::new(query);
-            let items = match kind {
-                "routers" => list::routers(view.routers, &parameters),
-                "services" => list::services(view.services, &parameters),
-                _ => list::middlewares(view.middlewares, &parameters),
-            };
-            listed(items, query)
+        Place::Http(kind, name) => objects(View::new(table), kind, name, query, list::named_router),
+        Place::Streams(Streams::Tcp, kind, name) => {
+            objects(View::of_streams(table, Streams::Tcp), kind, name, query, list::named_router)
         }
-        Place::Http(kind, Some(name)) => {
-            let mut view = View::new(table);
-            let id = decoded(name);
-            let (noun, found) = match kind {
-                "routers" => ("router", view.routers.remove(&id).map(|found| list::named_router(&id, found))),
-                "services" => ("service", view.services.remove(&id).map(|found| list::named(&id, found))),
-                _ => ("middleware", view.middlewares.remove(&id).map(|found| list::named(&id, found))),
-            };
-            found.map_or_else(|| not_found(noun, name), |found| encoded(&Value::Object(found)))
+        Place::Streams(Streams::Udp, kind, name) => {
+            objects(View::of_streams(table, Streams::Udp), kind, name, query, list::provided)
         }
-        Place::Other(_, None) => listed(Vec::new(), query),
-        Place::Other(kind, Some(name)) => not_found(kind.trim_end_matches('s'), name),
     }
+}
+
+/// One object of a view by its name, or a page of all of a kind. `named_router` gives a router the fields that only the API has.
+fn objects(
+    mut view: View,
+    kind: &str,
+    name: Option<&str>,
+    query: &str,
+    named_router: list::Named,
+) -> Response<Bytes> {
+    let Some(name) = name else {
+        let parameters = Parameters::new(query);
+        let items = match kind {
+            "routers" => list::routers(view.routers, &parameters, named_router),
+            "services" => list::services(view.services, &parameters),
+            _ => list::middlewares(view.middlewares, &parameters),
+        };
+        return listed(items, query);
+    };
+    let id = decoded(name);
+    let (noun, found) = match kind {
+        "routers" => ("router", view.routers.remove(&id).map(|found| named_router(&id, found))),
+        "services" => ("service", view.services.remove(&id).map(|found| list::named(&id, found))),
+        _ => ("middleware", view.middlewares.remove(&id).map(|found| list::named(&id, found))),
+    };
+    found.map_or_else(|| not_found(noun, name), |found| encoded(&Value::Object(found)))
 }
 
 /// Ravelin's own: what becomes of a request to the `url` of the query, with `method`, `header`, `client` and `entryPoint` if given.
@@ -231,7 +242,7 @@ fn version_text() -> String {
 
 fn support_dump(table: &Table) -> Response<Bytes> {
     let sections = view::static_configuration(table).to_string();
-    let dynamic = View::new(table).raw_data().to_string();
+    let dynamic = view::raw_data(table).to_string();
     let version = version_text();
     let files = [
         ("version.json", version.as_bytes()),
@@ -262,7 +273,7 @@ fn overview(table: &Table) -> Value {
         }
         json!({"total": total, "warnings": warnings, "errors": errors})
     };
-    let none = || json!({"total": 0, "warnings": 0, "errors": 0});
+    let (tcp, udp) = (View::of_streams(table, Streams::Tcp), View::of_streams(table, Streams::Udp));
     let of = &table.sections.providers;
     let providers: Vec<&str> = of.file.iter().map(|_| "File").chain(of.rest.iter().map(|_| "Rest")).collect();
     let metrics = if table.metrics.is_some() { "Prometheus" } else { "" };
@@ -272,8 +283,12 @@ fn overview(table: &Table) -> Value {
             "services": count(&mut view.services.values()),
             "middlewares": count(&mut view.middlewares.values()),
         },
-        "tcp": {"routers": none(), "services": none(), "middlewares": none()},
-        "udp": {"routers": none(), "services": none()},
+        "tcp": {
+            "routers": count(&mut tcp.routers.values()),
+            "services": count(&mut tcp.services.values()),
+            "middlewares": count(&mut tcp.middlewares.values()),
+        },
+        "udp": {"routers": count(&mut udp.routers.values()), "services": count(&mut udp.services.values())},
         "certificates": view::certificates(table),
         "features": {"tracing": "", "metrics": metrics, "accessLog": table.sections.access_log.is_some()},
         "providers": providers,

@@ -25,7 +25,7 @@ mod references;
 mod router;
 mod secrets;
 
-pub(crate) use entry_points::{entry_points_of, has_model};
+pub(crate) use entry_points::{entry_points_of, has_model, udp_entry_points};
 use known::Read;
 use references::References;
 use router::Placement;

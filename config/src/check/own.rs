@@ -126,6 +126,7 @@ impl Own {
             drop_misshapen(fields, &mut json);
         }
         own.typed(key, object.kind, json, language);
+        own.errors.extend(options::not_yet(object.kind).map(str::to_owned));
         // Kept for as long as the object is wanted.
         own.references.shrink_to_fit();
         own

@@ -62,7 +62,8 @@ fn what_is_wrong_with_one_object_leaves_the_others() {
             "a.yaml:9:17: tcp.routers.t.rul: field not found (did you mean `rule`?)",
         ]
     );
-    assert_eq!(draft.objects.len(), 3);
+    assert_eq!(draft.objects.len(), 4);
+    assert_eq!(text(&draft, "tcp/routers/t@file"), r#"{"rul":"x"}"#, "wanted, though nothing of it works");
     assert_eq!(
         text(&draft, "http/routers/typo@file"),
         r#"{"midlewares":["x"],"rule":"Host(`b`)","service":"s"}"#

@@ -33,43 +33,40 @@ const TRANSPORT_TLS: &[Field] = &[
 
 const PROXY_PROTOCOL: &[Field] = &[integer("version").or("2")];
 
+pub(super) const TCP_ROUTER: &[Field] = &[
+    texts("entryPoints"),
+    text("rule"),
+    text("service"),
+    texts("middlewares"),
+    integer("priority"),
+    choice("ruleSyntax", &[("v3", Support::Same), ("default", Support::Same), ("v2", Support::Same)]),
+    switch("tls", TCP_TLS),
+];
+
+pub(super) const TCP_SERVICE: &[Field] = &[
+    group(
+        "loadBalancer",
+        &[
+            groups("servers", &[text("address"), flag("tls")]),
+            text("serversTransport"),
+            switch("proxyProtocol", PROXY_PROTOCOL),
+            integer("terminationDelay"),
+            group("healthCheck", HEALTH_CHECK),
+        ],
+    ),
+    group("weighted", WEIGHTED),
+];
+
+pub(super) const TCP_MIDDLEWARE: &[Field] = &[
+    group("inFlightConn", &[integer("amount")]),
+    group("ipAllowList", &[texts("sourceRange")]),
+    group("ipWhiteList", &[texts("sourceRange")]),
+];
+
 pub(super) const TCP: &[Field] = &[
-    named(
-        "routers",
-        &[
-            texts("entryPoints"),
-            text("rule"),
-            text("service"),
-            texts("middlewares"),
-            integer("priority"),
-            choice("ruleSyntax", &[("v3", Support::Same), ("default", Support::Same), ("v2", Support::Same)]),
-            switch("tls", TCP_TLS),
-        ],
-    ),
-    named(
-        "services",
-        &[
-            group(
-                "loadBalancer",
-                &[
-                    groups("servers", &[text("address"), flag("tls")]),
-                    text("serversTransport"),
-                    switch("proxyProtocol", PROXY_PROTOCOL),
-                    integer("terminationDelay"),
-                    group("healthCheck", HEALTH_CHECK),
-                ],
-            ),
-            group("weighted", WEIGHTED),
-        ],
-    ),
-    named(
-        "middlewares",
-        &[
-            group("inFlightConn", &[integer("amount")]),
-            group("ipAllowList", &[texts("sourceRange")]),
-            group("ipWhiteList", &[texts("sourceRange")]),
-        ],
-    ),
+    named("routers", TCP_ROUTER),
+    named("services", TCP_SERVICE),
+    named("middlewares", TCP_MIDDLEWARE),
     named(
         "serversTransports",
         &[
@@ -82,10 +79,9 @@ pub(super) const TCP: &[Field] = &[
     ),
 ];
 
-pub(super) const UDP: &[Field] = &[
-    named("routers", &[texts("entryPoints"), text("service")]),
-    named(
-        "services",
-        &[group("loadBalancer", &[groups("servers", &[text("address")])]), group("weighted", WEIGHTED)],
-    ),
-];
+pub(super) const UDP_ROUTER: &[Field] = &[texts("entryPoints"), text("service")];
+
+pub(super) const UDP_SERVICE: &[Field] =
+    &[group("loadBalancer", &[groups("servers", &[text("address")])]), group("weighted", WEIGHTED)];
+
+pub(super) const UDP: &[Field] = &[named("routers", UDP_ROUTER), named("services", UDP_SERVICE)];

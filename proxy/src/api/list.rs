@@ -67,6 +67,9 @@ pub(super) fn page(items: Vec<Object>, parameters: &Parameters) -> Result<(Vec<O
     Ok((items.into_iter().skip(start).take(size).collect(), next))
 }
 
+/// How an object gets its name, and what else only the API has.
+pub(super) type Named = fn(&str, Object) -> Object;
+
 /// A service or middleware with its name, provider and type.
 pub(super) fn named(name: &str, mut object: Object) -> Object {
     const NOT_KINDS: [&str; 5] = ["status", "error", "usedBy", "serverStatus", "middlewares"];
@@ -84,7 +87,8 @@ pub(super) fn named_router(name: &str, mut object: Object) -> Object {
     provided(name, object)
 }
 
-fn provided(name: &str, mut object: Object) -> Object {
+/// Any object with its name and provider, as UDP routers are shown.
+pub(super) fn provided(name: &str, mut object: Object) -> Object {
     object.insert("name".to_owned(), json!(name));
     let provider = name.rsplit_once('@').map_or("", |(_, provider)| provider);
     object.insert("provider".to_owned(), json!(provider));
@@ -104,7 +108,11 @@ fn wanted(object: &Object, searched: &[&str], parameters: &Parameters) -> bool {
     status && found
 }
 
-pub(super) fn routers(routers: BTreeMap<String, Object>, parameters: &Parameters) -> Vec<Object> {
+pub(super) fn routers(
+    routers: BTreeMap<String, Object>,
+    parameters: &Parameters,
+    named_router: Named,
+) -> Vec<Object> {
     let items = routers.into_iter().filter(|(name, object)| {
         let service = text(object, "service");
         let serves = parameters

@@ -340,3 +340,60 @@ fn what_cannot_be_explained_is_told_as_an_error() {
         assert!(answer.text.contains(wanted), "{query}: {}", answer.text);
     }
 }
+
+#[test]
+fn objects_of_tcp_and_udp_are_shown_with_what_they_use_and_their_status() {
+    let mut map = lists();
+    put(&mut map, "static/entryPoints/dns", &json!({"address": ":53/udp"}));
+    let mut wanted = |key: &str, json: Value| put_disabled(&mut map, key, &json, None);
+    wanted("tcp/routers/all@file", json!({"rule": "HostSNI(`*`)", "service": "s", "entryPoints": ["web"]}));
+    let named = json!({"rule": "HostSNI(`a.test`)", "service": "s@file", "middlewares": ["m"], "tls": {}});
+    wanted("tcp/routers/named@file", named);
+    wanted("tcp/routers/nowhere@file", json!({"service": "none", "entryPoints": ["none"]}));
+    wanted("tcp/services/s@file", json!({"loadBalancer": {"servers": [{"address": "127.0.0.1:1"}]}}));
+    wanted("tcp/services/w@file", json!({"weighted": {"services": [{"name": "s"}]}}));
+    wanted("tcp/middlewares/m@file", json!({"inFlightConn": {"amount": 3}}));
+    wanted("udp/routers/r@file", json!({"service": "s"}));
+    wanted("udp/services/s@file", json!({"loadBalancer": {"servers": [{"address": "127.0.0.1:1"}]}}));
+    let ask = |target: &str| ask(&map, Method::GET, target);
+
+    let status = json!({"status": "disabled", "error": ["judged bad"], "provider": "file"});
+    let with = |name: &str, own: Value| {
+        let mut all = status.clone();
+        for (key, value) in [("name", json!(name))]
+            .into_iter()
+            .chain(own.as_object().expect("fields").iter().map(|(key, value)| (key.as_str(), value.clone())))
+        {
+            all[key] = value;
+        }
+        all
+    };
+    let both = json!(["web", "websecure"]);
+    let named = json!({"rule": "HostSNI(`a.test`)", "service": "s@file", "middlewares": ["m@file"], "priority": 17,
+        "priorityStr": "17", "tls": {"passthrough": false}, "entryPoints": both, "using": both});
+    assert_eq!(ask("/api/tcp/routers/named@file").json(), with("named@file", named));
+    let all = ask("/api/tcp/routers/all@file").json();
+    assert_eq!((&all["priority"], &all["using"]), (&json!(-1), &json!(["web"])));
+    let nowhere = ask("/api/tcp/routers/nowhere@file").json();
+    assert_eq!((nowhere.get("using"), &nowhere["priorityStr"]), (None, &json!("0")));
+    let udp = json!({"service": "s", "entryPoints": ["dns"], "using": ["dns"]});
+    assert_eq!(ask("/api/udp/routers/r@file").json(), with("r@file", udp));
+    let servers = json!({"servers": [{"address": "127.0.0.1:1"}]});
+    let service =
+        json!({"type": "loadbalancer", "loadBalancer": servers, "usedBy": ["all@file", "named@file"]});
+    assert_eq!(ask("/api/tcp/services/s@file").json(), with("s@file", service));
+    assert_eq!(ask("/api/tcp/services/w@file").json()["weighted"]["services"][0]["weight"], 1);
+    assert_eq!(ask("/api/tcp/middlewares/m@file").json()["usedBy"], json!(["named@file"]));
+
+    // Pages, order and filters are those of HTTP.
+    let page = ask("/api/tcp/routers?per_page=1&page=2&sortBy=priority");
+    assert_eq!((page.names(), page.header("x-next-page")), (vec!["nowhere@file".to_owned()], Some("3")));
+    assert_eq!(ask("/api/tcp/routers?search=a.test").names(), ["named@file"]);
+    assert_eq!(ask("/api/udp/services?status=enabled").text, "[]\n");
+    let raw = ask("/api/rawdata").json();
+    assert_eq!(raw["tcpRouters"]["named@file"].get("name"), None);
+    assert!(raw["udpServices"]["s@file"].is_object() && raw.get("udpMiddlewares").is_none());
+    let overview = ask("/api/overview").json();
+    assert_eq!(overview["tcp"]["routers"], json!({"total": 3, "warnings": 0, "errors": 3}));
+    assert_eq!(overview["udp"]["services"]["total"], 1);
+}

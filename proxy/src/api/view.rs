@@ -10,7 +10,7 @@ use ravelin_config::secret::shown_address;
 use ravelin_config::{Key, Kind, Record, State};
 use serde_json::{Map, Value, json};
 
-use crate::compile::{entry_points_of, has_model, record, salvaged};
+use crate::compile::{entry_points_of, has_model, record, salvaged, udp_entry_points};
 use crate::middleware::qualify;
 use crate::table::{EntryPointTable, Table};
 
@@ -36,18 +36,76 @@ impl View {
         view
     }
 
-    /// The maps of `/api/rawdata`; empty ones are left out.
-    pub(super) fn raw_data(self) -> Value {
-        let mut maps = Map::new();
-        for (name, map) in
-            [("routers", self.routers), ("middlewares", self.middlewares), ("services", self.services)]
-        {
+    /// Of a kind of streams: objects of these kinds, in the order of the fields.
+    pub(super) fn of_streams(table: &Table, streams: Streams) -> Self {
+        let (routers, services, middlewares) = match streams {
+            Streams::Tcp => (Kind::TcpRouter, Kind::TcpService, Some(Kind::TcpMiddleware)),
+            Streams::Udp => (Kind::UdpRouter, Kind::UdpService, None),
+        };
+        let mut view = Self {
+            routers: BTreeMap::new(),
+            services: objects(table, services),
+            middlewares: middlewares.map(|kind| objects(table, kind)).unwrap_or_default(),
+        };
+        view.services.values_mut().for_each(default_weights);
+        for (name, object) in objects(table, routers) {
+            view.add_stream_router(table, streams, name, object);
+        }
+        view
+    }
+
+    fn add_stream_router(&mut self, table: &Table, streams: Streams, name: String, mut object: Object) {
+        let texts = |object: &Object, option: &str| -> Vec<String> {
+            let items = object.get(option).and_then(Value::as_array).into_iter().flatten();
+            items.filter_map(Value::as_str).map(str::to_owned).collect()
+        };
+        let mut entry_points = texts(&object, "entryPoints");
+        if entry_points.is_empty() {
+            entry_points = match streams {
+                Streams::Tcp => entry_points_of(&table.entry_points, &[]),
+                Streams::Udp => udp_entry_points(&table.entry_points),
+            }
+            .iter()
+            .map(|entry_point| entry_point.name.to_string())
+            .collect();
+        }
+        let using: Vec<String> =
+            entry_points.iter().filter(|name| table.entry_point(name).is_some()).cloned().collect();
+        let middlewares: Vec<String> = texts(&object, "middlewares")
+            .iter()
+            .map(|reference| qualify(reference, &name).to_string())
+            .collect();
+        let service = object.get("service").and_then(Value::as_str).unwrap_or_default();
+        used_by(&mut self.services, &qualify(service, &name), &name);
+        for used in &middlewares {
+            used_by(&mut self.middlewares, used, &name);
+        }
+        if matches!(streams, Streams::Tcp) {
+            let rule = object.get("rule").and_then(Value::as_str).unwrap_or_default();
+            if object.get("priority").and_then(Value::as_i64).unwrap_or(0) == 0
+                && !using.is_empty()
+                && !rule.is_empty()
+            {
+                object.insert("priority".to_owned(), json!(stream_priority(rule)));
+            }
+            if let Some(Value::Object(tls)) = object.get_mut("tls") {
+                tls.entry("passthrough").or_insert(json!(false));
+            }
+        }
+        set_list(&mut object, "entryPoints", &entry_points);
+        set_list(&mut object, "middlewares", &middlewares);
+        set_list(&mut object, "using", &using);
+        self.routers.insert(name, object);
+    }
+
+    /// The maps that `/api/rawdata` has of it, under these names; empty ones are left out.
+    fn into_maps(self, names: [&str; 3], maps: &mut Object) {
+        for (name, map) in names.into_iter().zip([self.routers, self.middlewares, self.services]) {
             if !map.is_empty() {
                 let map = map.into_iter().map(|(name, object)| (name, Value::Object(object))).collect();
                 maps.insert(name.to_owned(), Value::Object(map));
             }
         }
-        Value::Object(maps)
     }
 
     fn add_services(&mut self, table: &Table) {
@@ -194,6 +252,45 @@ impl View {
             object.insert("tls".to_owned(), Value::Object(tls));
         }
         self.routers.insert(name, object);
+    }
+}
+
+/// What is routed whole, without a look into it. Nothing of it is served yet, and each object says so.
+#[derive(Clone, Copy)]
+pub(super) enum Streams {
+    Tcp,
+    Udp,
+}
+
+/// All of `/api/rawdata`.
+pub(super) fn raw_data(table: &Table) -> Value {
+    let mut maps = Object::new();
+    View::new(table).into_maps(["routers", "middlewares", "services"], &mut maps);
+    let tcp = View::of_streams(table, Streams::Tcp);
+    tcp.into_maps(["tcpRouters", "tcpMiddlewares", "tcpServices"], &mut maps);
+    let udp = View::of_streams(table, Streams::Udp);
+    udp.into_maps(["udpRouters", "udpMiddlewares", "udpServices"], &mut maps);
+    Value::Object(maps)
+}
+
+/// The objects of a kind as they were written, with their statuses.
+fn objects(table: &Table, kind: Kind) -> BTreeMap<String, Object> {
+    let shown = |(key, record): (Key, Record)| {
+        let mut object = match serde_json::from_slice(&shown_bytes(table, &record)) {
+            Ok(Value::Object(object)) => object,
+            _ => Object::new(),
+        };
+        set_status(&mut object, table, &key, &record);
+        (key.name().to_owned(), object)
+    };
+    records(table, kind).map(shown).collect()
+}
+
+/// The priority that a TCP rule has by itself: what takes everything comes last.
+fn stream_priority(rule: &str) -> i64 {
+    match rule {
+        "HostSNI(`*`)" => -1,
+        rule => rule::default_priority(rule),
     }
 }
 

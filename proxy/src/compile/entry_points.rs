@@ -164,6 +164,11 @@ pub(crate) fn entry_points_of(
     all.values().filter(is_default).cloned().collect()
 }
 
+/// The entry points of a UDP router that names none.
+pub(crate) fn udp_entry_points(all: &BTreeMap<Arc<str>, Arc<EntryPointTable>>) -> Vec<Arc<EntryPointTable>> {
+    all.values().filter(|table| is_udp(&table.config)).cloned().collect()
+}
+
 fn is_udp(config: &EntryPoint) -> bool {
     config.address.parse::<Address>().is_ok_and(|address| address.protocol == Protocol::Udp)
 }

@@ -458,3 +458,26 @@ fn certificates_and_keys_belong_together() {
     let found = judge(foreign, &a_key, &[]);
     assert!(found.starts_with("certFile: not a certificate that can be read"), "{found}");
 }
+
+#[test]
+fn objects_of_tcp_and_udp_are_there_and_say_that_they_are_not_served() {
+    let text = "tcp: {routers: {r: {rule: HostSNI(`a`), service: s, tls: {}}, bad: {rul: x}}, services: {s: {}}, middlewares: {m: {}}, \
+                serversTransports: {t: {}}}\nudp: {routers: {r: {service: s}}, services: {s: {}}}\n";
+    let checker = checker(text);
+    for (key, said) in [
+        ("tcp/routers/r@file", "TCP routing does not work yet"),
+        (
+            "tcp/routers/bad@file",
+            "rul: field not found (did you mean `rule`?) | TCP routing does not work yet",
+        ),
+        ("tcp/services/s@file", "TCP routing does not work yet"),
+        ("tcp/middlewares/m@file", "TCP routing does not work yet"),
+        ("udp/routers/r@file", "UDP routing does not work yet"),
+        ("udp/services/s@file", "UDP routing does not work yet"),
+    ] {
+        assert_eq!(error(&checker, key), said, "{key}");
+        assert_eq!(checker.record(key).and_then(Record::effective), None, "{key}");
+    }
+    let streams = checker.records().filter(|(key, _)| !key.as_str().starts_with("static/"));
+    assert_eq!(streams.count(), 6, "nobody sees transports before they work");
+}

@@ -19,11 +19,13 @@ pub enum Part {
     Announcer,
     /// What follows the control plane.
     FeedClient,
+    /// What asks servers how they are: the server counts as down until the next time.
+    HealthCheck,
 }
 
 impl Part {
     /// All there are, in the order of their counts.
-    const ALL: [Self; 3] = [Self::TableThread, Self::Announcer, Self::FeedClient];
+    const ALL: [Self; 4] = [Self::TableThread, Self::Announcer, Self::FeedClient, Self::HealthCheck];
 
     /// As it stands in the log and in metrics.
     pub fn name(self) -> &'static str {
@@ -31,6 +33,7 @@ impl Part {
             Self::TableThread => "table thread",
             Self::Announcer => "announcer of tables",
             Self::FeedClient => "feed client",
+            Self::HealthCheck => "health check",
         }
     }
 }
@@ -66,14 +69,19 @@ impl Failures {
 
     /// A part has panicked and begins anew; what is served goes on. Gives what is to be told of it.
     pub fn survived(&self, part: Part, panic: &(dyn Any + Send)) -> String {
+        self.count(part);
+        let what = format!("the {} panicked: {}", part.name(), panic_text(panic));
+        tracing::error!("{what}: it begins anew, and what is served goes on");
+        what
+    }
+
+    /// Counts a panic of which something else is said.
+    pub fn count(&self, part: Part) {
         for (counted, count) in Part::ALL.iter().zip(&*self.survived) {
             if *counted == part {
                 count.fetch_add(1, Ordering::Relaxed);
             }
         }
-        let what = format!("the {} panicked: {}", part.name(), panic_text(panic));
-        tracing::error!("{what}: it begins anew, and what is served goes on");
-        what
     }
 
     /// How often each part has panicked and begun anew.

@@ -149,6 +149,7 @@ impl Proxy {
         let workers = start_workers(&live, &request, count, &process)?;
         let failures = workers.failures().clone();
         request.vitals.watch_failures(failures.clone());
+        process.checks.watch_failures(failures.clone());
         let workers = Arc::new(Mutex::new(workers));
 
         let (verdict_sender, verdicts) = mpsc::channel(VERDICTS_MAX);

@@ -3,7 +3,7 @@
 
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::server::ServerState;
 use crate::connection::panic_text;
+use crate::failure::{Failures, Part};
 use crate::upstream::UpstreamPools;
 
 mod probe;
@@ -32,6 +33,8 @@ pub struct Checks {
     inbox: Mutex<Weak<Inbox>>,
     /// None is ever made: for tables that serve nobody.
     none: bool,
+    /// Where panics are counted.
+    failures: OnceLock<Failures>,
 }
 
 /// What has still to be begun; bounded by the servers of the tables in the making.
@@ -87,6 +90,11 @@ impl Checks {
         Self { none: true, ..Self::default() }
     }
 
+    /// Where checks that panic are counted; the first one told before any check begins counts.
+    pub(crate) fn watch_failures(&self, failures: Failures) {
+        drop(self.failures.set(failures));
+    }
+
     /// Begins these checks; the first of each is made at once.
     ///
     /// # Errors
@@ -99,7 +107,7 @@ impl Checks {
         let mut known = self.inbox.lock().unwrap_or_else(PoisonError::into_inner);
         let inbox = match known.upgrade() {
             Some(inbox) => inbox,
-            None => start()?,
+            None => start(self.failures.get().cloned().unwrap_or_default())?,
         };
         *known = Arc::downgrade(&inbox);
         let ended = CancellationToken::new();
@@ -111,7 +119,7 @@ impl Checks {
 }
 
 /// Starts the thread; it lives as long as the inbox.
-fn start() -> std::io::Result<Arc<Inbox>> {
+fn start(failures: Failures) -> std::io::Result<Arc<Inbox>> {
     let poke = Arc::new(Notify::new());
     let inbox = Arc::new(Inbox { waiting: Mutex::default(), poke: Arc::clone(&poke) });
     let follow = Arc::downgrade(&inbox);
@@ -123,7 +131,7 @@ fn start() -> std::io::Result<Arc<Inbox>> {
             Err(error) => return drop(began.send(Err(error))),
         };
         drop(began.send(Ok(())));
-        runtime.block_on(work(follow, poke));
+        runtime.block_on(work(follow, poke, failures));
     })?;
     begun.recv().map_err(std::io::Error::other)??;
     Ok(inbox)
@@ -133,10 +141,12 @@ fn start() -> std::io::Result<Arc<Inbox>> {
 struct Bench {
     pools: UpstreamPools,
     room: Semaphore,
+    failures: Failures,
 }
 
-async fn work(inbox: Weak<Inbox>, poke: Arc<Notify>) {
-    let bench = Rc::new(Bench { pools: UpstreamPools::new(1), room: Semaphore::new(CHECKS_AT_ONCE_MAX) });
+async fn work(inbox: Weak<Inbox>, poke: Arc<Notify>, failures: Failures) {
+    let room = Semaphore::new(CHECKS_AT_ONCE_MAX);
+    let bench = Rc::new(Bench { pools: UpstreamPools::new(1), room, failures });
     tokio::task::spawn_local({
         let bench = Rc::clone(&bench);
         async move {
@@ -203,10 +213,19 @@ impl Check {
 
     /// One check; a panic in it is a failure like any other.
     async fn once(&self, bench: &Bench) -> Result<(), String> {
-        let asking = AssertUnwindSafe(self.probe.ask(&bench.pools)).catch_unwind();
+        let asking = async {
+            #[cfg(test)]
+            tests::strike(&self.service);
+            self.probe.ask(&bench.pools).await
+        };
+        let asking = AssertUnwindSafe(asking).catch_unwind();
         match tokio::time::timeout(self.timeout, asking).await {
             Ok(Ok(found)) => found,
-            Ok(Err(panic)) => Err(format!("the check panicked: {}", panic_text(&*panic))),
+            Ok(Err(panic)) => {
+                // Said where it changes the server's state; a check comes again and again.
+                bench.failures.count(Part::HealthCheck);
+                Err(format!("the check panicked: {}", panic_text(&*panic)))
+            }
             Err(_) => Err(format!("no answer within {:?}", self.timeout)),
         }
     }
@@ -231,6 +250,12 @@ mod tests {
     use crate::upstream::{Transport, UpstreamRegistry};
 
     const PATIENCE: Duration = Duration::from_secs(20);
+    /// A service whose checks panic.
+    const PANICS: &str = "panics@file";
+
+    pub(super) fn strike(service: &str) {
+        assert!(service != PANICS, "struck");
+    }
 
     /// A server that answers every connection's one request with a status that can be changed, and tells the request's head.
     struct Checked {
@@ -327,6 +352,26 @@ mod tests {
             assert!(begun.elapsed() < PATIENCE, "a silent server is down");
             std::thread::yield_now();
         }
+    }
+
+    #[test]
+    fn a_check_that_panics_is_a_failure_of_its_server_and_counted() {
+        let (server, state) = (Checked::start(), Arc::new(ServerState::default()));
+        let (checks, failures) = (Checks::default(), Failures::default());
+        checks.watch_failures(failures.clone());
+        let check = Check { service: PANICS.into(), ..server.check(&state) };
+        let _running = checks.begin(vec![check]).expect("a thread");
+        let counted = || {
+            let mut counts = failures.survived_by_part();
+            counts.find_map(|(part, count)| (part == Part::HealthCheck).then_some(count))
+        };
+        let begun = Instant::now();
+        // The second one shows that they go on.
+        while state.is_up() || counted().is_none_or(|count| count < 2) {
+            assert!(begun.elapsed() < PATIENCE, "{counted:?}", counted = counted());
+            std::thread::yield_now();
+        }
+        assert!(server.heads.try_recv().is_err(), "it was never asked");
     }
 
     #[test]

@@ -105,13 +105,23 @@ impl Client {
 
     /// Everything up to and including `mark`.
     pub(super) fn until(&mut self, mark: &str) -> String {
+        let found = self.until_or_end(mark);
+        found.unwrap_or_else(|| {
+            panic!("closed before {mark:?}, after {:?}", String::from_utf8_lossy(&self.ahead))
+        })
+    }
+
+    /// The same; none if the connection ends before.
+    pub(super) fn until_or_end(&mut self, mark: &str) -> Option<String> {
         loop {
             let found = self.ahead.windows(mark.len()).position(|window| window == mark.as_bytes());
             if let Some(at) = found {
                 let taken: Vec<u8> = self.ahead.drain(..at + mark.len()).collect();
-                return String::from_utf8_lossy(&taken).into_owned();
+                return Some(String::from_utf8_lossy(&taken).into_owned());
             }
-            assert!(self.more(), "closed before {mark:?}, after {:?}", String::from_utf8_lossy(&self.ahead));
+            if !self.more() {
+                return None;
+            }
         }
     }
 

@@ -22,7 +22,7 @@ fn a_silent_client_is_closed_without_a_word() {
     for beginning in [&b""[..], b"P", b"PRI * HTTP/2.0\r\n\r\nSM\r", b"\x16", b"\x16\x03\x01\x00\x50\x01"] {
         let start = Instant::now();
         assert_eq!(rig.exchange(beginning), "", "{beginning:?}");
-        assert!(start.elapsed() >= SHORT && start.elapsed() < Duration::from_secs(10));
+        assert!(start.elapsed() >= SHORT);
     }
 }
 

@@ -198,7 +198,40 @@ fn leases(seed: u64, plan: &mut Plan, faults: Vec<Fault>) -> Vec<Fault> {
         }
         _ => Some(fault),
     };
-    faults.into_iter().filter_map(bounded).collect()
+    let faults = faults.into_iter().filter_map(bounded).collect();
+    if plan.nodes > 1 && chance(&mut dice, 25) { slow_leaders(&mut dice, plan, faults) } else { faults }
+}
+
+/// Leaders that are cut off while their clocks run as slowly as is allowed and those of the others as fast, twice. Links and
+/// disks are good, elections are quick, leases long, and nobody misses his quorum for long: else no leader comes so early that
+/// its wait for the older lease matters. Little else goes wrong.
+fn slow_leaders(dice: &mut StdRng, plan: &mut Plan, mut faults: Vec<Fault>) -> Vec<Fault> {
+    let span = dice.random_range(2_000_000..3_500_000);
+    plan.lease_micros = span;
+    plan.election_micros = dice.random_range(25_000..50_000);
+    plan.check_quorum_micros = 2 * span;
+    (plan.delay_min_micros, plan.delay_max_micros) = (50, 1_000);
+    plan.sync_max_micros = plan.sync_max_micros.min(1_000);
+    (plan.loss_per_million, plan.reorder_per_million) = (0, 0);
+    plan.ask_micros = dice.random_range(6_000..15_000);
+    plan.shared_percent = dice.random_range(90..=100);
+    faults.retain(|_| chance(dice, 5));
+    // The first leader waits too, and hands nothing over before.
+    let mut at = 1_000_000 + span * 5 / 4;
+    for _ in 0..2 {
+        let (slow, asked) = (dice.random_range(1..=plan.nodes), dice.random_range(1..=plan.nodes));
+        let (cut, for_micros) = (at + 500_000 + dice.random_range(0..span / 2), span * 5 / 4);
+        faults.push(Fault { at_micros: at, kind: Kind::HandOver { node: asked, other: slow } });
+        for node in 1..=plan.nodes {
+            let per_million = if node == slow { SLOWEST } else { FASTEST };
+            let kind = Kind::Drift { node, per_million, for_micros: 2 * span };
+            faults.push(Fault { at_micros: at + 200_000, kind });
+        }
+        faults.push(Fault { at_micros: cut, kind: Kind::Split { set: 1 << (slow - 1), for_micros } });
+        at += 2 * span + 500_000;
+    }
+    plan.faults_micros = at;
+    faults
 }
 
 fn plan(seed: u64, mix: Mix, dice: &mut StdRng) -> Plan {

@@ -78,6 +78,11 @@ knobs! {
     heavy_bytes = 1 << 20;
     /// How long a leader may answer reads alone after it sent what a quorum has answered. 0: never.
     lease_micros = 0;
+    /// Shortest time without a leader after which a node campaigns. The longest is twice as long, and a leader is heard at
+    /// least twice within the shortest.
+    election_micros = 500_000;
+    /// How long a leader that hears no quorum goes on, at least; at most twice as long.
+    check_quorum_micros = 1_000_000;
     /// 0: nothing. Else all nodes but one are lost for good at the end, and that one is recovered: on the first try it
     /// loses power after so many changing calls to its disk.
     recover_calls = 0;

@@ -431,6 +431,10 @@ fn params(member: &Member, plan: &Plan) -> Params {
     params.uncommitted_bytes_max = params.uncommitted_bytes_max.min(quarter);
     params.log_trailing_bytes_max = params.log_trailing_bytes_max.min(quarter / 2);
     params.append_bytes_max = params.append_bytes_max.min(quarter);
+    params.election_timeout_min = Duration::from_micros(plan.election_micros);
+    params.election_timeout_max = params.election_timeout_min * 2;
+    params.heartbeat_interval = params.heartbeat_interval.min(params.election_timeout_min * 2 / 5);
+    params.check_quorum_interval = Duration::from_micros(plan.check_quorum_micros);
     params.lease = (plan.lease_micros > 0).then(|| Duration::from_micros(plan.lease_micros));
     params
 }

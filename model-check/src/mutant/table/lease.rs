@@ -1,6 +1,6 @@
 //! Slips of reads under a lease.
 
-use super::SCRIPTS;
+use super::{SCRIPTS, SIMULATION};
 use crate::mutant::Mutant;
 
 const LEASE: &[&str] = &["model", "harm", "lease"];
@@ -33,5 +33,15 @@ pub(super) const MUTANTS: &[Mutant] = &[
         original: "«sent.after(span)», None",
         wrong: "now.after(span)",
         probe: SCRIPTS,
+    },
+    // In the model time passes for all alike: only where clocks run apart can be seen that it was not allowed for.
+    Mutant {
+        id: "clocks-taken-for-equal",
+        stands_for: "I33, B12: the stated bound of clocks",
+        slip: "waits for older leases as long as they last by its own clock, though theirs may be slower",
+        file: "consensus/src/role/lease.rs",
+        original: "let wait = «span + span / 8»;",
+        wrong: "span",
+        probe: SIMULATION,
     },
 ];

@@ -274,6 +274,15 @@ pub(super) const MUTANTS: &[Mutant] = &[
         probe: &["model", "harm", "lost-disk"],
     },
     Mutant {
+        id: "stranger-acknowledges",
+        stands_for: "I29, B16: an answer of one that lost its disk promises nothing",
+        slip: "takes it for an acknowledgement, as this leader has asked for it in this term",
+        file: "consensus/src/core/admission.rs",
+        original: "| Body::Read { .. } => «false»,",
+        wrong: "matches!(body, Body::AppendReply { .. })",
+        probe: &["model", "harm", "lost-disk"],
+    },
+    Mutant {
         id: "told-before-durable",
         stands_for: "I38, B21",
         slip: "hands over to one that was sent everything, and may not have it on its disk",

@@ -41,6 +41,7 @@ struct Measured {
     controller_ms: Spread,
     proxy_ms: Spread,
     asking_ms: Spread,
+    answered_ms: Spread,
     kib: Spread,
     served_ms: Spread,
 }
@@ -85,6 +86,7 @@ fn measure() -> anyhow::Result<()> {
         println!("      controller       {}", row.controller_ms);
         println!("        connection     {} (a question that changes nothing)", row.asking_ms);
         println!("      proxy            {}", row.proxy_ms);
+        println!("    ms for that question {}", row.answered_ms);
         println!("    KiB over loopback  {}", row.kib);
         println!("    ms until served    {}", row.served_ms);
         println!("    longest event      {longest_load} while loading");
@@ -240,9 +242,11 @@ impl Cluster {
             proxy.extend(used.get(1));
         }
         self.served(&host(CHANGES - 1), "/")?;
-        let mut asking = Vec::new();
+        let (mut asking, mut answered) = (Vec::new(), Vec::new());
         for _ in 0..CHANGES {
+            let begun = Instant::now();
             let used = self.used(&idle, || self.ravelin(&["events", "--identity", OPERATOR]).map(drop))?;
+            answered.push(begun.elapsed().as_secs_f64() * 1000.0);
             asking.extend(used.first());
         }
         let mut served = Vec::new();
@@ -257,6 +261,7 @@ impl Cluster {
             controller_ms: Spread::of(&controller),
             proxy_ms: Spread::of(&proxy),
             asking_ms: Spread::of(&asking),
+            answered_ms: Spread::of(&answered),
             kib: Spread::of(&kib),
             served_ms: Spread::of(&served),
         })

@@ -99,7 +99,7 @@ impl quinn::Runtime for Starter {
                 () = &mut task => {}
                 () = over => {
                     // Whatever it was woken for before: what it is told by now, it has not seen yet.
-                    poll_fn(|context| Poll::Ready(drop(task.as_mut().poll(context)))).await;
+                    let _last = poll_fn(|context| Poll::Ready(task.as_mut().poll(context))).await;
                 }
             }
         });

@@ -7,6 +7,7 @@
 mod format;
 mod functions;
 mod lex;
+mod nesting;
 mod origin;
 mod parse;
 mod run;

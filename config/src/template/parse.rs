@@ -6,6 +6,7 @@ use std::rc::Rc;
 
 use super::functions::{self, Function};
 use super::lex::{self, Piece, Token, TokenKind};
+use super::nesting::Nesting;
 use super::{Fault, NESTING_MAX};
 
 /// A template that can be carried out, with those that it defines.
@@ -119,6 +120,16 @@ struct Parser {
     last: usize,
 }
 
+impl Nesting for Parser {
+    type Variable = String;
+    const WHAT: &'static str = "blocks and parentheses";
+    const DEPTH_MAX: usize = NESTING_MAX;
+
+    fn scope(&mut self) -> (&mut usize, &mut Vec<String>) {
+        (&mut self.depth, &mut self.variables)
+    }
+}
+
 impl Parser {
     /// Reads parts up to the `end` or `else` of the block that they are in, or to the end of the text.
     fn list(&mut self, is_top: bool) -> Result<(Vec<Node>, Stop), Fault> {
@@ -161,25 +172,6 @@ impl Parser {
             }
         }
         Ok((nodes, Stop::Text))
-    }
-
-    fn nested<T>(
-        &mut self,
-        at: usize,
-        inner: impl FnOnce(&mut Self) -> Result<T, Fault>,
-    ) -> Result<T, Fault> {
-        if self.depth >= NESTING_MAX {
-            return Err(Fault::new(
-                at,
-                format!("blocks and parentheses nested more than {NESTING_MAX} deep"),
-            ));
-        }
-        self.depth += 1;
-        let scope = self.variables.len();
-        let found = inner(self);
-        self.variables.truncate(scope);
-        self.depth -= 1;
-        found
     }
 
     fn nothing_more(&self, at: usize, rest: &[Token]) -> Result<(), Fault> {

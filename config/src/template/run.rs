@@ -4,6 +4,7 @@
 use std::rc::Rc;
 
 use super::functions::{Call, Context, Function};
+use super::nesting::Nesting;
 use super::origin::Segment;
 use super::parse::{Branch, Node, Operand, OperandKind, Parsed, Pipeline, shown};
 use super::value::Value;
@@ -47,6 +48,16 @@ struct Run<'t> {
     variables: Vec<(&'t str, Value)>,
     depth: usize,
     context: Context<'t>,
+}
+
+impl<'t> Nesting for Run<'t> {
+    type Variable = (&'t str, Value);
+    const WHAT: &'static str = "templates and blocks";
+    const DEPTH_MAX: usize = CALLS_MAX;
+
+    fn scope(&mut self) -> (&mut usize, &mut Vec<Self::Variable>) {
+        (&mut self.depth, &mut self.variables)
+    }
 }
 
 impl<'t> Run<'t> {
@@ -110,23 +121,6 @@ impl<'t> Run<'t> {
             }
         }
         Ok(())
-    }
-
-    /// One level deeper: the stack is bounded, and what is declared there ends there.
-    fn nested<T>(
-        &mut self,
-        at: usize,
-        inner: impl FnOnce(&mut Self) -> Result<T, Fault>,
-    ) -> Result<T, Fault> {
-        if self.depth >= CALLS_MAX {
-            return Err(Fault::new(at, format!("templates and blocks nested more than {} deep", CALLS_MAX)));
-        }
-        self.depth += 1;
-        let scope = self.variables.len();
-        let found = inner(self);
-        self.variables.truncate(scope);
-        self.depth -= 1;
-        found
     }
 
     fn choice(

@@ -105,35 +105,6 @@ impl Present {
         if lengths >> name.len().min(31) & 1 == 0 { Self(0) } else { Self::asked(name) }
     }
 
-    #[inline(never)]
-    fn asked(name: &[u8]) -> Self {
-        match name.len() {
-            2 if is(name, b"te") => Self::TE,
-            4 if is(name, b"host") => Self::HOST,
-            5 if is(name, b"proxy") => Self::FORWARDING,
-            6 if is(name, b"expect") => Self::EXPECT,
-            7 if is(name, b"upgrade") => Self::UPGRADE,
-            7 if is(name, b"trailer") => Self::TRAILER,
-            9 if is(name, b"forwarded") || is(name, b"x-real-ip") => Self::FORWARDING,
-            10 if is(name, b"connection") => Self(Self::CONNECTION.0 | Self::LISTING.0),
-            10 if is(name, b"user-agent") => Self::USER_AGENT,
-            10 if is(name, b"keep-alive") => Self(Self::KEEP_ALIVE.0 | Self::LISTING.0),
-            11 if is(name, b"x-forwarded") => Self::FORWARDING,
-            13 if is(name, b"authorization") => Self::AUTHORIZATION,
-            13 if is(name, b"x-rewrite-url") => Self::FORWARDING,
-            14 if is(name, b"content-length") => Self::CONTENT_LENGTH,
-            14 if is(name, b"x-original-url") => Self::FORWARDING,
-            15 if is(name, b"x-forwarded-for") => Self(Self::FORWARDING.0 | Self::X_FORWARDED_FOR.0),
-            16 if is(name, b"www-authenticate") => Self::WWW_AUTHENTICATE,
-            16 if is(name, b"proxy-connection") => Self::PROXY_HOP,
-            17 if is(name, b"transfer-encoding") => Self::TRANSFER_ENCODING,
-            18 if is(name, b"proxy-authenticate") => Self::PROXY_HOP,
-            19 if is(name, b"proxy-authorization") => Self::PROXY_HOP,
-            _ if name.get(..12).is_some_and(|name| is(name, b"x-forwarded-")) => Self::FORWARDING,
-            _ => Self(0),
-        }
-    }
-
     pub(crate) fn underscored(name: &[u8]) -> Self {
         let found = match name.last_chunk::<8>() {
             // The last word may overlap the one before it.
@@ -144,6 +115,60 @@ impl Present {
         };
         if found { Self::UNDERSCORE } else { Self(0) }
     }
+}
+
+/// Names that are asked for, each behind its length: one list for who looks them up and for the table that tells nearly all others.
+macro_rules! asked {
+    ($($length:literal $name:literal => $fields:expr,)*) => {
+        impl Present {
+            #[inline(never)]
+            fn asked(name: &[u8]) -> Self {
+                match name.len() {
+                    $($length if is(name, $name) => $fields,)*
+                    _ if name.get(..12).is_some_and(|name| is(name, FORWARDED_FAMILY)) => Self::FORWARDING,
+                    _ => Self(0),
+                }
+            }
+        }
+
+        const fn asked_lengths() -> [u32; 32] {
+            let mut lengths = [0; 32];
+            $(
+                assert!($name.len() == $length && $length < 31, "the length is that of the name");
+                lengths[$name[0] as usize % 32] |= 1 << $length;
+            )*
+            lengths[FORWARDED_FAMILY[0] as usize % 32] |= u32::MAX << FORWARDED_FAMILY.len();
+            lengths
+        }
+    };
+}
+
+/// How all names begin that are asked for however they go on.
+const FORWARDED_FAMILY: &[u8; 12] = b"x-forwarded-";
+
+asked! {
+    2 b"te" => Self::TE,
+    4 b"host" => Self::HOST,
+    5 b"proxy" => Self::FORWARDING,
+    6 b"expect" => Self::EXPECT,
+    7 b"upgrade" => Self::UPGRADE,
+    7 b"trailer" => Self::TRAILER,
+    9 b"forwarded" => Self::FORWARDING,
+    9 b"x-real-ip" => Self::FORWARDING,
+    10 b"connection" => Self(Self::CONNECTION.0 | Self::LISTING.0),
+    10 b"user-agent" => Self::USER_AGENT,
+    10 b"keep-alive" => Self(Self::KEEP_ALIVE.0 | Self::LISTING.0),
+    11 b"x-forwarded" => Self::FORWARDING,
+    13 b"authorization" => Self::AUTHORIZATION,
+    13 b"x-rewrite-url" => Self::FORWARDING,
+    14 b"content-length" => Self::CONTENT_LENGTH,
+    14 b"x-original-url" => Self::FORWARDING,
+    15 b"x-forwarded-for" => Self(Self::FORWARDING.0 | Self::X_FORWARDED_FOR.0),
+    16 b"www-authenticate" => Self::WWW_AUTHENTICATE,
+    16 b"proxy-connection" => Self::PROXY_HOP,
+    17 b"transfer-encoding" => Self::TRANSFER_ENCODING,
+    18 b"proxy-authenticate" => Self::PROXY_HOP,
+    19 b"proxy-authorization" => Self::PROXY_HOP,
 }
 
 /// Whether token bytes are this text of small letters and hyphens, in any case: no other token byte becomes one of these by the bit
@@ -162,22 +187,6 @@ pub(crate) fn lists_nothing(value: &[u8]) -> bool {
 /// How long the names are that are asked for, by the low bits of their first letter: a bit for each length, the last one for all
 /// from 31 on.
 const ASKED_LENGTHS: [u32; 32] = asked_lengths();
-
-const fn asked_lengths() -> [u32; 32] {
-    let mut lengths = [0; 32];
-    lengths[b't' as usize % 32] = 1 << 2 | 1 << 7 | 1 << 17;
-    lengths[b'h' as usize % 32] = 1 << 4;
-    lengths[b'u' as usize % 32] = 1 << 7 | 1 << 10;
-    lengths[b'c' as usize % 32] = 1 << 10 | 1 << 14;
-    lengths[b'e' as usize % 32] = 1 << 6;
-    lengths[b'k' as usize % 32] = 1 << 10;
-    lengths[b'a' as usize % 32] = 1 << 13;
-    lengths[b'w' as usize % 32] = 1 << 16;
-    lengths[b'p' as usize % 32] = 1 << 5 | 1 << 16 | 1 << 18 | 1 << 19;
-    lengths[b'f' as usize % 32] = 1 << 9;
-    lengths[b'x' as usize % 32] = 1 << 9 | u32::MAX << 11;
-    lengths
-}
 
 fn holds_underscore(word: [u8; 8]) -> bool {
     // A byte that is an underscore becomes zero and then borrows into its top bit.

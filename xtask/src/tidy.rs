@@ -40,6 +40,7 @@ const PLACES: [(&str, &[&str], &str); 5] = [
             "proxy/src/live",
             "cluster/src/shell/group",
             "cluster/src/shell/raft_lanes",
+            "config/src/map/shared",
             "xtask/",
         ],
         "only the files that loom checks name it",

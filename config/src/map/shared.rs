@@ -47,7 +47,7 @@ mod loom_checks {
 
     /// A stand-in: records that are nothing but what they are told by.
     #[derive(Clone, PartialEq, Eq, Debug, Default)]
-    pub struct ConfigMap(u8);
+    pub struct ConfigMap(pub(super) u8);
 
     impl ConfigMap {
         pub(super) fn take_records(&mut self, other: &Self) {

@@ -140,16 +140,9 @@ impl Proxy {
         let process = Arc::new(Process::new(options.workers.max(1))?);
         let live = Live::new(Arc::new(Table::empty()), options.workers.max(1));
         let count = options.workers.max(1);
-        let requests_max = capacity::requests_max(count);
-        tracing::info!(
-            requests_max,
-            "overload: requests that wait for servers beyond these are answered 503"
-        );
-        let request = Arc::new(request::Shared::bounded(options.rest.clone(), requests_max));
+        let request = request_paths(&options, count);
         let workers = start_workers(&live, &request, count, &process)?;
         let failures = workers.failures().clone();
-        request.vitals.watch_failures(failures.clone());
-        process.checks.watch_failures(failures.clone());
         let workers = Arc::new(Mutex::new(workers));
 
         let (verdict_sender, verdicts) = mpsc::channel(VERDICTS_MAX);
@@ -250,6 +243,13 @@ fn receiver(
     receiver
 }
 
+/// What the request paths of all workers share.
+fn request_paths(options: &ProxyOptions, workers: usize) -> Arc<request::Shared> {
+    let requests_max = capacity::requests_max(workers);
+    tracing::info!(requests_max, "overload: requests that wait for servers beyond these are answered 503");
+    Arc::new(request::Shared::bounded(options.rest.clone(), requests_max))
+}
+
 fn start_workers(
     live: &Arc<Live<Table>>,
     request: &Arc<request::Shared>,
@@ -261,6 +261,8 @@ fn start_workers(
     let workers = Workers::start(options, move |index| Worker::new(index, Arc::clone(&shared)));
     let workers = workers.map_err(StartError::Thread)?;
     request.vitals.watch_loads(Arc::clone(workers.loads()));
+    request.vitals.watch_failures(workers.failures().clone());
+    process.checks.watch_failures(workers.failures().clone());
     Ok(workers)
 }
 

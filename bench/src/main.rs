@@ -4,6 +4,7 @@
 
 mod backend;
 mod change;
+mod counts;
 mod floor;
 mod load;
 mod peer;
@@ -16,6 +17,10 @@ mod stats;
 use std::net::SocketAddr;
 
 use clap::{Parser, Subcommand};
+
+/// The floor is to differ from Ravelin in its own work alone.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Ravelin's benchmarks.
 #[derive(Parser)]

@@ -4,10 +4,10 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::Command;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 
+use super::counts;
 use super::load::{Head, Load};
 use super::peer::{self, Kind, Omitted, Peer};
 use super::same_work;
@@ -21,12 +21,9 @@ const FEATURES: [Kind; 5] = [
     Kind::Without(Omitted::Metrics),
     Kind::Without(Omitted::Middlewares),
 ];
-const CONNECTIONS: u64 = 32;
+pub(crate) const CONNECTIONS: u64 = 32;
 const PROXY_CORE: usize = 0;
 const LOAD_CORE: usize = 1;
-/// Requests by which two traced runs differ: enough that what goes on beside them is less than the digits shown.
-const SYSTEM_CALL_REQUESTS: u64 = 8_000;
-const ALLOCATION_REQUESTS: u64 = 4_000;
 
 /// Turns that each peer takes in a round: the machine's own moods last longer than a turn, and so meet all alike.
 const TURNS: u64 = 16;
@@ -68,7 +65,7 @@ fn compare(kinds: &[Kind], folder: &Path, rounds: u32, requests: u64) -> anyhow:
             measure(kinds, folder, backend.address, head, rounds, requests)?;
         }
     }
-    counts(kinds, folder, backend.address)
+    counts::print(kinds, folder, backend.address)
 }
 
 fn measure(
@@ -161,92 +158,4 @@ fn ratios(peers: &[Measured]) {
         }
     }
     println!();
-}
-
-/// System calls and allocations per request: the difference of two runs under a tracer.
-fn counts(kinds: &[Kind], folder: &Path, upstream: SocketAddr) -> anyhow::Result<()> {
-    println!("counts per request (two runs, the difference divided), {}", Head::Browser.name());
-    for &kind in kinds {
-        let count =
-            |tool, head, requests, digits: usize| match counted(kind, folder, upstream, tool, head, requests)
-            {
-                Ok(count) => format!("{count:.digits$}"),
-                Err(error) => format!("({error:#})"),
-            };
-        println!(
-            "  {:<20} system calls {:<10} allocations {:<10} instructions outside the kernel {} ({}: {})",
-            kind.name(),
-            count(Tool::SystemCalls, Head::Browser, SYSTEM_CALL_REQUESTS, 2),
-            count(Tool::Allocations, Head::Browser, ALLOCATION_REQUESTS, 2),
-            count(Tool::Instructions, Head::Browser, ALLOCATION_REQUESTS, 0),
-            Head::Small.name(),
-            count(Tool::Instructions, Head::Small, ALLOCATION_REQUESTS, 0)
-        );
-    }
-    Ok(())
-}
-
-fn counted(
-    kind: Kind,
-    folder: &Path,
-    upstream: SocketAddr,
-    tool: Tool,
-    head: Head,
-    requests: u64,
-) -> anyhow::Result<f64> {
-    let program = if tool == Tool::SystemCalls { "strace" } else { "valgrind" };
-    if Command::new(program).arg("--version").output().is_err() {
-        bail!("{program} is not installed");
-    }
-    let few = traced(kind, folder, upstream, tool, head, requests)?;
-    let many = traced(kind, folder, upstream, tool, head, requests * 2)?;
-    Ok((many - few) / requests as f64)
-}
-
-/// What a tracer counts.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Tool {
-    SystemCalls,
-    Allocations,
-    Instructions,
-}
-
-/// The total that a tracer counts while the process answers `requests`.
-fn traced(
-    kind: Kind,
-    folder: &Path,
-    upstream: SocketAddr,
-    tool: Tool,
-    head: Head,
-    requests: u64,
-) -> anyhow::Result<f64> {
-    let out = folder.join("traced.out");
-    let out_text = out.display().to_string();
-    let log = format!("--log-file={out_text}");
-    let wrap = match tool {
-        Tool::SystemCalls => vec!["strace", "-f", "-c", "-o", &out_text],
-        Tool::Allocations => vec!["valgrind", "--tool=dhat", &log, "--dhat-out-file=/dev/null"],
-        Tool::Instructions => vec!["valgrind", "--tool=callgrind", &log, "--callgrind-out-file=/dev/null"],
-    };
-    let wrap: Vec<String> = wrap.into_iter().map(str::to_owned).collect();
-    let peer = peer::proxy(kind, folder, upstream, &wrap, None)?;
-    let mut load = Load::connect(peer.address, head, CONNECTIONS)?;
-    load.send(requests)?;
-    drop(load);
-    peer.terminate()?;
-    let text = std::fs::read_to_string(&out).context("the tracer's output")?;
-    let total = match tool {
-        Tool::SystemCalls => text
-            .lines()
-            .rev()
-            .find(|line| line.ends_with("total"))
-            .and_then(|line| line.split_whitespace().nth(3)),
-        Tool::Allocations => text
-            .lines()
-            .find_map(|line| line.split("Total:").nth(1))
-            .and_then(|rest| rest.split(" in ").nth(1)?.split(' ').next()),
-        Tool::Instructions => text.lines().find_map(|line| line.split("Collected :").nth(1)),
-    };
-    let digits: String = total.context("the tracer's total")?.chars().filter(char::is_ascii_digit).collect();
-    digits.parse().context("the tracer's total")
 }

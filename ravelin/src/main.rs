@@ -26,6 +26,10 @@ use clap::Parser;
 
 use cli::{Arguments, Command};
 
+/// A large configuration passes through many threads; the system's allocator keeps what each of them once held, and is slower.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let words: Result<Vec<String>, OsString> =
         std::env::args_os().skip(1).map(OsString::into_string).collect();

@@ -10,7 +10,7 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::crypto::aws_lc_rs;
 use rustls::{
     AlertDescription, CipherSuite, ClientConfig, ClientConnection, DigitallySignedStruct, Error,
-    HandshakeKind, NamedGroup, SignatureScheme, StreamOwned, version,
+    HandshakeKind, NamedGroup, ServerConnection, SignatureScheme, StreamOwned, version,
 };
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
 
@@ -19,7 +19,7 @@ use super::rig::{Rig, get};
 use crate::connection::Settings;
 use crate::proxy_protocol::Version;
 use crate::table::sections::TlsSettings;
-use crate::tls::{TlsTable, generated_default};
+use crate::tls::{Hello, TlsTable, generated_default};
 
 /// A self-signed certificate for these names, as configuration and as DER with its key.
 fn certificate(names: &[&str]) -> (TlsCertificate, CertificateDer<'static>, PrivateKeyDer<'static>) {
@@ -378,4 +378,40 @@ fn only_groups_and_suites_that_the_options_name_are_spoken() {
     let chacha = CipherSuite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256;
     assert_eq!(speak(old, "suite.test").1, chacha);
     assert_ne!(speak(old, "any.test").1, chacha);
+}
+
+/// Everything that one side has to say, as it would go over the wire.
+fn said(write: &mut dyn FnMut(&mut Vec<u8>) -> std::io::Result<usize>) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    while write(&mut bytes).expect("memory takes everything") > 0 {}
+    bytes
+}
+
+#[test]
+fn no_record_is_as_large_as_what_some_processors_copy_slowly() {
+    let generated = generated_default().expect("random bytes");
+    let choice = TlsTable::empty(&generated).choose("default", &Hello::default()).expect("options for everyone");
+    let mut server = ServerConnection::new(choice.config).expect("a configuration that serves");
+    let name = ServerName::try_from("a.test").expect("a name");
+    let mut client = ClientConnection::new(Arc::new(Ask::name("a.test").config()), name).expect("a client");
+    while client.is_handshaking() || server.is_handshaking() {
+        let asked = said(&mut |bytes| client.write_tls(bytes));
+        server.read_tls(&mut &asked[..]).expect("a few messages");
+        server.process_new_packets().expect("a handshake");
+        let told = said(&mut |bytes| server.write_tls(bytes));
+        client.read_tls(&mut &told[..]).expect("a few messages");
+        client.process_new_packets().expect("a handshake");
+    }
+    server.set_buffer_limit(None);
+    server.writer().write_all(&[b'x'; 100_000]).expect("there is no limit");
+    let sent = said(&mut |bytes| server.write_tls(bytes));
+    let (mut rest, mut records) = (&sent[..], 0);
+    while let [_, _, _, high, low, body @ ..] = rest {
+        let length = usize::from(u16::from_be_bytes([*high, *low]));
+        // Its head, what says of what kind it is, and its tag.
+        assert!(5 + length <= 8_160 + 17, "a record of {length} bytes");
+        rest = &body[length..];
+        records += 1;
+    }
+    assert_eq!((records, rest), (100_000_usize.div_ceil(8_155), &[][..]));
 }

@@ -64,10 +64,24 @@ type TlsPlace = (Key, Arc<str>);
 
 #[derive(Clone, Debug)]
 struct Node {
-    wanted: Object,
     own: Own,
     /// What is committed, or on its way; none while it is judged for the first time.
     record: Option<Record>,
+    /// The object as it is wanted, where that is not what the record holds: until it is judged.
+    unjudged: Option<Box<Object>>,
+}
+
+impl Node {
+    fn new(wanted: Object, own: Own, record: Option<Record>) -> Self {
+        let is_held = record.as_ref().is_some_and(|record| record.object == wanted);
+        Self { own, record, unjudged: (!is_held).then(|| Box::new(wanted)) }
+    }
+
+    fn wanted(&self) -> &Object {
+        let held =
+            || &self.record.as_ref().expect("what is wanted stands in one of the two: see `new`").object;
+        self.unjudged.as_deref().unwrap_or_else(held)
+    }
 }
 
 impl Checker {
@@ -93,7 +107,7 @@ impl Checker {
     pub fn restore(&mut self, key: Key, record: Option<Record>) {
         let held = self.nodes.get(&key);
         let is_there = |record: &Record| {
-            held.is_some_and(|node| node.record.as_ref() == Some(record) && node.wanted == record.object)
+            held.is_some_and(|node| node.record.as_ref() == Some(record) && node.unjudged.is_none())
         };
         if record.as_ref().map_or(held.is_none(), is_there) {
             return;
@@ -105,7 +119,7 @@ impl Checker {
         if let Some(record) = record {
             let mut own = Own::of(&key, &record.object, self.language);
             self.index(&key, &mut own);
-            let node = Node { wanted: record.object.clone(), own, record: Some(record) };
+            let node = Node { own, record: Some(record), unjudged: None };
             self.nodes.insert(key, Box::new(node));
         }
         if says_language {
@@ -123,7 +137,7 @@ impl Checker {
                 puts.push((new.clone(), Object::clone(object)));
             }
             match wanted.next_if(|(new, _)| *new == key) {
-                Some((_, object)) if node.wanted == **object => {}
+                Some((_, object)) if *node.wanted() == **object => {}
                 Some((_, object)) => puts.push((key.clone(), Object::clone(object))),
                 None if provider_of(key) == draft.provider => gone.push(key.clone()),
                 None => {}
@@ -161,7 +175,7 @@ impl Checker {
             batch.pop_front()
         }) {
             // A key that is given twice may be another one by now than when its batch was judged.
-            if self.nodes.get(&key).is_some_and(|node| node.wanted == object) {
+            if self.nodes.get(&key).is_some_and(|node| *node.wanted() == object) {
                 continue;
             }
             let mut own = own.unwrap_or_else(|| Own::of(&key, &object, self.language));
@@ -182,7 +196,7 @@ impl Checker {
                 before => (own, before.and_then(|node| node.record)),
             };
             change.deletes.remove(&key);
-            self.nodes.insert(key.clone(), Box::new(Node { wanted: object, own, record }));
+            self.nodes.insert(key.clone(), Box::new(Node::new(object, own, record)));
             touched.insert(key);
         }
         let former = self.change_language(&default_before, &mut touched, &mut spread);
@@ -205,7 +219,7 @@ impl Checker {
     ) -> VecDeque<(Key, Object, Option<Own>)> {
         let batch: Vec<(Key, Object)> = puts.take(BATCH).collect();
         let owns = parallel::map(&batch, SHARE_MIN, |(key, object)| {
-            let is_same = self.nodes.get(key).is_some_and(|node| node.wanted == *object);
+            let is_same = self.nodes.get(key).is_some_and(|node| node.wanted() == object);
             (!is_same).then(|| Own::of(key, object, self.language))
         });
         batch.into_iter().zip(owns).map(|((key, object), own)| (key, object, own)).collect()
@@ -328,11 +342,12 @@ impl Checker {
                         .map(|good| language::kept(good, former).unwrap_or_else(|| good.clone())),
                     State::Enabled | State::Warning => None,
                 };
-                let record = Record { object: node.wanted.clone(), status, last_good };
+                let record = Record { object: node.wanted().clone(), status, last_good };
                 if before != Some(&record) {
                     change.puts.insert(key.clone(), record.clone());
                     node.record = Some(record);
                 }
+                node.unjudged = None;
             }
         }
     }

@@ -40,8 +40,8 @@ impl Checker {
     /// What the section in force says.
     fn language_said(&self) -> Syntax {
         let node = self.nodes.get(SECTION);
-        let value = node.and_then(|node| match node.own.errors.is_empty() {
-            true => Some(&node.wanted),
+        let value = node.and_then(|node| match node.own.seldom.errors.is_empty() {
+            true => Some(node.wanted()),
             false => node.record.as_ref().and_then(Record::effective),
         });
         let core = value.and_then(|object| serde_json::from_slice::<Core>(&object.bytes).ok());
@@ -58,7 +58,7 @@ impl Checker {
         for key in self.routers() {
             let Some(mut node) = self.nodes.remove(&key) else { continue };
             self.unindex(&key, &node.own);
-            node.own = Own::of(&key, &node.wanted, self.language);
+            node.own = Own::of(&key, node.wanted(), self.language);
             self.index(&key, &mut node.own);
             self.nodes.insert(key, node);
         }
@@ -79,7 +79,7 @@ impl Checker {
         }
         for key in self.routers() {
             let Some(mut node) = self.nodes.remove(&key) else { continue };
-            let mut own = Own::of(&key, &node.wanted, self.language);
+            let mut own = Own::of(&key, node.wanted(), self.language);
             if own != node.own {
                 let counts = [self.tls_counts(&node.own), self.tls_counts(&own)].concat();
                 self.unindex(&key, &node.own);

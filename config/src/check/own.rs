@@ -1,5 +1,6 @@
 //! What can be said of an object by itself: what is wrong with it, and to what it refers.
 
+use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
@@ -20,26 +21,67 @@ use crate::static_config::EntryPoint;
 /// The verdict on an object by itself. Two objects with equal verdicts are alike for whoever refers to them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Own {
-    /// What keeps it from being used.
-    pub(super) errors: Vec<String>,
-    /// What does not.
-    pub(super) warnings: Vec<String>,
     /// To what it refers, in the order in which faults are told.
     pub(super) references: Vec<Reference>,
-    /// A router: hosts of its rule, if it has TLS. An entry point or anything else: empty.
-    pub(super) tls_hosts: Vec<Arc<str>>,
-    /// A router with TLS: the qualified name of its TLS options.
-    pub(super) tls_options: Option<Arc<str>>,
+    /// What most objects have nothing of.
+    pub(super) seldom: Seldom,
     /// A service that knows whether it can serve.
     pub(super) checked: bool,
-    /// Services to which it refers and that must know whether they can serve.
-    pub(super) needs_checked: Vec<Key>,
     /// A router whose options can be read: whether it names a service, or needs children.
     pub(super) names_service: Option<bool>,
     /// An entry point that says so.
     pub(super) as_default: bool,
     /// An entry point that speaks UDP.
     pub(super) udp: bool,
+}
+
+/// What is seldom said of an object: a hundred thousand are held, and each takes a word for it in place of a dozen.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Seldom(Option<Box<SeldomSaid>>);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct SeldomSaid {
+    /// What keeps it from being used.
+    pub(super) errors: Vec<String>,
+    /// What does not.
+    pub(super) warnings: Vec<String>,
+    /// A router: hosts of its rule, if it has TLS. An entry point or anything else: empty.
+    pub(super) tls_hosts: Vec<Arc<str>>,
+    /// A router with TLS: the qualified name of its TLS options.
+    pub(super) tls_options: Option<Arc<str>>,
+    /// Services to which it refers and that must know whether they can serve.
+    pub(super) needs_checked: Vec<Key>,
+}
+
+static NOTHING: SeldomSaid = SeldomSaid {
+    errors: Vec::new(),
+    warnings: Vec::new(),
+    tls_hosts: Vec::new(),
+    tls_options: None,
+    needs_checked: Vec::new(),
+};
+
+impl Deref for Seldom {
+    type Target = SeldomSaid;
+
+    fn deref(&self) -> &SeldomSaid {
+        self.0.as_deref().unwrap_or(&NOTHING)
+    }
+}
+
+impl DerefMut for Seldom {
+    fn deref_mut(&mut self) -> &mut SeldomSaid {
+        self.0.get_or_insert_with(|| Box::new(NOTHING.clone()))
+    }
+}
+
+impl Seldom {
+    /// Takes no more than a word again if nothing was said, so that equal ones are equal.
+    fn shrink(&mut self) {
+        if **self == NOTHING {
+            self.0 = None;
+        }
+    }
 }
 
 /// One reference.
@@ -95,22 +137,22 @@ impl Own {
     pub(super) fn of(key: &Key, object: &Object, language: Syntax) -> Self {
         let mut own = Self::default();
         if key.kind() != Some(object.kind) {
-            own.errors.push("the object's kind is not that of its key".to_owned());
+            own.seldom.errors.push("the object's kind is not that of its key".to_owned());
             return own;
         }
         let json = match options::object_json(object) {
             Ok(json) => json,
             Err(error) => {
-                own.errors.push(error);
+                own.seldom.errors.push(error);
                 return own;
             }
         };
         let name = key.name().rsplit_once('@').map_or(key.name(), |(name, _)| name);
         if object.kind == Kind::EntryPoint && name.is_empty() {
-            own.errors.push("an entry point needs a name".to_owned());
+            own.seldom.errors.push("an entry point needs a name".to_owned());
         }
         if name.contains('@') && provider_of(key) != INTERNAL {
-            own.errors.push("a name must not hold `@`".to_owned());
+            own.seldom.errors.push("a name must not hold `@`".to_owned());
         }
         let fields = options::of_object(object.kind, key.name());
         let reading = options::read(fields, &Node::from_json(&json), "", false);
@@ -118,17 +160,18 @@ impl Own {
         let is_static = matches!(object.kind, Kind::EntryPoint | Kind::StaticSection);
         for finding in &reading.findings {
             let later = is_static && finding.severity == Severity::NotYet;
-            let texts = if later { &mut own.warnings } else { &mut own.errors };
+            let texts = if later { &mut own.seldom.warnings } else { &mut own.seldom.errors };
             texts.push(finding.status_text());
         }
         let mut json = reading.json;
-        if !own.errors.is_empty() {
+        if !own.seldom.errors.is_empty() {
             drop_misshapen(fields, &mut json);
         }
         own.typed(key, object.kind, json, language);
-        own.errors.extend(options::not_yet(object.kind).map(str::to_owned));
+        own.seldom.errors.extend(options::not_yet(object.kind).map(str::to_owned));
         // Kept for as long as the object is wanted.
         own.references.shrink_to_fit();
+        own.seldom.shrink();
         own
     }
 
@@ -136,10 +179,10 @@ impl Own {
     pub(super) fn tls_places(&self) -> impl Iterator<Item = ((Key, Arc<str>), &Arc<str>)> {
         let points = self.references.iter();
         let points = points.filter(|to| matches!(to.role, Role::EntryPoint | Role::DefaultEntryPoints));
-        self.tls_options.iter().flat_map(move |options| {
+        self.seldom.tls_options.iter().flat_map(move |options| {
             let places = points
                 .clone()
-                .flat_map(|to| self.tls_hosts.iter().map(|host| (to.key.clone(), Arc::clone(host))));
+                .flat_map(|to| self.seldom.tls_hosts.iter().map(|host| (to.key.clone(), Arc::clone(host))));
             places.map(move |place| (place, options))
         })
     }
@@ -151,25 +194,27 @@ impl Own {
 
     /// Runs the constructors of the kind. An object with errors may still fit its type, and then its references count.
     fn typed(&mut self, key: &Key, kind: Kind, json: Json, language: Syntax) {
-        let sound = self.errors.is_empty();
+        let sound = self.seldom.errors.is_empty();
         let provider = provider_of(key);
         match kind {
             Kind::HttpRouter => self.router(&parsed(json), provider, sound, language),
             Kind::HttpService => self.service(key, &parsed(json), provider, sound),
             Kind::HttpMiddleware => self.middleware(key, &json, provider, sound),
             Kind::HttpServersTransport if sound => {
-                tls::servers_transport(&parsed::<ServersTransport>(json), &mut self.errors);
+                tls::servers_transport(&parsed::<ServersTransport>(json), &mut self.seldom.errors);
             }
             Kind::TlsCertificate if sound => {
-                tls::certificate(&parsed::<TlsCertificate>(json), &mut self.errors, &mut self.warnings);
+                let SeldomSaid { errors, warnings, .. } = &mut *self.seldom;
+                tls::certificate(&parsed::<TlsCertificate>(json), errors, warnings);
             }
             Kind::TlsStore if sound => {
-                tls::store(name_of(key), &parsed::<TlsStore>(json), &mut self.errors, &mut self.warnings);
+                let SeldomSaid { errors, warnings, .. } = &mut *self.seldom;
+                tls::store(name_of(key), &parsed::<TlsStore>(json), errors, warnings);
             }
-            Kind::TlsOptions if sound => tls::options(&parsed::<TlsOptions>(json), &mut self.errors),
+            Kind::TlsOptions if sound => tls::options(&parsed::<TlsOptions>(json), &mut self.seldom.errors),
             Kind::EntryPoint => self.entry_point(&parsed(json), sound),
             Kind::StaticSection if sound => {
-                static_sections::judge(key.name(), &json, &mut self.errors);
+                static_sections::judge(key.name(), &json, &mut self.seldom.errors);
             }
             _ => {}
         }
@@ -185,7 +230,7 @@ impl Own {
             if options != "default" {
                 self.refer(Role::TlsOptions, known_key(Kind::TlsOptions, &options));
             }
-            self.tls_options = Some(Arc::from(options));
+            self.seldom.tls_options = Some(Arc::from(options));
         }
         if !router.service.is_empty() {
             self.refer(Role::Service, known_key(Kind::HttpService, &qualified(&router.service, provider)));
@@ -198,7 +243,7 @@ impl Own {
         }
         self.names_service = Some(!router.service.is_empty());
         if router.priority > PRIORITY_MAX && provider != INTERNAL {
-            self.errors.push(format!(
+            self.seldom.errors.push(format!(
                 "the router priority {} exceeds the max user-defined priority {PRIORITY_MAX}",
                 router.priority
             ));
@@ -226,7 +271,7 @@ impl Own {
             ("observability", router.observability.is_some()),
         ];
         for (option, _) in given.into_iter().filter(|(_, given)| *given) {
-            self.errors.push(format!(
+            self.seldom.errors.push(format!(
                 "{option}: a child router has none of its own, that of the root router counts"
             ));
         }
@@ -234,19 +279,21 @@ impl Own {
 
     fn rule(&mut self, text: &str, syntax: Syntax) {
         if text.is_empty() {
-            return self.errors.push("router has no rule".to_owned());
+            return self.seldom.errors.push("router has no rule".to_owned());
         }
         let rule = match rule::parse_as(text, syntax) {
             Ok(rule) => rule,
-            Err(error) => return self.errors.push(format!("error while parsing rule {text}: {error}")),
+            Err(error) => {
+                return self.seldom.errors.push(format!("error while parsing rule {text}: {error}"));
+            }
         };
         if let Err(error) = rule.compile() {
-            self.errors.push(format!("error while adding rule {text}: {error}"));
+            self.seldom.errors.push(format!("error while adding rule {text}: {error}"));
         }
-        if self.tls_options.is_some()
+        if self.seldom.tls_options.is_some()
             && let HostKeys::Among { exact, .. } = rule.necessary_keys().hosts
         {
-            self.tls_hosts = exact.into_vec();
+            self.seldom.tls_hosts = exact.into_vec();
         }
     }
 
@@ -265,15 +312,15 @@ impl Own {
         }
         self.checked = service.is_checked();
         let needed = service.checked_children();
-        self.needs_checked =
+        self.seldom.needs_checked =
             needed.map(|child| known_key(Kind::HttpService, &qualified(child, provider))).collect();
         if !sound {
             return;
         }
         if provider == INTERNAL {
-            self.errors.extend(services::internal(name_of(key)));
+            self.seldom.errors.extend(services::internal(name_of(key)));
         } else {
-            services::judge(key.name(), service, &mut self.errors);
+            services::judge(key.name(), service, &mut self.seldom.errors);
         }
     }
 
@@ -287,18 +334,18 @@ impl Own {
             self.refer(Role::Service, known_key(Kind::HttpService, &qualified(&errors.service, provider)));
         }
         if kinds > 1 && sound {
-            self.errors.push(
+            self.seldom.errors.push(
                 "cannot create middleware: multi-types middleware not supported, consider declaring two different \
                  pieces of middleware instead"
                     .to_owned(),
             );
         } else if kinds == 0 {
-            self.errors.push(format!(
+            self.seldom.errors.push(format!(
                 "invalid middleware \"{}\" configuration: invalid middleware type or middleware does not exist",
                 key.name()
             ));
         } else if sound {
-            middlewares::judge(&middleware, &mut self.errors);
+            middlewares::judge(&middleware, &mut self.seldom.errors);
         }
     }
 
@@ -315,7 +362,7 @@ impl Own {
             self.refer(Role::TlsOptions, known_key(Kind::TlsOptions, name));
         }
         if sound {
-            static_sections::entry_point(entry_point, &mut self.errors);
+            static_sections::entry_point(entry_point, &mut self.seldom.errors);
         }
     }
 

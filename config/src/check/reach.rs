@@ -36,17 +36,17 @@ impl Reach {
             recursive: false,
             reach: Self::default(),
         };
-        match node.wanted.kind {
+        match node.wanted().kind {
             Kind::HttpRouter => walk.router(&node.own, default_entry_points),
             Kind::EntryPoint => walk.entry_point(&node.own),
             _ => {
-                walk.reach.errors.extend(node.own.errors.iter().cloned());
+                walk.reach.errors.extend(node.own.seldom.errors.iter().cloned());
                 walk.references(&node.own);
                 walk.chain_length(&node.own.references);
             }
         }
         let mut reach = walk.reach;
-        reach.warnings.extend(node.own.warnings.iter().cloned());
+        reach.warnings.extend(node.own.seldom.warnings.iter().cloned());
         reach
     }
 }
@@ -65,7 +65,7 @@ impl Walk<'_> {
     fn router(&mut self, own: &Own, default_entry_points: &[Key]) {
         if own.references.is_empty() {
             // Bytes that could not be read at all: nothing more can be said.
-            return self.reach.errors.extend(own.errors.iter().cloned());
+            return self.reach.errors.extend(own.seldom.errors.iter().cloned());
         }
         let (points, missing) = self.entry_points(own, default_entry_points);
         let any_known = self.checker.nodes.range(own::entry_point_key("")..).next();
@@ -79,12 +79,14 @@ impl Walk<'_> {
             self.reach.warnings.extend(missing);
         }
         self.family(own);
-        self.reach.errors.extend(own.errors.iter().cloned());
+        self.reach.errors.extend(own.seldom.errors.iter().cloned());
         self.references(own);
         for point in points {
             if let Some(node) = self.checker.nodes.get(&point) {
                 let label = label(Role::EntryPoint, &point);
-                self.reach.errors.extend(node.own.errors.iter().map(|error| format!("{label}: {error}")));
+                self.reach
+                    .errors
+                    .extend(node.own.seldom.errors.iter().map(|error| format!("{label}: {error}")));
                 self.references(&node.own);
                 self.chain_length(node.own.references.iter().chain(&own.references));
             }
@@ -147,14 +149,14 @@ impl Walk<'_> {
         let needed = std::mem::take(&mut self.reach.errors);
         // A bare name means the provider of each router, which is not known here.
         self.reach.warnings.extend(needed.into_iter().filter(|text| !text.contains("@internal\"")));
-        self.reach.errors.extend(own.errors.iter().cloned());
+        self.reach.errors.extend(own.seldom.errors.iter().cloned());
     }
 
     fn references(&mut self, own: &Own) {
         for reference in &own.references {
             self.reference(reference);
         }
-        for key in &own.needs_checked {
+        for key in &own.seldom.needs_checked {
             if self.checker.nodes.get(key).is_some_and(|node| !node.own.checked) {
                 let label = label(Role::Service, key);
                 self.reach.errors.push(format!(
@@ -185,7 +187,7 @@ impl Walk<'_> {
             }
             return;
         };
-        for error in &node.own.errors {
+        for error in &node.own.seldom.errors {
             let label = label(reference.role, &key);
             let named =
                 error.contains(&format!("\"{}\"", key.name())) || key.provider() == Some(super::INTERNAL);
@@ -243,7 +245,7 @@ impl Walk<'_> {
 
     /// Routers on one host and entry point with different TLS options all get the default ones: said to each.
     fn tls_conflict(&mut self, own: &Own, default_entry_points: &[Key]) {
-        let Some(options) = &own.tls_options else { return };
+        let Some(options) = &own.seldom.tls_options else { return };
         let mut told = BTreeSet::new();
         for ((point, host), _) in own.tls_places() {
             let at_odds = places_beside(&point, &host, default_entry_points).iter().any(|place| {

@@ -314,7 +314,7 @@ fn a_recompiled_table_keeps_what_has_not_changed() {
     settings.certificates.remove("broken@file");
     let second = TlsTable::compile(&settings, &generated, Some(&first));
     assert_eq!(second.problems().count(), 0);
-    let hello = crate::tls::Hello::default();
+    let hello = Hello::default();
     let ticketer =
         |table: &TlsTable| Arc::clone(&table.choose("default", &hello).expect("options").config.ticketer);
     assert!(Arc::ptr_eq(&ticketer(&first), &ticketer(&second)), "sessions survive a change of certificates");
@@ -390,7 +390,8 @@ fn said(write: &mut dyn FnMut(&mut Vec<u8>) -> std::io::Result<usize>) -> Vec<u8
 #[test]
 fn no_record_is_as_large_as_what_some_processors_copy_slowly() {
     let generated = generated_default().expect("random bytes");
-    let choice = TlsTable::empty(&generated).choose("default", &Hello::default()).expect("options for everyone");
+    let choice =
+        TlsTable::empty(&generated).choose("default", &Hello::default()).expect("options for everyone");
     let mut server = ServerConnection::new(choice.config).expect("a configuration that serves");
     let name = ServerName::try_from("a.test").expect("a name");
     let mut client = ClientConnection::new(Arc::new(Ask::name("a.test").config()), name).expect("a client");

@@ -43,11 +43,11 @@ fn reason(table: &Table) -> &str {
 #[test]
 fn an_object_of_an_unknown_kind_is_set_aside_and_the_rest_is_served_on() {
     let mut map = with_router();
-    put_unknown(&mut map, "tcp/routers/x@file", 999);
+    put_unknown(&mut map, "quic/routers/x@file", 999);
     let mut compiler = compiler();
     let table = compiler.apply(generation(&map), &map).expect("an old proxy goes on");
     assert!(matches!(outcome(&table), Outcome::Serve { .. }));
-    let key = Key::new("tcp/routers/x@file").expect("a key");
+    let key = Key::new("quic/routers/x@file").expect("a key");
     let told = table.problems.get(&key).expect("it is told");
     assert!(told.contains("no objects of kind 999"), "{told}");
     // A certificate is renewed meanwhile, and the object stays where it is.

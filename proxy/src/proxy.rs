@@ -91,6 +91,20 @@ impl ProxyOptions {
     }
 }
 
+/// Why no requests should be sent to a proxy that is alive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Unready {
+    /// Nothing came from the control plane yet, and nothing good lay on the disk.
+    #[error("no generation is served yet")]
+    Nothing,
+    /// It was told to end.
+    #[error("connections are being drained")]
+    Draining,
+    /// It drains its connections next.
+    #[error("a part has failed that nothing goes on without")]
+    Failed,
+}
+
 /// Why a proxy does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -335,7 +349,18 @@ impl ProxyHandle {
     /// Whether it makes sense to send requests here: a generation is served and the process does not end. Alive is another
     /// question.
     pub fn ready(&self) -> bool {
-        self.serving.borrow().is_some() && !self.draining.load(Ordering::Acquire) && !self.failures.any()
+        self.unready().is_none()
+    }
+
+    /// Why no requests should be sent here, if so.
+    pub fn unready(&self) -> Option<Unready> {
+        if self.draining.load(Ordering::Acquire) {
+            return Some(Unready::Draining);
+        }
+        if self.failures.any() {
+            return Some(Unready::Failed);
+        }
+        self.serving.borrow().is_none().then_some(Unready::Nothing)
     }
 
     /// Waits until a part fails that nothing goes on without, and says which: the process is to end then. For ever if none

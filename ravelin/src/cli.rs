@@ -219,6 +219,10 @@ pub(crate) struct ProxyOptions {
     /// address in the cluster's configuration. May be given several times.
     #[arg(long = "entry-point", value_parser = entry_point)]
     pub(crate) entry_points: Vec<(String, String)>,
+    /// Where `/live` and `/ready` are answered, for example 127.0.0.1:8081: the first while the process
+    /// runs, the second while requests should be sent to it. Absent: nowhere.
+    #[arg(long)]
+    pub(crate) health_address: Option<SocketAddr>,
     #[command(flatten)]
     pub(crate) log: LogOptions,
 }

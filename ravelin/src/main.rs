@@ -6,6 +6,7 @@ mod controller;
 mod demo;
 mod exit;
 mod explain;
+mod health;
 mod healthcheck;
 mod init;
 mod load;

@@ -11,6 +11,7 @@ use ravelin_transport::quic::{QuicOptions, QuicTransport};
 use ravelin_transport::{Expected, PeerRole, Target, Transport};
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::health::{self, Health};
 use crate::{cli, exit, logging};
 
 /// What the sealing key of last good generations is derived for.
@@ -45,7 +46,13 @@ pub(crate) fn run(options: cli::ProxyOptions) -> anyhow::Result<()> {
             entry_point_addresses: options.entry_points.iter().cloned().collect(),
             ..ProxyOptions::new(identity.cluster().0)
         };
-        let proxy = Proxy::start(started, Arc::clone(&transport), targets.collect())?;
+        let asked = match options.health_address {
+            Some(address) => Some(health::listen(address).await?),
+            None => None,
+        };
+        let proxy = Arc::new(Proxy::start(started, Arc::clone(&transport), targets.collect())?);
+        // Answers until the process has drained.
+        let _health = asked.map(|listener| Health::answer(listener, Arc::clone(&proxy)));
         tracing::info!(node = identity.node(), "proxy started");
         let ended = until_told_to_stop(&proxy).await;
         if ended.is_ok() {

@@ -10,6 +10,7 @@ mod driver;
 mod explain;
 mod followers;
 mod guides;
+mod health;
 mod internal;
 mod load;
 mod members;

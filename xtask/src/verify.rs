@@ -48,6 +48,12 @@ const STEPS: [Step; 13] = [
 pub(crate) fn verify(root: &Path, only: Option<&str>) -> anyhow::Result<()> {
     let allowed = allowed_skips(root)?;
     let (mut passed, mut failed, mut skipped) = (0, 0, 0);
+    if let Some(only) = only.filter(|only| !STEPS.iter().any(|(name, _)| name.contains(only))) {
+        let names = STEPS.map(|(name, _)| name).join(", ");
+        anyhow::bail!(
+            "--only {only}: no step's name contains that, so nothing would be checked; there are {names}"
+        );
+    }
     let begun = Instant::now();
     for (name, step) in STEPS {
         if only.is_some_and(|only| !name.contains(only)) {

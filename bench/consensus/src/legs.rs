@@ -191,7 +191,7 @@ pub(crate) fn wakes(rest: Duration) -> anyhow::Result<Wakes> {
     });
     let mut taken: [Vec<f64>; 3] = Default::default();
     for _ in 0..WAKES {
-        std::thread::sleep(rest);
+        std::thread::sleep(rest); // what is measured: who has not run for so long takes longer to wake
         to_first.send(Instant::now()).ok().context("the tasks have ended")?;
         for (all, one) in taken.iter_mut().zip(us.recv()?) {
             all.push(one);

@@ -180,7 +180,8 @@ fn uploading(address: SocketAddr) -> Held {
     Box::new(client)
 }
 
-/// Nobody moves anything any more.
+/// Nobody moves anything any more. That nothing happens is no event: it shows over time only. Where the machine pauses for as long, too
+/// little is measured, which `taken` looks at again until it is as much as it must be.
 fn is_still() -> bool {
     let before = MOVED.load(Ordering::SeqCst);
     std::thread::sleep(Duration::from_millis(300));

@@ -35,7 +35,10 @@ fn every_target_has_a_program_and_a_corpus_and_nothing_is_left_over() {
 #[test]
 fn every_corpus_is_replayed() {
     let only = std::env::var("RAVELIN_FUZZ_TARGET").ok();
-    for target in TARGETS.iter().filter(|target| only.as_ref().is_none_or(|only| only == target.name)) {
+    let targets: Vec<_> =
+        TARGETS.iter().filter(|target| only.as_ref().is_none_or(|only| only == target.name)).collect();
+    assert!(!targets.is_empty(), "there is no target {only:?}");
+    for target in targets {
         let inputs = entries(&folder("corpus").join(target.name));
         assert!(!inputs.is_empty(), "the corpus of {} is empty", target.name);
         for input in inputs {

@@ -29,7 +29,7 @@ pub(crate) enum Subject {
     /// Start to first routed request, and a changed file until it is served, beside their limits.
     Start {
         /// Rounds of the lone process; the median and the spread are printed.
-        #[arg(long, default_value_t = 11)]
+        #[arg(long, default_value_t = 11, value_parser = clap::value_parser!(u32).range(1..))]
         rounds: u32,
     },
 }

@@ -4,6 +4,7 @@
 
 mod architecture;
 mod bench;
+mod choice;
 mod clients;
 mod dependency;
 mod fuzz;
@@ -45,7 +46,7 @@ enum Chore {
     },
     /// Explores the models over the shipped consensus core within their bounds.
     Model {
-        /// Only the configurations whose name contains this text.
+        /// Only the configuration of this name.
         #[arg(long, conflicts_with_all = ["hours", "minutes"])]
         only: Option<String>,
         /// Searches with one bound raised for so many hours, going on where the last such run stopped; what was found is
@@ -92,7 +93,7 @@ enum Chore {
     /// Runs the deterministic simulation: a range of seeds, one seed, one script, or the core alone.
     Sim {
         /// How many seeds.
-        #[arg(long)]
+        #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
         seeds: Option<u64>,
         /// The first seed.
         #[arg(long)]

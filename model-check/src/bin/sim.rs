@@ -43,6 +43,7 @@ fn main() -> ExitCode {
     };
     let number = |name: &str| text(name).and_then(|word| word.parse().ok());
     let outcome = match (number("--seed"), text("--script")) {
+        _ if let Some(problem) = chooses_nothing(&words) => Err(problem),
         _ if has("--core") => cores_alone(number("--from").unwrap_or(0), number("--seeds").unwrap_or(20)),
         (Some(seed), _) => one(Script::of_seed(seed), trace(), !has("--probe")),
         (None, Some(path)) => read(path).and_then(|script| one(script, trace(), !has("--probe"))),
@@ -57,6 +58,22 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Why these words would run nothing, or something else than they say: then nothing is run, as it would end as if all were well.
+fn chooses_nothing(words: &[String]) -> Option<String> {
+    for (place, name) in words.iter().enumerate() {
+        let word = words.get(place + 1).map_or("", String::as_str);
+        let number = word.parse::<u64>();
+        let problem = match name.as_str() {
+            "--seeds" if number == Ok(0) => "no seeds are none to run",
+            "--seeds" | "--seed" | "--from" if number.is_err() => "a number is due",
+            "--script" if word.is_empty() => "a file is due",
+            _ => continue,
+        };
+        return Some(format!("{name} {word}: {problem}"));
+    }
+    None
 }
 
 /// The golden scripts of log and snapshots, if they are asked for.

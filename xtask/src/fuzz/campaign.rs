@@ -11,6 +11,7 @@ use anyhow::{Context, bail};
 use super::plan::{Plan, weights};
 use super::report::{Crash, Figures, Target, junit, text};
 use super::{artifacts, bare, build, command, committed, kept, replay, targets};
+use crate::choice::{By, chosen};
 
 /// What the caller may choose.
 #[derive(Debug, Clone)]
@@ -28,10 +29,9 @@ const MINIMISE_SECONDS: u64 = 30;
 
 /// Runs it, prints and writes the reports; how many crashes there were.
 pub(super) fn run(root: &Path, options: &Options) -> anyhow::Result<usize> {
-    let mut targets = targets(root)?;
-    targets.retain(|target| options.only.as_ref().is_none_or(|only| only == target));
-    if targets.is_empty() {
-        bail!("there is no such target");
+    let targets = chosen(&targets(root)?, |target| target, options.only.as_deref(), By::Whole)?;
+    if options.seconds == 0 {
+        bail!("within less than a second nothing would be run");
     }
     let folder = build(root, &root.join("target/verify/fuzz-build.log"))?;
     let jobs = options.jobs.unwrap_or_else(cores).max(1);

@@ -7,7 +7,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::{Buf, Bytes};
-use http::header::{CONTENT_TYPE, HOST, HeaderName, HeaderValue, LOCATION, REFERER, TE, USER_AGENT};
+use http::header::{
+    ACCEPT_ENCODING, CONTENT_TYPE, HOST, HeaderName, HeaderValue, LOCATION, RANGE, REFERER, TE, USER_AGENT,
+};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, Method, Response, StatusCode};
 use http_body::Body;
@@ -195,6 +197,11 @@ impl Http {
             if name != HOST {
                 headers.insert(name, value("headers", text)?);
             }
+        }
+        // As in Traefik, whose client asks so for whatever it would unpack; of an answer only the status is looked at.
+        let unasked = !headers.contains_key(ACCEPT_ENCODING) && !headers.contains_key(RANGE);
+        if unasked && method != Method::HEAD {
+            headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("gzip"));
         }
         let status = match config.status {
             0 => None,

@@ -58,6 +58,22 @@ fn scheme_port_and_host_may_be_others() {
 }
 
 #[test]
+fn a_check_asks_for_gzip_unless_it_says_otherwise() {
+    let asked = |method: &str, fields: &[(&str, &str)]| {
+        let fields = fields.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let config = config(|check| (check.method, check.headers) = (method.to_owned(), fields));
+        let How::Http(http) = probe("http://a", &config).how else { panic!("HTTP") };
+        let encodings = http.headers.get_all(ACCEPT_ENCODING).iter().map(|value| text(value).to_owned());
+        encodings.collect::<Vec<_>>()
+    };
+    assert_eq!(asked("", &[("X-Check", "1")]), ["gzip"]);
+    assert_eq!(asked("POST", &[]), ["gzip"]);
+    assert_eq!(asked("HEAD", &[]), [""; 0]);
+    assert_eq!(asked("", &[("accept-encoding", "br")]), ["br"]);
+    assert_eq!(asked("", &[("Range", "bytes=0-1")]), [""; 0]);
+}
+
+#[test]
 fn statuses_that_are_well() {
     let judge = |wanted: i64, status: u16| {
         let How::Http(http) = probe("http://a", &config(|check| check.status = wanted)).how else {

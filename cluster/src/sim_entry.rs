@@ -159,7 +159,10 @@ impl Machine {
             }
         }
         if !batches.is_empty() {
-            return self.log.persist(&batches);
+            let told = self.log.persist(&batches);
+            // Under load there is no rest between two groups.
+            let failed = if self.disk_work.is_empty() { self.log.settle() } else { None };
+            return failed.or(told);
         }
         match self.disk_work.pop_front()? {
             Work::Compact(meta) => self.log.compact(&meta),

@@ -182,6 +182,7 @@ impl LogThread {
             if let Some(meta) = compacted {
                 wal.compact(&meta)?;
             }
+            wal.settle()?;
             rests = std::time::Instant::now();
         }
         Ok(())

@@ -68,7 +68,7 @@ fn the_largest_heads_of_http1_take_no_more_than_is_told() {
 }
 
 /// HEADERS and CONTINUATION frames of a GET for `/wait` whose list has some `bytes`.
-fn request(stream: u32, bytes: usize) -> Vec<u8> {
+pub(super) fn request(stream: u32, bytes: usize) -> Vec<u8> {
     const FRAME_BYTES: usize = 16 * 1024;
     const FIELDS: usize = 50;
     let mut block = vec![0x82, 0x86, 0x04, 5];

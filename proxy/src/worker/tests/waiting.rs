@@ -16,7 +16,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
 use serde_json::json;
 
-use super::memory::alone;
+use super::memory::{alone, request};
 use super::parking::resident_bytes;
 use super::rig::{connect, get, web};
 use super::tls::TakeAny;
@@ -34,6 +34,9 @@ static PIECE: [u8; 16 * 1024] = [b'x'; 16 * 1024];
 static MOVED: AtomicU64 = AtomicU64::new(0);
 /// Far above what anything takes.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// What one connection of HTTP/2 comes to, at least, of what is told of it. The rest is what a request holds before its answer waits (its
+/// head, one that might be sent again), and what stands in for odd sizes.
+const HTTP2_SHARE_PERCENT: u64 = 75;
 
 struct Running {
     workers: Workers,
@@ -103,8 +106,8 @@ fn deaf(socket: TcpStream) {
     std::mem::forget(socket);
 }
 
-/// A server of HTTP/2 that answers each request without end.
-fn endless_http2() -> String {
+/// A server of HTTP/2 that answers each request without end, on so many streams of a connection, and takes heads of any size.
+fn endless_http2(streams_max: u32) -> String {
     let (tell, told) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -122,6 +125,7 @@ fn endless_http2() -> String {
                 });
                 let mut builder = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
                 builder.max_send_buf_size(PIECE.len());
+                builder.max_concurrent_streams(streams_max).max_header_list_size(1 << 20);
                 tokio::spawn(builder.serve_connection(TokioIo::new(socket), service));
             }
         });
@@ -148,21 +152,25 @@ fn asking_over_tls(address: SocketAddr) -> Held {
     Box::new(stream)
 }
 
-/// Asks on this many streams, lets each answer be as long as it likes, and reads nothing.
-fn asking_over_http2(address: SocketAddr, streams: u32) -> Held {
-    let frame = |kind: u8, flags: u8, stream: u32, payload: &[u8]| {
-        let length = (payload.len() as u32).to_be_bytes();
-        [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
-    };
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = (payload.len() as u32).to_be_bytes();
+    [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
+}
+
+/// A head as small as can be: GET, http, "/", and the authority as a literal.
+fn small(stream: u32) -> Vec<u8> {
+    frame(1, 5, stream, &[&[0x82, 0x86, 0x84, 0x41, 6][..], b"a.test"].concat())
+}
+
+/// Asks on this many streams, each with such a head, lets each answer be as long as it likes, and reads nothing.
+fn asking_over_http2(address: SocketAddr, streams: u32, head: impl Fn(u32) -> Vec<u8>) -> Held {
     let window = (1_u32 << 31) - 1;
     let mut text = HTTP2_PREFACE.to_vec();
     // SETTINGS_INITIAL_WINDOW_SIZE, and as much for the whole connection (RFC 9113, 6.5.2 and 6.9).
     text.extend(frame(4, 0, 0, &[&[0, 4][..], &window.to_be_bytes()].concat()));
     text.extend(frame(8, 0, 0, &(window - 65_535).to_be_bytes()));
     for stream in 0..streams {
-        // GET, http, "/", and the authority as a literal.
-        let head = [&[0x82, 0x86, 0x84, 0x41, 6][..], b"a.test"].concat();
-        text.extend(frame(1, 5, 2 * stream + 1, &head));
+        text.extend(head(2 * stream + 1));
     }
     let mut client = connect(address);
     client.send(&text);
@@ -238,7 +246,8 @@ fn answers_on_every_stream_that_wait_take_no_more_than_is_told() {
     alone("waiting::answers_on_every_stream_that_wait_take_no_more_than_is_told", || {
         let running = start(&serve(endless), usize::MAX);
         let streams = Settings::default().http2.streams_max;
-        let each = taken(1, u64::from(streams) * 32 * 1024, || asking_over_http2(running.address, streams));
+        let least = u64::from(streams) * 32 * 1024;
+        let each = taken(1, least, || asking_over_http2(running.address, streams, small));
         compare("answers on all streams that their client does not read", each, running.bounds.http2_bytes);
     });
 }
@@ -246,9 +255,25 @@ fn answers_on_every_stream_that_wait_take_no_more_than_is_told() {
 #[test]
 fn what_a_server_of_http2_sends_ahead_takes_no_more_than_is_told() {
     alone("waiting::what_a_server_of_http2_sends_ahead_takes_no_more_than_is_told", || {
-        let running = start(&endless_http2(), usize::MAX);
+        let running = start(&endless_http2(200), usize::MAX);
         let each = taken(8, 64 * 1024, || asking(running.address));
         compare("an answer of HTTP/2 that its client does not read", each, running.bounds.flowing_bytes);
+    });
+}
+
+/// On one connection all at once: the largest head on every stream, and a server that sends its whole window ahead on each, for which
+/// it must have a connection for every few of them, as those share a window.
+#[test]
+fn the_largest_heads_and_waiting_answers_of_http2_come_near_to_what_is_told() {
+    alone("waiting::the_largest_heads_and_waiting_answers_of_http2_come_near_to_what_is_told", || {
+        let running = start(&endless_http2(4), usize::MAX);
+        let http2 = Settings::default().http2;
+        let (streams, list) = (http2.streams_max, http2.header_list_bytes_max as usize - 512);
+        let told = running.bounds.http2_bytes;
+        let least = told / 100 * HTTP2_SHARE_PERCENT;
+        let head = |stream| request(stream, list);
+        let each = taken(1, least, || asking_over_http2(running.address, streams, head));
+        compare("the largest heads and answers that wait on all streams", each, told);
     });
 }
 

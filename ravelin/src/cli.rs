@@ -118,11 +118,12 @@ pub(crate) struct DemoOptions {
 pub(crate) struct ExplainOptions {
     /// The request's URL, for example `https://shop.example/cart?item=1`.
     pub(crate) url: String,
-    /// The static configuration of a lone process, as of `ravelin standalone`: what its providers hold now is read once.
-    #[arg(long = "configFile", visible_alias = "config-file", required_unless_present = "api")]
+    /// In place of the cluster, the static configuration of a lone process, as of `ravelin standalone`: what its providers hold now
+    /// is read once.
+    #[arg(long = "configFile", visible_alias = "config-file", conflicts_with_all = ["api", "node"])]
     pub(crate) config_file: Option<PathBuf>,
-    /// Asks the API of a running process in place of files, for example 127.0.0.1:8080 or 127.0.0.1:8080/base.
-    #[arg(long, conflicts_with = "config_file")]
+    /// Asks the API of a running process in place of the cluster, for example 127.0.0.1:8080 or 127.0.0.1:8080/base.
+    #[arg(long, conflicts_with = "node")]
     pub(crate) api: Option<String>,
     /// The request's method.
     #[arg(long, default_value = "GET")]
@@ -136,6 +137,8 @@ pub(crate) struct ExplainOptions {
     /// The entry point where it comes in; those at the URL's port if absent.
     #[arg(long)]
     pub(crate) entry_point: Option<String>,
+    #[command(flatten)]
+    pub(crate) operator: OperatorOptions,
 }
 
 /// Flags of `ravelin init`.

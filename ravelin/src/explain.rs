@@ -1,5 +1,7 @@
-//! `ravelin explain URL`: what a configuration, or a running process, does with a request. It must judge nothing by itself: the
-//! table that serves requests is asked.
+//! `ravelin explain URL`: what a cluster's configuration, that of a file, or a running process does with a request. It must judge
+//! nothing by itself: the table that serves requests is asked.
+
+mod cluster;
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -14,6 +16,7 @@ use ravelin_proxy::explain::{Question, explain, table_of};
 
 use crate::cli::ExplainOptions;
 use crate::exit::CheckFailed;
+use crate::operator;
 
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(30);
 /// An explanation has at most some hundreds of lines.
@@ -22,13 +25,16 @@ const ANSWER_BYTES_MAX: u64 = 4 << 20;
 /// Prints the explanation.
 ///
 /// # Errors
-/// The question is none, the configuration cannot be read, or the process does not answer.
+/// The question is none, the configuration cannot be read, or who is asked does not answer.
 pub(crate) fn run(options: &ExplainOptions) -> anyhow::Result<()> {
-    let text = match (&options.api, &options.config_file) {
+    let mut text = match (&options.api, &options.config_file) {
         (Some(api), _) => of_process(api, options)?,
         (None, Some(file)) => of_file(file, options)?,
-        (None, None) => bail!("name a file with --configFile or a running process with --api"),
+        (None, None) => of_cluster(options)?,
     };
+    if options.operator.json {
+        text = format!("{}\n", serde_json::json!({ "explanation": text }));
+    }
     // Who reads only the beginning has what they want.
     match std::io::stdout().lock().write_all(text.as_bytes()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
@@ -45,12 +51,25 @@ fn details(options: &ExplainOptions) -> Vec<(&'static str, &str)> {
     all
 }
 
-/// By the table that a lone process would make of its files now.
-fn of_file(file: &Path, options: &ExplainOptions) -> anyhow::Result<String> {
+fn question(options: &ExplainOptions) -> anyhow::Result<Question> {
     let mut question = Question::new(&options.url)?;
     for (name, value) in details(options) {
         question = question.with(name, value)?;
     }
+    Ok(question)
+}
+
+/// By the table that a proxy makes of what the cluster has committed.
+fn of_cluster(options: &ExplainOptions) -> anyhow::Result<String> {
+    let question = question(options)?;
+    let records = cluster::records(&operator::configuration(&options.operator)?);
+    let table = table_of(records.iter().map(|(key, record)| (key, record)))?;
+    Ok(explain(&table, &question)?.to_string())
+}
+
+/// By the table that a lone process would make of its files now.
+fn of_file(file: &Path, options: &ExplainOptions) -> anyhow::Result<String> {
+    let question = question(options)?;
     let arguments = [format!("--configFile={}", file.display())];
     let inputs = Inputs { arguments: &arguments, environment: &[], read: &read_if_there };
     let loaded = load(&inputs).map_err(|problems| {

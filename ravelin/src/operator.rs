@@ -1,4 +1,4 @@
-//! The operator's commands against a running cluster: apply, delete, get, status, events. They speak
+//! The operator's commands against a running cluster: apply, delete, get, status, events, and what `explain` reads. They speak
 //! lane Forward under the operator's identity; they must not know which node leads.
 
 mod members;
@@ -32,6 +32,8 @@ use crate::exit::{self, CheckFailed};
 
 /// Longest wait, behind a command, for the cluster to say where its controllers are.
 const TELL_TIMEOUT: Duration = Duration::from_secs(1);
+/// How often a configuration of several pages is read that changes between them.
+const READINGS_MAX: u32 = 8;
 
 /// A way into a cluster, under an operator's identity. Clones share its connections.
 #[derive(Clone)]
@@ -218,17 +220,22 @@ impl Operator {
         }
     }
 
-    async fn objects(&self, options: &GetOptions) -> anyhow::Result<Objects> {
-        let consistency = if options.stale { Consistency::Stale } else { Consistency::Linearizable };
-        let mut all: Option<Objects> = None;
+    /// All objects whose keys begin so, page by page, and whether every page is of the same generation.
+    async fn objects(
+        &self,
+        node: Option<u64>,
+        prefix: &str,
+        consistency: Consistency,
+    ) -> anyhow::Result<(Objects, bool)> {
+        let (mut all, mut is_one): (Option<Objects>, bool) = (None, true);
         loop {
             let request = Request::Get {
-                prefix: options.prefix.clone(),
+                prefix: prefix.to_owned(),
                 after: all.as_ref().and_then(|objects| objects.next.clone()),
                 limit: GET_OBJECTS_MAX,
                 consistency,
             };
-            let page = match self.ask(options.operator.node, request).await? {
+            let page = match self.ask(node, request).await? {
                 Response::Objects(page) => page,
                 other => return Err(show::not_done(other)),
             };
@@ -236,14 +243,27 @@ impl Operator {
             match &mut all {
                 None => all = Some(page),
                 Some(objects) => {
+                    is_one &= objects.generation == page.generation;
                     objects.objects.extend(page.objects);
                     objects.next = page.next;
                 }
             }
             if let (None, Some(objects)) = (next, all.take_if(|objects| objects.next.is_none())) {
+                return Ok((objects, is_one));
+            }
+        }
+    }
+
+    /// The whole configuration, as it was at one time.
+    async fn configuration(&self, node: Option<u64>) -> anyhow::Result<Objects> {
+        for _ in 0..READINGS_MAX {
+            if let (objects, true) = self.objects(node, "", Consistency::Linearizable).await? {
                 return Ok(objects);
             }
         }
+        bail!(
+            "the configuration changed each of {READINGS_MAX} times while it was read; asking again is safe"
+        )
     }
 }
 
@@ -318,8 +338,19 @@ pub(crate) fn delete(options: &DeleteOptions) -> anyhow::Result<()> {
 /// # Errors
 /// The cluster could not answer.
 pub(crate) fn get(options: &GetOptions) -> anyhow::Result<()> {
-    let objects = with_operator(&options.operator, async |operator| operator.objects(options).await)?;
+    let consistency = if options.stale { Consistency::Stale } else { Consistency::Linearizable };
+    let (objects, _) = with_operator(&options.operator, async |operator| {
+        operator.objects(options.operator.node, &options.prefix, consistency).await
+    })?;
     show::objects(&objects, options.operator.json)
+}
+
+/// What the cluster has committed, whole: for `ravelin explain`.
+///
+/// # Errors
+/// The cluster could not answer, or it changes faster than it can be read.
+pub(crate) fn configuration(options: &OperatorOptions) -> anyhow::Result<Objects> {
+    with_operator(options, async |operator| operator.configuration(options.node).await)
 }
 
 /// `ravelin status`.

@@ -21,7 +21,7 @@ pub use router::{Domain, HttpRouter, RouterObservability, RouterTls};
 pub use service::{
     Cookie, Failover, FailoverErrors, ForwardingTimeouts, HealthCheck, HighestRandomWeight, HttpService,
     LoadBalancer, Mirror, Mirroring, PassiveHealthCheck, ResponseForwarding, Server, ServersTransport,
-    Sticky, Strategy, TransportCertificate, Weighted, WeightedService,
+    Spiffe, Sticky, Strategy, TransportCertificate, Weighted, WeightedService,
 };
 pub use statuses::{NoStatus, StatusRanges};
 pub use tls::{ClientAuth, GeneratedCertificate, TlsCertificate, TlsOptions, TlsStore};

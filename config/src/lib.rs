@@ -21,6 +21,7 @@ pub mod problem;
 pub mod rest;
 pub mod rule;
 pub mod secret;
+pub mod spiffe;
 pub mod static_config;
 pub mod template;
 pub mod understands;

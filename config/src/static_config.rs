@@ -17,6 +17,6 @@ pub use internal::{InternalObjects, internal_objects};
 pub use load::{Judged, Loaded, judge_document, load};
 pub use sections::{
     AccessLog, AccessLogFields, AccessLogFilters, AccessLogHeaders, Api, Core, DefaultMode, FileProvider,
-    Global, Log, Metrics, Ping, Prometheus, Providers, StaticConfig,
+    Global, Log, Metrics, Ping, Prometheus, Providers, StaticConfig, Workload,
 };
 pub use source::{Inputs, Source, read_if_there};

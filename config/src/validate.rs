@@ -291,7 +291,10 @@ fn anything_internal() -> Vec<(Key, Object)> {
         key.kind() == Some(Kind::HttpService) && key.provider() == Some(INTERNAL)
     };
     let objects = internal_objects(&config, None).objects.into_iter().filter(services);
-    objects.map(|(key, object)| (key, Arc::unwrap_or_clone(object))).collect()
+    let workload = serde_json::json!({"workloadAPIAddr": "unix:///any"});
+    let workload =
+        Key::of(Kind::StaticSection, "spiffe").ok().zip(options::object(Kind::StaticSection, &workload).ok());
+    objects.map(|(key, object)| (key, Arc::unwrap_or_clone(object))).chain(workload).collect()
 }
 
 #[cfg(test)]

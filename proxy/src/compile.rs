@@ -14,6 +14,7 @@ use crate::metrics::Metrics;
 use crate::middleware::{PolicyStates, Template};
 use crate::service::{Checks, DEFAULT_TRANSPORT, ServerStates, Service};
 use crate::table::sections::{Sections, TlsSettings};
+use crate::spiffe::{Source, Sources};
 use crate::table::{EntryPointTable, Route, RouteIndex, Table};
 use crate::tls::{Loaded, TlsError, TlsTable, generated_default};
 use crate::upstream::{Transport, UpstreamRegistry};
@@ -80,6 +81,8 @@ pub struct Process {
     /// Who asks servers how they are.
     pub checks: Checks,
     /// The certificate for names that have none.
+    /// Who gives identities for servers.
+    pub workloads: Sources,
     pub generated: Arc<Loaded>,
     /// How many workers count requests, each by itself.
     pub workers: usize,
@@ -97,6 +100,7 @@ impl Process {
             servers: ServerStates::default(),
             checks: Checks::default(),
             generated: generated_default()?,
+            workloads: Sources::default(),
             workers,
         })
     }
@@ -122,6 +126,7 @@ struct State {
     tls: Option<Arc<TlsTable>>,
     references: References,
     transports: OrdMap<Arc<str>, Compiled<Transport>>,
+    workload: Option<Arc<Source>>,
     templates: OrdMap<Arc<str>, Compiled<Template>>,
     services: OrdMap<Arc<str>, Compiled<Service>>,
     routers: OrdMap<Arc<str>, Arc<[Placement]>>,

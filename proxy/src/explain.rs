@@ -15,6 +15,7 @@ use crate::compile::{Compiler, Process, Refusal, record, salvaged};
 use crate::path;
 use crate::request::routing_query;
 use crate::service::{Asker, Checks};
+use crate::spiffe::Sources;
 use crate::table::{EntryPointTable, Outcome, Rank, Ranked, Route, RouteIndex, Table};
 use crate::tls::TlsError;
 
@@ -137,7 +138,7 @@ pub fn table_of<'r>(
         map.put(key.clone(), bytes.to_vec().into());
     }
     let generation = GenerationId { cluster: [0; 16], recovery_epoch: 0, revision: 1, digest: map.digest() };
-    let process = Process { checks: Checks::none(), ..Process::new(1)? };
+    let process = Process { checks: Checks::none(), workloads: Sources::none(), ..Process::new(1)? };
     Ok(Compiler::new(Arc::new(process)).apply(generation, &map)?)
 }
 

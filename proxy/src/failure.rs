@@ -21,11 +21,14 @@ pub enum Part {
     FeedClient,
     /// What asks servers how they are: the server counts as down until the next time.
     HealthCheck,
+    /// What follows the Workload API of SPIFFE.
+    WorkloadApi,
 }
 
 impl Part {
     /// All there are, in the order of their counts.
-    const ALL: [Self; 4] = [Self::TableThread, Self::Announcer, Self::FeedClient, Self::HealthCheck];
+    const ALL: [Self; 5] =
+        [Self::TableThread, Self::Announcer, Self::FeedClient, Self::HealthCheck, Self::WorkloadApi];
 
     /// As it stands in the log and in metrics.
     pub fn name(self) -> &'static str {
@@ -34,6 +37,7 @@ impl Part {
             Self::Announcer => "announcer of tables",
             Self::FeedClient => "feed client",
             Self::HealthCheck => "health check",
+            Self::WorkloadApi => "client of the Workload API",
         }
     }
 }

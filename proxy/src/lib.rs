@@ -30,6 +30,7 @@ pub mod proxy_protocol;
 pub mod request;
 pub mod rest;
 pub mod service;
+pub mod spiffe;
 mod spool;
 pub mod table;
 pub mod tls;

@@ -277,6 +277,7 @@ fn start_workers(
     request.vitals.watch_loads(Arc::clone(workers.loads()));
     request.vitals.watch_failures(workers.failures().clone());
     process.checks.watch_failures(workers.failures().clone());
+    process.workloads.watch_failures(workers.failures().clone());
     Ok(workers)
 }
 

@@ -99,6 +99,8 @@ pub(super) enum Role {
     TlsOptions,
     Transport,
     EntryPoint,
+    /// The static section that says where identities come from.
+    Workload,
     /// A router within whose requests another finds its own.
     Parent,
     /// The entry points of routers that name none, under the key of an entry point without a name.
@@ -201,7 +203,9 @@ impl Own {
             Kind::HttpService => self.service(key, &parsed(json), provider, sound),
             Kind::HttpMiddleware => self.middleware(key, &json, provider, sound),
             Kind::HttpServersTransport if sound => {
-                tls::servers_transport(&parsed::<ServersTransport>(json), &mut self.seldom.errors);
+                let transport = parsed::<ServersTransport>(json);
+                self.refer_to_workload(&transport);
+                tls::servers_transport(&transport, &mut self.seldom.errors);
             }
             Kind::TlsCertificate if sound => {
                 let SeldomSaid { errors, warnings, .. } = &mut *self.seldom;
@@ -214,9 +218,19 @@ impl Own {
             Kind::TlsOptions if sound => tls::options(&parsed::<TlsOptions>(json), &mut self.seldom.errors),
             Kind::EntryPoint => self.entry_point(&parsed(json), sound),
             Kind::StaticSection if sound => {
+                if key.name() == "serversTransport" {
+                    self.refer_to_workload(&parsed(json.clone()));
+                }
                 static_sections::judge(key.name(), &json, &mut self.seldom.errors);
             }
             _ => {}
+        }
+    }
+
+    /// A transport with SPIFFE needs somebody who gives identities.
+    fn refer_to_workload(&mut self, transport: &ServersTransport) {
+        if transport.spiffe.is_some() {
+            self.refer(Role::Workload, known_key(Kind::StaticSection, "spiffe"));
         }
     }
 

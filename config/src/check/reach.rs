@@ -285,6 +285,7 @@ fn label(role: Role, key: &Key) -> String {
         Role::TlsOptions => "TLS options",
         Role::Transport => "servers transport",
         Role::EntryPoint | Role::DefaultEntryPoints => "entryPoint",
+        Role::Workload => "static section",
         Role::Parent => "parent router",
     };
     format!("{what} \"{}\"", key.name())
@@ -303,6 +304,11 @@ fn absent(role: Role, key: &Key) -> String {
         Role::TlsOptions => format!("unknown TLS options: {name}"),
         Role::Transport => format!("servers transport not found {name}"),
         Role::EntryPoint | Role::DefaultEntryPoints => format!("entryPoint \"{name}\" doesn't exist"),
+        Role::Workload => {
+            "SPIFFE is enabled for this transport, but not configured: set `spiffe.workloadAPIAddr` in the \
+                           static configuration"
+                .to_owned()
+        }
         Role::Parent => format!("parent router \"{name}\" does not exist"),
     }
 }

@@ -6,7 +6,8 @@ use super::middlewares::{check_name, check_network};
 use super::tls;
 use crate::duration::GoDuration;
 use crate::dynamic::ServersTransport;
-use crate::static_config::{Address, EntryPoint, Metrics};
+use crate::spiffe::WorkloadAddress;
+use crate::static_config::{Address, EntryPoint, Metrics, Workload};
 
 /// Most labels that are taken from requests' fields: each multiplies what is counted.
 const HEADER_LABELS_MAX: usize = 8;
@@ -65,6 +66,13 @@ pub(super) fn judge(name: &str, json: &Json, errors: &mut Vec<String>) {
         "serversTransport" => {
             let transport: ServersTransport = serde_json::from_value(json.clone()).unwrap_or_default();
             tls::servers_transport(&transport, errors);
+        }
+        "spiffe" => {
+            let workload: Workload = serde_json::from_value(json.clone()).unwrap_or_default();
+            let address = &workload.workload_api_addr;
+            if let Err(error) = address.parse::<WorkloadAddress>() {
+                errors.push(format!("workloadAPIAddr: {error}, found {address:?}"));
+            }
         }
         "accessLog" => access_log(json, errors),
         "metrics" => prometheus(json, errors),

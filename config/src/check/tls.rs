@@ -4,7 +4,8 @@ use rustls::SupportedCipherSuite;
 use rustls::crypto::aws_lc_rs;
 
 use super::pem;
-use crate::dynamic::{ServersTransport, TlsCertificate, TlsOptions, TlsStore};
+use crate::dynamic::{ServersTransport, Spiffe, TlsCertificate, TlsOptions, TlsStore};
+use crate::spiffe::{SpiffeId, TrustDomain};
 
 /// Suites that Go knows and the TLS library does not have: left out, not an error.
 const SUITES_LEFT_OUT: &[&str] = &[
@@ -109,6 +110,31 @@ pub(super) fn servers_transport(transport: &ServersTransport, errors: &mut Vec<S
     let name = transport.server_name.as_str();
     if !name.is_empty() && rustls_pki_types::ServerName::try_from(name).is_err() {
         errors.push(format!("serverName: {name:?} is no name of a server"));
+    }
+    if let Some(option) = &transport.spiffe {
+        spiffe(option, errors);
+        if transport.has_own_tls() {
+            // As Traefik says it, with what it means.
+            errors.push(
+                "spiffe: TLS and SPIFFE configuration cannot be defined at the same time: leave out either `spiffe` or \
+                 the other options of TLS"
+                    .to_owned(),
+            );
+        }
+    }
+}
+
+fn spiffe(spiffe: &Spiffe, errors: &mut Vec<String>) {
+    for id in &spiffe.ids {
+        if let Err(error) = id.parse::<SpiffeId>() {
+            errors.push(format!("spiffe.ids: {id:?}: {error}"));
+        }
+    }
+    let domain = &spiffe.trust_domain;
+    if let Err(error) = domain.parse::<TrustDomain>()
+        && !domain.is_empty()
+    {
+        errors.push(format!("spiffe.trustDomain: {domain:?}: {error}"));
     }
 }
 

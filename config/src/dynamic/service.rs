@@ -416,9 +416,32 @@ pub struct ServersTransport {
     /// URI that the server's certificate must carry.
     #[serde(rename = "peerCertURI", skip_serializing_if = "String::is_empty")]
     pub peer_cert_uri: String,
-    /// SPIFFE. Not working yet.
+    /// Who servers are and who we are by SPIFFE, in place of all other options of TLS.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub spiffe: Option<Value>,
+    pub spiffe: Option<Spiffe>,
+}
+
+impl ServersTransport {
+    /// Whether it has options of TLS that SPIFFE takes the place of.
+    pub fn has_own_tls(&self) -> bool {
+        self.insecure_skip_verify
+            || [&self.server_name, &self.peer_cert_uri, &self.min_version, &self.max_version]
+                .iter()
+                .any(|text| !text.is_empty())
+            || !(self.root_cas.is_empty() && self.certificates.is_empty() && self.cipher_suites.is_empty())
+    }
+}
+
+/// Which servers are taken by SPIFFE: those named, else those of a trust domain, else all that a known authority speaks for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Spiffe {
+    /// SPIFFE IDs, of which a server must have one.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub ids: Vec<String>,
+    /// The trust domain that a server must be of, where there are no IDs.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub trust_domain: String,
 }
 
 /// A client certificate towards servers, whose key `Debug` never shows.

@@ -343,7 +343,7 @@ pub(super) const STATIC: &[Field] = &[
         ],
     )
     .not_yet("TCP routing does not work yet"),
-    group("spiffe", &[text("workloadAPIAddr")]).not_yet("SPIFFE does not work yet"),
+    group("spiffe", &[text("workloadAPIAddr")]),
     switch("ocsp", &[text_map("responderOverrides")]).not_yet("OCSP stapling does not work yet"),
     group("experimental", EXPERIMENTAL),
     group("core", &[choice("defaultRuleSyntax", &[("v3", Support::Same), ("v2", Support::Same)]).or("v3")]),

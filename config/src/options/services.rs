@@ -122,7 +122,7 @@ pub(super) const SERVERS_TRANSPORT: &[Field] = &[
     ),
     flag("disableHTTP2"),
     text("peerCertURI"),
-    switch("spiffe", SPIFFE).not_yet("SPIFFE does not work yet"),
+    switch("spiffe", SPIFFE),
 ];
 
 /// The static section of the same name: the transport `default@internal`.
@@ -138,7 +138,7 @@ pub(super) const DEFAULT_TRANSPORT: &[Field] = &[
             duration("idleConnTimeout").or("90s"),
         ],
     ),
-    switch("spiffe", SPIFFE).not_yet("SPIFFE does not work yet"),
+    switch("spiffe", SPIFFE),
 ];
 
 /// TLS towards a server that is no HTTP server of a service (provider, collector, authentication).

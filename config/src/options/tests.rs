@@ -180,8 +180,6 @@ fn what_does_not_work_yet_is_said_once_and_not_where_it_is_off() {
     assert_eq!(findings, ["plugin: plugins do not work yet"]);
     let (_, findings) = reading(middlewares::MIDDLEWARE, "compres: {}");
     assert_eq!(findings, ["compres: field not found (did you mean `compress`?)"]);
-    let (_, findings) = reading(services::SERVERS_TRANSPORT, "{peerCertURI: a, spiffe: {ids: [b]}}");
-    assert_eq!(findings, ["spiffe: SPIFFE does not work yet"]);
     let (_, findings) = reading(STATIC, "log: {compress: false, maxAge: 0}\napi: {debug: false}\n");
     assert_eq!(findings, Vec::<String>::new());
 }

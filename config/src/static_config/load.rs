@@ -146,10 +146,16 @@ fn draft_of(file: &str, root: &Node, json: &Json, files: &ReadFile<'_>) -> Draft
                 put(Kind::StaticSection, section, &value, section.clone());
             }
             value if later(section) => _ = value,
+            // As in Traefik: without an address it is off.
+            value if section == "spiffe" && is_off(value) => _ = value,
             value => put(Kind::StaticSection, section, value, section.clone()),
         }
     }
     draft
+}
+
+fn is_off(workload: &Json) -> bool {
+    workload.get("workloadAPIAddr").and_then(Json::as_str).is_none_or(str::is_empty)
 }
 
 /// Sections whose function comes later as a whole are no part of a generation.

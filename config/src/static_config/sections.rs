@@ -39,6 +39,18 @@ pub struct StaticConfig {
     pub core: Option<Core>,
     /// The transport named `default@internal`.
     pub servers_transport: ServersTransport,
+    /// Where identities for servers come from, if from anywhere.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub spiffe: Option<Workload>,
+}
+
+/// Where this process learns who it is to servers, and whom to take for one.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Workload {
+    /// The Workload API of its own machine: `unix:///path`, or `tcp://` with an address and a port. Empty: there is none.
+    #[serde(rename = "workloadAPIAddr", skip_serializing_if = "String::is_empty")]
+    pub workload_api_addr: String,
 }
 
 /// Where dynamic configuration comes from.

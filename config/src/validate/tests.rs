@@ -100,13 +100,13 @@ fn a_template_is_carried_out_as_the_provider_would_and_static_sections_are_none(
 
 #[test]
 fn what_does_not_work_yet_has_a_status_of_its_own() {
-    let text = "http:\n  services: {s: {loadBalancer: {serversTransport: t}}}\n  serversTransports: {t: {spiffe: {}}}\n";
+    let text = "http:\n  services: {s: {loadBalancer: {}, middlewares: [t]}}\n  middlewares: {t: {rateLimit: {redis: {db: 1}}}}\n";
     let status = |text: &str| validate("t.yaml", text, Format::Yaml, &no_files, &|_| None).exit_status();
     assert_eq!(status(text), 3);
     let used = text.replace("services:", "routers: {r: {rule: Host(`a`), service: s}}\n  services:");
     assert_eq!(status(&used), 3, "a router that needs it is in error for nothing else");
     assert_eq!(
-        status(&text.replace("spiffe: {}", "spiffe: {}, serverName: {x: y}")),
+        status(&text.replace("rateLimit: {", "rateLimit: {average: {x: y}, ")),
         1,
         "an error outweighs it"
     );

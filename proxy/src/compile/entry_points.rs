@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use ravelin_config::spiffe::WorkloadAddress;
 use ravelin_config::static_config::{self, Address, EntryPoint, Protocol};
 use ravelin_config::{Key, Kind};
 use serde::de::DeserializeOwned;
@@ -49,6 +50,7 @@ impl Run<'_> {
             global: self.section("global").unwrap_or_default(),
             providers: self.section("providers").unwrap_or_default(),
             core: self.section("core"),
+            spiffe: self.section("spiffe"),
         };
         if !self.state.transports.contains_key(DEFAULT_TRANSPORT) {
             changed.extend(Key::of(Kind::HttpServersTransport, DEFAULT_TRANSPORT));
@@ -58,6 +60,11 @@ impl Run<'_> {
             self.metrics(sections.metrics.as_ref());
             changed.extend(self.every(Kind::HttpService));
             changed.extend(self.every(Kind::HttpRouter));
+        }
+        if sections.spiffe != self.state.sections.spiffe {
+            self.workload(sections.spiffe.as_ref());
+            changed.extend(self.every(Kind::HttpServersTransport));
+            changed.extend(Key::of(Kind::HttpServersTransport, DEFAULT_TRANSPORT));
         }
         let language_changed = sections.core != self.state.sections.core;
         let append_client = !sections.global.not_append_x_forwarded_for;
@@ -117,6 +124,22 @@ impl Run<'_> {
 
     fn every(&self, kind: Kind) -> BTreeSet<Key> {
         self.map.range(kind.prefix()).map(|(key, _)| key.clone()).collect()
+    }
+
+    /// Follows the Workload API that is configured now. Transports hold the one they were compiled with.
+    fn workload(&mut self, config: Option<&static_config::Workload>) {
+        let Ok(key) = Key::of(Kind::StaticSection, "spiffe") else { return };
+        let address = config.map(|config| config.workload_api_addr.as_str()).filter(|text| !text.is_empty());
+        let source = address.map(|text| {
+            let address =
+                text.parse::<WorkloadAddress>().map_err(|error| format!("workloadAPIAddr: {error}"))?;
+            self.process.workloads.at(&address).map_err(|error| format!("it cannot be followed: {error}"))
+        });
+        let source = source.transpose();
+        if let Err(reason) = &source {
+            self.state.note(&key, Some(reason));
+        }
+        self.state.workload = source.ok().flatten();
     }
 
     /// Counts anew by this configuration.

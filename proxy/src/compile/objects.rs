@@ -87,8 +87,9 @@ impl Run<'_> {
     }
 
     pub(super) fn transport(&mut self, key: &Key) {
+        let workload = self.state.workload.as_ref();
         let compiled = self.servers_transport(key).map(|config| {
-            config.and_then(|config| Transport::compile(&config).map_err(|error| error.to_string()))
+            config.and_then(|config| Transport::compile(&config, workload).map_err(|error| error.to_string()))
         });
         let compiled = compiled.map(share);
         self.state.note(key, problem(&compiled));

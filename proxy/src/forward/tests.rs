@@ -31,7 +31,7 @@ struct Rig {
 impl Rig {
     fn new(scheme: &str, port: u16, transport: &str) -> Self {
         let config: ServersTransport = serde_json::from_str(transport).expect("the form is right");
-        Self::of(scheme, port, Transport::compile(&config).expect("good"))
+        Self::of(scheme, port, Transport::compile(&config, None).expect("good"))
     }
 
     fn of(scheme: &str, port: u16, transport: Transport) -> Self {

@@ -71,7 +71,7 @@ impl ForwardAuth {
             parsed.collect::<Result<Box<[HeaderName]>, _>>()
         };
         let url: ServerUrl = config.address.trim().parse()?;
-        let transport = Transport::compile(&config.tls.clone().unwrap_or_default().transport())?;
+        let transport = Transport::compile(&config.tls.clone().unwrap_or_default().transport(), None)?;
         let (upstream, in_use) = upstreams.upstream(&url, &Arc::new(transport))?;
         let query =
             config.address.split_once('?').map(|(_, query)| query.split('#').next().unwrap_or_default());

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use ravelin_config::dynamic::{TlsCertificate, TlsOptions, TlsStore};
 use ravelin_config::rule::Syntax;
-use ravelin_config::static_config::{AccessLog, Api, Core, Global, Log, Metrics, Ping, Providers};
+use ravelin_config::static_config::{AccessLog, Api, Core, Global, Log, Metrics, Ping, Providers, Workload};
 
 /// The static sections in force; one that is absent or in error is `None` or Traefik's default.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -27,6 +27,8 @@ pub struct Sections {
     pub providers: Providers,
     /// `static/core`.
     pub core: Option<Core>,
+    /// `static/spiffe`.
+    pub spiffe: Option<Workload>,
 }
 
 impl Sections {

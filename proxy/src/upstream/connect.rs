@@ -18,6 +18,7 @@ use super::io::UpstreamIo;
 use super::{Address, Scheme, Upstream};
 use crate::body::RequestBody;
 use crate::error::{RequestError, UpstreamFailure};
+use crate::spiffe::NoIdentity;
 
 /// How long one address may take before the next is tried beside it.
 const STAGGER: Duration = Duration::from_millis(250);
@@ -59,6 +60,10 @@ pub(crate) async fn connect(upstream: &Arc<Upstream>, http1_only: bool) -> Resul
 }
 
 async fn open(upstream: &Arc<Upstream>, http1_only: bool) -> Result<Connected, RequestError> {
+    if let (Scheme::Https, Some(workload)) = (upstream.scheme, &upstream.transport.workload) {
+        let none = |error: NoIdentity| RequestError::upstream(UpstreamFailure::Tls, Some(error.into()), true);
+        workload.ready().await.map_err(none)?;
+    }
     let stream = match &upstream.address {
         Address::Socket(address) => TcpStream::connect(address).await.map_err(connect_error)?,
         Address::Name { host, port } => connect_name(host, *port).await?,

@@ -10,6 +10,7 @@ use rustls::ClientConfig;
 use super::stall::UPLOAD_STALL_TIME_MAX;
 use super::unique_id;
 use super::wear::Wear;
+use crate::spiffe::{Source, SpiffeError};
 
 mod identity;
 mod tls;
@@ -45,6 +46,8 @@ pub struct Transport {
     pub(crate) tls: Arc<ClientConfig>,
     /// TLS for HTTP/1.1 only, for requests that switch protocols.
     pub(crate) tls_http1: Arc<ClientConfig>,
+    /// Who gives the identities that TLS goes by, if not the configuration itself.
+    pub(crate) workload: Option<Arc<Source>>,
 }
 
 /// Why a servers transport cannot be used.
@@ -61,30 +64,32 @@ pub enum TransportError {
     /// A TLS version or cipher suite that is not known, or a combination that allows nothing.
     #[error("{0}")]
     Tls(String),
-    /// An option that does not work yet.
-    #[error("{0} does not work yet")]
-    Unsupported(&'static str),
+    /// Options of SPIFFE that cannot be used.
+    #[error(transparent)]
+    Spiffe(#[from] SpiffeError),
+    /// SPIFFE beside what it takes the place of.
+    #[error("spiffe: TLS and SPIFFE configuration cannot be defined at the same time")]
+    BesideTls,
+    /// SPIFFE without anybody who gives identities.
+    #[error("SPIFFE is enabled for this transport, but not configured")]
+    NoWorkload,
 }
 
 impl Transport {
-    /// From a servers transport of the configuration.
+    /// From a servers transport of the configuration, and the Workload API if there is one.
     ///
     /// # Errors
-    /// PEM that cannot be read, TLS settings that allow nothing, options that do not work yet.
-    pub fn compile(config: &ServersTransport) -> Result<Self, TransportError> {
-        if config.spiffe.is_some() {
-            return Err(TransportError::Unsupported("spiffe"));
-        }
+    /// PEM that cannot be read, TLS settings that allow nothing, SPIFFE that cannot be used.
+    pub fn compile(
+        config: &ServersTransport,
+        workload: Option<&Arc<Source>>,
+    ) -> Result<Self, TransportError> {
         let timeouts = config.forwarding_timeouts.clone().unwrap_or_default();
-        let (tls, tls_http1) = tls::client_configs(config)?;
+        let (tls, tls_http1) = tls::client_configs(config, workload)?;
         let server_name = (!config.server_name.is_empty()).then(|| config.server_name.as_str().into());
-        Ok(Self::new(
-            &timeouts,
-            idle_connections(config.max_idle_conns_per_host),
-            server_name,
-            tls,
-            tls_http1,
-        ))
+        let idle = idle_connections(config.max_idle_conns_per_host);
+        let workload = workload.filter(|_| config.spiffe.is_some()).cloned();
+        Ok(Self { workload, ..Self::new(&timeouts, idle, server_name, tls, tls_http1) })
     }
 
     fn new(
@@ -107,6 +112,7 @@ impl Transport {
             server_name,
             tls,
             tls_http1,
+            workload: None,
         }
     }
 
@@ -128,6 +134,8 @@ fn idle_connections(configured: Option<i64>) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use ravelin_config::dynamic::Spiffe;
+
     use super::*;
 
     #[test]
@@ -143,8 +151,8 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_work_yet_is_an_error() {
-        let spiffe = ServersTransport { spiffe: Some(serde_json::json!({})), ..ServersTransport::default() };
-        assert!(matches!(Transport::compile(&spiffe), Err(TransportError::Unsupported("spiffe"))));
+    fn spiffe_without_anybody_who_gives_identities_is_an_error_and_not_the_usual_tls() {
+        let spiffe = ServersTransport { spiffe: Some(Spiffe::default()), ..ServersTransport::default() };
+        assert!(matches!(Transport::compile(&spiffe, None), Err(TransportError::NoWorkload)));
     }
 }

@@ -224,11 +224,6 @@ fn every_kind_that_does_not_work_yet_makes_its_router_an_error() {
         let found = middleware(&format!("{{{}: {{x: 1}}}}", kind.name));
         assert_eq!(found.contains("yet"), !works, "{}: {found}", kind.name);
     }
-    let transport = checker(
-        "http: {routers: {r: {rule: Host(`a`), service: s}}, services: {s: {loadBalancer: {serversTransport: t}}}, \
-         serversTransports: {t: {spiffe: {ids: [a]}}}}",
-    );
-    assert!(error(&transport, "http/routers/r@file").contains("not work yet"));
     let old = |rule: &str| {
         let text = format!(
             "http: {{routers: {{r: {{rule: '{rule}', service: s, ruleSyntax: v2}}}}, services: {{s: {{loadBalancer: {{}}}}}}}}"
@@ -320,6 +315,75 @@ fn names_with_an_at_sign_are_refused_and_long_references_lead_nowhere() {
     assert!(error(&checker, "http/routers/l@file").ends_with("does not exist"));
 }
 
+const UNCONFIGURED: &str = "SPIFFE is enabled for this transport, but not configured: set `spiffe.workloadAPIAddr` in the static \
+     configuration";
+
+#[test]
+fn a_transport_with_spiffe_needs_a_workload_api_and_is_judged_again_as_one_comes_and_goes() {
+    let mut checker = checker(
+        "http: {routers: {r: {rule: Host(`a`), service: s}}, services: {s: {loadBalancer: {serversTransport: t}}}, \
+         serversTransports: {t: {spiffe: {ids: ['spiffe://a.test/web']}}}}",
+    );
+    let key = Key::of(Kind::StaticSection, "spiffe").expect("a short name");
+    let section = |address: &str| {
+        let json = serde_json::json!({"workloadAPIAddr": address});
+        (key.clone(), options::object(Kind::StaticSection, &json).expect("shallow"))
+    };
+    assert_eq!(error(&checker, "http/routers/r@file"), UNCONFIGURED);
+    checker.upsert([section("unix:///run/agent.sock")], []);
+    assert_eq!(errors(&checker, "http/routers/r@file"), None);
+    checker.upsert([section("agent.sock")], []);
+    assert_eq!(
+        error(&checker, "static/spiffe"),
+        "workloadAPIAddr: expected unix:///path/of/the/socket, or tcp:// with an IP address and a port, found \"agent.sock\""
+    );
+    assert!(
+        error(&checker, "http/routers/r@file").starts_with("static section \"spiffe\": workloadAPIAddr: ")
+    );
+    checker.upsert([], [key.clone()]);
+    assert_eq!(error(&checker, "http/routers/r@file"), UNCONFIGURED);
+}
+
+#[test]
+fn what_a_transport_says_of_spiffe_is_judged() {
+    let checker = checker(
+        "
+http:
+  serversTransports:
+    spiffe: {spiffe: {}}
+    both: {spiffe: {}, peerCertURI: 'spiffe://a.test/web'}
+    ids: {spiffe: {ids: ['spiffe://a.test/web', 'https://a.test', 'spiffe://A.test']}}
+    domain: {spiffe: {trustDomain: 'a.test/web'}}
+",
+    );
+    for (key, text) in [
+        ("http/serversTransports/spiffe@file", UNCONFIGURED),
+        (
+            "http/serversTransports/both@file",
+            &format!(
+                "spiffe: TLS and SPIFFE configuration cannot be defined at the same time: leave out either `spiffe` or \
+                 the other options of TLS | {UNCONFIGURED}"
+            ),
+        ),
+        (
+            "http/serversTransports/ids@file",
+            &format!(
+                "spiffe.ids: \"https://a.test\": a SPIFFE ID begins with spiffe:// | spiffe.ids: \"spiffe://A.test\": a \
+                 trust domain has small letters, digits, `.`, `-` and `_`, and at least one of them | {UNCONFIGURED}"
+            ),
+        ),
+        (
+            "http/serversTransports/domain@file",
+            &format!(
+                "spiffe.trustDomain: \"a.test/web\": a trust domain has small letters, digits, `.`, `-` and `_`, and at \
+                 least one of them | {UNCONFIGURED}"
+            ),
+        ),
+    ] {
+        assert_eq!(error(&checker, key), text, "{key}");
+    }
+}
+
 #[test]
 fn tls_options_and_transports() {
     let checker = checker(
@@ -329,7 +393,6 @@ http:
     suite: {cipherSuites: [TLS_NOT_A_CIPHER]}
     roots: {rootCAs: [/no/such.pem]}
     versions: {minVersion: VersionTLS13, maxVersion: VersionTLS12}
-    spiffe: {spiffe: {}}
 tls:
   options:
     suite: {cipherSuites: [TLS_NOT_A_CIPHER, TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256]}
@@ -359,7 +422,6 @@ tls:
             "http/serversTransports/versions@file",
             "minVersion and maxVersion leave neither TLS 1.2 nor TLS 1.3",
         ),
-        ("http/serversTransports/spiffe@file", "spiffe: SPIFFE does not work yet"),
         ("tls/options/suite@file", "invalid CipherSuite: TLS_NOT_A_CIPHER"),
         ("tls/options/old@file", "cipherSuites: the TLS library has none of those named"),
         ("tls/options/curve@file", "invalid CurveID in curvePreferences: P-25"),

@@ -98,6 +98,25 @@ pub const DIFFERENCES: &[Difference] = &[
         concerns: &["http.serversTransports"],
     },
     Difference {
+        title: "SPIFFE that cannot be used is never replaced by the usual TLS",
+        traefik: "a servers transport with SPIFFE and without a Workload API, or with other options of TLS beside it, uses the \
+                  default TLS and logs it; `serversTransport` likewise",
+        ravelin: "the transport is in error, and so are the routers that need it; `serversTransport` without a Workload API stops \
+                  the start",
+        reason: "servers would be taken by another authority than the one meant, and would not learn who asks",
+        restore: None,
+        concerns: &["http.serversTransports.*.spiffe", "serversTransport.spiffe", "spiffe"],
+    },
+    Difference {
+        title: "a Workload API that is late holds up nobody else",
+        traefik: "the process starts only once the Workload API gave an identity",
+        ravelin: "it serves at once. A request to a server that needs the identity waits for the first answer of the Workload API, at \
+                  most the dial timeout, and is answered 502 where there is none; the Workload API is asked again until there is",
+        reason: "one part of a machine must not keep the others down; what was given before stays in use when the Workload API is lost",
+        restore: None,
+        concerns: &["spiffe"],
+    },
+    Difference {
         title: "routers that ask for client certificates are not reached without",
         traefik: "where two routers give one host different TLS options, and where a rule names no host, the default \
                   options hold: a router whose options ask for a client certificate then serves clients that were never \

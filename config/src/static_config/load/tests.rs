@@ -296,6 +296,24 @@ fn the_transport_to_servers_holds_what_its_files_hold() {
 }
 
 #[test]
+fn where_identities_come_from_is_an_object_unless_it_is_off() {
+    let loaded = file(
+        "spiffe: {workloadAPIAddr: 'unix:///run/agent.sock'}\nserversTransport: {spiffe: {trustDomain: a.test}}\n",
+    )
+    .good();
+    assert_eq!(loaded.notes, []);
+    assert_eq!(object(&loaded, "static/spiffe"), json!({"workloadAPIAddr": "unix:///run/agent.sock"}));
+    assert_eq!(
+        object(&loaded, "http/serversTransports/default@internal"),
+        json!({"spiffe": {"trustDomain": "a.test"}})
+    );
+    for off in ["spiffe: {}", "spiffe: {workloadAPIAddr: ''}"] {
+        let loaded = file(&format!("ping: {{}}\n{off}")).good();
+        assert!(!loaded.draft.objects.contains_key("static/spiffe"), "{off}");
+    }
+}
+
+#[test]
 fn the_language_of_rules_is_one_of_two() {
     assert!(file("core: {defaultRuleSyntax: v1}").refused().contains("core.defaultRuleSyntax"));
     for (text, expected) in [
@@ -363,6 +381,16 @@ fn what_cannot_be_used_stops_the_start_with_its_place() {
         (
             "entryPoints: {web: {address: '127.0.0.1:{{ env }}'}}",
             "t.yml:1:15: entryPoints.web: address: \"{{ env }}\" is no port",
+        ),
+        (
+            "spiffe: {workloadAPIAddr: /run/agent.sock}",
+            "t.yml:1:1: spiffe: workloadAPIAddr: expected unix:///path/of/the/socket, or tcp:// with an IP address and a \
+             port, found \"/run/agent.sock\"",
+        ),
+        (
+            "spiffe: {}\nserversTransport: {spiffe: {}}",
+            "t.yml:2:1: serversTransport: SPIFFE is enabled for this transport, but not configured: set \
+             `spiffe.workloadAPIAddr` in the static configuration",
         ),
         (
             "providers: {file: {directry: x}}",

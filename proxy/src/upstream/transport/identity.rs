@@ -240,7 +240,7 @@ mod tests {
     fn client(change: impl FnOnce(&mut ServersTransport)) -> Arc<ClientConfig> {
         let mut config = ServersTransport::default();
         change(&mut config);
-        client_configs(&config).expect("a good transport").1
+        client_configs(&config, None).expect("a good transport").1
     }
 
     #[test]

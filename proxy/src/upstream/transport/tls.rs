@@ -15,11 +15,30 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 
 use super::TransportError;
 use super::identity::{OfUri, OwnCertificates};
+use crate::spiffe::{Source, client_config};
 
 /// The configuration that offers HTTP/2 (unless off) and HTTP/1.1, and the one for HTTP/1.1 only.
 pub(super) fn client_configs(
     config: &ServersTransport,
+    workload: Option<&Arc<Source>>,
 ) -> Result<(Arc<ClientConfig>, Arc<ClientConfig>), TransportError> {
+    let mut client = match (&config.spiffe, workload) {
+        (None, _) => of_options(config)?,
+        (Some(_), _) if config.has_own_tls() => return Err(TransportError::BesideTls),
+        // Never the usual TLS in its place, which would take others for the servers.
+        (Some(_), None) => return Err(TransportError::NoWorkload),
+        (Some(spiffe), Some(workload)) => client_config(spiffe, workload)?,
+    };
+    // Without HTTP/2 nothing is offered, as Go's client does: HTTP/1.1 needs no ALPN.
+    let http1 = Arc::new(client.clone());
+    if !config.disable_http2 {
+        client.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    }
+    Ok((Arc::new(client), http1))
+}
+
+/// TLS by the options of the transport alone.
+fn of_options(config: &ServersTransport) -> Result<ClientConfig, TransportError> {
     let provider = Arc::new(provider(&config.cipher_suites)?);
     let versions = versions(config)?;
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
@@ -37,19 +56,13 @@ pub(super) fn client_configs(
     } else {
         builder.with_root_certificates(roots(&config.root_cas)?)
     };
-    let mut client = if config.certificates.is_empty() {
+    Ok(if config.certificates.is_empty() {
         builder.with_no_client_auth()
     } else {
         let keys = config.certificates.iter().map(|pair| own_key(pair, &provider));
         let own = OwnCertificates::new(keys.collect::<Result<_, _>>()?);
         builder.with_client_cert_resolver(Arc::new(own))
-    };
-    // Without HTTP/2 nothing is offered, as Go's client does: HTTP/1.1 needs no ALPN.
-    let http1 = Arc::new(client.clone());
-    if !config.disable_http2 {
-        client.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    }
-    Ok((Arc::new(client), http1))
+    })
 }
 
 /// A certificate chain of ours with its key.
@@ -250,21 +263,21 @@ mod tests {
     fn unreadable_pem_is_an_error_that_names_its_option() {
         let config =
             ServersTransport { root_cas: vec!["/nowhere/ca.pem".into()], ..ServersTransport::default() };
-        let error = client_configs(&config).expect_err("no such file").to_string();
+        let error = client_configs(&config, None).expect_err("no such file").to_string();
         assert!(error.starts_with("rootCAs cannot be read: /nowhere/ca.pem"), "{error}");
         let config = ServersTransport {
             root_cas: vec!["-----BEGIN NOTHING-----".into()],
             ..ServersTransport::default()
         };
-        assert!(client_configs(&config).is_err());
+        assert!(client_configs(&config, None).is_err());
     }
 
     #[test]
     fn http2_is_offered_unless_it_is_off() {
-        let (both, one) = client_configs(&ServersTransport::default()).expect("defaults are good");
+        let (both, one) = client_configs(&ServersTransport::default(), None).expect("defaults are good");
         assert_eq!(both.alpn_protocols, [b"h2".to_vec(), b"http/1.1".to_vec()]);
         assert!(one.alpn_protocols.is_empty());
         let config = ServersTransport { disable_http2: true, ..ServersTransport::default() };
-        assert!(client_configs(&config).expect("good").0.alpn_protocols.is_empty());
+        assert!(client_configs(&config, None).expect("good").0.alpn_protocols.is_empty());
     }
 }

@@ -2,6 +2,7 @@
 //! It must not read configuration bytes (the compiler does) and holds nothing that changes while it serves.
 
 pub mod index;
+mod names;
 mod route;
 pub mod sections;
 pub mod tls_hosts;

@@ -6,10 +6,10 @@
 use std::cmp::{Ordering, Reverse};
 use std::sync::Arc;
 
-use foldhash::fast::FixedState;
-use imbl::shared_ptr::DefaultSharedPtr;
 use ravelin_config::rule::{CompiledRule, HostKeys, PathKeys, RequestFacts, RouteKeys};
 use smallvec::SmallVec;
+
+use super::names::Names;
 
 /// Where a route stands among all: a higher priority first, then the provider's precedence, then the name.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -48,14 +48,13 @@ pub trait Ranked {
     fn rule(&self) -> &CompiledRule;
 }
 
-type Map<V> = imbl::GenericHashMap<Arc<str>, V, FixedState, DefaultSharedPtr>;
 /// Sorted by rank.
 type List<R> = Arc<[Arc<R>]>;
 
 /// An ordered set of routes that can be searched by request.
 pub struct RouteIndex<R> {
-    hosts: Map<Paths<R>>,
-    parents: Map<Paths<R>>,
+    hosts: Names<Paths<R>>,
+    parents: Names<Paths<R>>,
     any_host: Paths<R>,
     len: usize,
 }
@@ -69,8 +68,8 @@ enum Paths<R> {
 }
 
 struct PathLists<R> {
-    exact: Map<List<R>>,
-    prefixes: Map<List<R>>,
+    exact: Names<List<R>>,
+    prefixes: Names<List<R>>,
     /// Length in bytes of each prefix and how many prefixes have it; longest first.
     lengths: Arc<[(usize, usize)]>,
     any_path: List<R>,
@@ -110,8 +109,8 @@ impl<R> Clone for PathLists<R> {
 impl<R> Default for PathLists<R> {
     fn default() -> Self {
         Self {
-            exact: Map::default(),
-            prefixes: Map::default(),
+            exact: Names::default(),
+            prefixes: Names::default(),
             lengths: Arc::default(),
             any_path: Arc::default(),
         }
@@ -126,7 +125,7 @@ impl<R> Default for Paths<R> {
 
 impl<R> Default for RouteIndex<R> {
     fn default() -> Self {
-        Self { hosts: Map::default(), parents: Map::default(), any_host: Paths::default(), len: 0 }
+        Self { hosts: Names::default(), parents: Names::default(), any_host: Paths::default(), len: 0 }
     }
 }
 
@@ -210,13 +209,13 @@ impl<R: Ranked> PathLists<R> {
 }
 
 /// Changes one list of a map. Returns by how many keys the map grew: 1, 0 or -1.
-fn set_in<R: Ranked>(map: &mut Map<List<R>>, key: &Arc<str>, rank: &Rank, route: Option<&Arc<R>>) -> isize {
-    let old = map.get(&**key);
+fn set_in<R: Ranked>(map: &mut Names<List<R>>, key: &Arc<str>, rank: &Rank, route: Option<&Arc<R>>) -> isize {
+    let old = map.get(key);
     let new = listed(old.map_or(&[][..], |list| list), rank, route);
     match (old.is_some(), new.is_empty()) {
         (false, true) => 0,
         (true, true) => {
-            map.remove(&**key);
+            map.remove(key);
             -1
         }
         (had, false) => {
@@ -264,13 +263,13 @@ impl<R: Ranked> RouteIndex<R> {
     }
 
     fn set(&mut self, keys: &RouteKeys, rank: &Rank, route: Option<&Arc<R>>) {
-        let set_host = |map: &mut Map<Paths<R>>, host: &Arc<str>| {
-            let held = map.get_mut(&**host);
+        let set_host = |map: &mut Names<Paths<R>>, host: &Arc<str>| {
+            let held = map.get_mut(host);
             let paths = Paths::changed(held.as_deref(), &keys.paths, rank, route);
             match held {
-                _ if paths.is_empty() => drop(map.remove(&**host)),
+                _ if paths.is_empty() => map.remove(host),
                 Some(held) => *held = paths,
-                None => drop(map.insert(Arc::clone(host), paths)),
+                None => map.insert(Arc::clone(host), paths),
             }
         };
         match &keys.hosts {

@@ -12,9 +12,11 @@ use crate::digest::Digest;
 use crate::key::Key;
 use crate::secret::{SecretId, SecretMap, ViewKey};
 
+mod filling;
 mod shared;
 mod trie;
 
+pub use filling::filling;
 pub use shared::SharedRecords;
 use trie::{LeafChange, Trie};
 
@@ -105,7 +107,7 @@ impl ConfigMap {
     /// Makes many changes at once: each inner digest on their paths is computed once.
     pub fn change(&mut self, changes: BTreeMap<Key, Change>) {
         let mut leaves = Vec::with_capacity(changes.len());
-        for (key, change) in changes {
+        for (key, change) in filling(changes) {
             match change {
                 Change::Put(bytes) => {
                     leaves.push(LeafChange::new(key.clone(), Some(Digest::of(&bytes))));

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use imbl::OrdMap;
+use ravelin_config::map::filling;
 use ravelin_config::secret::{OpenError, fill_record};
 use ravelin_config::{Change, ConfigMap, GenerationId, Key, Kind, Record, RecordWire, object};
 use ravelin_transport::codec;
@@ -277,7 +278,7 @@ impl Run<'_> {
     /// objects refer to is noted first.
     fn affected(&mut self, changed: BTreeSet<Key>) -> BTreeSet<Key> {
         let mut parents = Vec::new();
-        for key in &changed {
+        for key in filling(&changed) {
             parents.extend(self.parents(key).cloned());
             let refers_to = self.refers_to(key);
             self.state.references.set(key, refers_to);

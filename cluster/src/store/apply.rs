@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use ravelin_config::map::filling;
 use ravelin_config::{Change as ConfigChange, Key, SecretId};
 use ravelin_consensus::{Entry, EntryKind, Index, NodeId, Term};
 
@@ -421,12 +422,13 @@ impl Store {
         self.live_bytes = live_bytes;
         let mut config = BTreeMap::new();
         let mut changes = Vec::with_capacity(wanted.len());
+        let mut stamped = Vec::new();
         for (key, new) in wanted {
             let existed = self.held(&key).is_some();
             let (value, secrets) = new.map_or_else(Default::default, |new| (Some(new.bytes), new.secrets));
             match &key {
                 StoreKey::Config(key) => {
-                    self.stamp(key, value.is_some());
+                    stamped.push((key.clone(), value.is_some()));
                     self.references.set(key, secrets);
                     config.insert(key.clone(), value.clone().map_or(ConfigChange::Delete, ConfigChange::Put));
                 }
@@ -438,6 +440,9 @@ impl Store {
                 }
             }
             changes.push(KeyChange { key, value, existed });
+        }
+        for (key, put) in filling(stamped) {
+            self.stamp(&key, put);
         }
         let mut generation = None;
         if !config.is_empty() {

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use ravelin_config::dynamic::{HttpRouter, RouterTls};
+use ravelin_config::map::filling;
 use ravelin_config::rule::{self, CompiledRule, PRIORITY_MAX, RouteKeys, RuleError, Syntax};
 use ravelin_config::{Key, Kind, Record};
 use serde_json::Value;
@@ -77,9 +78,9 @@ impl Run<'_> {
                 self.take_away(placement);
             }
         }
-        for key in &keys {
-            self.place(key);
-        }
+        let mut placed: Vec<_> = keys.iter().filter_map(|key| self.place(key)).collect();
+        placed.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+        self.state.routers.extend(filling(placed));
     }
 
     fn take_away(&mut self, Placement { place, keys, route }: &Placement) {
@@ -161,8 +162,12 @@ impl Run<'_> {
         false
     }
 
-    fn place(&mut self, key: &Key) {
-        let Some((router, mut reason)) = self.router(key) else { return self.state.note(key, None) };
+    /// Puts a router in its places, which are given back with its name.
+    fn place(&mut self, key: &Key) -> Option<(Arc<str>, Arc<[Placement]>)> {
+        let Some((router, mut reason)) = self.router(key) else {
+            self.state.note(key, None);
+            return None;
+        };
         if self.is_own_ancestor(key) {
             reason = reason.or_else(|| Some(Arc::from("parentRefs: the router is an ancestor of itself")));
         }
@@ -174,7 +179,8 @@ impl Run<'_> {
                     router = key.name(),
                     "no place of its own, others may get its requests: {text}"
                 );
-                return self.state.note(key, Some(&text));
+                self.state.note(key, Some(&text));
+                return None;
             }
         };
         let name: Arc<str> = Arc::from(key.name());
@@ -185,7 +191,7 @@ impl Run<'_> {
         let problem = reason.or(placed.1);
         self.state.note(key, problem.as_deref());
         self.state.routes += placed.0.len();
-        self.state.routers.insert(name, Arc::from(placed.0));
+        Some((name, Arc::from(placed.0)))
     }
 
     fn on_entry_points(

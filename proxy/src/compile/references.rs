@@ -37,7 +37,10 @@ impl References {
             // Many refer to the same: its text is held once.
             let held =
                 |key: Key| self.users.get_key_value(&key).map_or(key.clone(), |(held, _)| held.clone());
-            let refers_to = refers_to.into_iter().map(held).collect();
+            let refers_to: Vec<Key> = refers_to.into_iter().map(held).collect();
+            // Those beside each other mostly refer to the same: their list is held once.
+            let beside = self.of.get_prev(user).map(|(_, list)| list).filter(|list| ***list == *refers_to);
+            let refers_to = beside.cloned().unwrap_or_else(|| Arc::from(refers_to));
             self.of.insert(user.clone(), refers_to);
         }
     }
@@ -76,6 +79,17 @@ mod tests {
 
     fn keys(texts: &[&str]) -> BTreeSet<Key> {
         texts.iter().map(|text| key(text)).collect()
+    }
+
+    #[test]
+    fn those_beside_each_other_share_the_list_of_what_they_refer_to() {
+        let mut references = References::default();
+        for user in ["r1", "r3", "r2"] {
+            references.set(&key(user), keys(&["e", "s"]));
+        }
+        let list = |user: &str| references.of(&key(user)).as_ptr();
+        assert_eq!([list("r2"), list("r3")], [list("r1"); 2]);
+        assert_eq!(references.closure(keys(&["s"])), keys(&["s", "r1", "r2", "r3"]));
     }
 
     #[test]

@@ -117,7 +117,7 @@ pub(crate) struct Group {
 }
 
 /// Memory that a group keeps for the next one, in bytes.
-const GROUP_KEPT_BYTES: usize = 4 << 20;
+const GROUP_KEPT_BYTES: usize = 1 << 20;
 
 impl Group {
     pub(crate) fn clear(&mut self) {

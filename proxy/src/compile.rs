@@ -14,8 +14,8 @@ use ravelin_transport::codec;
 use crate::metrics::Metrics;
 use crate::middleware::{PolicyStates, Template};
 use crate::service::{Checks, DEFAULT_TRANSPORT, ServerStates, Service};
-use crate::table::sections::{Sections, TlsSettings};
 use crate::spiffe::{Source, Sources};
+use crate::table::sections::{Sections, TlsSettings};
 use crate::table::{EntryPointTable, Route, RouteIndex, Table};
 use crate::tls::{Loaded, TlsError, TlsTable, generated_default};
 use crate::upstream::{Transport, UpstreamRegistry};
@@ -81,9 +81,9 @@ pub struct Process {
     pub servers: ServerStates,
     /// Who asks servers how they are.
     pub checks: Checks,
-    /// The certificate for names that have none.
     /// Who gives identities for servers.
     pub workloads: Sources,
+    /// The certificate for names that have none.
     pub generated: Arc<Loaded>,
     /// How many workers count requests, each by itself.
     pub workers: usize,
@@ -100,8 +100,8 @@ impl Process {
             states: PolicyStates::default(),
             servers: ServerStates::default(),
             checks: Checks::default(),
-            generated: generated_default()?,
             workloads: Sources::default(),
+            generated: generated_default()?,
             workers,
         })
     }
@@ -126,8 +126,8 @@ struct State {
     tls_settings: Arc<TlsSettings>,
     tls: Option<Arc<TlsTable>>,
     references: References,
-    transports: OrdMap<Arc<str>, Compiled<Transport>>,
     workload: Option<Arc<Source>>,
+    transports: OrdMap<Arc<str>, Compiled<Transport>>,
     templates: OrdMap<Arc<str>, Compiled<Template>>,
     services: OrdMap<Arc<str>, Compiled<Service>>,
     routers: OrdMap<Arc<str>, Arc<[Placement]>>,

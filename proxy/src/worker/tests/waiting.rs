@@ -33,7 +33,7 @@ static PIECE: [u8; 16 * 1024] = [b'x'; 16 * 1024];
 /// Bytes that servers sent or clients uploaded, of the whole process: every test that counts runs alone.
 static MOVED: AtomicU64 = AtomicU64::new(0);
 /// Far above what anything takes.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(180);
 /// What one connection of HTTP/2 comes to, at least, of what is told of it. The rest is what a request holds before its answer waits (its
 /// head, one that might be sent again), and what stands in for odd sizes.
 const HTTP2_SHARE_PERCENT: u64 = 75;
@@ -65,7 +65,9 @@ fn start(url: &str, requests_max: usize) -> Running {
     let options = WorkerOptions { workers: 1, connections_max: 10_000 };
     let make = move |index| Worker::new(index, Arc::clone(&of_workers));
     let mut workers = Workers::start(options, make).expect("threads can be had");
-    let settings = Settings::default();
+    let mut settings = Settings::default();
+    // What is given up gives its memory back: nobody loses patience before the test does.
+    settings.timeouts.write_stall = 2 * PATIENCE;
     let bounds = Bounds::of(&settings);
     let status = workers.listen(web("127.0.0.1:0", settings));
     let address = *status["web"].as_ref().expect("a free port");

@@ -159,10 +159,7 @@ impl Machine {
             }
         }
         if !batches.is_empty() {
-            let told = self.log.persist(&batches);
-            // Under load there is no rest between two groups.
-            let failed = if self.disk_work.is_empty() { self.log.settle() } else { None };
-            return failed.or(told);
+            return self.log.persist(&batches);
         }
         match self.disk_work.pop_front()? {
             Work::Compact(meta) => self.log.compact(&meta),

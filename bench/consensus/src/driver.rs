@@ -182,7 +182,6 @@ impl LogThread {
             if let Some(meta) = compacted {
                 wal.compact(&meta)?;
             }
-            wal.settle()?;
             rests = std::time::Instant::now();
         }
         Ok(())

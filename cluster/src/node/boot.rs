@@ -183,17 +183,12 @@ pub struct Log {
 }
 
 impl Log {
-    /// Writes batches with one sync and says what to tell the node. To be settled once that is told. Blocks.
+    /// Writes batches with one sync and says what to tell the node. Blocks.
     pub fn persist(&mut self, batches: &[Batch<CommandBytes>]) -> Option<Event> {
         match self.wal.append(batches) {
             Ok(token) => token.map(Event::Persisted),
             Err(error) => Some(Event::PersistFailed { reason: chain(&error) }),
         }
-    }
-
-    /// Marks what was written last as durable, if nothing written since does; what to tell the node if that fails. Blocks.
-    pub fn settle(&mut self) -> Option<Event> {
-        self.wal.settle().err().map(|error| Event::PersistFailed { reason: chain(&error) })
     }
 
     /// Notes a durable snapshot in the log, then drops what it covers: log first, files after. Blocks.

@@ -43,10 +43,6 @@ impl GroupLog<Batch<CommandBytes>, SnapshotMeta, Known> for Log {
         Log::persist(self, batches)
     }
 
-    fn settle(&mut self) -> Option<Event> {
-        Log::settle(self)
-    }
-
     fn compact(&mut self, meta: &SnapshotMeta) -> Option<Event> {
         Log::compact(self, meta)
     }

@@ -22,9 +22,6 @@ pub(super) trait GroupLog<B, M, N> {
     /// Writes these batches with one sync. Returns when they are durable, or says that they are not.
     fn persist(&mut self, batches: &[B]) -> Option<Self::Told>;
 
-    /// Nothing waits to be written: what the log does for itself, after everything was told.
-    fn settle(&mut self) -> Option<Self::Told>;
-
     /// Drops what a snapshot covers.
     fn compact(&mut self, meta: &M) -> Option<Self::Told>;
 
@@ -63,7 +60,6 @@ pub(super) fn run<B, M, N, L: GroupLog<B, M, N>>(
             next = work.ready();
         }
         write(log, &mut batches).into_iter().for_each(&mut tell);
-        log.settle().into_iter().for_each(&mut tell);
         // Nobody waits for a note: it is written once the writes that somebody waits for are done.
         if let Some(note) = known.take() {
             log.note(note);
@@ -162,10 +158,6 @@ mod loom_checks {
                 self.durable.store(self.written, Ordering::Relaxed);
             }
             Some(self.written)
-        }
-
-        fn settle(&mut self) -> Option<u64> {
-            None
         }
 
         fn compact(&mut self, covered: &u64) -> Option<u64> {

@@ -5,9 +5,8 @@
 //! it (`durable`, see [`record`](super::record)). Anything else is damage, and the log refuses to open: a log that is
 //! cut short there could forget votes and committed entries.
 //!
-//! What cannot be told apart: damage to the very last group if its process or the power ended before a later record that
-//! vouches for it reached the disk: the mark that is written once there is nothing else to write, or the next group. Then,
-//! and only then, acknowledged records could be taken for a torn tail.
+//! What cannot be told apart: damage to the very last group if power was lost before the note that follows each
+//! successful sync reached the disk. Then, and only then, acknowledged records could be taken for a torn tail.
 //!
 //! What a later version wrote is neither: its checksum holds. The log refuses to open then, and nothing is cleaned.
 //!

@@ -53,8 +53,6 @@ pub struct Wal {
     /// What the records so far add up to, entries aside.
     base: Base,
     group: Group,
-    /// The last group is on disk, and nothing behind it says so yet.
-    unmarked: bool,
     stopped: Option<String>,
 }
 
@@ -110,15 +108,15 @@ impl Wal {
             durable: next_sequence.saturating_sub(1),
             base,
             group: Group::default(),
-            unmarked: false,
             stopped: None,
         };
         // Power was lost before the mark behind the last group was on disk. Without one, damage to that group would look
         // like a torn write, for as long as nothing more is written. A segment's first record needs none.
         let mark = RECORD_HEADER_BYTES as u64;
         let unmarked = doubtful > SEGMENT_HEADER_BYTES as u64 && end - doubtful > mark;
-        wal.unmarked = unmarked && end + mark <= wal.header.reserved;
-        wal.settle()?;
+        if unmarked && end + mark <= wal.header.reserved {
+            wal.note_synced()?;
+        }
         Ok((wal, recovered))
     }
 
@@ -134,8 +132,7 @@ impl Wal {
     }
 
     /// Writes the batches in order, one record each, and syncs once. Gives the last one's token: it and every earlier
-    /// token is durable. `None` if there was no batch. Whoever has told of it and has nothing more to write calls
-    /// [`Self::settle`].
+    /// token is durable. `None` if there was no batch.
     ///
     /// # Errors
     /// Any [`WalError`]. The log is then stopped for good: every later call fails with [`WalError::Stopped`], and only
@@ -144,18 +141,6 @@ impl Wal {
         let Some(last) = batches.last() else { return Ok(None) };
         self.guarded(|wal| wal.append_batches(batches))?;
         Ok(Some(last.token))
-    }
-
-    /// Marks the last group as durable, so that damage to it is never taken for a torn write. Nobody waits for that: what is
-    /// written next would say it as well.
-    ///
-    /// # Errors
-    /// As [`Wal::append`].
-    pub fn settle(&mut self) -> Result<(), WalError> {
-        if !self.unmarked {
-            return Ok(());
-        }
-        self.guarded(Self::mark_durable)
     }
 
     /// Notes that a snapshot of our own is durable, then removes the segments that hold only entries it covers.
@@ -180,12 +165,11 @@ impl Wal {
         })
     }
 
-    /// Makes the last mark durable too, so that damage to the last group would be recognised after a power loss.
+    /// Makes the last note durable too, so that damage to the last group would be recognised after a power loss.
     ///
     /// # Errors
     /// As [`Wal::append`].
     pub fn close(mut self) -> Result<(), WalError> {
-        self.settle()?;
         self.guarded(|wal| Ok(wal.file.sync()?))
     }
 
@@ -235,7 +219,7 @@ impl Wal {
         if installed { self.prune() } else { Ok(()) }
     }
 
-    /// Writes and syncs the group, in a new segment if this one has no room for it and for the mark behind it.
+    /// Writes and syncs the group, in a new segment if this one has no room, and notes the success behind it.
     fn write_group(&mut self) -> Result<(), WalError> {
         let needed = (self.group.bytes() + RECORD_HEADER_BYTES) as u64;
         if self.offset + needed > self.header.reserved {
@@ -248,19 +232,17 @@ impl Wal {
         self.offset += bytes.len() as u64;
         self.next_sequence += records;
         self.durable = self.next_sequence - 1;
-        self.unmarked = true;
-        Ok(())
+        self.note_synced()
     }
 
     /// Not synced itself: it reaches the disk with the next group, or when the system writes its cache back.
-    fn mark_durable(&mut self) -> Result<(), WalError> {
+    fn note_synced(&mut self) -> Result<(), WalError> {
         self.group.clear();
         push(&mut self.group, RecordKind::Synced, |_| Ok(()))?;
         let bytes = self.group.seal(self.header.salt(), self.next_sequence, self.durable);
         self.file.write_at(self.offset, bytes)?;
         self.offset += bytes.len() as u64;
         self.next_sequence += 1;
-        self.unmarked = false;
         Ok(())
     }
 

@@ -21,7 +21,6 @@ fn filled(disk: &SimDisk, entries: u64) -> Wal {
     for index in 1..=entries {
         assert_eq!(wal.append(&[numbered(index)]).expect("no fault"), Some(Token(index)));
     }
-    wal.settle().expect("no fault");
     wal
 }
 
@@ -40,7 +39,6 @@ fn the_bytes_of_a_segment_are_golden() {
         batch(2, 6, 4, vec![]),
     ])
     .expect("no fault");
-    wal.settle().expect("no fault");
     let end = usize::try_from(wal.offset).expect("a small segment");
     let content = disk.content(&segment_path(1)).expect("there");
     let (written, rest) = content.split_at(end);
@@ -257,33 +255,6 @@ fn a_torn_tail_is_cut_and_leaves_no_trace() {
     wal.append(&[numbered(4)]).expect("no fault");
     disk.crash();
     assert_eq!(open(&disk).expect("whole").1.entries.len(), 4);
-}
-
-/// One mark, and only where the log rests: between two groups the second one says that the first is durable.
-#[test]
-fn a_group_is_vouched_for_by_the_next_one_or_by_a_mark() {
-    let disk = SimDisk::new(1);
-    let (mut wal, _) = open(&disk).expect("fresh");
-    let mark = RECORD_HEADER_BYTES as u64;
-    let mut ends = vec![wal.offset];
-    for index in 1..=2 {
-        wal.append(&[numbered(index)]).expect("no fault");
-        ends.push(wal.offset);
-    }
-    let [begin, first, second] = ends[..] else { panic!("a place before and behind each group") };
-    assert_eq!(second - first, first - begin, "nothing lies between two groups");
-    let damaged = |offset: u64| {
-        assert!(disk.flip_bit(&segment_path(1), offset, 3));
-        let error = refused(&disk);
-        assert!(disk.flip_bit(&segment_path(1), offset, 3));
-        matches!(error, WalError::Damaged { .. })
-    };
-    assert!(damaged(first - 9), "the second says that it was whole");
-    for _ in 0..2 {
-        wal.settle().expect("no fault");
-        assert_eq!(wal.offset, second + mark);
-    }
-    assert!(damaged(second - 9), "the mark says that it was whole");
 }
 
 #[test]

@@ -13,7 +13,13 @@ use super::verify::{Outcome, tests_passed};
 /// What must be there: a program below `target/clients`, and with which arguments it tells that it works.
 const TOOLS: [(&str, &[&str]); 2] = [
     ("bin/h2spec", &["--version"]),
-    ("python/bin/python", &["-c", "import grpc, grpc_health.v1.health, websockets.sync.server, sseclient"]),
+    (
+        "python/bin/python",
+        &[
+            "-c",
+            "import grpc, grpc_health.v1.health, websockets.sync.server, sseclient, spiffe, cryptography",
+        ],
+    ),
 ];
 
 pub(crate) fn run(root: &Path, log: &Path) -> anyhow::Result<Outcome> {

@@ -20,13 +20,21 @@ fn standalone(dynamic: &str) -> Standalone {
     all
 }
 
-/// Runs a script of `tests/whole/clients` between the proxy and a server that it starts at `{server}`.
-fn script(name: &str, dynamic: &str) {
-    let server = free_address().to_string();
-    let all = standalone(&dynamic.replace("{server}", &server));
+/// Runs a script of `tests/whole/clients` between the proxy and a server that it starts at `{server}`; other addresses that it takes stand
+/// in braces as well.
+fn script(name: &str, dynamic: &str, others: &[&str]) {
+    let places: Vec<String> = ["{server}"].iter().chain(others).map(ToString::to_string).collect();
+    let addresses: Vec<String> = places.iter().map(|_| free_address().to_string()).collect();
+    let whole = places
+        .iter()
+        .zip(&addresses)
+        .fold(dynamic.to_owned(), |text, (place, address)| text.replace(place, address));
+    let all = standalone(&whole);
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/whole/clients");
     let output = Command::new(installed("python/bin/python"))
-        .args([folder.join(name).as_os_str(), all.web.to_string().as_ref(), server.as_ref()])
+        .arg(folder.join(name))
+        .arg(all.web.to_string())
+        .args(addresses)
         .stdin(Stdio::null())
         .output()
         .expect("Python is installed below target/clients");
@@ -56,15 +64,25 @@ fn googles_grpc_client_and_server_do_not_notice_the_proxy_and_health_checks_noti
     script(
         "calls.py",
         "http:\n  routers:\n    r: {rule: PathPrefix(`/`), service: s, entryPoints: [web]}\n    page: {rule: Host(`page.test`), service: s, entryPoints: [web], middlewares: [web]}\n  middlewares:\n    web: {grpcWeb: {allowOrigins: ['http://page.test']}}\n  services:\n    s:\n      loadBalancer:\n        servers: [{url: 'h2c://{server}'}]\n        healthCheck: {mode: grpc, interval: 100ms, timeout: 60s}\n",
+        &[],
     );
 }
 
 #[test]
 fn a_websocket_client_and_server_do_not_notice_the_proxy() {
-    script("websocket.py", PLAIN);
+    script("websocket.py", PLAIN, &[]);
 }
 
 #[test]
 fn events_reach_their_client_one_by_one_as_they_are_sent() {
-    script("events.py", PLAIN);
+    script("events.py", PLAIN, &[]);
+}
+
+#[test]
+fn a_workload_api_of_others_tells_who_asks_and_who_is_asked() {
+    script(
+        "workload.py",
+        "http:\n  routers:\n    r: {rule: Host(`web.test`), service: web, entryPoints: [web]}\n    other: {rule: Host(`other.test`), service: other, entryPoints: [web]}\n    usual: {rule: Host(`usual.test`), service: usual, entryPoints: [web]}\n  services:\n    web: {loadBalancer: {servers: [{url: 'https://{server}'}], serversTransport: web}}\n    other: {loadBalancer: {servers: [{url: 'https://{server}'}], serversTransport: other}}\n    usual: {loadBalancer: {servers: [{url: 'https://{server}'}]}}\n  serversTransports:\n    web: {spiffe: {ids: ['spiffe://a.test/web']}}\n    other: {spiffe: {ids: ['spiffe://a.test/else']}}\nspiffe: {workloadAPIAddr: 'tcp://{agent}'}\n",
+        &["{agent}"],
+    );
 }

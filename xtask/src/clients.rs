@@ -30,7 +30,10 @@ pub(crate) fn run(root: &Path, log: &Path) -> anyhow::Result<Outcome> {
         }
     }
     let mut command = Command::new(process::cargo_program());
-    command.args("test --locked -p ravelin --features clients --test whole clients::".split_whitespace());
+    // `--workspace` so that the dependencies' features, and with them what was built, are those of the step `test`.
+    command.args(
+        "test --locked --workspace --features ravelin/clients --test whole clients::".split_whitespace(),
+    );
     process::quietly(command.current_dir(root), log)?;
     let tests: u64 = fs::read_to_string(log).unwrap_or_default().lines().filter_map(tests_passed).sum();
     if tests == 0 {

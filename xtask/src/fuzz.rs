@@ -31,14 +31,28 @@ pub(crate) fn short(root: &Path, log: &Path) -> anyhow::Result<Outcome> {
     }
     let folder = build(root, log)?;
     let targets = targets(root)?;
-    let mut runs = 0;
-    for target in &targets {
+    let briefly = |target: &String| -> anyhow::Result<u64> {
         let own = log.with_file_name(format!("fuzz-{target}.log"));
         process::quietly(&mut command(root, &folder, target, SECONDS_IN_VERIFY)?, &own)
             .with_context(|| replay_hint(target))?;
-        runs += report::Figures::of(&fs::read_to_string(&own).unwrap_or_default()).executions;
+        Ok(report::Figures::of(&fs::read_to_string(&own).unwrap_or_default()).executions)
+    };
+    let mut runs = 0;
+    for together in targets.chunks(campaign::cores()) {
+        let ended: Vec<anyhow::Result<u64>> = std::thread::scope(|scope| {
+            let started: Vec<_> = together.iter().map(|target| scope.spawn(|| briefly(target))).collect();
+            started.into_iter().map(joined).collect()
+        });
+        for executions in ended {
+            runs += executions?;
+        }
     }
     Ok(Outcome::Passed(format!("fuzz: {} targets, {runs} executions, 0 crashes", targets.len())))
+}
+
+/// What a thread returned; a panic of it goes on in the caller.
+fn joined<T>(thread: std::thread::ScopedJoinHandle<'_, T>) -> T {
+    thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
 /// Runs a campaign; the process's exit code: 0 if nothing was found, 1 if something crashed, 2 if it could not be run.

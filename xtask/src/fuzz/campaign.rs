@@ -59,7 +59,8 @@ pub(super) fn run(root: &Path, options: &Options) -> anyhow::Result<usize> {
     Ok(found.iter().map(|target| target.crashes.len()).sum())
 }
 
-fn cores() -> usize {
+/// How many targets can run beside one another.
+pub(super) fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 

@@ -62,6 +62,14 @@ pub struct Checker {
 /// An entry point's key (that without a name stands for the default ones) and a host.
 type TlsPlace = (Key, Arc<str>);
 
+/// What is known of entry points while objects are judged.
+struct EntryPoints {
+    /// Those of routers that name none.
+    default: Vec<Key>,
+    /// Whether there is any at all: a part of a configuration may be judged without its static one.
+    any: bool,
+}
+
 #[derive(Clone, Debug)]
 struct Node {
     own: Own,
@@ -227,14 +235,14 @@ impl Checker {
 
     /// The other providers' TLS options or stores of the name `default`: it has no provider, so there can be one only.
     fn rivals(&self, key: &Key) -> impl Iterator<Item = &Key> {
-        let prefix = key.as_str().split_once("/default@").map(|(kind, _)| format!("{kind}/default@"));
-        let prefix = prefix.filter(|_| matches!(key.kind(), Some(Kind::TlsOptions | Kind::TlsStore)));
-        let first = prefix.clone().unwrap_or_default();
-        let others = self.nodes.range::<str, _>((Bound::Included(first.as_str()), Bound::Unbounded));
-        let others = others.map(|(other, _)| other);
-        let among =
-            move |other: &&Key| prefix.as_ref().is_some_and(|prefix| other.as_str().starts_with(prefix));
-        others.take_while(among).filter(move |other| *other != key)
+        let is_single = matches!(key.kind(), Some(Kind::TlsOptions | Kind::TlsStore));
+        let prefix = is_single.then(|| key.as_str().split_once("/default@")).flatten();
+        let prefix = prefix.map(|(kind, _)| format!("{kind}/default@"));
+        prefix.into_iter().flat_map(move |prefix| {
+            let others = self.nodes.range::<str, _>((Bound::Included(prefix.as_str()), Bound::Unbounded));
+            let among = move |other: &&Key| other.as_str().starts_with(&prefix);
+            others.map(|(other, _)| other).take_while(among).filter(move |other| *other != key)
+        })
     }
 
     /// The record of a key, as last judged.
@@ -326,12 +334,12 @@ impl Checker {
 
     /// `former` is what the language of rules was until now, if it is another one.
     fn judge(&mut self, keys: BTreeSet<Key>, former: Option<Syntax>, change: &mut RecordChange) {
-        let default_entry_points = self.default_entry_points();
+        let entry_points = EntryPoints { default: self.default_entry_points(), any: self.has_entry_points() };
         let keys: Vec<Key> = keys.into_iter().collect();
         // A verdict depends on what objects are by themselves, never on the verdict on another one.
         for keys in keys.chunks(BATCH) {
             let statuses = parallel::map(keys, SHARE_MIN, |key| {
-                self.nodes.get(key).map(|node| self.verdict(key, node, &default_entry_points))
+                self.nodes.get(key).map(|node| self.verdict(key, node, &entry_points))
             });
             for (key, status) in keys.iter().zip(statuses) {
                 let (Some(node), Some(status)) = (self.nodes.get_mut(key), status) else { continue };
@@ -352,8 +360,8 @@ impl Checker {
         }
     }
 
-    fn verdict(&self, key: &Key, node: &Node, default_entry_points: &[Key]) -> Status {
-        let mut reach = reach::Reach::of(self, key, node, default_entry_points);
+    fn verdict(&self, key: &Key, node: &Node, entry_points: &EntryPoints) -> Status {
+        let mut reach = reach::Reach::of(self, key, node, entry_points);
         if let Some(rival) = self.rivals(key).next() {
             reach.errors.push(format!("`default` is also defined as {rival}: only one provider may"));
         }
@@ -363,6 +371,11 @@ impl Checker {
             (true, true) => (State::Enabled, Vec::new()),
         };
         Status { state, errors: bounded(errors) }
+    }
+
+    fn has_entry_points(&self) -> bool {
+        let first = self.nodes.range(own::entry_point_key("")..).next();
+        first.is_some_and(|(key, _)| key.kind() == Some(Kind::EntryPoint))
     }
 
     /// The entry points of routers that name none: those that say `asDefault`, else all but UDP ones and `traefik`.

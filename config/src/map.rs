@@ -10,6 +10,7 @@ use imbl::OrdMap;
 use crate::delta::{Delta, DeltaError};
 use crate::digest::Digest;
 use crate::key::Key;
+use crate::parallel::{self, SHARE_MIN};
 use crate::secret::{SecretId, SecretMap, ViewKey};
 
 mod filling;
@@ -107,10 +108,15 @@ impl ConfigMap {
     /// Makes many changes at once: each inner digest on their paths is computed once.
     pub fn change(&mut self, changes: BTreeMap<Key, Change>) {
         let mut leaves = Vec::with_capacity(changes.len());
-        for (key, change) in filling(changes) {
+        let changes: Vec<(Key, Change)> = filling(changes).collect();
+        let digests = parallel::map(&changes, SHARE_MIN, |(_, change)| match change {
+            Change::Put(bytes) => Some(Digest::of(bytes)),
+            Change::Delete => None,
+        });
+        for ((key, change), digest) in changes.into_iter().zip(digests) {
             match change {
                 Change::Put(bytes) => {
-                    leaves.push(LeafChange::new(key.clone(), Some(Digest::of(&bytes))));
+                    leaves.push(LeafChange::new(key.clone(), digest));
                     self.entries.insert(key, bytes);
                 }
                 Change::Delete => {
@@ -148,6 +154,9 @@ impl ConfigMap {
 
     /// What leads from `old` to this map, by key in order. Costs follow the difference, not the size.
     pub fn diff(&self, old: &Self) -> BTreeMap<Key, Change> {
+        if old.is_empty() {
+            return self.iter().map(|(key, bytes)| (key.clone(), Change::Put(Arc::clone(bytes)))).collect();
+        }
         let mut keys = Vec::new();
         self.trie.differing_keys(&old.trie, &mut keys);
         keys.into_iter()

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use imbl::OrdMap;
 use ravelin_config::map::filling;
+use ravelin_config::parallel::{self, BATCH, SHARE_MIN};
 use ravelin_config::secret::{OpenError, fill_record};
 use ravelin_config::{Change, ConfigMap, GenerationId, Key, Kind, Record, RecordWire, object};
 use ravelin_transport::codec;
@@ -67,6 +68,12 @@ pub enum Refusal {
         allowed: usize,
     },
 }
+
+/// What became of each changed record; none of one that is gone or set aside.
+type Changed = BTreeMap<Key, Option<Record>>;
+
+/// Records that are set aside, with why.
+type Aside = Vec<(Key, Arc<str>)>;
 
 /// Compiled, or why not.
 type Compiled<T> = Result<Arc<T>, Arc<str>>;
@@ -142,8 +149,7 @@ struct State {
 struct Run<'a> {
     process: &'a Process,
     map: &'a ConfigMap,
-    /// What became of each changed record.
-    changed: &'a BTreeMap<Key, Option<Record>>,
+    changed: &'a Changed,
     state: State,
 }
 
@@ -174,28 +180,12 @@ impl Compiler {
     /// # Errors
     /// [`Refusal`]; the compiler stands as before.
     pub fn apply(&mut self, generation: GenerationId, map: &ConfigMap) -> Result<Arc<Table>, Refusal> {
-        let changes = map.diff(&self.map);
-        // Every changed record is read before anything is built, so that a refusal costs nothing.
-        let (mut changed, mut aside) = (BTreeMap::new(), Vec::new());
-        let language = known::language(map);
-        for (key, change) in changes {
-            let read = match change {
-                Change::Put(bytes) => match known::read(&key, &bytes, language)? {
-                    Read::Known(record) => Some(record),
-                    Read::Aside(reason) => {
-                        aside.push((key.clone(), reason));
-                        None
-                    }
-                },
-                Change::Delete => None,
-            };
-            changed.insert(key, read);
-        }
+        let (changed, aside) = read(map, map.diff(&self.map))?;
         let secret_users = self.state.secret_users.with(&changed);
         secret_users.check(&changed, map, &self.map)?;
         let state = State { secret_users, ..self.state.clone() };
         let mut run = Run { process: &self.process, map, changed: &changed, state };
-        run.build(changed.keys().cloned().collect());
+        run.build();
         for (key, reason) in aside {
             run.state.note(&key, Some(&reason));
         }
@@ -207,6 +197,30 @@ impl Compiler {
         self.tables += 1;
         Ok(Arc::new(self.state.table(generation, map, self.tables)))
     }
+}
+
+/// What became of each changed record, and what is set aside and why. All is read before anything is built, so that a refusal
+/// costs nothing.
+fn read(map: &ConfigMap, changes: BTreeMap<Key, Change>) -> Result<(Changed, Aside), Refusal> {
+    let language = known::language(map);
+    let changes: Vec<(Key, Change)> = changes.into_iter().collect();
+    let read = parallel::map(&changes, SHARE_MIN, |(key, change)| match change {
+        Change::Put(bytes) => known::read(key, bytes, language).map(Some),
+        Change::Delete => Ok(None),
+    });
+    let (mut changed, mut aside) = (Vec::with_capacity(changes.len()), Vec::new());
+    for ((key, _), read) in changes.into_iter().zip(read) {
+        let record = match read? {
+            Some(Read::Known(record)) => Some(record),
+            Some(Read::Aside(reason)) => {
+                aside.push((key.clone(), reason));
+                None
+            }
+            None => None,
+        };
+        changed.push((key, record));
+    }
+    Ok((changed.into_iter().collect(), aside))
 }
 
 impl State {
@@ -244,17 +258,17 @@ impl Run<'_> {
         Some(fill_record(&record, |id| self.map.secrets().open(id)).0)
     }
 
-    fn build(&mut self, changed: BTreeSet<Key>) {
-        for gone in changed.iter().filter(|key| self.map.get(key.as_str()).is_none()) {
+    fn build(&mut self) {
+        for (gone, _) in self.changed.iter().filter(|(_, record)| record.is_none()) {
             self.state.note(gone, None);
         }
+        let mut changed: BTreeSet<Key> = self.changed.keys().cloned().collect();
         let is_static = |key: &Key| matches!(key.kind(), Some(Kind::EntryPoint | Kind::StaticSection));
         let is_tls =
             |key: &Key| matches!(key.kind(), Some(Kind::TlsCertificate | Kind::TlsStore | Kind::TlsOptions));
         if self.state.tls.is_none() || changed.iter().any(is_tls) {
             self.tls(changed.iter().filter(|key| is_tls(key)));
         }
-        let mut changed = changed;
         // The default transport exists even in a configuration without any static object.
         let first = !self.state.transports.contains_key(DEFAULT_TRANSPORT);
         if first || changed.iter().any(is_static) {
@@ -278,10 +292,13 @@ impl Run<'_> {
     /// objects refer to is noted first.
     fn affected(&mut self, changed: BTreeSet<Key>) -> BTreeSet<Key> {
         let mut parents = Vec::new();
-        for key in filling(&changed) {
-            parents.extend(self.parents(key).cloned());
-            let refers_to = self.refers_to(key);
-            self.state.references.set(key, refers_to);
+        let keys: Vec<&Key> = filling(&changed).collect();
+        for keys in keys.chunks(BATCH) {
+            let refers_to = parallel::map(keys, SHARE_MIN, |key| self.refers_to(key));
+            for (key, refers_to) in keys.iter().zip(refers_to) {
+                parents.extend(self.parents(key).cloned());
+                self.state.references.set(key, refers_to);
+            }
         }
         let mut affected = self.state.references.closure(changed);
         affected.extend(parents);

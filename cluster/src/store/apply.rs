@@ -4,7 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use ravelin_config::map::filling;
+use ravelin_config::parallel;
 use ravelin_config::{Change as ConfigChange, Key, SecretId};
 use ravelin_consensus::{Entry, EntryKind, Index, NodeId, Term};
 
@@ -213,15 +215,16 @@ impl Store {
 
     /// What a change really changes, with the size of the store after it; or why it is refused.
     fn judge(&self, puts: &[Put], deletes: &[StoreKey]) -> Judged {
-        let mut named = BTreeSet::new();
-        let mut wanted = Wanted::new();
         let items = puts.iter().map(|put| (&put.key, Some(put))).chain(deletes.iter().map(|key| (key, None)));
+        // In their order, as they mostly come, none is named twice.
+        let is_ordered = items.clone().is_sorted_by(|(before, _), (after, _)| before < after);
+        let (mut named, mut wanted) = (BTreeSet::new(), Vec::new());
         for (key, put) in items {
             // A secret goes with its last reference, and in no other way.
             if key.is_reserved() || (put.is_none() && key.is_secret()) {
                 return Err(Refusal::Reserved { key: key.to_string() });
             }
-            if !named.insert(key) {
+            if !is_ordered && !named.insert(key) {
                 return Err(Refusal::NamedTwice { key: key.to_string() });
             }
             let new = put.map(|put| New { bytes: Arc::clone(&put.value), secrets: Arc::clone(&put.secrets) });
@@ -233,9 +236,10 @@ impl Store {
                 }
             }
             if self.now(key) != new {
-                wanted.insert(key.clone(), new);
+                wanted.push((key.clone(), new));
             }
         }
+        let mut wanted: Wanted = wanted.into_iter().collect();
         self.settle_secrets(&mut wanted)?;
         let (mut bytes, mut keys) = (self.live_bytes, self.keys());
         for (key, new) in &wanted {
@@ -368,9 +372,10 @@ impl Store {
             return Ok(Err(Refusal::Parts { what: "together they have another digest".to_owned() }));
         };
         let (mut puts, mut deletes) = (Vec::new(), Vec::new());
-        for part in parts {
-            let (more_puts, more_deletes) = wire::decode_part(part)
-                .map_err(|source| ApplyError::Unreadable { index: self.applied.0, source })?;
+        let parts: Vec<&Bytes> = parts.collect();
+        for part in parallel::map(&parts, 1, |part| wire::decode_part(part)) {
+            let (more_puts, more_deletes) =
+                part.map_err(|source| ApplyError::Unreadable { index: self.applied.0, source })?;
             puts.extend(more_puts);
             deletes.extend(more_deletes);
         }
@@ -420,7 +425,7 @@ impl Store {
     fn put_all(&mut self, wanted: Wanted, live_bytes: u64) {
         self.revision += 1;
         self.live_bytes = live_bytes;
-        let mut config = BTreeMap::new();
+        let mut config = Vec::new();
         let mut changes = Vec::with_capacity(wanted.len());
         let mut stamped = Vec::new();
         for (key, new) in wanted {
@@ -430,7 +435,7 @@ impl Store {
                 StoreKey::Config(key) => {
                     stamped.push((key.clone(), value.is_some()));
                     self.references.set(key, secrets);
-                    config.insert(key.clone(), value.clone().map_or(ConfigChange::Delete, ConfigChange::Put));
+                    config.push((key.clone(), value.clone().map_or(ConfigChange::Delete, ConfigChange::Put)));
                 }
                 StoreKey::Plain(key) => {
                     if let Some(id) = key.secret_id() {
@@ -446,7 +451,7 @@ impl Store {
         }
         let mut generation = None;
         if !config.is_empty() {
-            self.config.change(config);
+            self.config.change(config.into_iter().collect());
             self.config_revision = self.revision;
             self.staged.drop_other_bases(self.config_revision);
             generation = Some(self.config.digest());

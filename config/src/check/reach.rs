@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::own::{self, Own, Reference, Role, qualified};
-use super::{Checker, Node, provider_of};
+use super::{Checker, EntryPoints, Node, provider_of};
 use crate::key::Key;
 use crate::object::Kind;
 
@@ -27,7 +27,7 @@ pub(super) struct Reach {
 }
 
 impl Reach {
-    pub(super) fn of(checker: &Checker, key: &Key, node: &Node, default_entry_points: &[Key]) -> Self {
+    pub(super) fn of(checker: &Checker, key: &Key, node: &Node, entry_points: &EntryPoints) -> Self {
         let mut walk = Walk {
             checker,
             provider: provider_of(key),
@@ -37,7 +37,7 @@ impl Reach {
             reach: Self::default(),
         };
         match node.wanted().kind {
-            Kind::HttpRouter => walk.router(&node.own, default_entry_points),
+            Kind::HttpRouter => walk.router(&node.own, entry_points),
             Kind::EntryPoint => walk.entry_point(&node.own),
             _ => {
                 walk.reach.errors.extend(node.own.seldom.errors.iter().cloned());
@@ -62,20 +62,18 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    fn router(&mut self, own: &Own, default_entry_points: &[Key]) {
+    fn router(&mut self, own: &Own, entry_points: &EntryPoints) {
         if own.references.is_empty() {
             // Bytes that could not be read at all: nothing more can be said.
             return self.reach.errors.extend(own.seldom.errors.iter().cloned());
         }
-        let (points, missing) = self.entry_points(own, default_entry_points);
-        let any_known = self.checker.nodes.range(own::entry_point_key("")..).next();
-        let any_known = any_known.is_some_and(|(key, _)| key.kind() == Some(Kind::EntryPoint));
-        if any_known && points.is_empty() && own.parents().next().is_none() {
+        let (points, missing) = self.entry_points(own, &entry_points.default);
+        if entry_points.any && points.is_empty() && own.parents().next().is_none() {
             self.reach.errors.extend(missing);
             self.reach.errors.push("no valid entryPoint for this router".to_owned());
             return;
         }
-        if any_known {
+        if entry_points.any {
             self.reach.warnings.extend(missing);
         }
         self.family(own);
@@ -92,7 +90,7 @@ impl Walk<'_> {
             }
         }
         self.chain_length(&own.references);
-        self.tls_conflict(own, default_entry_points);
+        self.tls_conflict(own, &entry_points.default);
     }
 
     /// What is wrong between a router and its parents and children.

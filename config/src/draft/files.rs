@@ -55,10 +55,11 @@ pub(super) fn resolve(
         let Some(value) = map.get_mut(field.name) else { continue };
         let inner = node.entry(field.name).map(|entry| &entry.node);
         let at = inner.map_or(Position::NONE, |node| node.at);
-        let path = format!("{path}.{}", field.name);
+        // Of most fields nothing is said.
+        let path = || format!("{path}.{}", field.name);
         let findings = &mut reading.findings;
         match (&field.ty, value) {
-            (Type::Content, value) => content(value, files, findings, at, &path),
+            (Type::Content, value) => content(value, files, findings, at, &path()),
             (Type::Contents, Json::Array(items)) => {
                 let places = inner.map(|node| match &node.value {
                     Value::List(items) => items.iter().map(|item| item.at).collect(),
@@ -66,11 +67,11 @@ pub(super) fn resolve(
                 });
                 for (index, item) in items.iter_mut().enumerate() {
                     let at = places.as_ref().and_then(|places| places.get(index)).copied().unwrap_or(at);
-                    content(item, files, findings, at, &path);
+                    content(item, files, findings, at, &path());
                 }
             }
             (Type::Group(fields) | Type::Switch(fields), value) => {
-                below(fields, value, files, findings, inner, &path);
+                below(fields, value, files, findings, inner, &path());
             }
             (Type::Groups(fields), Json::Array(items)) => {
                 for (index, item) in items.iter_mut().enumerate() {
@@ -78,7 +79,7 @@ pub(super) fn resolve(
                         Some(Value::List(nodes)) => nodes.get(index),
                         _ => None,
                     };
-                    below(fields, item, files, findings, inner, &format!("{path}[{index}]"));
+                    below(fields, item, files, findings, inner, &format!("{}[{index}]", path()));
                 }
             }
             _ => {}

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use ravelin_config::dynamic::{HttpRouter, RouterTls};
 use ravelin_config::map::filling;
+use ravelin_config::parallel::{self, BATCH, SHARE_MIN};
 use ravelin_config::rule::{self, CompiledRule, PRIORITY_MAX, RouteKeys, RuleError, Syntax};
 use ravelin_config::{Key, Kind, Record};
 use serde_json::Value;
@@ -52,6 +53,15 @@ struct Ready {
     keys: Arc<RouteKeys>,
 }
 
+/// A router as its record says it.
+struct Reading {
+    router: HttpRouter,
+    /// Why it cannot do what it is wanted to.
+    reason: Option<Arc<str>>,
+    /// Its rule, or why that has no place.
+    ready: Result<Ready, String>,
+}
+
 impl Run<'_> {
     /// A router's value in force, or as much of the wanted one as can be read and why it is not in force.
     pub(super) fn router(&self, key: &Key) -> Option<(HttpRouter, Option<Arc<str>>)> {
@@ -78,7 +88,11 @@ impl Run<'_> {
                 self.take_away(placement);
             }
         }
-        let mut placed: Vec<_> = keys.iter().filter_map(|key| self.place(key)).collect();
+        let mut placed = Vec::with_capacity(keys.len());
+        for keys in keys.chunks(BATCH) {
+            let read = parallel::map(keys, SHARE_MIN, |key| self.read(key));
+            placed.extend(keys.iter().zip(read).filter_map(|(key, read)| self.place(key, read)));
+        }
         placed.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
         self.state.routers.extend(filling(placed));
     }
@@ -107,6 +121,9 @@ impl Run<'_> {
 
     /// These routers and all above them, each before its parents.
     fn with_ancestors(&self, keys: &[&Key]) -> Vec<Key> {
+        if keys.iter().all(|key| self.parents(key).next().is_none()) {
+            return keys.iter().copied().cloned().collect();
+        }
         let mut all: BTreeSet<Key> = BTreeSet::new();
         let mut waiting: Vec<Key> = keys.iter().copied().cloned().collect();
         while let Some(key) = waiting.pop() {
@@ -162,16 +179,23 @@ impl Run<'_> {
         false
     }
 
+    /// All of a router that does not depend on where other routers stand: the dear part of placing one.
+    fn read(&self, key: &Key) -> Option<Reading> {
+        let (router, reason) = self.router(key)?;
+        let circle =
+            || self.is_own_ancestor(key).then(|| "parentRefs: the router is an ancestor of itself".into());
+        let reason = reason.or_else(circle);
+        let ready = ready(&router, self.state.sections.language());
+        Some(Reading { router, reason, ready })
+    }
+
     /// Puts a router in its places, which are given back with its name.
-    fn place(&mut self, key: &Key) -> Option<(Arc<str>, Arc<[Placement]>)> {
-        let Some((router, mut reason)) = self.router(key) else {
+    fn place(&mut self, key: &Key, read: Option<Reading>) -> Option<(Arc<str>, Arc<[Placement]>)> {
+        let Some(Reading { router, reason, ready }) = read else {
             self.state.note(key, None);
             return None;
         };
-        if self.is_own_ancestor(key) {
-            reason = reason.or_else(|| Some(Arc::from("parentRefs: the router is an ancestor of itself")));
-        }
-        let ready = match ready(&router, self.state.sections.language()) {
+        let ready = match ready {
             Ok(ready) => ready,
             Err(error) => {
                 let text = reason.map_or(error, |reason| reason.to_string());
